@@ -1,0 +1,35 @@
+"""What every test can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from vastlab.arrow import types as arrow_types
+
+arrow_types.register()
+
+hypothesis.settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=100,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "full", parent=hypothesis.settings.get_profile("ci"), max_examples=2000
+)
+hypothesis.settings.load_profile("ci")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real logs and recordings beside the project."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder of real logs and recordings is not beside the project")
+    return folder

@@ -1,0 +1,82 @@
+"""All escaping: what event data may put on a page, on a terminal and in a file name.
+
+Event data is written by attackers. Whatever text of theirs leaves vastlab passes through one
+of these functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html as _html
+import re
+
+# C0 and C1 controls, and everything that reorders, hides or breaks text: bidi controls,
+# zero-width characters, line and paragraph separators, tags, lone surrogates.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
+_RESERVED_NAME = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
+_LONGEST_NAME = 100
+
+
+def plain(text: str) -> str:
+    r"""Make text safe for a terminal: controls and bidi characters become visible escapes.
+
+    Examples
+    --------
+    >>> plain("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return _UNSAFE.sub(_visible, text)
+
+
+def html(text: str) -> str:
+    """Make text safe for HTML, in an element and in a quoted attribute.
+
+    Examples
+    --------
+    >>> html('<img src="x">')
+    '&lt;img src=&quot;x&quot;&gt;'
+    """
+    return _html.escape(plain(text), quote=True)
+
+
+def cut(text: str, width: int) -> str:
+    """Shorten text to at most `width` characters; an ellipsis says that something is missing.
+
+    Examples
+    --------
+    >>> cut("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def file_name(text: str) -> str:
+    """Turn a schema name into a file name that is safe on every system, and unique.
+
+    A name that had to be changed carries a digest of the original, so that two names never
+    become one.
+
+    Examples
+    --------
+    >>> file_name("zeek.conn")
+    'zeek.conn'
+    >>> file_name("../etc")
+    '..-etc-f7f9121f'
+    """
+    safe = _UNSAFE_NAME.sub("-", text)[:_LONGEST_NAME].rstrip(". ")
+    exact = safe == text and safe.lower() == safe and safe.strip(".")
+    if exact and not _RESERVED_NAME.match(safe) and not safe.startswith((".", "-")):
+        return safe
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe or 'name'}-{digest}"
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,1 @@
+"""VAST's types in Arrow: extension types, schemas, IPC streams and rendered values."""

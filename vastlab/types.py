@@ -1,0 +1,188 @@
+"""VAST's type system: frozen values that know nothing of Arrow.
+
+A `Schema` names one kind of event, such as ``zeek.conn``. Its `Schema.leaves` are the fields
+that hold values: nested records are opened, lists are leaves. Expressions bind to leaves, and
+the vastlab database has one column per leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+
+class Kind(Enum):
+    """The kind of a type; the value is the word of the language where it has one."""
+
+    NULL = "null"
+    BOOL = "bool"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    DOUBLE = "double"
+    DURATION = "duration"
+    TIME = "time"
+    STRING = "string"
+    BLOB = "blob"
+    IP = "ip"
+    SUBNET = "subnet"
+    ENUM = "enum"
+    LIST = "list"
+    MAP = "map"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A type with the names and attributes that it carries.
+
+    Parameters
+    ----------
+    kind
+        What values look like.
+    names
+        The alias chain, outermost first: ``("port",)`` for a port, ``()`` for a plain type.
+    attributes
+        Hints such as ``("index", "hash")``; they have no effect on a query's result.
+    labels
+        ``(label, key)`` pairs in order of definition; enumerations only.
+    item
+        The type of the elements; lists only (and of a map's values).
+    key
+        The type of a map's keys.
+    fields
+        The fields of a record.
+
+    Examples
+    --------
+    >>> str(Type(Kind.LIST, item=Type(Kind.UINT64, names=("port",))))
+    'list<port>'
+    """
+
+    kind: Kind
+    names: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, int], ...] = ()
+    item: Type | None = None
+    key: Type | None = None
+    fields: tuple[Field, ...] = ()
+
+    def __str__(self) -> str:
+        if self.names:
+            return self.names[0]
+        match self.kind:
+            case Kind.LIST:
+                return f"list<{self.item}>"
+            case Kind.MAP:
+                return f"map<{self.key}, {self.item}>"
+            case Kind.RECORD:
+                return f"record<{', '.join(f'{f.name}: {f.type}' for f in self.fields)}>"
+            case _:
+                return self.kind.value
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A named member of a record."""
+
+    name: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A field that holds values, with its way from the top of the event.
+
+    Parameters
+    ----------
+    path
+        The names of the records around it and its own, outermost first.
+    type
+        Never a record.
+    column
+        The name of its flat column: the dotted path, made unique within the schema.
+    """
+
+    path: tuple[str, ...]
+    type: Type
+    column: str
+
+    @property
+    def name(self) -> str:
+        """The dotted path, ``id.orig_h``."""
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One kind of event.
+
+    Parameters
+    ----------
+    name
+        What ``#type`` sees, such as ``zeek.conn``.
+    fields
+        The top-level fields.
+    attributes
+        Hints of the event type; ``event-time`` names the field that `event_time` returns.
+    layouts
+        Where `Schema` describes everything that a node holds under one name: each of the
+        layouts that were joined. Empty for a single layout.
+
+    Examples
+    --------
+    >>> ts = Field("ts", Type(Kind.TIME, names=("timestamp",)))
+    >>> host = Field("id", Type(Kind.RECORD, fields=(Field("orig_h", Type(Kind.IP)),)))
+    >>> schema = Schema("zeek.conn", (ts, host))
+    >>> [leaf.name for leaf in schema.leaves], schema.event_time.name
+    (['ts', 'id.orig_h'], 'ts')
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    attributes: tuple[tuple[str, str], ...] = ()
+    layouts: tuple[Schema, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The fields that hold values, in order of definition."""
+        taken: dict[str, int] = {}
+        return tuple(
+            Leaf(path, type_, _unique(".".join(path), taken))
+            for path, type_ in _walk(self.fields, ())
+        )
+
+    @cached_property
+    def event_time(self) -> Leaf | None:
+        """The leaf that orders events; ``None`` means the import time.
+
+        The attribute ``event-time`` decides; else the first top-level field of alias
+        ``timestamp``; else the first top-level time.
+        """
+        times = [leaf for leaf in self.leaves if leaf.type.kind is Kind.TIME]
+        named = dict(self.attributes).get("event-time")
+        chosen = [leaf for leaf in times if leaf.name == named]
+        top = [leaf for leaf in times if len(leaf.path) == 1]
+        aliased = [leaf for leaf in top if "timestamp" in leaf.type.names]
+        return next(iter((*chosen, *aliased, *top)), None)
+
+
+def _walk(
+    fields: tuple[Field, ...], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Type]]:
+    for member in fields:
+        path = (*above, member.name)
+        if member.type.kind is Kind.RECORD:
+            yield from _walk(member.type.fields, path)
+        else:
+            yield path, member.type
+
+
+def _unique(name: str, taken: dict[str, int]) -> str:
+    # A field named "a.b" and a field b in a record a share one dotted path.
+    while name in taken:
+        taken[name] += 1
+        name = f"{name}#{taken[name]}"
+    taken[name] = 1
+    return name
