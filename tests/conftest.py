@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real logs and recordings beside the project."""
+    """Give the folder of real logs and recordings beside the project."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip("the folder of real logs and recordings is not beside the project")

@@ -74,7 +74,7 @@ class VastlabError(Exception):
         return "\n".join(_text.plain(line) for line in text.split("\n"))
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback; the cell fails all the same."""
+        """Show one red line in IPython instead of a traceback; the cell fails all the same."""
         first, *rest = str(self).split("\n")
         return [f"{_RED}{_BOLD}{type(self).__name__}{_RESET}{_RED}: {first}{_RESET}", *rest]
 
@@ -213,7 +213,7 @@ class LockedError(DatabaseError):
     """Somebody else holds what is needed."""
 
 
-class QueryInterrupted(VastlabError):  # noqa: N818 - the name that notebooks show; not a fault
+class QueryInterrupted(VastlabError):
     """A query was stopped by the user.
 
     Parameters

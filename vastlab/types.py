@@ -79,7 +79,7 @@ class Type:
             case Kind.RECORD:
                 return f"record<{', '.join(f'{f.name}: {f.type}' for f in self.fields)}>"
             case _:
-                return self.kind.value
+                return str(self.kind.value)
 
 
 @dataclass(frozen=True, slots=True)

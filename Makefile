@@ -1,0 +1,71 @@
+# Each target makes .venv on its own: nothing has to be installed first but Python 3.11 or later.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Installed once, and again when the project's metadata changes.
+RUNTIME := $(VENV)/.installed-runtime
+LAB     := $(VENV)/.installed-lab
+DEV     := $(VENV)/.installed-dev
+FULL    := $(VENV)/.installed-full
+
+# One run, in which the tests of two workers share the machine's cores.
+PYTEST   := $(BIN)/python -m pytest -n 2 --dist worksteal
+NOTEBOOK := VAST_ENDPOINT=demo: $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -p no:randomly
+
+.PHONY: help demo test test-full lab lint bench clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(RUNTIME) ## Make the demo database, query it, and show what was found.
+	VAST_ENDPOINT=demo: $(BIN)/vastlab demo
+
+test: $(DEV) ## Run the tests and the notebooks: under ten minutes on two cores.
+	$(PYTEST) -m "not full"
+	$(NOTEBOOK) notebooks
+
+test-full: $(FULL) ## Run what is long or heavy: real engines, a browser, many examples.
+	$(PYTEST) -m full
+
+lab: $(LAB) ## Open the notebooks in JupyterLab, on the demo database.
+	VAST_ENDPOINT=demo: $(BIN)/vastlab lab
+
+lint: $(DEV) ## Check style, types and the direction of imports.
+	$(BIN)/ruff check vastlab tests
+	$(BIN)/ruff format --check vastlab tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell vastlab tests notebooks README.md Makefile pyproject.toml
+
+bench: $(DEV) ## Measure speed, as ratios taken in one run.
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -s
+
+clean: ## Remove what the other targets made.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+
+# Where the system's Python lacks ensurepip, its own pip or virtualenv fill the gap.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "vastlab needs Python 3.11 or later: make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+		|| { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) \
+			&& $(PYTHON) -m pip --quiet --python $(BIN)/python install pip; } 2>/dev/null \
+		|| { rm -rf $(VENV) && $(PYTHON) -m virtualenv --quiet $(VENV); } 2>/dev/null \
+		|| { rm -rf $(VENV); \
+			echo "no pip for a virtual environment: install python3-venv or python3-pip"; exit 1; }
+
+$(RUNTIME): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(LAB): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,plots]'
+	@touch $@ $(RUNTIME)
+
+$(DEV): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(LAB) $(RUNTIME)
+
+$(FULL): $(DEV)
+	@touch $@
