@@ -1,0 +1,1 @@
+"""What an endpoint can be: an embedded database, a VAST node, a Tenzir node, a cluster."""
