@@ -1,0 +1,246 @@
+"""The background event loop: coroutines run here for callers that are not asynchronous.
+
+One daemon thread with one loop of its own. It never touches a loop that runs elsewhere, so the
+facade works inside a notebook's kernel as it does in a script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import gc
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from vastlab import errors
+
+T = TypeVar("T")
+
+THREAD_NAME = "vastlab-loop"
+_PATIENCE = 2.0  # seconds that a cancelled coroutine gets to clean up
+_TICK = 0.1  # seconds between two calls of `tick`
+
+
+class _End(Enum):
+    END = 0
+
+
+class Runner:
+    """A loop in a thread, started on first use and stopped at interpreter exit.
+
+    A forked child gets a loop of its own on first use.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(
+        self, coroutine: Coroutine[Any, Any, T], *, tick: Callable[[], None] | None = None
+    ) -> T:
+        """Run a coroutine to its end and return its answer.
+
+        Parameters
+        ----------
+        coroutine
+            What to run.
+        tick
+            Called about ten times a second while waiting, in the calling thread.
+
+        Raises
+        ------
+        UsageError
+            When called on the loop itself, where waiting would never end.
+        KeyboardInterrupt
+            On Ctrl-C, after the coroutine was cancelled and given a moment to clean up.
+        """
+        try:
+            self._refuse_own_thread()
+            job = _Job(self._started(), coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+        with _keyboard_interrupts():
+            try:
+                job.wait(tick)
+            except BaseException:
+                job.cancel()
+                raise
+        return job.result()
+
+    def iterate(self, factory: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """Iterate over an asynchronous iterator, pulling one item at a time.
+
+        The source makes its next item only when asked, and is closed when the caller stops.
+
+        Parameters
+        ----------
+        factory
+            Makes the iterator; called on the loop.
+        """
+
+        async def start() -> AsyncIterator[T]:
+            return factory()
+
+        source = self.run(start())
+        try:
+            while (item := self.run(_next(source))) is not _End.END:
+                yield item
+        finally:
+            self._discard(source)
+
+    def close(self) -> None:
+        """Cancel what runs, close what streams, stop the loop and join its thread.
+
+        The engine aborts the interpreter when its streams outlive the loop, so this also
+        runs at exit. The runner starts again when it is used again.
+        """
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        atexit.unregister(self.close)
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+
+    def _refuse_own_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise errors.UsageError(
+                "a blocking call on vastlab's own event loop",
+                hint="await the asynchronous API (vastlab.VAST) there",
+            )
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name=THREAD_NAME, daemon=True
+                )
+                self._thread.start()
+                atexit.register(self.close)
+            return self._loop
+
+    def _discard(self, source: AsyncIterator[object]) -> None:
+        close = getattr(source, "aclose", None)
+        loop = self._loop
+        if close is None or loop is None or self._pid != os.getpid():
+            return
+        if threading.current_thread() is self._thread:
+            # A forgotten iterator may be collected on this thread, where nobody can wait.
+            _Job(loop, _quietly(close()))
+        else:
+            self.run(_quietly(close()))
+
+
+class _Job(Generic[T]):
+    """A task on the loop, and the calling thread's view of it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        # concurrent's own chaining would call a future cancelled before its task has ended.
+        if task.cancelled():
+            self._answer.set_exception(
+                errors.QueryInterrupted("the query was cancelled: its connection was closed")
+            )
+        elif (error := task.exception()) is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(task.result())
+
+    def wait(self, tick: Callable[[], None] | None) -> None:
+        if tick is None:
+            concurrent.futures.wait((self._answer,))
+            return
+        while not concurrent.futures.wait((self._answer,), _TICK).done:
+            tick()
+
+    def cancel(self) -> None:
+        if not self._answer.done():
+            self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+            concurrent.futures.wait((self._answer,), _PATIENCE)
+
+    def result(self) -> T:
+        return self._answer.result()
+
+
+async def _next(source: AsyncIterator[T]) -> T | _End:
+    return await anext(source, _End.END)
+
+
+async def _quietly(closing: Awaitable[object]) -> None:
+    # "already running": its last step was cancelled and is still cleaning up by itself.
+    with contextlib.suppress(RuntimeError):
+        await closing
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix=f"{THREAD_NAME}-worker")
+    loop.set_default_executor(executor)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(_wind_down())
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _wind_down() -> None:
+    """Cancel all tasks, close all generators and let the collector drop what they held."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_PATIENCE)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    gc.collect()
+
+
+@contextlib.contextmanager
+def _keyboard_interrupts() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in the main thread for the length of a wait.
+
+    A kernel puts its own handler in place while an asynchronous cell runs.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    replace = (
+        threading.current_thread() is threading.main_thread()
+        and previous is not None  # None: a handler that Python cannot put back
+        and previous is not signal.SIG_IGN
+    )
+    if replace:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if replace:
+            signal.signal(signal.SIGINT, previous)
