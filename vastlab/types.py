@@ -7,7 +7,7 @@ the vastlab database has one column per leaf.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -152,6 +152,16 @@ class Schema:
             Leaf(path, type_, _unique(".".join(path), taken))
             for path, type_ in _walk(self.fields, ())
         )
+
+    @cached_property
+    def leaves_by_suffix(self) -> Mapping[str, tuple[Leaf, ...]]:
+        """The leaves by every end of their dotted paths: ``id.orig_h`` and ``orig_h``."""
+        found: dict[str, list[Leaf]] = {}
+        for leaf in self.leaves:
+            parts = leaf.name.split(".")
+            for start in range(len(parts)):
+                found.setdefault(".".join(parts[start:]), []).append(leaf)
+        return {suffix: tuple(leaves) for suffix, leaves in found.items()}
 
     @cached_property
     def event_time(self) -> Leaf | None:
