@@ -1,0 +1,13 @@
+"""The vastlab database: time-sorted Parquet files under numbered manifest generations.
+
+::
+
+    manifest.json                                    the format's version
+    generations/000000042.json                       what changed; see `vastlab.store.manifest`
+    data/zeek.conn/<fingerprint>/<time>-<id>.parquet one column per leaf, and `#import_time`
+    staging/<id>/                                    files of an ingest that is under way
+
+Readers never lock. Writers race for the next generation's number, and the loser tries again.
+"""
+
+from __future__ import annotations
