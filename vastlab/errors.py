@@ -43,6 +43,7 @@ __all__ = [
     "QueryInterrupted",
     "UsageError",
     "VastlabError",
+    "VastlabWarning",
 ]
 
 _RED, _BOLD, _RESET = "\x1b[31m", "\x1b[1m", "\x1b[0m"
@@ -77,6 +78,16 @@ class VastlabError(Exception):
         """Show one red line in IPython instead of a traceback; the cell fails all the same."""
         first, *rest = str(self).split("\n")
         return [f"{_RED}{_BOLD}{type(self).__name__}{_RESET}{_RED}: {first}{_RESET}", *rest]
+
+
+class VastlabWarning(UserWarning):
+    """Something that works, but hardly as it was meant.
+
+    Examples
+    --------
+    >>> issubclass(VastlabWarning, UserWarning)
+    True
+    """
 
 
 class UsageError(VastlabError, ValueError):

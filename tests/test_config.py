@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from vastlab.config import (
+    DEFAULT_ENDPOINT,
+    ClusterEndpoint,
+    DemoEndpoint,
+    NodeEndpoint,
+    ObjectStoreEndpoint,
+    PathEndpoint,
+    Settings,
+    parse_endpoint,
+    resolve_endpoint,
+)
+from vastlab.errors import ConfigError, UsageError
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that writes settings files and loads them."""
+    here, user = tmp_path / "here", tmp_path / "config" / "vast"
+    here.mkdir()
+    user.mkdir(parents=True)
+
+    def load_settings(local=None, personal=None, variable=None, suffix="yaml"):
+        for folder, text in ((here, local), (user, personal)):
+            if text is not None:
+                (folder / f"vast.{suffix}").write_text(text)
+        environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path / "none")}
+        if variable is not None:
+            environ["VAST_ENDPOINT"] = variable
+        return Settings.load(here, environ)
+
+    return load_settings
+
+
+# --- endpoints ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text,endpoint",
+    [
+        ("demo:", DemoEndpoint()),
+        ("m57.db", PathEndpoint(Path("m57.db"))),
+        ("localhost", PathEndpoint(Path("localhost"))),
+        ("./a:80", PathEndpoint(Path("a:80"))),
+        ("file:///data/a%20b%5B1%5D", PathEndpoint(Path("/data/a b[1]"))),
+        ("file:relative", PathEndpoint(Path("relative"))),
+        (":5158", NodeEndpoint("127.0.0.1", 5158)),
+        ("localhost:42000", NodeEndpoint("localhost", 42000)),
+        ("10.0.0.1:5158/tcp", NodeEndpoint("10.0.0.1", 5158)),
+        ("s3://bucket/path", ObjectStoreEndpoint("s3://bucket/path")),
+        ("dask://head:8786/data/db", ClusterEndpoint("head:8786", PathEndpoint(Path("data/db")))),
+        ("dask://head:8786//data/db", ClusterEndpoint("head:8786", PathEndpoint(Path("/data/db")))),
+        (
+            "dask://head:8786/s3://bucket/db",
+            ClusterEndpoint("head:8786", ObjectStoreEndpoint("s3://bucket/db")),
+        ),
+    ],
+)
+def test_every_kind_of_endpoint_is_told_apart(text, endpoint):
+    """A known scheme, else host and port, else a path."""
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize(
+    "text,part",
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("host:5158/udp", "udp"),
+        ("host:0", "port"),
+        ("host:65536", "port"),
+        ("[::1]:5158", "IPv6"),
+        ("http://host/", "'http'"),
+        ("s3:///path", "bucket"),
+        ("file://elsewhere/data", "another machine"),
+        ("file:", "no folder"),
+        ("dask://head:8786", "scheduler"),
+        ("dask://head:8786/", "scheduler"),
+        ("dask:///data", "scheduler"),
+        ("dask://head:8786/other:80", "scheduler"),
+    ],
+)
+def test_an_endpoint_that_names_nothing_is_one_error(text, part):
+    """The error is a UsageError that shows what is wrong."""
+    with pytest.raises(UsageError, match=part):
+        parse_endpoint(text)
+
+
+def test_a_path_object_is_always_a_path():
+    """What looks like a node is a folder when it comes as a path object."""
+    assert parse_endpoint(Path("localhost:80")) == PathEndpoint(Path("localhost:80"))
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    """Texts and path objects are both expanded."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert parse_endpoint("~/db") == parse_endpoint(Path("~/db"))
+    assert parse_endpoint("~/db") == PathEndpoint(Path("/home/ann/db"))
+
+
+@given(st.from_regex(r"[A-Za-z0-9._-]{0,12}:[1-9][0-9]{0,3}(/tcp)?", fullmatch=True))
+def test_a_node_is_written_as_it_is_read(text):
+    """The text of a node endpoint names the same node."""
+    endpoint = parse_endpoint(text)
+    assert isinstance(endpoint, NodeEndpoint)
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@given(
+    st.text() | st.builds("".join, st.tuples(st.sampled_from(["s3://", "~", "file:"]), st.text()))
+)
+@example("s3://[")
+@example("~no-such-user/db")
+def test_every_text_is_an_endpoint_or_a_usage_error(text):
+    """No text makes any other exception."""
+    with contextlib.suppress(UsageError):
+        parse_endpoint(text)
+
+
+# --- the order of precedence ----------------------------------------------------------------
+
+
+def test_the_order_is_variable_then_local_then_personal_then_default(load):
+    """Each source wins over those after it, and is named."""
+    local, personal = "vast: {endpoint: local.db}", "vast: {endpoint: personal.db}"
+    assert load().endpoint == DEFAULT_ENDPOINT
+    assert load().source == "the default"
+    assert load(personal=personal).endpoint == "personal.db"
+    settings = load(local=local, personal=personal)
+    assert settings.endpoint == "local.db"
+    assert settings.source.endswith(os.path.join("here", "vast.yaml"))
+    settings = load(local=local, personal=personal, variable="variable.db")
+    assert (settings.endpoint, settings.source) == ("variable.db", "VAST_ENDPOINT")
+
+
+def test_an_argument_wins_over_all_settings():
+    """The settings count only where no argument is given."""
+    settings = Settings("settings.db", "VAST_ENDPOINT")
+    assert resolve_endpoint("argument.db", settings) == PathEndpoint(Path("argument.db"))
+    assert resolve_endpoint(None, settings) == PathEndpoint(Path("settings.db"))
+
+
+def test_a_bad_endpoint_in_the_settings_says_where_it_stands():
+    """The error names the source."""
+    with pytest.raises(UsageError, match="VAST_ENDPOINT"):
+        resolve_endpoint(None, Settings("host:0", "VAST_ENDPOINT"))
+
+
+def test_an_empty_variable_counts_as_none(load):
+    """As in VAST, an empty VAST_ENDPOINT is ignored."""
+    assert load(variable="").endpoint == DEFAULT_ENDPOINT
+
+
+def test_the_home_folder_counts_only_without_xdg(tmp_path):
+    """XDG_CONFIG_HOME replaces ~/.config and is not searched beside it."""
+    folder = tmp_path / "home" / ".config" / "vast"
+    folder.mkdir(parents=True)
+    (folder / "vast.yaml").write_text("vast: {endpoint: home.db}")
+    environ = {"HOME": str(tmp_path / "home")}
+    assert Settings.load(tmp_path, environ).endpoint == "home.db"
+    environ["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
+    assert Settings.load(tmp_path, environ).endpoint == DEFAULT_ENDPOINT
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_the_short_suffix_is_read_too(load):
+    """vast.yml does what vast.yaml does."""
+    assert load(local="vast: {endpoint: short.db}", suffix="yml").endpoint == "short.db"
+
+
+def test_both_suffixes_in_one_folder_are_an_error(load):
+    """Nobody has to guess which of the two counts."""
+    load(local="")
+    with pytest.raises(ConfigError, match=r"vast\.yaml and .*vast\.yml"):
+        load(local="", suffix="yml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vast: [unclosed",
+        "- a list",
+        "vast: text",
+        "vast: {endpoint: 5}",
+        "vast: {endpoint: [a]}",
+        "vastlab: {client: 5}",
+        "vastlab: {profiles: {lab: {}}}",
+        "vastlab: {profiles: [a]}",
+        "vastlab: {profiles: {5: {endpoint: a}}}",
+        "a: !!python/object/apply:os.getcwd []",
+        "\0",
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(load, text):
+    """The error names the file, and YAML can run no code."""
+    with pytest.raises(ConfigError, match=r"vast\.yaml"):
+        load(local=text)
+
+
+def test_an_unknown_key_is_an_error_with_a_suggestion(load):
+    """Under vastlab: nothing is ignored; VAST's own keys are left alone."""
+    with pytest.raises(ConfigError, match=r"vastlab\.cleint.*did you mean 'client'"):
+        load(local="vastlab: {cleint: tenzir}")
+    with pytest.raises(ConfigError, match=r"vastlab\.profiles\.lab\.url"):
+        load(local="vastlab: {profiles: {lab: {endpoint: a, url: b}}}")
+    assert load(local="vast: {db-directory: x}\nplugins: [all]").endpoint == DEFAULT_ENDPOINT
+
+
+def test_profiles_of_both_files_are_joined(load):
+    """The local file wins where both have a profile of one name."""
+    settings = load(
+        local="vastlab: {client: tenzir, profiles: {a: {endpoint: local.db}}}",
+        personal="vastlab: {profiles: {a: {endpoint: x.db}, b: {endpoint: personal.db}}}",
+    )
+    assert settings.profiles == {"a": "local.db", "b": "personal.db"}
+    assert settings.client == "tenzir"
+    assert settings.profile("b") == "personal.db"
+    with pytest.raises(ConfigError, match="no such profile: 'c'"):
+        settings.profile("c")
