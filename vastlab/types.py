@@ -147,7 +147,8 @@ class Schema:
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
         """The fields that hold values, in order of definition."""
-        taken: dict[str, int] = {}
+        # The import time has a column of its own.
+        taken: dict[str, int] = {"#import_time": 1}
         return tuple(
             Leaf(path, type_, _unique(".".join(path), taken))
             for path, type_ in _walk(self.fields, ())

@@ -25,10 +25,7 @@ ROW_GROUP_ROWS = 131_072
 TARGET_SIZE = 64 * 1024 * 1024
 _SAMPLE = 4096
 _LONGEST_IDENTIFIER = 128
-_IDENTIFIERS = frozenset(
-    ["community_id", "fuid", "fuids", "ja3", "ja3s", "ja4", "md5", "serial", "sha1", "sha256"]
-    + ["uid", "uids"]
-)
+_IDENTIFIERS = frozenset({"community_id", "fuid", "ja3", "ja3s", "md5", "sha1", "sha256", "uid"})
 
 
 def encode_schema(schema: Schema) -> str:

@@ -1,8 +1,10 @@
 """Events as they lie in a file: flat columns of types that Parquet can hold.
 
-Most types are stored as they are. Two are not: Parquet has no record without members, and it
-renames the parts of maps. Inside lists, an empty record is stored as a record of one
-placeholder that is always null, and a map as a list of records of key and value.
+Most types are stored as they are. Three are not. Parquet renames the parts of maps: a map is
+stored as a list of records of key and value. Parquet has no record without members: inside
+lists, an empty record is stored as a record of one placeholder that is always null. And
+pyarrow aborts on reading dictionaries inside lists where there is no value: inside lists,
+enumerations are stored as text.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ def stored_schema(schema: Schema) -> pa.Schema:
     """Return the Arrow schema of the files that hold events of a schema."""
     flat = arrow_schema.flat_schema(schema)
     for i, leaf in enumerate(schema.leaves):
-        flat = flat.set(i, flat.field(i).with_type(_stored_arrow_type(leaf.type)))
+        if _is_exotic(leaf.type):
+            flat = flat.set(i, flat.field(i).with_type(_stored_arrow_type(leaf.type)))
     return flat.append(_IMPORT_FIELD)
 
 
@@ -72,15 +75,19 @@ def _restore_column(batch: pa.RecordBatch, leaf: Leaf) -> pa.RecordBatch:
     return batch.set_column(index, batch.schema.field(index).with_type(array.type), array)
 
 
+def _is_exotic(leaf: Type) -> bool:
+    return leaf.kind is not Kind.ENUM and _is_exotic_item(leaf)
+
+
 @lru_cache(maxsize=4096)
-def _is_exotic(type_: Type) -> bool:
+def _is_exotic_item(type_: Type) -> bool:
     match type_.kind:
-        case Kind.MAP:
+        case Kind.MAP | Kind.ENUM:
             return True
         case Kind.RECORD:
-            return not type_.fields or any(_is_exotic(member.type) for member in type_.fields)
+            return not type_.fields or any(_is_exotic_item(member.type) for member in type_.fields)
         case Kind.LIST:
-            return type_.item is not None and _is_exotic(type_.item)
+            return type_.item is not None and _is_exotic_item(type_.item)
         case _:
             return False
 
@@ -90,9 +97,11 @@ def _stored_arrow_type(type_: Type) -> pa.DataType:
 
 
 def _stored_type(type_: Type) -> Type:
-    if not _is_exotic(type_):
+    if not _is_exotic_item(type_):
         return type_
     match type_.kind:
+        case Kind.ENUM:
+            return Type(Kind.STRING, type_.names, type_.attributes)
         case Kind.MAP:
             return Type(Kind.LIST, type_.names, type_.attributes, item=_stored_type(_pair(type_)))
         case Kind.RECORD:
@@ -114,9 +123,11 @@ def _item(type_: Type) -> Type:
 
 
 def _to_stored(array: pa.Array, type_: Type) -> pa.Array:
-    if not _is_exotic(type_):
+    if not _is_exotic_item(type_):
         return array
     match type_.kind:
+        case Kind.ENUM:
+            return arrow_schema.storage_of(array).cast(pa.string())
         case Kind.RECORD:
             children = [
                 _to_stored(array.field(i), member.type) for i, member in enumerate(type_.fields)
@@ -135,10 +146,12 @@ def _to_stored(array: pa.Array, type_: Type) -> pa.Array:
 
 
 def _from_stored(array: pa.Array, type_: Type) -> pa.Array:
-    if not _is_exotic(type_):
+    if not _is_exotic_item(type_):
         return array
     target = arrow_schema.type_to_arrow(type_)
     match type_.kind:
+        case Kind.ENUM:
+            return arrow_schema.convert(array, pa.field("item", array.type), type_)
         case Kind.RECORD:
             children = [
                 _from_stored(array.field(i), member.type) for i, member in enumerate(type_.fields)
