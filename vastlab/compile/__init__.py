@@ -1,0 +1,1 @@
+"""Compilers: bound expressions into what an engine runs."""
