@@ -30,6 +30,7 @@ __all__ = [
     "ObjectStoreEndpoint",
     "PathEndpoint",
     "Settings",
+    "cache_folder",
     "parse_endpoint",
     "resolve_endpoint",
 ]
@@ -347,6 +348,29 @@ def resolve_endpoint(
         raise UsageError(f"{error.message}, from {settings.source}", hint=error.hint) from None
 
 
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the user's cache folder for vastlab; what is in it can be made again.
+
+    Parameters
+    ----------
+    environ
+        The environment; that of the process by default.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Examples
+    --------
+    >>> str(cache_folder({"XDG_CACHE_HOME": "/var/cache/ann"}))
+    '/var/cache/ann/vastlab'
+    """
+    environ = os.environ if environ is None else environ
+    cache = environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else _home(environ) / ".cache") / "vastlab"
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     source: str
@@ -357,9 +381,12 @@ class _File:
 
 def _user_folder(environ: Mapping[str, str]) -> Path:
     config = environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else _home(environ) / ".config") / "vast"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
     home = environ.get("HOME")
-    base = Path(config) if config else (Path(home) if home else Path.home()) / ".config"
-    return base / "vast"
+    return Path(home) if home else Path.home()
 
 
 def _file_in(folder: Path) -> Path | None:

@@ -1,0 +1,390 @@
+"""VAST: the asynchronous API.
+
+One `VAST` speaks with one endpoint. It opens nothing before it is used, and every call may be
+made from any event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+from vastlab.config import Endpoint, Settings, resolve_endpoint
+from vastlab.errors import (
+    ExpressionSyntaxError,
+    NodeTimeoutError,
+    UsageError,
+    VastlabError,
+    VastlabWarning,
+)
+from vastlab.expression import parse
+from vastlab.expression.ast import Expr, Predicate
+from vastlab.expression.literals import Duration, RelativeTime, Time
+from vastlab.expression.parameters import bind, to_literal
+from vastlab.expression.rewrite import at
+from vastlab.expression.suggest import warnings_for
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.nodes import open_node
+from vastlab.nodes.base import Explanation, ExportMode, Node, Query
+from vastlab.store.ingest import IngestProgress, IngestReport
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
+
+__all__ = ["VAST", "ExportMode"]
+
+Moment = str | datetime | timedelta | None
+Source = str | os.PathLike[str]
+
+_T = TypeVar("_T")
+
+
+class VAST:
+    """An endpoint, and what can be asked of it.
+
+    Parameters
+    ----------
+    endpoint
+        ``"demo:"``, a folder, or ``"host:port"``. Without one: ``VAST_ENDPOINT``, then
+        ``vast.endpoint`` in ``./vast.yaml`` and in the user's ``vast.yaml``, then
+        ``127.0.0.1:5158``.
+
+    Examples
+    --------
+    >>> import asyncio, pathlib, tempfile
+    >>> async def main(folder):
+    ...     log = pathlib.Path(folder, "log.json")
+    ...     _ = log.write_text('{"event_type": "alert", "src_ip": "10.0.0.1"}')
+    ...     async with VAST(folder) as vast:
+    ...         async for events in vast.export("src_ip in 10.0.0.0/8"):
+    ...             print(events.name, events.num_rows)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     asyncio.run(main(folder))
+    suricata.alert 1
+    """
+
+    def __init__(self, endpoint: Source | None = None) -> None:
+        settings = Settings.load()
+        self._endpoint = resolve_endpoint(endpoint, settings)
+        self._source = "the argument" if endpoint is not None else settings.source
+        self._taxonomy = Taxonomy.default()
+        self._node: Node | None = None
+        self._warned: set[str] = set()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What this client speaks with."""
+        return self._endpoint
+
+    @property
+    def source(self) -> str:
+        """Where the endpoint came from: ``the argument``, a variable, a file, ``the default``."""
+        return self._source
+
+    def __repr__(self) -> str:
+        return f"VAST({str(self._endpoint)!r})"
+
+    async def __aenter__(self) -> VAST:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what runs and let go of threads and files; the client can be used again."""
+        node, self._node = self._node, None
+        if node is not None:
+            await node.aclose()
+
+    # --- queries ----------------------------------------------------------------------------
+
+    def export(
+        self,
+        expression: str = "",
+        mode: ExportMode | str = ExportMode.HISTORICAL,
+        limit: int = 100,
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Return the events that match, batch by batch.
+
+        Parameters
+        ----------
+        expression
+            What to look for; everything by default.
+        mode
+            What is stored, what arrives after this call, or first the one and then the other.
+        limit
+            At most so many events; 0 for all.
+        since, until
+            Bounds of the event time, the second one exclusive: ISO text, a datetime (UTC if
+            it has no zone), or a span back from now such as ``"2h"``.
+        params
+            Values for the ``$names`` in the expression.
+        timeout
+            Seconds that the whole export may take.
+
+        Returns
+        -------
+        AsyncGenerator of TableSlice
+            Schema by schema in the order of their names, and by event time within one.
+
+        Raises
+        ------
+        UsageError
+            A bad mode, limit, bound or timeout.
+        ExpressionError
+            An expression that cannot be run.
+        NodeTimeoutError
+            While iterating: the export took longer than `timeout`.
+        """
+        query = self._query(expression, since, until, params, _mode(mode), _limit(limit))
+        seconds = _seconds(timeout)
+        stream = self._open().export(query)
+        return self._slices(query, stream, seconds)
+
+    async def count(
+        self,
+        expression: str = "",
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Return how many events match.
+
+        Parameters
+        ----------
+        expression, since, until, params, timeout
+            As in `export`.
+        """
+        counts = await self.counts(
+            expression, since=since, until=until, params=params, timeout=timeout
+        )
+        return sum(counts.values())
+
+    async def counts(
+        self,
+        expression: str = "",
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, int]:
+        """Return how many events match, by schema; schemas without any are left out.
+
+        Parameters
+        ----------
+        expression, since, until, params, timeout
+            As in `export`.
+        """
+        query = self._query(expression, since, until, params)
+        counts = await _within(self._open().counts(query), _seconds(timeout))
+        if not counts:
+            await self._warn(query)
+        return counts
+
+    async def explain(
+        self,
+        expression: str = "",
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Explanation:
+        """Say what a query means for each schema, and what would be read for it.
+
+        Parameters
+        ----------
+        expression, since, until, params
+            As in `export`.
+        """
+        query = self._query(expression, since, until, params)
+        await self._warn(query)
+        return await self._open().explain(query)
+
+    async def status(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """Return the node's state under the keys of ``vast status``.
+
+        Parameters
+        ----------
+        timeout
+            Seconds that the answer may take.
+        """
+        return await _within(self._open().status(), _seconds(timeout))
+
+    async def schemas(self) -> dict[str, Schema]:
+        """Return what the node holds, by schema name."""
+        return await self._open().schemas()
+
+    async def ingest(
+        self,
+        source: Source | Iterable[Source],
+        *,
+        schema: str | None = None,
+        format: str | None = None,
+        strict: bool = False,
+        force: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> IngestReport:
+        """Add the events of files; a folder that does not exist becomes a database.
+
+        Parameters
+        ----------
+        source
+            A file, a folder, a pattern such as ``logs/*.gz``, or several of them.
+        schema
+            The schema's name, for formats that do not tell.
+        format
+            The format, where it is not to be found out.
+        strict
+            Whether a malformed line is an error.
+        force
+            Whether files count that were ingested before.
+        progress
+            Called now and then from another thread.
+
+        Returns
+        -------
+        IngestReport
+            What was added, and what could not be read.
+        """
+        return await self._open().ingest(
+            source, schema=schema, format=format, strict=strict, force=force, progress=progress
+        )
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _open(self) -> Node:
+        if self._node is None:
+            self._node = open_node(self._endpoint)
+        return self._node
+
+    def _query(
+        self,
+        expression: str,
+        since: Moment,
+        until: Moment,
+        params: Mapping[str, object] | None,
+        mode: ExportMode = ExportMode.HISTORICAL,
+        limit: int = 0,
+    ) -> Query:
+        if not isinstance(expression, str):
+            raise UsageError(f"the expression is no text: {expression!r}")
+        now = time.time_ns()
+        expr: Expr = at(bind(parse(expression), params or {}), now)
+        bounds = (_instant("since", since, now), _instant("until", until, now))
+        return Query(expr, mode, limit, *bounds, self._taxonomy)
+
+    async def _slices(
+        self, query: Query, stream: AsyncGenerator[TableSlice, None], timeout: float | None
+    ) -> AsyncGenerator[TableSlice, None]:
+        found = False
+        deadline = None if timeout is None else time.monotonic() + timeout
+        async with aclosing(stream):
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                part = await _within(anext(stream, None), left, timeout)
+                if part is None:
+                    break
+                found = True
+                yield part
+        if not found:
+            await self._warn(query)
+
+    async def _warn(self, query: Query) -> None:
+        """Say once what in an expression no schema of the node knows."""
+        for text in warnings_for(query.expression, await self.schemas(), query.taxonomy):
+            if text not in self._warned:
+                self._warned.add(text)
+                warnings.warn(text, VastlabWarning, stacklevel=2)
+
+
+async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:
+    if seconds is None:
+        return await answer
+    try:
+        return await asyncio.wait_for(answer, seconds)
+    except TimeoutError:
+        span = seconds if allowed is None else allowed
+        raise NodeTimeoutError(
+            f"no complete answer within {span:g} s", hint="allow more, or narrow the query"
+        ) from None
+
+
+def _mode(mode: ExportMode | str) -> ExportMode:
+    try:
+        return ExportMode(mode)
+    except ValueError:
+        known = ", ".join(repr(known.value) for known in ExportMode)
+        raise UsageError(f"unknown mode: {mode!r}", hint=f"one of {known}") from None
+
+
+def _limit(limit: int) -> int:
+    if isinstance(limit, bool) or not hasattr(limit, "__index__"):
+        raise UsageError(f"the limit is no integer: {limit!r}", hint="0 for all events")
+    number = limit.__index__()
+    if number < 0:
+        raise UsageError(f"the limit is negative: {number}", hint="0 for all events")
+    return number
+
+
+def _seconds(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise UsageError(f"the timeout is no number of seconds above 0: {timeout!r}")
+    return timeout
+
+
+# --- points in time -------------------------------------------------------------------------
+
+
+def _instant(name: str, value: Moment, now: int) -> int | None:
+    """Return nanoseconds since 1970; a span counts back from now."""
+    if value is None:
+        return None
+    try:
+        literal = _time_literal(value) if isinstance(value, str) else to_literal(value)
+    except VastlabError:
+        literal = None
+    match literal:
+        case Time(nanoseconds):
+            return nanoseconds
+        case RelativeTime(nanoseconds):
+            return now + nanoseconds
+        case Duration(nanoseconds):
+            return now - nanoseconds
+        case _:
+            raise UsageError(
+                f"{name} is no point in time: {value!r}",
+                hint='ISO text such as "2009-11-18T08:00", a datetime, or a span back from now '
+                'such as "2h" or "1d"',
+            )
+
+
+def _time_literal(text: str) -> object:
+    """Read a time as the language writes it, or as ISO 8601 does."""
+    text = text.strip()
+    try:
+        expr = parse(f"#import_time >= {text}")
+    except ExpressionSyntaxError:
+        moment = datetime.fromisoformat(text)
+        return to_literal(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return expr.literal if isinstance(expr, Predicate) else None

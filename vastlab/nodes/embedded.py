@@ -1,0 +1,275 @@
+"""The embedded node: a vastlab database, or a folder of logs, read in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datafusion
+import pyarrow as pa
+
+from vastlab.errors import DatabaseError, UsageError
+from vastlab.expression.ast import Constant
+from vastlab.nodes import _explain, _plan, _scan, _status
+from vastlab.nodes.base import Explanation, ExportMode, Query
+from vastlab.store.database import Database, is_database
+from vastlab.store.ingest import IngestProgress, IngestReport, ingest
+from vastlab.store.layout import DataFile, Snapshot
+from vastlab.store.log_folder import LogFolder
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
+
+IN_FLIGHT = min(4, max(2, os.cpu_count() or 2))
+POLL_SECONDS = 0.2
+_ATTEMPTS = 3
+
+_T = TypeVar("_T")
+
+
+class EmbeddedNode:
+    """A folder that is read by DataFusion in this process.
+
+    Parameters
+    ----------
+    path
+        A vastlab database, a plain folder of logs, or a folder that `ingest` is to make.
+    make
+        Makes the database where it is missing; nothing can be ingested then.
+    """
+
+    def __init__(self, path: Path, *, make: Callable[[Path], None] | None = None) -> None:
+        self._path = path
+        self._make = make
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="vastlab-scan")
+        self._context: datafusion.SessionContext | None = None
+        self._database: Database | None = None
+        self._folder: LogFolder | None = None
+        self._lock = threading.Lock()
+
+    # --- queries ----------------------------------------------------------------------------
+
+    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        """Return the events batch by batch; what arrives counts from this call on."""
+        start = self._generation() if query.mode is ExportMode.CONTINUOUS else None
+        return self._limited(query, start)
+
+    async def counts(self, query: Query) -> dict[str, int]:
+        """Return the number of events per schema, without schemas that have none."""
+        snapshot = await self._snapshot()
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._counts(query, snapshot)
+            except _scan.FileGoneError as error:
+                snapshot = await self._newer(snapshot, error)
+        raise DatabaseError(
+            f"the database changes faster than it can be read: {self._path}", hint="try again"
+        )
+
+    async def schemas(self) -> dict[str, Schema]:
+        """Return what the folder holds: for each name the union over its layouts."""
+        return (await self._snapshot()).schemas()
+
+    async def explain(self, query: Query) -> Explanation:
+        """Say which files and row groups would be read."""
+        snapshot = await self._snapshot()
+        return await self._in_thread(partial(_explain.explain, query, snapshot))
+
+    async def status(self) -> dict[str, Any]:
+        """Return the node's state under the keys of VAST."""
+        return _status.report(await self._snapshot(), self._path)
+
+    async def ingest(
+        self,
+        sources: Any,
+        *,
+        schema: str | None = None,
+        format: str | None = None,
+        strict: bool = False,
+        force: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> IngestReport:
+        """Add the events of files; the database is made where there is none."""
+        cancelled = threading.Event()
+        work = partial(
+            self._ingest,
+            sources,
+            schema=schema,
+            format=format,
+            strict=strict,
+            force=force,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        try:
+            return await self._in_thread(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def aclose(self) -> None:
+        """End what runs and let the threads go."""
+        self._context = self._database = self._folder = None
+        self._pool.shutdown(wait=False)
+
+    # --- the scan ---------------------------------------------------------------------------
+
+    async def _limited(
+        self, query: Query, start: Future[int] | int | None
+    ) -> AsyncGenerator[TableSlice, None]:
+        left = query.limit
+        async with aclosing(self._events(query, start)) as events:
+            async for part in events:
+                if not query.limit:
+                    yield part
+                    continue
+                yield part if part.num_rows <= left else _first(part, left)
+                left -= part.num_rows
+                if left <= 0:
+                    return
+
+    async def _events(
+        self, query: Query, start: Future[int] | int | None
+    ) -> AsyncGenerator[TableSlice, None]:
+        if isinstance(start, Future):
+            start = await asyncio.wrap_future(start)
+        generation = start
+        if generation is None:
+            snapshot = await self._snapshot()
+            started = False
+            while True:
+                try:
+                    async with aclosing(self._scan(query, snapshot, snapshot.files)) as parts:
+                        async for part in parts:
+                            started = True
+                            yield part
+                    break
+                except _scan.FileGoneError as error:
+                    snapshot = await self._newer(snapshot, error)
+                    if started:
+                        raise DatabaseError(
+                            f"the database was rewritten while it was read: {self._path}",
+                            hint="run the query again",
+                        ) from error
+            generation = snapshot.generation
+        if query.mode is not ExportMode.HISTORICAL:
+            async with aclosing(self._arriving(query, generation)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _arriving(self, query: Query, generation: int) -> AsyncGenerator[TableSlice, None]:
+        while True:
+            database = await self._in_thread(self._open)
+            newest, files = await self._in_thread(partial(database.added, generation))
+            if files:
+                snapshot = await self._in_thread(database.snapshot)
+                async with aclosing(self._scan(query, snapshot, files)) as parts:
+                    async for part in parts:
+                        yield part
+            generation = newest
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _scan(
+        self, query: Query, snapshot: Snapshot, files: tuple[DataFile, ...]
+    ) -> AsyncGenerator[TableSlice, None]:
+        tasks = _plan.tasks(query, snapshot.layouts, files)
+        return _scan.export(self._engine(), self._pool, tasks, IN_FLIGHT)
+
+    async def _counts(self, query: Query, snapshot: Snapshot) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        scans = []
+        for task in _plan.tasks(query, snapshot.layouts, snapshot.files):
+            if task.bound == Constant(True):
+                counts[task.file.schema_name] = (
+                    counts.get(task.file.schema_name, 0) + task.file.rows
+                )
+            else:
+                scans.append(task)
+        found = await _scan.count(self._engine(), self._pool, scans, IN_FLIGHT)
+        for name, number in found.items():
+            counts[name] = counts.get(name, 0) + number
+        return dict(sorted(counts.items()))
+
+    def _engine(self) -> datafusion.SessionContext:
+        if self._context is None:
+            self._context = _scan.make_context()
+        return self._context
+
+    # --- the folder -------------------------------------------------------------------------
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        return await _scan.in_thread(self._pool, function)
+
+    async def _snapshot(self) -> Snapshot:
+        database = await self._in_thread(self._open)
+        return await self._in_thread(database.snapshot)
+
+    async def _newer(self, snapshot: Snapshot, error: _scan.FileGoneError) -> Snapshot:
+        """Return a newer snapshot, which explains why a file is gone, or raise."""
+        newest = await self._snapshot()
+        if newest.generation == snapshot.generation:
+            raise error
+        return newest
+
+    def _generation(self) -> Future[int] | int:
+        # Looking at a database takes no time, so that its state at the call counts. A folder
+        # of logs may have to be read first.
+        if is_database(self._path):
+            return self._open().snapshot().generation
+        return self._pool.submit(lambda: self._open().snapshot().generation)
+
+    def _open(self) -> Database:
+        with self._lock:
+            if self._make is not None and not is_database(self._path):
+                self._make(self._path)
+            if is_database(self._path):
+                # Kept, because it remembers the last snapshot.
+                if self._database is None:
+                    self._database = Database.open(self._path)
+                return self._database
+            self._must_be_folder()
+            if self._folder is None:
+                self._folder = LogFolder(self._path)
+            return self._folder.refresh()
+
+    def _must_be_folder(self) -> None:
+        if self._path.is_dir():
+            return
+        if self._path.exists():
+            raise UsageError(
+                f"{self._path} is a file, not a folder",
+                hint="name its folder, or import the file into a database",
+            )
+        raise UsageError(
+            f"no such folder: {self._path}",
+            hint='an endpoint is a folder such as "m57.db" (`vastlab import` makes it) or a '
+            'node such as "localhost:5158"',
+        )
+
+    def _ingest(self, sources: Any, **options: Any) -> IngestReport:
+        if self._make is not None:
+            raise UsageError(f"{self._path} is read-only", hint="import into a folder of your own")
+        return ingest(self._open_for_writing(), sources, **options)
+
+    def _open_for_writing(self) -> Database:
+        if is_database(self._path):
+            return Database.open(self._path)
+        if self._path.is_dir() and any(self._path.iterdir()):
+            raise UsageError(
+                f"{self._path} is a folder of logs, not a database",
+                hint="it can be queried as it is; import into another folder",
+            )
+        if self._path.exists() and not self._path.is_dir():
+            self._must_be_folder()
+        return Database.create(self._path)
+
+
+def _first(part: TableSlice, number: int) -> TableSlice:
+    batch: pa.RecordBatch = part.to_pyarrow()
+    return TableSlice(batch.slice(0, number))
