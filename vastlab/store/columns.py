@@ -158,7 +158,7 @@ def _from_stored(array: pa.Array, type_: Type) -> pa.Array:
             ]
             return _struct(children, target, array)
         case Kind.MAP:
-            array = _whole(array)
+            array = _compact(array) if array.null_count else _whole(array)
             pairs = _from_stored(array.values, _pair(type_))
             return pa.MapArray.from_arrays(
                 _null_offsets(array), pairs.field(0), pairs.field(1), type=target
@@ -183,6 +183,11 @@ def _list(like: pa.Array, values: pa.Array, target: pa.DataType) -> pa.Array:
 def _whole(array: pa.Array) -> pa.Array:
     """Let a list start at the first of its values: a mask is refused beside an offset."""
     return pa.concat_arrays([array]) if array.offset else array
+
+
+def _compact(array: pa.Array) -> pa.Array:
+    """Let nulls own no values: a null offset would give them to the element before."""
+    return array.take(pa.array(range(len(array)), pa.int64()))
 
 
 def _null_offsets(array: pa.Array) -> pa.Array:
