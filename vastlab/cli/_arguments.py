@@ -1,0 +1,166 @@
+"""The command line: what may be said, and what it means."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from vastlab.errors import UsageError
+from vastlab.nodes.base import ExportMode
+
+FORMATS = ("table", "json", "csv", "arrow", "parquet")
+MODES = tuple(mode.value for mode in ExportMode)
+
+_EPILOG = """\
+An ENDPOINT is demo:, a database or a folder of logs, or host:port of a node. Without -e:
+VAST_ENDPOINT, then vast.endpoint in ./vast.yaml and in your own vast.yaml. Quote expressions
+for the shell: vastlab query -e logs 'resp_p == 443 && orig_bytes > 1Mi'
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are errors of vastlab."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"{self.prog} --help says more"
+        if message.startswith("unrecognized arguments"):
+            hint = "an expression with blanks in it wants quotes"
+        raise UsageError(message, hint=hint)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    root = _Parser(
+        prog="vastlab",
+        description="Explore security telemetry in a folder of logs, a database or a node.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="store_true", help="print the version and exit")
+    _endpoint(root)
+    commands = root.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
+    )
+    for add in (_demo, _query, _count, _status, _import, _check, _lab):
+        _endpoint(add(commands))
+    return root
+
+
+_Commands = argparse._SubParsersAction
+
+
+def _endpoint(target: argparse.ArgumentParser) -> None:
+    # Suppressed, so that one before the command is not overwritten by the command's default.
+    target.add_argument(
+        "-e", "--endpoint", metavar="ENDPOINT", default=argparse.SUPPRESS,
+        help="what to work on: demo:, a folder, or host:port",
+    )  # fmt: skip
+    target.add_argument(
+        "--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _command(commands: _Commands[_Parser], name: str, text: str) -> _Parser:
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def _demo(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "demo", "make the demo database, and show what is in it")
+    command.add_argument(
+        "--events", metavar="N", type=_number, default=200_000,
+        help="how many events, where the database is made (default: 200000)",
+    )  # fmt: skip
+    return command
+
+
+def _query(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "query", "print the events that match an expression")
+    _expression(command)
+    _bounds(command)
+    command.add_argument(
+        "-n", "--limit", metavar="N", type=_number, default=100,
+        help="at most so many events; 0 for all (default: 100)",
+    )  # fmt: skip
+    command.add_argument(
+        "-m", "--mode", metavar="MODE", type=_mode, default=MODES[0],
+        help=f"{', '.join(MODES)}: what is stored, what arrives, or both (default: {MODES[0]})",
+    )  # fmt: skip
+    _format(command, FORMATS)
+    return command
+
+
+def _count(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "count", "print how many events match an expression")
+    _expression(command)
+    _bounds(command)
+    command.add_argument("-s", "--schemas", action="store_true", help="a number for each schema")
+    _format(command, FORMATS[:3])
+    return command
+
+
+def _status(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "status", "print the state of a node or a database")
+    _format(command, FORMATS[:2])
+    return command
+
+
+def _import(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "import", "add the events of log files to a database")
+    command.add_argument("files", metavar="FILE", nargs="+", help="files, folders or patterns")
+    command.add_argument("--schema", help="the schema's name, where the format does not tell")
+    command.add_argument("-f", "--format", help="the format, where it is not to be found out")
+    command.add_argument(
+        "--strict", action="store_true", help="stop at a malformed line, and add nothing"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="also add files that were added before"
+    )
+    return command
+
+
+def _check(commands: _Commands[_Parser]) -> _Parser:
+    return _command(commands, "check", "read every page of a database, and name what is damaged")
+
+
+def _lab(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "lab", "open the notebooks in JupyterLab")
+    command.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="for JupyterLab")
+    return command
+
+
+def _expression(command: _Parser) -> None:
+    command.add_argument(
+        "expression", metavar="EXPRESSION", nargs="?", default="", help="default: everything"
+    )
+
+
+def _bounds(command: _Parser) -> None:
+    for name, side in (("--since", "first"), ("--until", "end of the")):
+        command.add_argument(
+            name, metavar="TIME",
+            help=f"{side} event time: ISO 8601 in UTC, or a span back from now such as 2h",
+        )  # fmt: skip
+
+
+def _format(command: _Parser, formats: tuple[str, ...]) -> None:
+    command.add_argument(
+        "-f", "--format", metavar="FORMAT", choices=formats,
+        help=f"{', '.join(formats)} (default: table on a terminal, else json)",
+    )  # fmt: skip
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative; 0 means all")
+    return number
+
+
+def _mode(text: str) -> str:
+    if text.lower() not in MODES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(MODES)}")
+    return text.lower()

@@ -1,0 +1,325 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from vastlab import demo as demo_events
+from vastlab._text import plain
+from vastlab.cli import _output
+from vastlab.cli._terminal import complain, console, progress
+from vastlab.client import VAST
+from vastlab.config import DemoEndpoint, PathEndpoint, resolve_endpoint
+from vastlab.display.outcome import plural
+from vastlab.errors import UsageError
+from vastlab.nodes.demo import database_path
+from vastlab.store.check import check as check_database
+from vastlab.store.database import Database, is_database
+from vastlab.store.ingest import IngestProgress, IngestReport
+from vastlab.table_slice import TableSlice
+
+DEMO_EXPRESSION = "203.0.113.99"
+_DEMO_ROWS = 3
+_PROBLEMS = 10  # malformed lines that are shown
+_DAMAGED = 1  # the exit code of a check that found something
+
+_Slices = AsyncGenerator[TableSlice, None]
+
+
+# --- query and count ------------------------------------------------------------------------
+
+
+def query(args: Namespace) -> int:
+    """Print the events that match."""
+    format_ = _format(args)
+
+    async def run() -> None:
+        async with VAST(_endpoint(args)) as vast:
+            stream = vast.export(
+                args.expression, args.mode, args.limit, since=args.since, until=args.until
+            )
+            async with aclosing(stream):
+                if format_ == "table":
+                    await _table(stream, args.limit)
+                    return
+                with _counter(args.limit, quiet=sys.stdout.isatty()) as counted:
+                    await _output.write(stream, format_, counted)
+
+    asyncio.run(run())
+    return 0
+
+
+async def _table(stream: _Slices, limit: int, rows: int = _output.ROWS) -> None:
+    sample = _output.Sample(rows)
+    try:
+        with _counter(limit) as counted:
+            async for part in stream:
+                counted(part.num_rows)
+                sample.add(part)
+    finally:
+        # What arrived before an interrupt or a failure is shown, too.
+        sample.draw(console())
+    found = sum(sample.counts.values())
+    if limit and found >= limit:
+        complain(f"stopped after {plural(found, 'event')}; -n 0 for all", style="yellow")
+    elif not found:
+        complain("nothing matches", style="yellow")
+
+
+@contextlib.contextmanager
+def _counter(limit: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Count events on a progress bar; `quiet` where the events themselves fill the terminal."""
+    if quiet:
+        yield lambda number: None
+        return
+    done = 0
+    with progress("query") as update:
+
+        def counted(number: int) -> None:
+            nonlocal done
+            done += number
+            update(done, limit)
+
+        yield counted
+
+
+def count(args: Namespace) -> int:
+    """Print how many events match."""
+
+    async def run() -> dict[str, int]:
+        async with VAST(_endpoint(args)) as vast:
+            with progress("count"):
+                return await vast.counts(args.expression, since=args.since, until=args.until)
+
+    counts = asyncio.run(run())
+    if not args.schemas:
+        sys.stdout.write(f"{sum(counts.values())}\n")
+        return 0
+    match _format(args):
+        case "table":
+            _output.draw_counts(console(), counts.items())
+        case "csv":
+            csv.writer(sys.stdout, lineterminator="\n").writerows(
+                [(_output.TYPE, "events"), *counts.items()]
+            )
+        case _:
+            sys.stdout.write(json.dumps(counts) + "\n")
+    return 0
+
+
+def status(args: Namespace) -> int:
+    """Print the state of a node or a database."""
+
+    async def run() -> dict[str, Any]:
+        async with VAST(_endpoint(args)) as vast:
+            return await vast.status()
+
+    found = asyncio.run(run())
+    if _format(args) == "json":
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 0
+    schemas = found.get("catalog", {}).get("schemas", {})
+    others = [pair for pair in _leaves(found) if not pair[0].startswith("catalog.schemas.")]
+    _output.draw_pairs(console(), others)
+    if schemas:
+        numbers = ((name, facts["num-events"]) for name, facts in schemas.items())
+        _output.draw_counts(console(), numbers)
+    return 0
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+# --- import and check -----------------------------------------------------------------------
+
+
+def import_(args: Namespace) -> int:
+    """Add the events of files to a database."""
+
+    async def run() -> IngestReport:
+        async with VAST(_endpoint(args)) as vast:
+            with progress("import", "bytes") as update:
+
+                def watch(state: IngestProgress) -> None:
+                    update(state.bytes, state.total_bytes)
+
+                return await vast.ingest(
+                    args.files,
+                    schema=args.schema,
+                    format=args.format,
+                    strict=args.strict,
+                    force=args.force,
+                    progress=watch,
+                )
+
+    _report(asyncio.run(run()))
+    return 0
+
+
+def _report(report: IngestReport) -> None:
+    if report.events:
+        _output.draw_counts(console(), report.events.items())
+    for path in report.skipped:
+        complain(f"{plain(str(path))} was added before; --force adds it again", style="yellow")
+    problems = list(report.problems)[:_PROBLEMS]
+    for problem in problems:
+        complain(plain(str(problem)), style="yellow")
+    if rest := report.problems.count - len(problems):
+        complain(f"and {plural(rest, 'more malformed line')}", style="yellow")
+    if total := report.problems.count:
+        complain(f"{plural(total, 'malformed line')} left out", style="yellow")
+
+
+def check(args: Namespace) -> int:
+    """Read every page of a database."""
+    path = _database(args)
+    with progress("check", "files") as update:
+        problems = check_database(Database.open(path), progress=update)
+    for problem in problems:
+        complain(plain(problem))
+    if problems:
+        return _DAMAGED
+    console().print(f"{plain(str(path))} is sound")
+    return 0
+
+
+def _database(args: Namespace) -> Path:
+    endpoint = resolve_endpoint(_endpoint(args))
+    match endpoint:
+        case DemoEndpoint():
+            return database_path()
+        case PathEndpoint(path) if is_database(path):
+            return path
+        case PathEndpoint(path) if not path.exists():
+            raise UsageError(f"no such folder: {path}")
+        case _:
+            raise UsageError(
+                f"{endpoint} is no vastlab database", hint="`vastlab import` makes one from logs"
+            )
+
+
+# --- demo and lab ---------------------------------------------------------------------------
+
+
+def demo(args: Namespace) -> int:
+    """Make the demo database, and show what is in it."""
+    endpoint = _demo_database(args)
+    out = console()
+
+    async def run() -> None:
+        async with VAST(endpoint) as vast:
+            out.print(f"{sum((await vast.counts()).values()):,} events in {vast.endpoint}:")
+            _output.draw_counts(out, (await vast.counts()).items())
+            out.print(f"\nWho spoke with {DEMO_EXPRESSION}?\n")
+            counts = await vast.counts(DEMO_EXPRESSION)
+            _output.draw_counts(out, counts.items())
+            out.print()
+            async with aclosing(vast.export(DEMO_EXPRESSION, limit=0)) as stream:
+                await _table(stream, 0, _DEMO_ROWS)
+
+    asyncio.run(run())
+    for line in _next_steps(str(endpoint)):
+        out.print(line, soft_wrap=True)
+    return 0
+
+
+def _demo_database(args: Namespace) -> str:
+    """Return where the demo events are, and make them where that is a new folder."""
+    endpoint = resolve_endpoint(getattr(args, "endpoint", "demo:"))
+    match endpoint:
+        case DemoEndpoint():
+            with progress("making the demo database"):
+                path = database_path(args.events)
+            return "demo:" if path == database_path() else str(path)
+        case PathEndpoint(path):
+            if not is_database(path):
+                _fill(path, args.events)
+            return str(path)
+        case _:
+            raise UsageError(f"the demo events want a folder, not {endpoint}")
+
+
+def _fill(path: Path, events: int) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} holds something else", hint="name a folder that does not exist")
+    done = 0
+
+    def counted(update: Callable[[int, int], None]) -> Iterator[Any]:
+        nonlocal done
+        for batch in demo_events.batches(events):
+            done += batch.num_rows
+            update(done, events)
+            yield batch
+
+    with progress("making the demo database") as update:
+        Database.create(path).add(counted(update))
+
+
+def _next_steps(endpoint: str) -> Iterator[str]:
+    yield "What to try next:"
+    yield f"  vastlab query -e {endpoint} '\"invoice-portal.example\"'"
+    yield f"  vastlab count -e {endpoint} --schemas 'orig_h == 10.1.4.17 && resp_p in [445, 3389]'"
+    yield f"  vastlab query -e {endpoint} -n 0 -f csv 'orig_bytes > 1Gi' > large.csv"
+    yield f"  vastlab lab -e {endpoint}"
+
+
+def lab(args: Namespace) -> int:
+    """Open the notebooks in JupyterLab."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise UsageError("JupyterLab is not installed", hint="pip install 'vastlab[lab,plots]'")
+    notebooks = Path(__file__).resolve().parents[2] / "notebooks"
+    folder = notebooks if notebooks.is_dir() else Path.cwd()
+    environment = dict(os.environ)
+    if (endpoint := _endpoint(args)) is not None:
+        environment["VAST_ENDPOINT"] = _absolute(endpoint)
+    environment.setdefault("VAST_ENDPOINT", "demo:")
+    command = [sys.executable, "-m", "jupyterlab", str(folder), *args.arguments]
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - itself
+
+
+def _absolute(endpoint: str) -> str:
+    """Spell a folder so that a notebook in another folder finds it."""
+    match resolve_endpoint(endpoint):
+        case PathEndpoint(path):
+            return str(path.absolute())
+        case _:
+            return endpoint
+
+
+# --- options --------------------------------------------------------------------------------
+
+
+def _endpoint(args: Namespace) -> str | None:
+    return getattr(args, "endpoint", None)
+
+
+def _format(args: Namespace) -> str:
+    return args.format or ("table" if sys.stdout.isatty() else "json")
+
+
+COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
+    "demo": demo,
+    "query": query,
+    "count": count,
+    "status": status,
+    "import": import_,
+    "check": check,
+    "lab": lab,
+}
