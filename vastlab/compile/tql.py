@@ -1,0 +1,227 @@
+"""Bound expressions as TQL, the language of Tenzir nodes from version 6 on.
+
+TQL has operators that start programs and write files. Nothing here takes text from a query as
+it stands: names and strings are quoted, all other literals are written afresh from their
+values. What the forms mean on a node was measured on Tenzir 6.20:
+
+- a null cell satisfies no comparison, but ``x != v`` may keep it: a negated comparison says
+  ``x != null`` first, and ``not`` stands only in front of a comparison that is guarded so;
+- bare paths let the node's catalog leave partitions out, a ``?`` behind a name would not;
+- a number with an exponent does not parse, nor does a time before 1900.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+import sys
+from decimal import Decimal
+from typing import assert_never
+
+from vastlab.expression.ast import And, Column, Constant, Expr, Extractor, Not, Or, Predicate
+from vastlab.expression.literals import (
+    IP,
+    Bool,
+    Double,
+    Duration,
+    Int64,
+    ListLiteral,
+    Literal,
+    Null,
+    Pattern,
+    String,
+    Subnet,
+    Time,
+    UInt64,
+)
+from vastlab.expression.operators import Operator
+from vastlab.types import Kind
+
+__all__ = ["condition", "path", "quote"]
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OLDEST_YEAR = 1900
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_LARGEST = sys.float_info.max
+# Words of the language: a field of this name is quoted.
+_KEYWORDS = frozenset({
+    "and", "as", "assert", "const", "data", "else", "false", "fn", "for", "given", "if", "in",
+    "is", "let", "match", "meta", "not", "null", "or", "self", "super", "this", "true", "type",
+    "use", "using", "where", "while", "with",
+})  # fmt: skip
+
+
+def condition(expr: Expr) -> str:
+    """Write a bound expression as a TQL condition.
+
+    Parameters
+    ----------
+    expr
+        What `vastlab.expression.resolve.resolve` returned for the schema in question.
+
+    Examples
+    --------
+    >>> from vastlab.types import Leaf, Type
+    >>> port = Column(Leaf(("id", "resp_p"), Type(Kind.UINT64), "id.resp_p"))
+    >>> condition(Predicate(port, Operator.NE, UInt64(80)))
+    '(id.resp_p != null and id.resp_p != 80)'
+    """
+    match expr:
+        case Constant(value):
+            return "true" if value else "false"
+        case And(operands):
+            return "(" + " and ".join(condition(operand) for operand in operands) + ")"
+        case Or(operands):
+            return "(" + " or ".join(condition(operand) for operand in operands) + ")"
+        case Not(operand):
+            return condition(_complement(operand))
+        case Predicate():
+            return _predicate(expr)
+        case _:
+            assert_never(expr)
+
+
+def path(parts: tuple[str, ...]) -> str:
+    """Write the way to a field.
+
+    Examples
+    --------
+    >>> path(("id", "orig_h")), path(("we-ird", "in"))
+    ('id.orig_h', 'this["we-ird"]["in"]')
+    """
+    if all(_IDENTIFIER.fullmatch(part) and part not in _KEYWORDS for part in parts):
+        return ".".join(parts)
+    return "this" + "".join(f"[{quote(part)}]" for part in parts)
+
+
+def quote(text: str) -> str:
+    r"""Write a string literal.
+
+    Examples
+    --------
+    >>> print(quote('a"b\n'))
+    "a\"b\n"
+    """
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _complement(expr: Expr) -> Expr:
+    """Push the complement of a row set, null rows included, into the comparisons."""
+    match expr:
+        case Constant(value):
+            return Constant(not value)
+        case And(operands):
+            return Or(tuple(_complement(operand) for operand in operands))
+        case Or(operands):
+            return And(tuple(_complement(operand) for operand in operands))
+        case Not(operand):
+            return operand
+        case Predicate(extractor, operator, literal):
+            opposite = Predicate(extractor, operator.complement, literal)
+            if isinstance(literal, Null) or not isinstance(extractor, Column):
+                return opposite
+            return Or((Predicate(extractor, Operator.EQ, Null()), opposite))
+        case _:
+            assert_never(expr)
+
+
+def _predicate(predicate: Predicate) -> str:
+    subject, operator, literal = predicate.extractor, predicate.operator, predicate.literal
+    field = _extractor(subject)
+    if isinstance(literal, Null):
+        return f"{field} {operator.value} null"
+    kind = subject.leaf.type.kind if isinstance(subject, Column) else Kind.TIME
+    positive = _comparison(field, kind, operator.positive, literal)
+    if not operator.is_negated:
+        return positive
+    if operator is Operator.NE and not isinstance(literal, Pattern | Double):
+        # The plain form is the one that the catalog can use.
+        return f"({field} != null and {_comparison(field, kind, operator, literal)})"
+    return f"({field} != null and not {positive})"
+
+
+def _extractor(extractor: Extractor) -> str:
+    return path(extractor.leaf.path) if isinstance(extractor, Column) else "@import_time"
+
+
+def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) -> str:
+    match literal:
+        case Pattern() if kind is Kind.LIST:
+            return f"any({field}.map(x => {_matches('x', literal)}))"
+        case Pattern() if operator is Operator.IN:
+            return f"{field}.match_regex({quote(_flags(literal) + literal.regex)})"
+        case Pattern():
+            return _matches(field, literal)
+        case Double(value) if math.isinf(value):
+            return _infinite(field, operator, above=value > 0)
+        case _ if operator is Operator.NI:
+            return f"({_literal(literal)} in {field})"
+        case _ if operator is Operator.IN:
+            return f"({field} in {_literal(literal)})"
+        case _:
+            return f"{field} {operator.value} {_literal(literal)}"
+
+
+def _matches(subject: str, pattern: Pattern) -> str:
+    anchored = rf"{_flags(pattern)}\A(?:{pattern.regex})\z"
+    return f"{subject}.match_regex({quote(anchored)})"
+
+
+def _flags(pattern: Pattern) -> str:
+    return "(?i)" if pattern.ignore_case else ""
+
+
+def _infinite(field: str, operator: Operator, *, above: bool) -> str:
+    """Compare with an infinity, for which TQL has no literal, by the largest number."""
+    largest = _decimal(_LARGEST if above else -_LARGEST)
+    beyond, within = (">", "<=") if above else ("<", ">=")
+    is_infinite, is_less = f"{field} {beyond} {largest}", f"{field} {within} {largest}"
+    match operator:
+        case Operator.EQ:
+            return is_infinite
+        case Operator.LT | Operator.LE if not above:
+            return is_infinite if operator is Operator.LE else "false"
+        case Operator.GT | Operator.GE if above:
+            return is_infinite if operator is Operator.GE else "false"
+        case Operator.LT | Operator.GT:
+            return is_less
+        case _:
+            return f"({is_less} or {is_infinite})"
+
+
+def _literal(literal: Literal) -> str:
+    match literal:
+        case Bool(value):
+            return "true" if value else "false"
+        case Int64(value) | UInt64(value):
+            return str(value)
+        case Double(value):
+            return _decimal(value)
+        case Duration(nanoseconds):
+            return f"{nanoseconds}ns"
+        case Time(nanoseconds):
+            return _time(nanoseconds)
+        case String(text):
+            return quote(text)
+        case IP() | Subnet():
+            return str(literal)
+        case ListLiteral(items):
+            return "[" + ", ".join(_literal(item) for item in items) + "]"
+        case _:
+            # `fit` lets nothing else through; a mistake there must not become a query.
+            raise TypeError(f"no TQL for {literal!r}")
+
+
+def _decimal(value: float) -> str:
+    digits = format(Decimal(repr(value)), "f")
+    return digits if "." in digits else f"{digits}.0"
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    moment = _EPOCH + datetime.timedelta(seconds=seconds)
+    if moment.year < _OLDEST_YEAR:
+        return f"(1970-01-01 + {nanoseconds}ns)"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
