@@ -68,8 +68,8 @@ def _command(commands: _Commands[_Parser], name: str, text: str) -> _Parser:
 def _demo(commands: _Commands[_Parser]) -> _Parser:
     command = _command(commands, "demo", "make the demo database, and show what is in it")
     command.add_argument(
-        "--events", metavar="N", type=_number, default=200_000,
-        help="how many events, where the database is made (default: 200000)",
+        "--events", metavar="N", type=_number,
+        help="how many events, where -e names a new folder (default: 200000)",
     )  # fmt: skip
     return command
 

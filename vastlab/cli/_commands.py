@@ -16,7 +16,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from vastlab import demo as demo_events
 from vastlab._text import plain
 from vastlab.cli import _output
 from vastlab.cli._terminal import complain, console, progress
@@ -24,7 +23,7 @@ from vastlab.client import VAST
 from vastlab.config import DemoEndpoint, PathEndpoint, resolve_endpoint
 from vastlab.display.outcome import plural
 from vastlab.errors import UsageError
-from vastlab.nodes.demo import database_path
+from vastlab.nodes import demo as demo_node
 from vastlab.store.check import check as check_database
 from vastlab.store.database import Database, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -203,16 +202,12 @@ def check(args: Namespace) -> int:
 def _database(args: Namespace) -> Path:
     endpoint = resolve_endpoint(_endpoint(args))
     match endpoint:
-        case DemoEndpoint():
-            return database_path()
-        case PathEndpoint(path) if is_database(path):
+        case PathEndpoint(path):
             return path
-        case PathEndpoint(path) if not path.exists():
-            raise UsageError(f"no such folder: {path}")
+        case DemoEndpoint():
+            return demo_node.path()
         case _:
-            raise UsageError(
-                f"{endpoint} is no vastlab database", hint="`vastlab import` makes one from logs"
-            )
+            raise UsageError(f"{endpoint} is no database on this machine")
 
 
 # --- demo and lab ---------------------------------------------------------------------------
@@ -241,35 +236,23 @@ def demo(args: Namespace) -> int:
 
 
 def _demo_database(args: Namespace) -> str:
-    """Return where the demo events are, and make them where that is a new folder."""
+    """Return the endpoint of the demo events, and make them where they are missing."""
     endpoint = resolve_endpoint(getattr(args, "endpoint", "demo:"))
     match endpoint:
-        case DemoEndpoint():
-            with progress("making the demo database"):
-                path = database_path(args.events)
-            return "demo:" if path == database_path() else str(path)
+        case DemoEndpoint() if args.events is None:
+            path = demo_node.path()
         case PathEndpoint(path):
-            if not is_database(path):
-                _fill(path, args.events)
-            return str(path)
+            pass
+        case DemoEndpoint():
+            raise UsageError("--events wants a database of its own", hint="name it: -e FOLDER")
         case _:
             raise UsageError(f"the demo events want a folder, not {endpoint}")
-
-
-def _fill(path: Path, events: int) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"{path} holds something else", hint="name a folder that does not exist")
-    done = 0
-
-    def counted(update: Callable[[int, int], None]) -> Iterator[Any]:
-        nonlocal done
-        for batch in demo_events.batches(events):
-            done += batch.num_rows
-            update(done, events)
-            yield batch
-
-    with progress("making the demo database") as update:
-        Database.create(path).add(counted(update))
+    if not is_database(path):
+        if path.exists():
+            raise UsageError(f"{path} holds something else", hint="name one that does not exist")
+        with progress("making the demo database"):
+            demo_node.make(path, demo_node.EVENTS if args.events is None else args.events)
+    return str(endpoint)
 
 
 def _next_steps(endpoint: str) -> Iterator[str]:

@@ -65,6 +65,7 @@ async def _counting(stream: Stream, counted: Counted) -> AsyncIterator[TableSlic
     async for part in stream:
         counted(part.num_rows)
         yield part
+        sys.stdout.flush()  # what arrives late must not wait for more
 
 
 async def _json(stream: Stream) -> None:
@@ -88,7 +89,6 @@ async def _csv(stream: Stream) -> None:
         columns = [render.text(column, about).to_pylist() for column, about in fields]
         for values in zip([part.name] * part.num_rows, *columns, strict=True):
             writer.writerow("" if value is None else safe(value) for value in values)
-        sys.stdout.flush()
 
 
 async def _arrow(stream: Stream) -> None:

@@ -1,9 +1,9 @@
 """A reproducible generator of Zeek and Suricata events, with a small intrusion in them.
 
 One office network, one week, two sensors: Zeek and Suricata see the same sessions, so that
-uids, flow ids and community ids join up. The same arguments give the same events on every
-machine. Everything outside the office lies in address and name spaces that are reserved for
-documentation and tests.
+uids, flow ids and community ids join up. The same arguments give the same events (as long as
+numpy draws the same numbers). Everything outside the office lies in address and name spaces that
+are reserved for documentation and tests.
 
 The story to find, about 800 events whatever the size of the rest:
 
