@@ -128,7 +128,8 @@ def test_a_string_stays_one_token(text):
 def test_a_field_name_stays_a_name(parts):
     """A path is bare identifiers or quoted steps, whatever the names are."""
     written = tql.path(tuple(parts))
-    steps = re.fullmatch(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|this(\["(\\.|[^"\\])*"\])+', written, re.DOTALL)
+    shape = r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*|this(\["(\\.|[^"\\])*"\])+'
+    steps = re.fullmatch(shape, written, re.DOTALL)
     assert steps
     if written.startswith("this["):
         assert "".join(f"[{json.dumps(part, ensure_ascii=False)}]" for part in parts) in written
