@@ -1,0 +1,187 @@
+"""Blocks of JSON lines into batches, each line under the schema that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.store.readers import _json_text
+from vastlab.store.readers._json_table import REFUSALS, Assemble, JSONTable
+from vastlab.store.readers._lines import Block, blocks
+from vastlab.store.readers._problems import Problems
+from vastlab.store.readers._source import Source
+from vastlab.types import Field, Schema, Type
+
+_BLANKS = b" \t\r"
+
+
+@dataclass(slots=True)
+class _Group:
+    """Lines of one schema: as text, and decoded where that had to be done anyway."""
+
+    lines: list[bytes] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    events: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+
+
+class EventReader:
+    """Reads a file of JSON lines.
+
+    Parameters
+    ----------
+    source
+        The file.
+    problems
+        Where lines are reported that cannot be read.
+    key
+        The field that tells the event type; ``None`` where all lines are of one.
+    name
+        Turns that field's text (``None`` without it) into a schema name, or raises ValueError
+        with a reason.
+    declared
+        The fields and types of a schema name.
+    assemble
+        Makes a batch of a schema name, columns and their types.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        problems: Problems,
+        *,
+        key: str | None,
+        name: Callable[[str | None], str],
+        declared: Callable[[str], Mapping[str, Type]],
+        assemble: Callable[[str], Assemble],
+    ) -> None:
+        self._source = source
+        self._problems = problems
+        self._key = key
+        self._name = name
+        self._declared = declared
+        self._assemble = assemble
+        self._tables: dict[str, JSONTable] = {}
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Read the file."""
+        for block in blocks(self._source, self._problems):
+            yield from self._block(block)
+
+    def _block(self, block: Block) -> Iterator[pa.RecordBatch]:
+        split = [line.strip(_BLANKS) for line in block.data.split(b"\n")]
+        lines = [line for line in split if line]
+        if not lines:
+            return
+        numbers = [number for number, line in enumerate(split, block.line) if line]
+        groups = self._groups(lines, numbers)
+        if groups is None:
+            groups = self._decoded_groups(lines, numbers)
+        for name, group in groups.items():
+            if (batch := self._convert(name, group)) is not None:
+                yield batch
+
+    def _convert(self, name: str, group: _Group) -> pa.RecordBatch | None:
+        if name not in self._tables:
+            self._tables[name] = JSONTable(
+                self._declared(name), self._source.name, self._problems, self._assemble(name)
+            )
+        table = self._tables[name]
+        batch = table.fast(group.lines) if group.lines else None
+        if batch is not None:
+            return batch
+        return table.slow(group.events or list(self._decode(group.lines, group.numbers)))
+
+    def _decode(
+        self, lines: Sequence[bytes], numbers: Sequence[int]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        return _json_text.decode_lines(lines, numbers, self._source.name, self._problems)
+
+    def _groups(self, lines: list[bytes], numbers: list[int]) -> dict[str, _Group] | None:
+        """Sort lines by schema without decoding them; ``None`` where that fails."""
+        if self._key is None:
+            return {self._name(None): _Group(lines, numbers)}
+        if any(map(_json_text.is_deep, lines)):
+            return None
+        values = _column(lines, self._key)
+        if values is None:
+            return None
+        groups: dict[str, _Group] = {}
+        names: dict[str | None, str] = {}
+        for line, number, value in zip(lines, numbers, values, strict=True):
+            if value not in names:
+                try:
+                    names[value] = self._name(value)
+                except ValueError:
+                    return None
+            group = groups.setdefault(names[value], _Group())
+            group.lines.append(line)
+            group.numbers.append(number)
+        return groups
+
+    def _decoded_groups(self, lines: list[bytes], numbers: list[int]) -> dict[str, _Group]:
+        groups: dict[str, _Group] = {}
+        whole = dict(zip(numbers, lines, strict=True))
+        last = 0
+        for number, event in self._decode(lines, numbers):
+            value = event.get(self._key or "")
+            try:
+                name = self._name(value if isinstance(value, str) else None)
+            except ValueError as error:
+                self._problems.add(self._source.name, number, str(error))
+                continue
+            group = groups.setdefault(name, _Group())
+            group.events.append((number, event))
+            group.lines.append(whole[number])
+            if number == last:
+                # Two objects on one line: only the decoded form knows where each ends.
+                group.lines.clear()
+            last = number
+        for group in groups.values():
+            if len(group.lines) != len(group.events):
+                group.lines.clear()
+        return groups
+
+
+def _column(lines: list[bytes], key: str) -> list[str | None] | None:
+    """Read one field of text of all lines with Arrow's parser."""
+    data = b"\n".join(lines)
+    try:
+        data.isascii() or data.decode()
+        table = pyarrow.json.read_json(
+            pa.BufferReader(data),
+            pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 64),
+            pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema([(key, pa.string())]), unexpected_field_behavior="ignore"
+            ),
+        )
+    except REFUSALS:
+        return None
+    values: list[str | None] = table.column(key).to_pylist()
+    return values if len(values) == len(lines) else None
+
+
+def assemble_plain(name: str) -> Assemble:
+    """Make batches whose fields are the columns."""
+
+    def assemble(
+        columns: Mapping[str, pa.Array], types: Mapping[str, Type], count: int
+    ) -> pa.RecordBatch:
+        schema = Schema(name, tuple(Field(key, type_) for key, type_ in types.items()))
+        return make_batch(columns, schema, count)
+
+    return assemble
+
+
+def make_batch(columns: Mapping[str, pa.Array], schema: Schema, count: int) -> pa.RecordBatch:
+    """Make a batch; the columns may lack the metadata of fields within them."""
+    target = arrow_schema.to_arrow(schema)
+    arrays = [
+        arrow_schema.convert(column, pa.field("", column.type), member.type)
+        for column, member in zip(columns.values(), schema.fields, strict=True)
+    ]
+    return arrow_schema.record_batch(arrays, target, count)

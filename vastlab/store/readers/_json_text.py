@@ -1,0 +1,100 @@
+"""Lines of JSON into objects, strictly: every line is an object, or a reason why not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from vastlab.store.readers._problems import Problems
+
+DEEPEST = 100
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BLANK = " \t\r\n"
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() is there for its effect
+        raise _DuplicateKeyError(f"the key {twice!r} occurs twice")
+    return members
+
+
+# Decimals keep every digit of a time.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal)
+
+
+def decode(line: bytes) -> list[dict[str, Any]]:
+    """Read the objects of one line: one, as a rule.
+
+    Raises
+    ------
+    ValueError
+        With the reason, in words that fit behind a line number.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the text is no UTF-8") from None
+    objects, position = [], _skip_blanks(text, 0)
+    while position < len(text):
+        value, position = _decode_one(text, position)
+        if not isinstance(value, dict):
+            raise ValueError("the line is no JSON object")
+        objects.append(value)
+        position = _skip_blanks(text, position)
+    return objects
+
+
+def _decode_one(text: str, position: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from None
+    except ArithmeticError:
+        raise ValueError("a number is out of range") from None
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _BLANK:
+        position += 1
+    return position
+
+
+def decode_lines(
+    lines: Sequence[bytes], numbers: Sequence[int], path: str, problems: Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read many lines; those that cannot be read are reported and left out."""
+    for number, line in zip(numbers, lines, strict=True):
+        try:
+            if is_deep(line):
+                raise ValueError("the JSON is nested too deeply")
+            objects = decode(line)
+        except ValueError as error:
+            problems.add(path, number, str(error))
+        else:
+            for value in objects:
+                yield number, value
+
+
+def is_deep(line: bytes) -> bool:
+    """Tell whether a line nests so deeply that a recursive parser might overflow its stack."""
+    if len(line) <= DEEPEST or line.count(b"{") + line.count(b"[") <= DEEPEST:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", line):
+        if byte in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                return True
+        elif byte in b"]}":
+            depth -= 1
+    return False
