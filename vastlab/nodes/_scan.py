@@ -46,10 +46,6 @@ class FileGoneError(CorruptFileError):
     """A file is not there any more; a newer generation may know why."""
 
 
-class FileGoneError(CorruptFileError):
-    """A file is not there any more; a newer generation may know why."""
-
-
 def make_context() -> datafusion.SessionContext:
     """Return a context with the settings that give right answers."""
     return datafusion.SessionContext(datafusion.SessionConfig(_SETTINGS))

@@ -145,7 +145,7 @@ class EmbeddedNode:
             started = False
             while True:
                 try:
-                    async with aclosing(self._scan(query, snapshot, snapshot.files)) as parts:
+                    async with aclosing(self._read(query, snapshot, snapshot.files)) as parts:
                         async for part in parts:
                             started = True
                             yield part
@@ -169,13 +169,13 @@ class EmbeddedNode:
             newest, files = await self._in_thread(partial(database.added, generation))
             if files:
                 snapshot = await self._in_thread(database.snapshot)
-                async with aclosing(self._scan(query, snapshot, files)) as parts:
+                async with aclosing(self._read(query, snapshot, files)) as parts:
                     async for part in parts:
                         yield part
             generation = newest
             await asyncio.sleep(POLL_SECONDS)
 
-    def _scan(
+    def _read(
         self, query: Query, snapshot: Snapshot, files: tuple[DataFile, ...]
     ) -> AsyncGenerator[TableSlice, None]:
         tasks = _plan.tasks(query, snapshot.layouts, files)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from vastlab.expression.ast import And, Column, Constant, FieldExtractor, Or, Predicate
+from vastlab.expression.literals import Time, UInt64
+from vastlab.expression.operators import Operator
+from vastlab.nodes import _plan
+from vastlab.nodes.base import Query
+
+
+def port(operator, number):
+    return Predicate(FieldExtractor("resp_p"), operator, UInt64(number))
+
+
+def chosen(database, query):
+    snapshot = database.snapshot()
+    return [task.file for task in _plan.tasks(query, snapshot.layouts, snapshot.files)]
+
+
+def test_files_are_skipped_by_the_bounds_of_their_columns(database):
+    """The manifest says which files can hold a value."""
+    files = database.snapshot().files
+    assert chosen(database, Query(port(Operator.EQ, 150))) == [files[1]]
+    assert chosen(database, Query(port(Operator.GE, 150))) == list(files[1:3])
+    assert chosen(database, Query(port(Operator.EQ, 1000))) == []
+    assert chosen(database, Query()) == list(files)
+
+
+def test_files_are_skipped_by_time(database):
+    """`since` and `until` are half-open bounds, also of the files."""
+    files = database.snapshot().files
+    assert chosen(database, Query(since=100, until=200)) == [files[1]]
+    assert chosen(database, Query(since=3, until=100)) == [files[0]]
+
+
+def test_bounds_join_the_expression_as_predicates(database):
+    """A bound is a predicate on the event time beside the others."""
+    snapshot = database.snapshot()
+    schema = next(
+        layout.schema for layout in snapshot.layouts.values() if layout.schema.name == "zeek.conn"
+    )
+    since = Predicate(Column(schema.event_time), Operator.GE, Time(5))
+    assert _plan.bind(Query(since=5), schema) == since
+    bound = _plan.bind(Query(Or((port(Operator.EQ, 1), port(Operator.EQ, 2))), since=5), schema)
+    assert isinstance(bound, And)
+    assert bound.operands[-1] == since
+    assert _plan.bind(Query(), schema) == Constant(True)
+    assert _plan.bind(Query(Constant(False)), schema) is None
+
+
+def test_expressions_are_bound_once_for_each_layout(database, monkeypatch):
+    """Many files of one layout cost one binding."""
+    calls = []
+    original = _plan.resolve
+
+    def counting(expr, schema, taxonomy):
+        calls.append(schema.name)
+        return original(expr, schema, taxonomy)
+
+    monkeypatch.setattr(_plan, "resolve", counting)
+    chosen(database, Query(port(Operator.GE, 0)))
+    assert sorted(calls) == ["zeek.conn", "zeek.dns"]

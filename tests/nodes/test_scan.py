@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from vastlab.errors import CorruptFileError, NodeError
+from vastlab.expression.ast import Constant
+from vastlab.nodes import _plan, _scan
+from vastlab.nodes.base import Query
+
+
+@pytest.fixture
+def context():
+    return _scan.make_context()
+
+
+@pytest.fixture
+def tasks(database):
+    snapshot = database.snapshot()
+    return list(_plan.tasks(Query(), snapshot.layouts, snapshot.files))
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_a_scan_ends_with_an_empty_piece(context, tasks):
+    """Pieces hold slices until the file is through."""
+    scan = _scan.FileScan(context, tasks[0])
+    first, second = scan.piece(), scan.piece()
+    assert [part.num_rows for part in first] == [100]
+    assert second == []
+
+
+def test_the_first_batch_goes_out_alone(context, tmp_path, make_conn, database):
+    """Somebody waits for it; later pieces are larger."""
+    database.add([make_conn(range(1000, 51_000))])
+    snapshot = database.snapshot()
+    task = list(_plan.tasks(Query(), snapshot.layouts, snapshot.files))[3]
+    scan = _scan.FileScan(context, task)
+    assert len(scan.piece()) == 1
+    assert len(scan.piece()) > 1
+
+
+def test_a_stopped_scan_reads_nothing_more(context, tasks):
+    """After `stop` every piece is empty and every count 0."""
+    scan = _scan.FileScan(context, tasks[0])
+    scan.stop()
+    assert scan.piece() == []
+    assert scan.count() == 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty"])
+def test_a_file_is_looked_at_again_after_its_scan(context, tasks, damage):
+    """A file that goes while it is read is an error that names it."""
+    scan = _scan.FileScan(context, tasks[0])
+    scan.piece()
+    path = Path(tasks[0].file.path)
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(CorruptFileError, match=path.name):
+        scan.piece()
+
+
+async def test_later_files_are_left_alone_until_the_first_is_through(context, pool, tasks):
+    """A limit that the first file meets costs one file."""
+    started = []
+
+    def watched():
+        for task in tasks:
+            started.append(task)
+            yield task
+
+    async with aclosing(_scan.export(context, pool, watched(), 3)) as stream:
+        await anext(stream)
+        assert len(started) == 1
+        await anext(stream)
+        assert len(started) == 4
+
+
+async def test_counting_sums_over_files_and_arms(context, pool, tasks):
+    """Each arm of each file is counted once."""
+    doubled = [
+        _plan.Task(task.file, task.layout, task.bound, (Constant(True), Constant(True)))
+        for task in tasks
+    ]
+    assert await _scan.count(context, pool, tasks, 2) == {"zeek.conn": 300, "zeek.dns": 3}
+    assert await _scan.count(context, pool, doubled, 2) == {"zeek.conn": 600, "zeek.dns": 6}
+
+
+async def test_a_failed_count_stops_the_others(context, pool, tasks):
+    """The first error ends the count."""
+    Path(tasks[0].file.path).unlink()
+    with pytest.raises(_scan.FileGoneError):
+        await _scan.count(context, pool, tasks, 2)
+
+
+async def test_work_for_a_closed_pool_is_a_clear_error():
+    """At interpreter exit no new work starts."""
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(NodeError, match="closed"):
+        _scan.in_thread(pool, lambda: 1)
+
+
+async def test_an_answer_that_nobody_waits_for_is_no_complaint(pool):
+    """The error of a cancelled piece of work is dropped."""
+    release = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail():
+        asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+        raise ValueError
+
+    answer = _scan.in_thread(pool, fail)
+    answer.cancel()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
