@@ -1,0 +1,452 @@
+"""The shell: every command, every format, and one clear line for everything that goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from vastlab import cli
+from vastlab.cli import _commands
+from vastlab.nodes import demo as demo_node
+
+_LINE = (
+    '{"timestamp":"2026-03-04T09:42:13.000001+0000","event_type":"alert","flow_id":1,'
+    '"src_ip":"10.1.4.17","src_port":1,"dest_ip":"203.0.113.66","dest_port":80,"proto":"TCP",'
+    '"alert":{"action":"allowed","signature":"one","severity":1}}\n'
+)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Give a cache folder to these tests alone."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory) -> str:
+    """Make a small demo database."""
+    path = tmp_path_factory.mktemp("demo") / "demo.db"
+    demo_node.make(path, 3_000)
+    return str(path)
+
+
+@pytest.fixture
+def shell(cache, tmp_path, monkeypatch):
+    """Run a command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("VAST_ENDPOINT", raising=False)
+    return lambda *args: cli.run(args)
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    """Return what a program of its own runs in."""
+    root = str(Path(__file__).resolve().parent.parent)
+    kept = {name: value for name, value in os.environ.items() if name != "VAST_ENDPOINT"}
+    return kept | {"PYTHONPATH": root, "XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}
+
+
+def _start(cache: Path, folder: Path, *args: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vastlab", *args],
+        cwd=folder,
+        env=_environment(cache),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        **{"stdout": subprocess.PIPE} | options,
+    )
+
+
+def _one_line(text: str) -> str:
+    """Return the only line of stderr."""
+    assert "Traceback" not in text
+    lines = text.rstrip("\n").split("\n")
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+# --- the table of bad input -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["query", "-e", "missing"], "no such folder: missing"),
+        (["count", "-e", "empty"], "empty"),
+        (["query", "-e", "odd"], "odd"),
+        (["import", "-e", "new.db", "no.log"], "no.log"),
+        (["import", "-e", "new.db", "torn.json.gz", "--strict"], "torn.json.gz"),
+        (["import", "-e", "new.db", "gone.json"], "gone.json"),
+        (["check", "-e", "missing"], "missing"),
+        (["check", "-e", "logs"], "logs"),
+        (["query", "-e", "logs", "-n", "-1"], "-1 is negative"),
+        (["query", "-e", "logs", "-n", "many"], "'many' is no whole number"),
+        (["query", "-e", "logs", "-m", "later"], "'later' is none of historical"),
+        (["query", "-e", "logs", "-f", "xml"], "xml"),
+        (["query", "-e", "logs", "--since", "yesterdayish"], "yesterdayish"),
+        (["query", "-e", "ftp://host/logs"], "ftp"),
+        (["query", "-e", "logs", "resp_p", "==", "80"], "wants quotes"),
+        (["query", "-e", "logs", "-f", "parquet", "8.8.8.8"], "nothing matches"),
+        (["explode"], "explode"),
+        ([], "no command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_clear_line(shell, capfd, tmp_path, args, said):
+    """What is wrong is named in one line on stderr, with exit code 2 and nothing left behind."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "picture.bin").write_bytes(bytes(range(256)))
+    (tmp_path / "no.log").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "eve.json").write_text(_LINE)
+    whole = gzip.compress(_LINE.encode() * 5000)
+    (tmp_path / "torn.json.gz").write_bytes(whole[: len(whole) // 2])
+    before = sorted(tmp_path.rglob("*"))
+    assert shell(*args) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in _one_line(err)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bad_expression_shows_where(shell, capfd, database):
+    """A syntax error has its line, the text and a caret, and exit code 2."""
+    assert shell("query", "-e", database, "resp_p ==") == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    first, text, caret = err.rstrip("\n").split("\n")
+    assert first.startswith("vastlab: ")
+    assert text.strip() == "resp_p =="
+    assert caret.strip() == "^"
+
+
+def test_torn_file_is_named_and_its_lines_kept(shell, capfd, tmp_path):
+    """A truncated gzip gives the events before the tear, and says that something is missing."""
+    whole = gzip.compress(_LINE.encode() * 50_000)
+    (tmp_path / "torn.json.gz").write_bytes(whole[: len(whole) // 2])
+    assert shell("import", "-e", "new.db", "torn.json.gz") == 0
+    assert "torn.json.gz" in capfd.readouterr().err
+    assert shell("count", "-e", "new.db") == 0
+    assert 0 < int(capfd.readouterr().out) < 50_000
+
+
+def test_nothing_answers(shell, capfd, tmp_path, monkeypatch):
+    """Where no node runs, the error says what works without one."""
+    assert shell("count", "-e", "127.0.0.1:1") == 2
+    assert "demo:" in _one_line(capfd.readouterr().err)
+
+
+def test_unexpected_error_is_one_line(shell, capfd, monkeypatch):
+    """Even a fault of vastlab shows no traceback, unless it is asked for."""
+
+    def broken(_):
+        raise RuntimeError("two\nlines \x1b[31m")
+
+    monkeypatch.setattr(cli, "COMMANDS", {"status": broken})
+    assert shell("status") == 2
+    line = _one_line(capfd.readouterr().err)
+    assert "RuntimeError: two lines" in line
+    assert "\x1b" not in line
+    assert shell("status", "--traceback") == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+# --- answers --------------------------------------------------------------------------------
+
+
+def test_endpoint_before_and_after_the_command(shell, capfd, database, monkeypatch):
+    """-e counts wherever it stands, the last one wins, and VAST_ENDPOINT is the fallback."""
+    monkeypatch.setenv("VAST_ENDPOINT", database)
+    for args in (
+        ["-e", database, "count"],
+        ["count", "-e", database],
+        ["--endpoint", "missing", "count", "--endpoint", database],
+        ["count"],
+    ):
+        assert shell(*args) == 0
+        assert capfd.readouterr().out == "3000\n"
+
+
+def test_count_by_schema(shell, capfd, database):
+    """--schemas gives a number for each schema in every format, and they sum up."""
+    assert shell("count", "-e", database, "--schemas") == 0
+    counts = json.loads(capfd.readouterr().out)
+    assert sum(counts.values()) == 3000
+    assert counts["demo.asset"] == 40
+    assert shell("count", "-e", database, "--schemas", "-f", "csv") == 0
+    rows = list(csv.reader(io.StringIO(capfd.readouterr().out)))
+    assert rows == [["#type", "events"], *([name, str(n)] for name, n in counts.items())]
+    assert shell("count", "-e", database, "--schemas", "-f", "table") == 0
+    assert "3,000" in capfd.readouterr().out
+
+
+def test_json_is_a_line_for_each_event(shell, capfd, database):
+    """Piped events are JSON objects that name their schema."""
+    assert shell("query", "-e", database, "-n", "0", "203.0.113.66") == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {row["#type"] for row in rows} >= {"zeek.conn", "zeek.http", "suricata.alert"}
+    assert all("203.0.113.66" in json.dumps(row) for row in rows)
+
+
+def test_csv_repeats_its_header(shell, capfd, database):
+    """Each schema of a CSV answer has a header of its own, and rows of that width."""
+    assert shell("query", "-e", database, "-n", "0", "-f", "csv", "203.0.113.66") == 0
+    width, headers = 0, 0
+    for row in csv.reader(io.StringIO(capfd.readouterr().out)):
+        if row[0] == "#type":
+            width, headers = len(row), headers + 1
+        assert len(row) == width
+    assert headers > 3
+
+
+def test_arrow_holds_all_schemas(shell, capfdbinary, database):
+    """An Arrow answer is a sequence of streams with VAST's names and types."""
+    assert shell("query", "-e", database, "-n", "0", "-f", "arrow") == 0
+    source = io.BytesIO(capfdbinary.readouterr().out)
+    names, events = set(), 0
+    while source.tell() < len(source.getbuffer()):
+        with pa.ipc.open_stream(source) as stream:
+            names.add(stream.schema.metadata[b"VAST:name:0"])
+            events += stream.read_all().num_rows
+    assert events == 3000
+    assert len(names) == 7
+
+
+def test_parquet_holds_one_schema(shell, capfdbinary, database):
+    """A Parquet answer is a file of one schema; several are refused before anything is written."""
+    asked = '#type == "demo.asset"'
+    assert shell("query", "-e", database, "-f", "parquet", asked) == 0
+    out = capfdbinary.readouterr().out
+    assert parquet.read_table(io.BytesIO(out)).num_rows == 40
+    assert shell("query", "-e", database, "-n", "0", "-f", "parquet") == 2
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert "#type ==" in _one_line(err.decode())
+
+
+def test_table_says_what_it_leaves_out(shell, capfd, database):
+    """A table has a title for each schema, and tells when the limit ended the query."""
+    assert shell("query", "-e", database, "-f", "table", "-n", "5", "10.1.4.17") == 0
+    out, err = capfd.readouterr()
+    assert re.search(r"^\S+  \d+ events?, \d+ of \d+ columns$", out, re.MULTILINE)
+    assert "stopped after 5 events" in _one_line(err)
+    assert shell("query", "-e", database, "-f", "table", "192.0.2.77") == 0
+    assert "nothing matches" in capfd.readouterr().err
+
+
+def test_bounds_of_time(shell, capfd, database):
+    """--since and --until bound the event time, half open."""
+    for bounds in (["--until", "2026-03-04"], ["--since", "2026-03-04"], []):
+        assert shell("count", "-e", database, *bounds) == 0
+    early, late, all_ = map(int, capfd.readouterr().out.split())
+    assert early + late == all_ == 3000
+    assert early
+    assert late
+
+
+def test_status(shell, capfd, database):
+    """The status has VAST's keys as JSON, and schemas as a table."""
+    assert shell("status", "-e", database) == 0
+    assert json.loads(capfd.readouterr().out)["catalog"]["schemas"]["zeek.conn"]["num-events"]
+    assert shell("status", "-e", database, "-f", "table") == 0
+    out = capfd.readouterr().out
+    assert "system.database-path" in out
+    assert "3,000" in out
+
+
+def test_warning_is_one_line(shell, capfd, database):
+    """A name that no schema knows is a warning with close matches, and no error."""
+    assert shell("count", "-e", database, "orig_bites > 1") == 0
+    out, err = capfd.readouterr()
+    assert out == "0\n"
+    assert "orig_bytes" in _one_line(err)
+
+
+def test_version_and_help(shell, capfd):
+    """--version and --help print to stdout and succeed."""
+    assert shell("--version") == 0
+    assert shell("--help") == 0
+    assert shell("query", "--help") == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("vastlab ")
+    assert "EXPRESSION" in out
+    assert err == ""
+
+
+# --- import and check -----------------------------------------------------------------------
+
+
+def test_import_counts_and_names_bad_lines(shell, capfd, tmp_path):
+    """Events are counted by schema; a malformed line is named with its file and number."""
+    (tmp_path / "eve.json").write_text(_LINE + "{broken\n" + _LINE)
+    assert shell("import", "-e", "new.db", "eve.json") == 0
+    out, err = capfd.readouterr()
+    assert re.search(r"suricata\.alert +2\b", out)
+    assert "eve.json:2" in err
+    assert "1 malformed line" in err
+    assert shell("count", "-e", "new.db") == 0
+    assert capfd.readouterr().out == "2\n"
+
+
+def test_import_strict_adds_nothing(shell, capfd, tmp_path):
+    """With --strict a malformed line is an error, and there is no database afterwards."""
+    (tmp_path / "eve.json").write_text(_LINE + "{broken\n")
+    assert shell("import", "-e", "new.db", "--strict", "eve.json") == 2
+    assert "eve.json:2" in _one_line(capfd.readouterr().err)
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_import_twice_wants_force(shell, capfd, tmp_path):
+    """A file counts once, unless --force says otherwise."""
+    (tmp_path / "eve.json").write_text(_LINE)
+    numbers = []
+    for extra in ([], [], ["--force"]):
+        shell("import", "-e", "new.db", "eve.json", *extra)
+        capfd.readouterr()
+        shell("count", "-e", "new.db")
+        numbers.append(int(capfd.readouterr().out))
+    assert numbers == [1, 1, 2]
+
+
+def test_check_finds_damage(shell, capfd, tmp_path):
+    """A sound database passes; after one byte changed, the file is named and the code is 1."""
+    demo_node.make(tmp_path / "small.db", 500)
+    assert shell("check", "-e", "small.db") == 0
+    assert "sound" in capfd.readouterr().out
+    damaged = max((tmp_path / "small.db").rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    damaged.write_bytes(content)
+    assert shell("check", "-e", "small.db") == 1
+    assert damaged.name in capfd.readouterr().err
+
+
+# --- demo and lab ---------------------------------------------------------------------------
+
+
+def test_demo_tells_where_to_go(shell, capfd, tmp_path):
+    """The demo shows counts, first rows and next steps, and refuses a folder of other things."""
+    assert shell("demo", "-e", "some.db", "--events", "2000") == 0
+    out = capfd.readouterr().out
+    assert "2,000" in out
+    assert _commands.DEMO_EXPRESSION in out
+    assert "zeek.conn" in out
+    assert "What to try next" in out
+    (tmp_path / "logs").mkdir()
+    assert shell("demo", "-e", "logs") == 2
+    assert "logs" in _one_line(capfd.readouterr().err)
+
+
+def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):
+    """JupyterLab gets the notebooks, the demo by default, and folders as absolute paths."""
+    started = []
+
+    def call(command, *, env, check):
+        started.append((command, env["VAST_ENDPOINT"]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(_commands.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(_commands.subprocess, "run", call)
+    assert shell("lab") == 0
+    assert shell("lab", "-e", "logs", "--", "--no-browser") == 0
+    (first, demo), (second, logs) = started
+    assert first[1:3] == ["-m", "jupyterlab"]
+    assert demo == "demo:"
+    assert second[-1] == "--no-browser"
+    assert logs == str(tmp_path / "logs")
+
+
+def test_lab_says_what_is_missing(shell, capfd, monkeypatch):
+    """Without JupyterLab the error says how to get it."""
+    monkeypatch.setattr(_commands.importlib.util, "find_spec", lambda name: None)
+    assert shell("lab") == 2
+    assert "vastlab[lab" in _one_line(capfd.readouterr().err)
+
+
+# --- as a program of its own ----------------------------------------------------------------
+
+
+def test_process_ends_with_the_code(cache, tmp_path):
+    """The program itself ends with the code, one line on stderr, and nothing on stdout."""
+    process = _start(cache, tmp_path, "query", "-e", "missing")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert "missing" in _one_line(err.decode())
+
+
+def test_closed_pipe_is_quiet(cache, tmp_path, database):
+    """A reader that goes away ends the program without a word."""
+    process = _start(cache, tmp_path, "query", "-e", database, "-n", "0")
+    assert process.stdout.readline().startswith(b'{"#type"')
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+def test_interrupt_ends_with_130(cache, tmp_path, database):
+    """Ctrl-C ends a query that waits for more, with one line and exit code 130."""
+    process = _start(cache, tmp_path, "query", "-e", database, "-m", "unified", "-n", "0")
+    for _ in range(3000):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert _one_line(err.decode()) == "vastlab: interrupted"
+
+
+def _on_a_terminal(cache: Path, folder: Path, *args: str) -> str:
+    """Run the program with its output on a terminal, and return what arrives there."""
+    leader, follower = pty.openpty()
+    process = _start(cache, folder, *args, stdout=follower)
+    os.close(follower)
+    parts = []
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(leader)
+    process.communicate()
+    assert process.returncode == 0
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("format_", ["table", "json", "csv"])
+def test_terminal_shows_no_controls_of_events(cache, tmp_path, database, format_):
+    """Escapes, bidi and other controls of attackers never reach a terminal."""
+    asked = '"window.__p" in uri || "invoice" in uri || "all clear" in uri || "jndi" in uri'
+    asked += ' || "DROP" in uri || /.*[\\x00-\\x1f].*/ == uri'
+    text = _on_a_terminal(cache, tmp_path, "query", "-e", database, "-n", "0", "-f", format_, asked)
+    assert "window.__p" in text
+    assert "all clear" in text
+    without_colours = re.sub(r"\x1b\[[0-9;]*m", "", text) if format_ == "table" else text
+    assert not re.search(
+        r"[^\n\r\x20-\x7e\xa0-\uffff]|[\u202a-\u202e\u200b\ufeff]", without_colours
+    )
+    assert "\x1b[31mall" not in text
+
+
+def test_terminal_gets_a_table(cache, tmp_path, database):
+    """Without a format, a terminal gets tables in colour."""
+    text = _on_a_terminal(cache, tmp_path, "query", "-e", database, "203.0.113.66")
+    assert "\x1b[" in text
+    assert "zeek.http" in text
+    assert '"#type"' not in text
