@@ -119,7 +119,7 @@ def schemas(
     """Schemas of one to four fields (none too, unless `min_fields` says otherwise)."""
     default = st.sampled_from(("zeek.conn", "suricata.alert", "a/b", "../x", "<b>", "ä"))
     fields = _fields(types(kinds, depth=depth), min_fields)
-    return st.builds(Schema, names or default, fields, attributes())
+    return st.builds(Schema, default if names is None else names, fields, attributes())
 
 
 # --- values ---------------------------------------------------------------------------------
