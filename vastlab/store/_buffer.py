@@ -54,6 +54,8 @@ class Buffer:
         How many bytes of events to hold in memory; the largest layout is written first.
     target_size
         Bytes that a file should have.
+    source
+        What `DataFile.source` shall be.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Buffer:
         *,
         budget: int | None = None,
         target_size: int | None = None,
+        source: str = "",
     ) -> None:
         self._root = root
         self._staging = staging
         self._budget = BUDGET if budget is None else budget
         self._target_size = _writer.TARGET_SIZE if target_size is None else target_size
+        self._source = source
         self._kept = _Part()
         self._new = _Part()
         self._layouts: dict[str, Layout] = {}
@@ -120,15 +124,11 @@ class Buffer:
         for item in new.files:
             item.staged.unlink(missing_ok=True)
 
-    def flush(self, source: str = "") -> None:
-        """Keep and write all that is in memory, as files of one source."""
-        self.keep()
-        for open_ in self._kept.open.values():
-            self._write(open_, self._kept, source)
-
     def finish(self) -> list[StagedFile]:
         """Keep and write everything, and return all files."""
-        self.flush()
+        self.keep()
+        for open_ in self._kept.open.values():
+            self._write(open_, self._kept)
         return self._kept.files
 
     def _layout_of(self, schema: pa.Schema) -> Layout:
@@ -143,9 +143,9 @@ class Buffer:
         while total > self._budget:
             largest, part = max(parts, key=lambda pair: pair[0].size)
             total -= largest.size
-            self._write(largest, part, "")
+            self._write(largest, part)
 
-    def _write(self, open_: _Open, part: _Part, source: str) -> None:
+    def _write(self, open_: _Open, part: _Part) -> None:
         if not open_.batches:
             return
         with disk_errors(self._root):
@@ -156,7 +156,7 @@ class Buffer:
                 self._root,
                 self._staging,
                 target_size=self._target_size,
-                source=source,
+                source=self._source,
             )
         open_.size = 0
 

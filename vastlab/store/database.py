@@ -203,10 +203,11 @@ class Database:
         check
             Called with the snapshot that the change is made to; it may raise.
         """
+        used = {item.file.fingerprint for item in files}
         change = manifest.Change(
             files=tuple(item.file for item in files),
             dropped=frozenset(drop),
-            layouts=layouts or {},
+            layouts={key: value for key, value in (layouts or {}).items() if key in used},
             sources={source.key: source for source in sources},
             forgotten=frozenset(forget),
         )

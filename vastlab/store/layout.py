@@ -67,7 +67,7 @@ class DataFile:
     generation
         The generation that added it; 0 before it is committed.
     source
-        The key of the one source that it holds, or ``""`` where sources were mixed.
+        A name for the part of one source that it holds; ``""`` where sources are mixed.
     """
 
     path: str
@@ -127,18 +127,29 @@ class Source:
         Bytes that were read.
     digest
         SHA-256 over these bytes, in hexadecimal.
-    modified, inode
-        The file's modification time in nanoseconds and its identity, for a cheap look.
-    details
-        What its reader has to know to go on where it stopped.
+    stamp
+        What the file system says about the file, for a cheap look whether it has changed.
+    segments
+        The values of `DataFile.source` that its events have, where files are not mixed.
+    format
+        The name of its format; ``""`` where it is no log.
+    lines
+        The number of lines that were read, where it has lines.
+    problems
+        What was wrong with it: line numbers and reasons, the first so many.
+    problem_count
+        How many problems there were.
     """
 
     key: str
     size: int
     digest: str
-    modified: int = 0
-    inode: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
+    segments: tuple[str, ...] = ()
+    format: str = ""
+    lines: int = 0
+    problems: tuple[tuple[int | None, str], ...] = ()
+    problem_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,7 @@ def _decode(document: dict[str, Any], root: Path) -> _Generation:
             key: Layout(key, _writer.decode_schema(text))
             for key, text in document["layouts"].items()
         },
-        sources={key: Source(key, **source) for key, source in document["sources"].items()},
+        sources={key: _decode_source(key, item) for key, item in document["sources"].items()},
         forgotten=frozenset(document["forgotten"]),
     )
     return _Generation(document["generation"], document["since"], change)
@@ -299,6 +299,12 @@ def _encode_source(source: Source) -> dict[str, Any]:
     document = asdict(source)
     del document["key"]
     return document
+
+
+def _decode_source(key: str, document: dict[str, Any]) -> Source:
+    problems = tuple((line, reason) for line, reason in document.pop("problems"))
+    segments = tuple(document.pop("segments"))
+    return Source(key, **document, segments=segments, problems=problems)
 
 
 def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:

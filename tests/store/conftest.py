@@ -1,0 +1,47 @@
+"""Small databases and events for the tests of the store."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_types
+from vastlab.store.database import Database
+from vastlab.types import Field, Kind, Schema, Type
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Make an empty database."""
+    return Database.create(tmp_path / "test.db")
+
+
+@pytest.fixture(scope="session")
+def events():
+    """Make a batch of events: ``events(times, name="zeek.conn")``, times in seconds."""
+
+    def make(times, name="zeek.conn"):
+        members = (
+            Field("ts", Type(Kind.TIME, names=("timestamp",))),
+            Field("uid", Type(Kind.STRING)),
+            Field("id", Type(Kind.RECORD, fields=(Field("orig_h", Type(Kind.IP)),))),
+            Field("bytes", Type(Kind.UINT64)),
+        )
+        schema = arrow_schema.to_arrow(Schema(name, members))
+        nanoseconds = [None if t is None else int(t * SECOND) for t in times]
+        addresses = pa.array(
+            [bytes([0] * 15 + [i % 256]) for i in range(len(times))], pa.binary(16)
+        )
+        host = pa.ExtensionArray.from_storage(arrow_types.IP, addresses)
+        columns = [
+            pa.array(nanoseconds, pa.timestamp("ns")),
+            pa.array([f"C{t}" for t in times], pa.string()),
+            pa.StructArray.from_arrays([host], fields=list(schema.field("id").type)),
+            pa.array(range(len(times)), pa.uint64()),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return make

@@ -1,0 +1,321 @@
+"""A database keeps what was committed, whatever happens to those who write."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vastlab.arrow import types as arrow_types
+from vastlab.errors import CorruptFileError, DatabaseError, FormatError, UsageError
+from vastlab.store import _writer, manifest
+from vastlab.store._buffer import Buffer
+from vastlab.store.database import Database, is_database
+
+
+def leftovers(database):
+    """List the data files that the newest generation does not name, and staged ones."""
+    named = {file.path for file in database.snapshot().files}
+    found = {str(path) for path in database.path.rglob("*.parquet")}
+    return sorted(found - named)
+
+
+def write_many(path, batch, count, done):
+    """Commit one batch `count` times from a process of its own."""
+    arrow_types.register()
+    database = Database.open(path)
+    for _ in range(count):
+        database.add([batch])
+    done.put(os.getpid())
+
+
+def write_forever(path, batch, started):
+    """Commit one batch again and again until somebody kills this process."""
+    arrow_types.register()
+    database = Database.open(path)
+    while True:
+        database.add([batch])
+        started.set()
+
+
+def test_a_new_database_is_empty(database):
+    """A new database holds nothing, and its generation is 0."""
+    snapshot = database.snapshot()
+    assert (snapshot.generation, snapshot.files, snapshot.counts) == (0, (), {})
+    assert is_database(database.path)
+
+
+def test_creating_twice_keeps_what_is_there(database, events):
+    """Creating a database where one is opens it."""
+    database.add([events([1])])
+    assert Database.create(database.path).snapshot().counts == {"zeek.conn": 1}
+
+
+def test_creating_in_a_folder_of_other_files_is_refused(tmp_path):
+    """A folder that holds other files is never turned into a database."""
+    (tmp_path / "conn.log").write_text("x")
+    with pytest.raises(DatabaseError, match=r"conn\.log"):
+        Database.create(tmp_path)
+    assert os.listdir(tmp_path) == ["conn.log"]
+
+
+@pytest.mark.parametrize(
+    "content,reason",
+    [
+        (None, "no vastlab database"),
+        ("{", "cannot be read"),
+        ('{"format": "npm"}', "another's"),
+        ('{"format": "vastlab", "version": 99}', "version 99"),
+    ],
+)
+def test_opening_what_is_no_database_says_why(tmp_path, content, reason):
+    """A folder that is no database, or one of a newer format, is one clear error."""
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DatabaseError, match=reason):
+        Database.open(tmp_path)
+
+
+def test_opening_a_missing_folder_names_it(tmp_path):
+    """A folder that is not there is named in the error, and not created."""
+    with pytest.raises(DatabaseError, match="nowhere"):
+        Database.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_files_are_in_order(database, events):
+    """A snapshot lists its files by schema name and first event time."""
+    for name, times in (("b", [7, 8]), ("a", [9]), ("b", [3, 5]), ("a", [1])):
+        database.add([events(times, name)])
+    order = [(file.schema_name, file.first) for file in database.snapshot().files]
+    assert order == sorted(order)
+    assert database.snapshot().counts == {"a": 2, "b": 4}
+
+
+def test_added_lists_what_came_since(database, events):
+    """`added` returns each file exactly once when called with its own last answer."""
+    seen, generation = [], 0
+    for i in range(70):
+        database.add([events([100 - i])])
+        if i % 3 == 0:
+            generation, files = database.added(generation)
+            seen += [file.path for file in files]
+    _, files = database.added(generation)
+    seen += [file.path for file in files]
+    assert len(seen) == len(set(seen)) == 70
+    assert set(seen) == {file.path for file in database.snapshot().files}
+
+
+def test_a_fresh_reader_sees_the_same_as_one_that_followed(database, events):
+    """Reading the manifest from its beginning and following it give the same snapshot."""
+    follower = Database.open(database.path)
+    for i in range(1, 130):
+        drop = [database.snapshot().files[0].path] if i % 5 == 0 else []
+        with database.staging() as staging:
+            buffer = Buffer(database.path, staging)
+            buffer.add(events([i]))
+            database.commit(buffer.finish(), buffer.layouts, drop=drop)
+        if i % 7 == 0:
+            assert follower.snapshot() == Database.open(database.path).snapshot()
+    assert follower.snapshot().counts == {"zeek.conn": 129 - 25}
+
+
+def test_commits_do_not_grow_with_the_number_of_files(database, events):
+    """Reading needs a bounded number of generations, and most commits write only their news."""
+    for i in range(100):
+        database.add([events([i])])
+    sizes = [manifest.file_of(database.path, n).stat().st_size for n in range(1, 101)]
+    small = [size for n, size in enumerate(sizes, 1) if n % manifest.SPAN]
+    assert max(small[1:]) < 2 * min(small[1:])
+    assert max(sizes) < 40 * min(small[1:])
+
+
+def test_an_error_in_the_middle_adds_nothing(database, events):
+    """When the events stop with an error, the database is as it was before."""
+    database.add([events([1])])
+
+    def broken():
+        yield events([2])
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        database.add(broken(), budget=0)
+    assert database.snapshot().counts == {"zeek.conn": 1}
+    assert leftovers(database) == []
+    assert os.listdir(database.path / "staging") == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "link"])
+def test_a_full_disk_adds_nothing(database, events, monkeypatch, call):
+    """A disk that is full at any step is one clear error, and leaves nothing behind."""
+    database.add([events([1])])
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(DatabaseError, match="No space left"):
+            database.add([events([2])])
+    assert database.snapshot().counts == {"zeek.conn": 1}
+    assert leftovers(database) == []
+    assert not list(database.path.rglob("*.tmp"))
+
+
+def test_events_without_a_name_are_refused(database):
+    """Events need a schema name."""
+    with pytest.raises(UsageError, match="no schema name"):
+        database.add([pa.record_batch({"a": [1]})])
+
+
+def test_values_that_cannot_be_stored_are_one_error(database):
+    """A time that nanoseconds cannot express is a clear error that names the column."""
+    batch = pa.record_batch({"ts": pa.array([2**62], pa.timestamp("s"))})
+    with pytest.raises(FormatError, match="'ts'"):
+        database.add([batch], name="my.events")
+    assert database.snapshot().generation == 0
+
+
+def test_dropped_files_stay_for_a_while(database, events):
+    """A dropped file leaves the snapshot at once and the disk after the grace period."""
+    database.add([events([1])])
+    (file,) = database.snapshot().files
+    database.commit(drop=[file.path])
+    assert database.snapshot().files == ()
+    database.sweep()
+    assert Path(file.path).exists()
+    database.sweep(grace=-10)
+    assert not Path(file.path).exists()
+
+
+def test_sweeping_keeps_what_is_needed(database, events):
+    """Sweeping removes abandoned files and covered generations, and nothing else."""
+    for i in range(70):
+        database.add([events([i])])
+    before = database.snapshot()
+    abandoned = database.path / "staging" / "dead"
+    abandoned.mkdir()
+    (abandoned / "x.parquet").touch()
+    (database.path / "generations" / "dead.tmp").touch()
+    database.sweep(grace=-10)
+    assert Database.open(database.path).snapshot() == before
+    assert len(os.listdir(database.path / "generations")) == 6 + 2
+    assert not abandoned.exists()
+    database.add([events([100])])
+    assert database.snapshot().counts == {"zeek.conn": 71}
+
+
+def test_a_writer_that_slept_does_not_bring_back_an_old_generation(database, events, monkeypatch):
+    """A number whose file was swept away is not given out again."""
+    other = Database.open(database.path)
+    database.add([events([1])])
+    load = manifest.load
+    slept = []
+
+    def load_and_sleep(root, known=None):
+        snapshot = load(root, known)
+        if not slept:
+            slept.append(True)
+            for i in range(40):
+                other.add([events([i])])
+            manifest.sweep(database.path, grace=-10)
+        return snapshot
+
+    monkeypatch.setattr(manifest, "load", load_and_sleep)
+    database.add([events([2])])
+    assert Database.open(database.path).snapshot().counts == {"zeek.conn": 42}
+
+
+def test_a_damaged_generation_is_named(database, events):
+    """A generation that cannot be read is an error that names its file."""
+    database.add([events([1])])
+    path = manifest.file_of(database.path, 1)
+    path.write_text("{")
+    with pytest.raises(CorruptFileError, match=r"000000001\.json"):
+        Database.open(database.path).snapshot()
+
+
+def test_a_lost_generation_is_named(database, events):
+    """A generation that is gone is an error that names its file."""
+    for i in range(3):
+        database.add([events([i])])
+    manifest.file_of(database.path, 2).unlink()
+    with pytest.raises(CorruptFileError, match=r"000000002\.json"):
+        Database.open(database.path).snapshot()
+
+
+def test_layouts_are_written_once(database, events):
+    """A commit does not repeat a layout that the manifest has already."""
+    for i in range(3):
+        database.add([events([i])])
+    documents = [
+        json.loads(manifest.file_of(database.path, n).read_text())["layouts"] for n in (1, 2, 3)
+    ]
+    assert [len(layouts) for layouts in documents] == [1, 0, 0]
+
+
+def test_threads_lose_nothing(database, events):
+    """Threads that share one database object commit everything."""
+
+    def work():
+        for i in range(10):
+            database.add([events([i])])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert database.snapshot().counts == {"zeek.conn": 40}
+
+
+def test_processes_lose_nothing(database, events):
+    """Four processes that write at the same time commit everything."""
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    arguments = (database.path, events([1, 2]), 12, done)
+    processes = [context.Process(target=write_many, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        done.get(timeout=120)
+    for process in processes:
+        process.join()
+    snapshot = database.snapshot()
+    assert snapshot.generation == 48
+    assert snapshot.counts == {"zeek.conn": 96}
+
+
+def test_a_killed_writer_leaves_a_readable_database(database, events):
+    """After kill -9 at any moment, the database holds whole commits and takes new ones."""
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        started = context.Event()
+        arguments = (database.path, events([1, 2, 3]), started)
+        process = context.Process(target=write_forever, args=arguments)
+        process.start()
+        assert started.wait(timeout=60)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        snapshot = Database.open(database.path).snapshot()
+        assert snapshot.counts == {"zeek.conn": 3 * snapshot.generation}
+        assert all(pq.read_metadata(file.path).num_rows == 3 for file in snapshot.files)
+    database.add([events([1])])
+    database.sweep(grace=-10)
+    assert leftovers(database) == []
+
+
+def test_large_batches_become_several_files(database, events):
+    """Files keep to the target size, within a row group."""
+    batch = events(range(3 * _writer.ROW_GROUP_ROWS))
+    database.add([batch], target_size=1)
+    rows = [file.rows for file in database.snapshot().files]
+    assert rows == [_writer.ROW_GROUP_ROWS] * 3
