@@ -2,7 +2,7 @@
 
 >>> from vastlab.store import readers
 >>> sorted(readers.FORMATS)
-['json', 'suricata', 'zeek', 'zeek-json']
+['arrow', 'csv', 'json', 'parquet', 'suricata', 'zeek', 'zeek-json']
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from vastlab.errors import UsageError
-from vastlab.store.readers import _detect, ndjson, suricata, zeek_json, zeek_tsv
+from vastlab.store.readers import (
+    _detect,
+    arrow,
+    csv,
+    ndjson,
+    parquet,
+    suricata,
+    zeek_json,
+    zeek_tsv,
+)
 from vastlab.store.readers._problems import Problem, Problems
 from vastlab.store.readers._source import Source, open_source
 
@@ -25,7 +34,10 @@ MOST_ROWS = 65_536
 Reader = Callable[[Source, Problems, str | None], Iterator[pa.RecordBatch]]
 
 FORMATS: dict[str, Reader] = {
+    "arrow": arrow.read,
+    "csv": csv.read,
     "json": ndjson.read,
+    "parquet": parquet.read,
     "suricata": suricata.read,
     "zeek": zeek_tsv.read,
     "zeek-json": zeek_json.read,
@@ -63,7 +75,7 @@ def detect(path: str | Path | BinaryIO) -> str:
 def read(
     path: str | Path | BinaryIO,
     *,
-    format: str | None = None,  # noqa: A002 - the name of the option everywhere
+    format: str | None = None,
     schema: str | None = None,
     problems: Problems | None = None,
 ) -> Iterator[pa.RecordBatch]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vastlab.errors import FormatError
-from vastlab.store.readers import _json_text, _schemas
+from vastlab.store.readers import _json_text, _schemas, arrow
 from vastlab.store.readers._source import Source
+from vastlab.store.readers.csv import delimiter_of
 
 HEAD = 1 << 16
+_LOOK = 20
 _ZEEK = (b"#separator", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#fields")
+_PARQUET = b"PAR1"
+_STREAM = b"\xff\xff\xff\xff"  # begins each message of an Arrow stream
 _HINT = "vastlab reads Zeek, Suricata, JSON lines, CSV, Parquet and Arrow, also in gzip or zstd"
 
 
@@ -18,11 +24,17 @@ def detect(source: Source) -> str:
     if not lines:
         reason = source.damage or "the file is empty"
         raise FormatError(f"{reason}: there is nothing to read", path=source.name)
+    if head.startswith(_PARQUET):
+        return "parquet"
+    if head.startswith((arrow.MAGIC, _STREAM)):
+        return "arrow"
     first = lines[0].removeprefix(b"\xef\xbb\xbf").lstrip()
     if first.startswith(_ZEEK):
         return "zeek"
     if first.startswith(b"{"):
         return _json_format(source, lines)
+    if _is_csv(source, head):
+        return "csv"
     raise FormatError("no log of a known format", path=source.name, hint=_HINT)
 
 
@@ -35,7 +47,7 @@ def _json_format(source: Source, lines: list[bytes]) -> str:
         for event in events:
             if "event_type" in event and "timestamp" in event:
                 return "suricata"
-            if "_path" in event or "ts" in event and _looks_like_zeek(source.stem, event):
+            if "_path" in event or ("ts" in event and _looks_like_zeek(source.stem, event)):
                 return "zeek-json"
     return "json"
 
@@ -43,3 +55,23 @@ def _json_format(source: Source, lines: list[bytes]) -> str:
 def _looks_like_zeek(stem: str, event: dict[str, object]) -> bool:
     known = _schemas.load("zeek").find(stem) is not None
     return known or "id.orig_h" in event or ("uid" in event and "id" in event)
+
+
+def _is_csv(source: Source, head: bytes) -> bool:
+    """Tell a table from prose: some lines of text with the same delimiters in each."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode()
+        if error.start < len(head) - 4:
+            return False
+    if "\0" in text:
+        return False
+    if ".csv" in Path(source.name).suffixes:
+        return True
+    lines = [line for line in text.splitlines()[:_LOOK] if line]
+    delimiter = delimiter_of(lines[0])
+    names = lines[0].split(delimiter)
+    counts = {line.count(delimiter) for line in lines[: _LOOK - 1]}
+    proper = all(name.strip('"').isidentifier() or "." in name for name in names)
+    return len(lines) > 1 and len(names) > 1 and len(counts) == 1 and proper

@@ -18,6 +18,7 @@ from vastlab.store.readers import _values
 from vastlab.types import Field, Kind, Type
 
 MOST_FIELDS = 2000
+_LIST, _RECORD = Type(Kind.LIST), Type(Kind.RECORD)
 _INT64_MAX = (1 << 63) - 1
 _UINT64_MAX = (1 << 64) - 1
 
@@ -34,7 +35,7 @@ class Scalar(Enum):
     TEXT = auto()
 
 
-_KINDS = {
+KINDS = {
     Scalar.NULL: Kind.NULL,
     Scalar.BOOL: Kind.BOOL,
     Scalar.NATURAL: Kind.INT64,
@@ -63,7 +64,7 @@ class ListShape:
 
     item: Shape
     declared: bool = False
-    type: Type = Type(Kind.LIST)
+    type: Type = _LIST
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class RecordShape:
 
     fields: dict[str, Shape] = field(default_factory=dict)
     declared: bool = False
-    type: Type = Type(Kind.RECORD)
+    type: Type = _RECORD
 
 
 Shape = Fixed | Scalar | ListShape | RecordShape
@@ -107,7 +108,7 @@ def type_of(shape: Shape) -> Type:
             members = tuple(Field(name, type_of(inner)) for name, inner in fields.items())
             return Type(Kind.RECORD, type_.names, type_.attributes, fields=members)
         case Scalar():
-            return Type(_KINDS[shape])
+            return Type(KINDS[shape])
 
 
 # --- observing ------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def observe(shape: Shape, value: Any) -> Shape:
         case ((RecordShape(declared=True) | ListShape(declared=True)), _):
             return shape
         case Scalar(), (bool() | int() | float() | Decimal() | str()):
-            return _join(shape, _scalar(value))
+            return join(shape, _scalar(value))
         case _:
             return Scalar.TEXT
 
@@ -158,7 +159,8 @@ def _scalar(value: Any) -> Scalar:
             return Scalar.TEXT
 
 
-def _join(one: Scalar, other: Scalar) -> Scalar:
+def join(one: Scalar, other: Scalar) -> Scalar:
+    """Return what both have in common."""
     if one is other or other is Scalar.NULL:
         return one
     if one is Scalar.NULL:
@@ -191,7 +193,7 @@ def fit(value: Any, shape: Shape) -> Any:
         case RecordShape() | ListShape():
             raise MisfitError(f"{_brief(value)} is no {type_of(shape).kind.value}")
         case Scalar():
-            return _FITS[_KINDS[shape]](value, Type(_KINDS[shape]))
+            return _FITS[KINDS[shape]](value, Type(KINDS[shape]))
 
 
 def _fit_record(value: dict[str, Any], fields: dict[str, Shape]) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def _fit_integer(value: Any, type_: Type) -> int:
     if isinstance(value, Decimal) and abs(value) < 2**64 and value == int(value):
         number = int(value)
     try:
-        if isinstance(number, int) and not isinstance(number, bool) or isinstance(number, str):
+        if (isinstance(number, int) and not isinstance(number, bool)) or isinstance(number, str):
             return _values.integer(str(number), type_.kind)
     except ValueError:
         pass

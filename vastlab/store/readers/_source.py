@@ -101,15 +101,18 @@ class Source:
 def open_source(source: str | Path | BinaryIO) -> Iterator[Source]:
     """Open a path, or take an open binary file as it is."""
     if isinstance(source, str | Path):
-        try:
-            raw = Path(source).open("rb")
-        except OSError as error:
-            raise UsageError(f"cannot read {str(source)!r}: {error.strerror}") from error
-        with raw:
+        with _open(Path(source)) as raw:
             yield Source(str(source), raw)
     else:
         name = getattr(source, "name", None)
         yield Source(name if isinstance(name, str) else "standard input", source)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}") from error
 
 
 class _Joined:
@@ -175,13 +178,13 @@ def _gzip_member() -> zlib._Decompress:
 
 def _inflate_bytewise(member: zlib._Decompress, data: bytes) -> bytes:
     """Decompress up to the byte that is wrong."""
-    parts = []
+    parts = bytearray()
     try:
         for i in range(len(data)):
-            parts.append(member.decompress(data[i : i + 1]))
+            parts += member.decompress(data[i : i + 1])
     except zlib.error:
         pass
-    return b"".join(parts)
+    return bytes(parts)
 
 
 class _Zstd:

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 
 import numpy as np
@@ -21,6 +21,18 @@ import pyarrow.compute as pc
 from vastlab.arrow import types as arrow_types
 from vastlab.types import Kind
 
+# What `from_text` knows.
+PLAIN_KINDS = (
+    Kind.BOOL,
+    Kind.INT64,
+    Kind.UINT64,
+    Kind.DOUBLE,
+    Kind.TIME,
+    Kind.DURATION,
+    Kind.IP,
+    Kind.SUBNET,
+    Kind.STRING,
+)
 _V4_PREFIX = b"\0" * 10 + b"\xff\xff"
 _V4_BITS = 96
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -29,14 +41,16 @@ _NANOSECOND = Decimal("1e-9")
 _EXACT = Context(prec=60)
 _DECIMAL = pa.decimal128(38, 9)
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?|[+-]?(nan|inf)", re.I)
+_NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?|[+-]?(nan|inf)", re.IGNORECASE
+)
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?\s?(Z|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
 # From here on a number cannot be seconds in 64 bits of nanoseconds: Zeek can log milliseconds.
 _MILLISECONDS_FROM = Decimal("1e10")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 # --- one value ------------------------------------------------------------------------------
@@ -96,9 +110,10 @@ def nanoseconds(seconds: str | int | Decimal) -> int:
 
 def epoch(number: int | Decimal) -> int:
     """Read a number as seconds since 1970, or as milliseconds where seconds cannot be."""
-    if abs(number) >= _MILLISECONDS_FROM:
-        return nanoseconds(_EXACT.divide(Decimal(number), Decimal(1000)))
-    return nanoseconds(number)
+    exact = Decimal(number)
+    if abs(exact) >= _MILLISECONDS_FROM:
+        return nanoseconds(_EXACT.divide(exact, Decimal(1000)))
+    return nanoseconds(exact)
 
 
 def iso_time(text: str) -> int:
@@ -154,7 +169,7 @@ def subnets(texts: pa.Array) -> pa.Array:
     encoded = texts.dictionary_encode()
     distinct = [None if t is None else subnet(t) for t in encoded.dictionary.to_pylist()]
     plain = pa.struct([("address", pa.binary(16)), ("length", pa.uint8())])
-    rows = [None if pair is None else dict(zip(("address", "length"), pair)) for pair in distinct]
+    rows = [None if pair is None else _members(*pair) for pair in distinct]
     taken = pa.array(rows, plain).take(encoded.indices)
     ips = pa.ExtensionArray.from_storage(arrow_types.IP, taken.field("address"))
     storage = pa.StructArray.from_arrays(
@@ -163,6 +178,10 @@ def subnets(texts: pa.Array) -> pa.Array:
         mask=taken.is_null(),
     )
     return pa.ExtensionArray.from_storage(arrow_types.SUBNET, storage)
+
+
+def _members(address: bytes, length: int) -> dict[str, object]:
+    return {"address": address, "length": length}
 
 
 def from_decimal(seconds: pa.Array, kind: Kind) -> pa.Array:

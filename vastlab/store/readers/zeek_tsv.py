@@ -268,7 +268,7 @@ class _Log:
 
 
 def _single_newlines(data: bytes) -> bytes:
-    """End lines with ``\\n`` alone, and keep other carriage returns from ending one."""
+    r"""End lines with ``\n`` alone, and keep other carriage returns from ending one."""
     if b"\r" not in data:
         return data
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\\x0d")
