@@ -1,5 +1,7 @@
 """The expression tree: one closed union before and after it is bound to a schema.
 
+``str`` of a tree is its canonical text, which parses to an equal tree.
+
 A parsed tree holds `FieldExtractor`, `TypeExtractor`, `AliasExtractor` and `MetaExtractor`
 operands. `vastlab.expression.resolve` replaces the first three by `Column` operands, one
 predicate per matching leaf, so that compilers see `Column` and `MetaExtractor` only.
@@ -10,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from vastlab.expression.literals import Literal
+from vastlab.expression import printer
+from vastlab.expression.literals import Literal, type_of
 from vastlab.expression.operators import Operator
-from vastlab.types import Leaf, Type
+from vastlab.types import Kind, Leaf, Type
 
 
 class Meta(Enum):
@@ -28,12 +31,18 @@ class FieldExtractor:
 
     name: str
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True, slots=True)
 class TypeExtractor:
     """``:ip``: every field of a built-in type. ``None`` is the type of the bare ``null``."""
 
     type: Type | None
+
+    def __str__(self) -> str:
+        return ":null" if self.type is None else f":{printer.type_name(self.type)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,9 @@ class AliasExtractor:
 
     name: str
 
+    def __str__(self) -> str:
+        return f":{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class MetaExtractor:
@@ -49,12 +61,18 @@ class MetaExtractor:
 
     meta: Meta
 
+    def __str__(self) -> str:
+        return str(self.meta.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A leaf of one schema: what an extractor became when it was bound."""
 
     leaf: Leaf
+
+    def __str__(self) -> str:
+        return self.leaf.name
 
 
 Extractor = FieldExtractor | TypeExtractor | AliasExtractor | MetaExtractor | Column
@@ -68,6 +86,11 @@ class Predicate:
     operator: Operator
     literal: Literal
 
+    def __str__(self) -> str:
+        if _is_bare(self):
+            return f"{'!' if self.operator.is_negated else ''}{self.literal}"
+        return f"{self.extractor} {self.operator.value} {self.literal}"
+
 
 @dataclass(frozen=True, slots=True)
 class And:
@@ -75,12 +98,18 @@ class And:
 
     operands: tuple[Expr, ...]
 
+    def __str__(self) -> str:
+        return " && ".join(_inside(operand, Or) for operand in self.operands)
+
 
 @dataclass(frozen=True, slots=True)
 class Or:
     """At least one operand holds; at least two."""
 
     operands: tuple[Expr, ...]
+
+    def __str__(self) -> str:
+        return " || ".join(_inside(operand) for operand in self.operands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +122,9 @@ class Not:
 
     operand: Expr
 
+    def __str__(self) -> str:
+        return f"!({_inside(self.operand)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -100,5 +132,31 @@ class Constant:
 
     value: bool
 
+    def __str__(self) -> str:
+        return "" if self.value else _NOTHING
+
 
 Expr = Predicate | And | Or | Not | Constant
+
+_NOTHING, _EVERYTHING = '#type == ""', '#type != ""'
+_COMPOUND = (Kind.LIST, Kind.MAP, Kind.RECORD)
+
+
+def _is_bare(predicate: Predicate) -> bool:
+    """Whether a predicate came from a literal alone, and its type may have no text."""
+    match predicate:
+        case Predicate(TypeExtractor(type_), Operator.EQ | Operator.NE, literal):
+            bare = type_ is None or type_.kind in _COMPOUND
+            return bare and type_ == type_of(literal)
+        case _:
+            return False
+
+
+def _inside(operand: Expr, looser: type[Expr] | tuple[()] = ()) -> str:
+    match operand:
+        case Constant(True):
+            return _EVERYTHING
+        case _ if isinstance(operand, looser):
+            return f"({operand})"
+        case _:
+            return str(operand)

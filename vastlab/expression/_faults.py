@@ -1,0 +1,101 @@
+"""What to say where a text stops being an expression, for the mistakes that people make."""
+
+from __future__ import annotations
+
+import re
+
+from vastlab.errors import ExpressionSyntaxError
+from vastlab.expression._scan import fault, skip
+from vastlab.expression.ast import Extractor, FieldExtractor
+
+_NAMES = ("a field", "a :type", "#type", "#import_time")
+_OPERAND = (*_NAMES, "a value")
+_CONNECTIVES = ("&&", "||")
+_OPERATOR = "an operator such as == or in"
+_QUOTES = 'texts stand in double quotes: "text"'
+_AFTER = {
+    "=": "write == for equality",
+    "~": "write == /regex/ for a match of the whole text, in /regex/ for a part of it",
+    "!~": "write != /regex/, or !in /regex/ for a part of the text",
+    "&": "write && or and",
+    "|": "pipelines are not expressions; write || or or",
+    "/*": "the comment is not closed",
+    "*/": "comments do not nest",
+    "'": _QUOTES,
+    "[": "nothing selects an element of a list; write field ni value",
+    ".": "names have no empty parts and no wildcards",
+    "/": "patterns take the flag i only, subnets a prefix length",
+}
+_INSTEAD = {
+    "'": _QUOTES,
+    "$": "a parameter is a $ and a name",
+    "-": "field names do not begin with -",
+    "~": _AFTER["~"],
+    ":": "a type is a colon and its name, as in :ip",
+    "#": "the metadata are #type and #import_time",
+    "/*": "the comment is not closed",
+}
+_WORDS = {"T": "true", "F": "false", "True": "true", "False": "false", "nil": "null"}
+_WORDS |= {"None": "null", "NULL": "null"}
+_SHAPES = (
+    (r"[+-]?[0-9]+", "a number has at most 20 digits, and its value fits in 64 bits"),
+    (r"[0-9]{4}-[0-9-]+.*", "a date is YYYY-MM-DD, between 1900-01-01 and 2262-04-11"),
+    (r"[0-9]+(\.[0-9]+)+", "an IPv4 address has four numbers up to 255"),
+    (r"[0-9.]+:[0-9]+", "an address has no port; compare the port on its own"),
+    (
+        r"[0-9.]+[A-Za-z]+.*",
+        "units are ns us ms s m h d w y, factors k M G T P E and Ki Mi Gi Ti Pi Ei",
+    ),
+)
+
+
+def left_over(text: str, at: int, *, bare: bool, opened: bool = False) -> ExpressionSyntaxError:
+    """Make the error for text behind a complete expression."""
+    expected = (*((_OPERATOR,) if bare else ()), *_CONNECTIVES)
+    end = ")" if opened else "the end"
+    if at == len(text):
+        return fault("a bracket is not closed", text, at, ")")
+    if text.startswith(")", at):
+        return fault("no bracket is open here", text, at, *expected, end)
+    hint = next(
+        (_AFTER[sign] for sign in sorted(_AFTER, reverse=True) if text.startswith(sign, at)), None
+    )
+    if re.match(r"where\b", text[skip(text, 0) :]):
+        hint = "an expression is what stands behind where"
+    return fault("the expression does not go on like this", text, at, *expected, end, hint=hint)
+
+
+def no_operand(text: str, at: int) -> ExpressionSyntaxError:
+    """Make the error for a place where a field or a value has to stand."""
+    if at == len(text):
+        return fault("the expression ends too early", text, at, *_OPERAND)
+    hint = next((why for sign, why in _INSTEAD.items() if text.startswith(sign, at)), None)
+    return fault("an operand is missing", text, at, *_OPERAND, hint=hint)
+
+
+def two_values(text: str, at: int) -> ExpressionSyntaxError:
+    """Make the error for ``1 == 1``."""
+    return fault("two values are compared", text, at, *_NAMES, hint="a field has no quotes")
+
+
+def two_names(
+    text: str, left: tuple[Extractor, int], right: tuple[Extractor, int]
+) -> ExpressionSyntaxError:
+    """Make the error for ``a == b``, at the side that rather looks like a value."""
+    for node, at in (right, left):
+        if isinstance(node, FieldExtractor) and (hint := _meant(node.name)):
+            return fault("this is no value", text, at, "a value", hint=hint)
+    node, at = right
+    hint = f'a text stands in double quotes: "{node}"' if isinstance(node, FieldExtractor) else None
+    return fault("two fields are compared", text, at, "a value", hint=hint)
+
+
+def unreadable(text: str, at: int, name: str) -> ExpressionSyntaxError:
+    """Make the error for a name that can only be a value gone wrong."""
+    return fault("this is neither a value nor a field", text, at, *_OPERAND, hint=_meant(name))
+
+
+def _meant(name: str) -> str | None:
+    if name in _WORDS:
+        return f"write {_WORDS[name]}"
+    return next((hint for shape, hint in _SHAPES if re.fullmatch(shape, name)), None)
