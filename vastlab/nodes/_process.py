@@ -142,6 +142,33 @@ def _signal(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(popen.pid, number)
 
 
+class Slots:
+    """How many children may run at once; more wait for their turn.
+
+    Parameters
+    ----------
+    number
+        At most so many on one event loop.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def take(self) -> asyncio.Semaphore:
+        """Return what to hold, by ``async with``, while a child runs."""
+        loop = asyncio.get_running_loop()
+        return self._of_loop.setdefault(loop, asyncio.Semaphore(self._number))
+
+
+def clean_environment() -> dict[str, str]:
+    """Return our environment without what would change the settings of a client."""
+    ours = ("VAST_", "TENZIR_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
 async def run(
     argv: tuple[str, ...], env: Mapping[str, str], *, timeout: float | None = None
 ) -> Completed:
