@@ -17,7 +17,7 @@ _LONGEST = len("0000:0000:0000:0000:0000:ffff:255.255.255.255") + 8
 
 
 def address(text: str, at: int) -> tuple[IP | Subnet | Fault, int] | None:
-    """An address, or a network where a prefix length follows."""
+    """Find an address, or a network where a prefix length follows."""
     found = _address(text, at)
     if not found:
         return None

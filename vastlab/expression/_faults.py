@@ -57,9 +57,8 @@ def left_over(text: str, at: int, *, bare: bool, opened: bool = False) -> Expres
         return fault("a bracket is not closed", text, at, ")")
     if text.startswith(")", at):
         return fault("no bracket is open here", text, at, *expected, end)
-    hint = next(
-        (_AFTER[sign] for sign in sorted(_AFTER, reverse=True) if text.startswith(sign, at)), None
-    )
+    signs = sorted(_AFTER, reverse=True)  # longer ones first
+    hint = next((_AFTER[sign] for sign in signs if text.startswith(sign, at)), None)
     if re.match(r"where\b", text[skip(text, 0) :]):
         hint = "an expression is what stands behind where"
     return fault("the expression does not go on like this", text, at, *expected, end, hint=hint)
@@ -71,6 +70,11 @@ def no_operand(text: str, at: int) -> ExpressionSyntaxError:
         return fault("the expression ends too early", text, at, *_OPERAND)
     hint = next((why for sign, why in _INSTEAD.items() if text.startswith(sign, at)), None)
     return fault("an operand is missing", text, at, *_OPERAND, hint=hint)
+
+
+def no_operator(text: str, at: int) -> ExpressionSyntaxError:
+    """Make the error for ``#type`` alone, which says nothing."""
+    return fault("the operator is missing", text, skip(text, at), _OPERATOR)
 
 
 def two_values(text: str, at: int) -> ExpressionSyntaxError:

@@ -49,7 +49,7 @@ def continues(text: str, at: int) -> bool:
     return _CONTINUES.match(text, at) is not None
 
 
-def word(name: str, text: str, at: int) -> int | None:
+def lone_word(name: str, text: str, at: int) -> int | None:
     """Find the end of ``and``, ``or`` or ``not`` where it stands alone."""
     found = _WORDS[name].match(text, at)
     return found.end() if found else None

@@ -66,7 +66,8 @@ def _simple(text: str, at: int, depth: int) -> _Found:
 
 
 def _enum(text: str, at: int, depth: int) -> _Found:
-    labels, end = [], _after("{", text, at)
+    labels: list[tuple[str, int]] = []
+    end = _after("{", text, at)
     while end is not None and (label := _IDENTIFIER.match(text, end)):
         labels.append((label[0], len(labels)))
         end = skip(text, label.end())
@@ -87,7 +88,8 @@ def _list(text: str, at: int, depth: int) -> _Found:
 
 
 def _record(text: str, at: int, depth: int) -> _Found:
-    fields, end = [], _after("{", text, at)
+    fields: list[Field] = []
+    end = _after("{", text, at)
     while end is not None and (field := _field(text, end, depth)):
         fields.append(field[0])
         end = skip(text, field[1])

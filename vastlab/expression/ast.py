@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from vastlab.expression import printer
-from vastlab.expression.literals import Literal, type_of
+from vastlab.expression.literals import Literal, String, type_of
 from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Leaf, Type
 
@@ -89,7 +89,8 @@ class Predicate:
     def __str__(self) -> str:
         if _is_bare(self):
             return f"{'!' if self.operator.is_negated else ''}{self.literal}"
-        return f"{self.extractor} {self.operator.value} {self.literal}"
+        operator, value = _spelling(self)
+        return f"{self.extractor} {operator.value} {value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,19 @@ def _is_bare(predicate: Predicate) -> bool:
             return bare and type_ == type_of(literal)
         case _:
             return False
+
+
+def _spelling(predicate: Predicate) -> tuple[Operator, str]:
+    """Spell operator and value; a text that quotes cannot hold is searched for by a pattern."""
+    match predicate:
+        case Predicate(TypeExtractor(Type(kind=Kind.LIST)), operator, literal):
+            return operator, str(literal)
+        case Predicate(_, Operator.NI | Operator.NOT_NI as operator, String(text)):
+            if not printer.is_quotable(text):
+                match_operator = Operator.NE if operator.is_negated else Operator.EQ
+                anywhere = f"(?s:.*){printer.escaped(text)}(?s:.*)"
+                return match_operator, printer.pattern(anywhere)
+    return predicate.operator, str(predicate.literal)
 
 
 def _inside(operand: Expr, looser: type[Expr] | tuple[()] = ()) -> str:

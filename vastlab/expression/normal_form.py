@@ -96,7 +96,7 @@ def _type(type_: Type | None) -> str:
             return type_.kind.value
 
 
-def _literal(literal: Literal) -> str:  # noqa: C901 - one line for each kind of literal
+def _literal(literal: Literal) -> str:
     match literal:
         case Null():
             return "null"

@@ -13,9 +13,16 @@ import re
 from dataclasses import dataclass
 
 from vastlab.errors import ExpressionSyntaxError
-from vastlab.expression._faults import left_over, no_operand, two_names, two_values, unreadable
+from vastlab.expression._faults import (
+    left_over,
+    no_operand,
+    no_operator,
+    two_names,
+    two_values,
+    unreadable,
+)
 from vastlab.expression._numbers import exponent
-from vastlab.expression._scan import MAX_DEPTH, Fault, continues, deeper, fault, skip, word
+from vastlab.expression._scan import MAX_DEPTH, Fault, continues, deeper, fault, lone_word, skip
 from vastlab.expression._types import type_name
 from vastlab.expression._values import operand_literal
 from vastlab.expression.ast import (
@@ -137,9 +144,9 @@ def _connective(text: str, at: int) -> tuple[bool, int] | None:
     """Whether an ``or`` stands here (else an ``and``), and where it ends."""
     if text.startswith(("||", "&&"), at):
         return text[at] == "|", at + 2
-    if end := word("or", text, at):
+    if end := lone_word("or", text, at):
         return True, end
-    if end := word("and", text, at):
+    if end := lone_word("and", text, at):
         return False, end
     return None
 
@@ -162,7 +169,7 @@ def _group(text: str, at: int, depth: int) -> _Group:
 def _negation(text: str, at: int) -> int | None:
     if text.startswith("!", at):
         return at + 1
-    end = word("not", text, at)
+    end = lone_word("not", text, at)
     if not end or _is_field_not(text, at):
         return None
     return end
@@ -242,18 +249,17 @@ def _exponent(text: str, operand: _Operand) -> _Operand | None:
 
 
 def _short_form(text: str, operand: _Operand) -> _Group:
-    """A value alone, a field alone, a type alone."""
+    """Read what stands alone: a value, a field or a type."""
     node = (_exponent(text, operand) or operand).node
+    if not isinstance(node, Extractor):
+        return _Group(alone(node), operand.end, bare=True)
     match node:
         case MetaExtractor():
-            raise fault("the operator is missing", text, skip(text, operand.end), "an operator")
+            raise no_operator(text, operand.end)
         case FieldExtractor(name) if _NO_NAME.fullmatch(name):
             raise unreadable(text, operand.start, name)
-        case FieldExtractor() | TypeExtractor() | AliasExtractor():
-            expr: Expr = Predicate(node, Operator.NE, Null())
         case _:
-            expr = alone(node)
-    return _Group(expr, operand.end, bare=True)
+            return _Group(Predicate(node, Operator.NE, Null()), operand.end, bare=True)
 
 
 # --- operands -------------------------------------------------------------------------------
@@ -262,9 +268,9 @@ def _short_form(text: str, operand: _Operand) -> _Group:
 def _operand(text: str, at: int, depth: int) -> _Operand:
     if found := operand_literal(text, at, depth):
         return _Operand(_value(text, at, found[0]), at, found[1])
-    for name, meta in _METAS.items():
-        if text.startswith(name, at):
-            return _Operand(MetaExtractor(meta), at, at + len(name))
+    for word, meta in _METAS.items():
+        if text.startswith(word, at):
+            return _Operand(MetaExtractor(meta), at, at + len(word))
     if text.startswith(":", at) and (found_type := type_name(text, at + 1, depth)):
         type_, end = found_type
         if type_.kind is Kind.NULL:

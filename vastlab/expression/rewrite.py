@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import assert_never
 
 from vastlab.errors import ExpressionError
-from vastlab.expression import numeric
+from vastlab.expression import numeric, printer
 from vastlab.expression.ast import (
-    AliasExtractor,
     And,
     Constant,
     Expr,
-    FieldExtractor,
+    MetaExtractor,
     Not,
     Or,
     Predicate,
@@ -25,8 +24,6 @@ from vastlab.expression.literals import (
     ListLiteral,
     Literal,
     MapLiteral,
-    Null,
-    Parameter,
     Pattern,
     RecordLiteral,
     RelativeTime,
@@ -64,8 +61,8 @@ def normalise(expr: Expr) -> Expr:
 
     Examples
     --------
-    >>> from vastlab.expression.operators import Operator
-    >>> a = Predicate(FieldExtractor("a"), Operator.LT, UInt64(1))
+    >>> from vastlab.expression.parser import parse
+    >>> a = parse("a < 1")
     >>> print(normalise(Not(Or((a, And((a, a)))))))
     a >= 1
     """
@@ -108,8 +105,8 @@ def map_literals(expr: Expr, change: Callable[[Literal], Literal]) -> Expr:
     Examples
     --------
     >>> from vastlab.expression.parser import parse
-    >>> print(map_literals(parse("a in [1, 2]"), lambda v: Null() if v == UInt64(1) else v))
-    a in [null, 2]
+    >>> print(map_literals(parse("a in [1, 2]"), lambda v: Int64(-1) if v == UInt64(1) else v))
+    a in [-1, 2]
     """
 
     def inside(literal: Literal) -> Literal:
@@ -197,6 +194,88 @@ def _opened(literal: Literal) -> Iterator[Literal]:
             inner = (value for _, value in fields)
     for part in inner:
         yield from _opened(part)
+
+
+# --- lowering -------------------------------------------------------------------------------
+
+
+def lower(expr: Expr) -> Expr:
+    """Write what only vastlab understands as VAST 3.1 does.
+
+    Networks in lists become one membership test each, ``in /regex/`` becomes a match of the
+    whole text, texts in lists become equalities (which compare the labels of enumerations, too),
+    and numbers behind ``:int64``, ``:uint64`` and ``:double`` get the spelling of that type.
+
+    Examples
+    --------
+    >>> from vastlab.expression.parser import parse
+    >>> print(lower(parse("src_ip in [10.0.0.0/8, 192.168.0.0/16] && host in /evil/")))
+    (src_ip in 10.0.0.0/8 || src_ip in 192.168.0.0/16) && host == /(?s:.*)(?:evil)(?s:.*)/
+    """
+    return normalise(map_predicates(expr, _lower))
+
+
+def _lower(predicate: Predicate) -> Expr:
+    if predicate.operator.is_negated:
+        return Not(_lower(replace(predicate, operator=predicate.operator.complement)))
+    _check_spelling(predicate)
+    match predicate:
+        case Predicate(MetaExtractor(), _, _):
+            return predicate
+        case Predicate(_, Operator.IN, ListLiteral(items)):
+            return _lower_members(predicate, items)
+        case Predicate(extractor, Operator.IN, Pattern(regex, ignore_case)):
+            anywhere = Pattern(f"(?s:.*)(?:{regex})(?s:.*)", ignore_case)
+            return Predicate(extractor, Operator.EQ, anywhere)
+        case Predicate(
+            TypeExtractor(Type(kind=kind)), _, Int64(value) | UInt64(value) | Double(value)
+        ):
+            return _lower_number(predicate, kind, value)
+        case _:
+            return predicate
+
+
+def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
+    """Take networks and texts out of a list, where a field may be an address or an enumeration."""
+    extractor = predicate.extractor
+    is_ip = extractor == TypeExtractor(Type(Kind.IP))
+    if isinstance(extractor, TypeExtractor) and not is_ip:
+        return predicate
+    apart: list[Expr] = []
+    rest: list[Literal] = []
+    for item in items:
+        match item:
+            case Subnet():
+                apart.append(Predicate(extractor, Operator.IN, item))
+            case String() if not is_ip:
+                apart.append(Predicate(extractor, Operator.EQ, item))
+            case _:
+                rest.append(item)
+    if rest or not apart:
+        apart.append(Predicate(extractor, Operator.IN, ListLiteral(tuple(rest))))
+    return Or(tuple(apart))
+
+
+def _lower_number(predicate: Predicate, kind: Kind, value: float) -> Expr:
+    if isinstance(predicate.literal, _NUMBERS[kind]):
+        return predicate
+    # No cell is in [], and every one that is not null is not.
+    match numeric.fold(kind, predicate.operator, value):
+        case (operator, literal):
+            return Predicate(predicate.extractor, operator, literal)
+        case True:
+            return Predicate(predicate.extractor, Operator.NOT_IN, ListLiteral(()))
+        case _:
+            return Predicate(predicate.extractor, Operator.IN, ListLiteral(()))
+
+
+def _check_spelling(predicate: Predicate) -> None:
+    """Refuse the comparisons with a text that VAST cannot write and no pattern can replace."""
+    match predicate:
+        case Predicate(_, operator, String(text)) if not printer.is_quotable(text):
+            if operator is Operator.IN or operator.is_ordering:
+                message = f"VAST cannot write this text after {operator.value}: {text!r}"
+                raise ExpressionError(message, hint="compare with ==, ni or a list")
 
 
 # --- normal form ----------------------------------------------------------------------------
