@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from pathlib import Path
 
 from vastlab.errors import FormatError
-from vastlab.store.readers import _json_text, _schemas, arrow
+from vastlab.store.readers import _schemas, arrow
+from vastlab.store.readers._json_documents import first_events
 from vastlab.store.readers._source import Source
 from vastlab.store.readers.csv import delimiter_of
 
 HEAD = 1 << 16
 _LOOK = 20
 _ZEEK = (b"#separator", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#fields")
+_JSON = re.compile(rb"\s*(?:\[\s*)*\{\s*(?:[\"}]|$)")
 _PARQUET = b"PAR1"
 _STREAM = b"\xff\xff\xff\xff"  # begins each message of an Arrow stream
 _HINT = "vastlab reads Zeek, Suricata, JSON lines, CSV, Parquet and Arrow, also in gzip or zstd"
@@ -28,27 +32,22 @@ def detect(source: Source) -> str:
         return "parquet"
     if head.startswith((arrow.MAGIC, _STREAM)):
         return "arrow"
-    first = lines[0].removeprefix(b"\xef\xbb\xbf").lstrip()
+    first = lines[0].lstrip()
     if first.startswith(_ZEEK):
         return "zeek"
-    if first.startswith(b"{"):
-        return _json_format(source, lines)
+    if _JSON.match(head):
+        return _json_format(source, head)
     if _is_csv(source, head):
         return "csv"
     raise FormatError("no log of a known format", path=source.name, hint=_HINT)
 
 
-def _json_format(source: Source, lines: list[bytes]) -> str:
-    for line in lines[:20]:
-        try:
-            events = _json_text.decode(line)
-        except ValueError:
-            continue
-        for event in events:
-            if "event_type" in event and "timestamp" in event:
-                return "suricata"
-            if "_path" in event or ("ts" in event and _looks_like_zeek(source.stem, event)):
-                return "zeek-json"
+def _json_format(source: Source, head: bytes) -> str:
+    for event in islice(first_events(head), _LOOK):
+        if "event_type" in event and "timestamp" in event:
+            return "suricata"
+        if "_path" in event or ("ts" in event and _looks_like_zeek(source.stem, event)):
+            return "zeek-json"
     return "json"
 
 

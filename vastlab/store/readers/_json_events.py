@@ -11,13 +11,16 @@ import pyarrow.json
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store.readers import _json_text
+from vastlab.store.readers._json_documents import Documents, spans_lines
 from vastlab.store.readers._json_table import REFUSALS, Assemble, JSONTable
-from vastlab.store.readers._lines import Block, blocks
+from vastlab.store.readers._lines import blocks
 from vastlab.store.readers._problems import Problems
 from vastlab.store.readers._source import Source
 from vastlab.types import Field, Schema, Type
 
 _BLANKS = b" \t\r"
+_HEAD = 1 << 16
+_Numbered = tuple[list[int], list[bytes]]
 
 
 @dataclass(slots=True)
@@ -69,15 +72,25 @@ class EventReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the file."""
-        for block in blocks(self._source, self._problems):
-            yield from self._block(block)
+        lines = self._documents() if spans_lines(self._source.peek(_HEAD)) else self._lines()
+        for numbers, texts in lines:
+            if texts:
+                yield from self._block(texts, numbers)
 
-    def _block(self, block: Block) -> Iterator[pa.RecordBatch]:
-        split = [line.strip(_BLANKS) for line in block.data.split(b"\n")]
-        lines = [line for line in split if line]
-        if not lines:
-            return
-        numbers = [number for number, line in enumerate(split, block.line) if line]
+    def _lines(self) -> Iterator[_Numbered]:
+        for block in blocks(self._source, self._problems):
+            split = [line.strip(_BLANKS) for line in block.data.split(b"\n")]
+            numbers = [number for number, line in enumerate(split, block.line) if line]
+            yield numbers, [line for line in split if line]
+
+    def _documents(self) -> Iterator[_Numbered]:
+        documents = Documents(self._source.name, self._problems)
+        for block in blocks(self._source, self._problems):
+            found = list(documents.feed(block))
+            yield [number for number, _ in found], [text for _, text in found]
+        documents.close()
+
+    def _block(self, lines: list[bytes], numbers: list[int]) -> Iterator[pa.RecordBatch]:
         groups = self._groups(lines, numbers)
         if groups is None:
             groups = self._decoded_groups(lines, numbers)

@@ -11,7 +11,6 @@ from vastlab.store.readers._source import Source
 
 BLOCK_SIZE = 4 << 20
 LONGEST_LINE = 64 << 20
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,6 @@ def blocks(
     FormatError
         After the last whole line, when the compressed data is damaged.
     """
-    if source.peek(3) == _BOM:
-        source.read(3)
     rest, line, skipping = b"", 1, False
     while part := source.read(size):
         if skipping:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from vastlab.errors import UsageError
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BOM = b"\xef\xbb\xbf"  # some systems write it before text
 _CHUNK = 1 << 16
 _SPOOL = 64 << 20
 
@@ -56,6 +57,8 @@ class Source:
         else:
             self._stream = rest
         self._ahead = b""
+        if self.peek(len(_BOM)) == _BOM:
+            self.read(len(_BOM))
 
     @property
     def stem(self) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow as pa
 
-from vastlab.store.readers import _json_text, _nested, _schemas
+from vastlab.store.readers import _nested, _schemas
+from vastlab.store.readers._json_documents import first_events
 from vastlab.store.readers._json_events import EventReader
 from vastlab.store.readers._json_table import Assemble
 from vastlab.store.readers._problems import Problems
@@ -38,7 +39,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
     pyarrow.RecordBatch
         In nested form; one schema per batch.
     """
-    first = _first_event(source.peek(_HEAD))
+    first = next(first_events(source.peek(_HEAD)), {})
     default = f"zeek.{guess_log(source.stem, first)}"
 
     def name(path: str | None) -> str:
@@ -53,16 +54,6 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
         assemble=_assemble,
     )
     yield from reader.batches()
-
-
-def _first_event(head: bytes) -> Mapping[str, object]:
-    for line in head.split(b"\n"):
-        try:
-            for event in _json_text.decode(line):
-                return event
-        except ValueError:
-            continue
-    return {}
 
 
 def guess_log(stem: str, event: Collection[str]) -> str:
