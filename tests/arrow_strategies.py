@@ -50,7 +50,9 @@ def texts() -> st.SearchStrategy[str]:
 
 def field_names() -> st.SearchStrategy[str]:
     """Names of fields; without NUL, where the Arrow C data interface cuts them."""
-    anything = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+    anything = st.text(
+        st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6
+    )
     return st.one_of(st.sampled_from(_NAMES), anything)
 
 

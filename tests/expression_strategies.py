@@ -6,6 +6,7 @@ literals are taken from, or lie near, the values in the rows: most of them hit s
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,7 @@ PATTERNS = (
 TEXTS = st.one_of(arrow.texts(), st.sampled_from(("a", "b", "A", "an", "\u0661", "x1", "nul")))
 SPECIAL_FLOATS = (math.nan, math.inf, -math.inf, 0.0, -0.0, 0.5, 2.0**53, 2.0**63, 2.0**64)
 SPECIAL_INTEGERS = (0, 1, -1, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 2**64 - 1)
+SHAPES = ("predicate", "predicate", "predicate", "and", "or", "or", "not", "constant")
 NUMERIC = (Kind.INT64, Kind.UINT64, Kind.DOUBLE)
 
 
@@ -84,12 +86,12 @@ class Events:
 
 @st.composite
 def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
-    """A schema, rows of it, and the same rows as flat columns beside ``#import_time``."""
+    """Draw a schema, rows of it, and the same rows as flat columns beside ``#import_time``."""
     names = st.sampled_from(("zeek.conn", "conn", "a.b.c", "ä"))
     schema = draw(arrow.schemas(names=names, **{"min_fields": 1, **how}))
     size = draw(st.integers(1, max_rows))
     columns = [
-        [small(draw, member.type, draw(arrow.values(member.type))) for _ in range(size)]
+        [small(draw, member.type, draw(values_of(member.type))) for _ in range(size)]
         for member in schema.fields
     ]
     arrays = [arrow.array(e.type, c) for e, c in zip(schema.fields, columns, strict=True)]
@@ -105,6 +107,10 @@ def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
         for row, moment in zip(cells, moments, strict=True)
     ]
     return Events(schema, rows, flat)
+
+
+# Making strategies costs more than drawing from them.
+values_of = functools.lru_cache(maxsize=256)(arrow.values)
 
 
 def small(draw: st.DrawFn, type_: Type, value: Any) -> Any:
@@ -127,7 +133,7 @@ def small(draw: st.DrawFn, type_: Type, value: Any) -> Any:
 
 
 def leaf_values(fields: tuple[Field, ...], values: list[Any]) -> Any:
-    """The values of all leaves of a record, in the order of `Schema.leaves`."""
+    """Yield the values of all leaves of a record, in the order of `Schema.leaves`."""
     for member, value in zip(fields, values, strict=True):
         if member.type.kind is Kind.RECORD:
             inside = [None] * len(member.type.fields) if value is None else list(value)
@@ -148,16 +154,18 @@ def literals(type_: Type, samples: list[Any]) -> st.SearchStrategy[Literal]:
     return st.one_of(scalar, scalar, list_)
 
 
+@functools.cache
 def any_literal() -> st.SearchStrategy[Literal]:
-    """A literal of any kind but a parameter or a relative time."""
+    """Draw a literal of any kind but a parameter or a relative time."""
     numbers = [literal_of(kind) for kind in NUMERIC]
     others = (Kind.BOOL, Kind.STRING, Kind.IP, Kind.SUBNET, Kind.TIME, Kind.DURATION)
     constants = (Null(), ListLiteral(()), MapLiteral(()), RecordLiteral(()))
     return st.one_of(*numbers, *map(literal_of, others), st.sampled_from(constants))
 
 
+@functools.cache
 def literal_of(kind: Kind) -> st.SearchStrategy[Literal]:
-    """A literal of one kind."""
+    """Draw a literal of one kind."""
     match kind:
         case Kind.BOOL:
             return st.builds(Bool, st.booleans())
@@ -213,7 +221,7 @@ def near_value(type_: Type, value: Any) -> st.SearchStrategy[Literal]:
 
 
 def near_number(value: float) -> st.SearchStrategy[Literal]:
-    """The number in all its spellings, and its neighbours."""
+    """Draw the number in all its spellings, and its neighbours."""
     choices: list[Literal] = [Double(float(value)), Double(float(value) + 0.5)]
     if math.isfinite(value):
         for whole in (int(value) - 1, int(value), int(value) + 1):
@@ -223,7 +231,7 @@ def near_number(value: float) -> st.SearchStrategy[Literal]:
 
 
 def near_text(value: str) -> st.SearchStrategy[Literal]:
-    """The text, parts of it, texts around it, and patterns that match it."""
+    """Draw the text, parts of it, texts around it, and patterns that match it."""
     quoted = "".join(f"\\x{{{ord(c):x}}}" for c in value)
     return st.sampled_from(
         (
@@ -232,14 +240,14 @@ def near_text(value: str) -> st.SearchStrategy[Literal]:
             String(f"a{value}b"),
             String(value.swapcase()),
             Pattern(quoted),
-            Pattern(quoted[:-1] if not quoted else quoted, True),
+            Pattern(quoted, True),
             Pattern(f".*{quoted}"),
         )
     )
 
 
 def masked(packed: bytes, length: int) -> Subnet:
-    """The network of an address."""
+    """Return the network of an address."""
     host = 128 - length
     return Subnet((int.from_bytes(packed, "big") >> host << host).to_bytes(16, "big"), length)
 
@@ -249,18 +257,29 @@ def masked(packed: bytes, length: int) -> Subnet:
 
 def expressions(some: Events, *, depth: int = 2) -> st.SearchStrategy[Expr]:
     """Trees over the fields of some events; `Not` and constants are among them."""
-    leaf = st.one_of(predicates(some), predicates(some), st.builds(Constant, st.booleans()))
-    return st.recursive(leaf, _branches, max_leaves=2**depth)
+    return tree(some, depth)
 
 
-def _branches(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
-    several = st.lists(inner, min_size=2, max_size=3).map(tuple)
-    return st.one_of(st.builds(And, several), st.builds(Or, several), st.builds(Not, inner))
+@st.composite
+def tree(draw: st.DrawFn, some: Events, depth: int) -> Expr:
+    """One tree, at most so deep."""
+    shape = draw(st.sampled_from(SHAPES)) if depth else "predicate"
+    match shape:
+        case "not":
+            return Not(draw(tree(some, depth - 1)))
+        case "and" | "or":
+            size = draw(st.integers(2, 3))
+            operands = tuple(draw(tree(some, depth - 1)) for _ in range(size))
+            return And(operands) if shape == "and" else Or(operands)
+        case "constant":
+            return Constant(draw(st.booleans()))
+        case _:
+            return draw(predicates(some))
 
 
 @st.composite
 def predicates(draw: st.DrawFn, some: Events) -> Expr:
-    """A comparison that mostly means a leaf of the events."""
+    """Draw a comparison that mostly means a leaf of the events."""
     leaf = draw(st.sampled_from(some.schema.leaves)) if some.schema.leaves else None
     if leaf is None or draw(st.integers(0, 9)) == 9:
         return draw(metadata(some, draw(st.sampled_from(Operator))))
@@ -278,7 +297,7 @@ def predicates(draw: st.DrawFn, some: Events) -> Expr:
 
 @st.composite
 def comparisons(draw: st.DrawFn, some: Events, leaf: Leaf) -> tuple[Operator, Literal]:
-    """An operator and a literal that mostly fit a leaf."""
+    """Draw an operator and a literal that mostly fit a leaf."""
     literal = draw(literals(leaf.type, [row[leaf.column] for row in some.rows]))
     fitting = [e for e in Operator if is_compatible(leaf.type, e, literal)]
     if not fitting:

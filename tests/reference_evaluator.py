@@ -116,7 +116,7 @@ def bind(expr: Expr, schema: Schema, taxonomy: Taxonomy) -> Test | None:
 
 
 def any_bound(tests: list[Test | None]) -> Test | None:
-    """A disjunction of what is bound."""
+    """Join what is bound by "or"."""
     bound = [test for test in tests if test is not None]
     return (lambda row: any(test(row) for test in bound)) if bound else None
 
@@ -127,7 +127,8 @@ def bind_extractor(predicate: Predicate, schema: Schema) -> Test | None:
     leaves = [
         leaf
         for leaf in schema.leaves
-        if matches(predicate.extractor, leaf, schema) and is_compatible(leaf.type, operator, literal)
+        if matches(predicate.extractor, leaf, schema)
+        and is_compatible(leaf.type, operator, literal)
     ]
     if not leaves:
         return None
@@ -151,12 +152,12 @@ def matches(extractor: Any, leaf: Leaf, schema: Schema) -> bool:
 
 
 def dotted_endings(text: str) -> set[str]:
-    """A dotted text and everything behind one of its dots."""
+    """Return a dotted text and everything behind one of its dots."""
     return {text} | {text[i + 1 :] for i, character in enumerate(text) if character == "."}
 
 
 def is_congruent(asked: Type, type_: Type) -> bool:
-    """The same type without its names."""
+    """Compare types without their names."""
     if asked.kind != type_.kind:
         return False
     if asked.kind is Kind.LIST:
@@ -198,7 +199,7 @@ def is_compatible(type_: Type, operator: Operator, literal: Literal) -> bool:
 
 
 def is_same(type_: Type, literal: Literal) -> bool:
-    """The "same-type" of the table."""
+    """Decide what the table calls same-type."""
     if type_.kind is Kind.ENUM:
         return isinstance(literal, String) and literal.value in dict(type_.labels)
     return isinstance(literal, SAME.get(type_.kind, ()))
@@ -228,7 +229,7 @@ def type_cell(name: str, operator: Operator, literal: Literal, type_: Type) -> b
 
 
 def holds(value: Any, type_: Type, operator: Operator, literal: Literal) -> bool:
-    """A positive operator on a value."""
+    """Apply a positive operator to a value."""
     match operator:
         case Operator.EQ:
             return equals(value, type_, literal)
@@ -252,7 +253,7 @@ def equals(value: Any, type_: Type, literal: Literal) -> bool:
 
 
 def plain(literal: Literal) -> Any:
-    """The value of a literal in the form that rows have."""
+    """Return the value of a literal in the form that rows have."""
     match literal:
         case Subnet(packed, length):
             return (packed, length)
@@ -265,7 +266,7 @@ def plain(literal: Literal) -> Any:
 
 
 def is_ordered(value: Any, type_: Type, operator: Operator, literal: Literal) -> bool:
-    """The natural order; Python compares int and float exactly, and NaN as IEEE 754 asks."""
+    """Compare by natural order; Python compares int and float exactly, and NaN as IEEE 754 asks."""
     if isinstance(literal, Pattern | ListLiteral):
         return False
     left, right = value, plain(literal)
@@ -302,8 +303,8 @@ def is_in(value: Any, type_: Type, literal: Literal) -> bool:
 
 def is_member(value: Any, type_: Type, item: Literal) -> bool:
     """Whether a cell is, or for design.md (The language, 3 and 4) lies in, an element."""
-    if type_.kind is Kind.IP and isinstance(item, Subnet):
-        return has_prefix((value, 128), (item.packed, item.length))
+    if type_.kind in (Kind.IP, Kind.SUBNET) and isinstance(item, Subnet):
+        return is_in(value, type_, item)
     if type_.kind is Kind.ENUM and isinstance(item, String):
         return bool(value == item.value)
     return equals_element(value, type_, item)
@@ -346,7 +347,9 @@ def has_prefix(network: tuple[bytes, int], around: tuple[bytes, int]) -> bool:
 @functools.lru_cache(maxsize=10_000)
 def re2(pattern: Pattern, text: str, *, full: bool) -> bool:
     """Match with RE2 itself, which Arrow's kernels wrap."""
-    regex = rf"\A(?:{pattern.regex})\z" if full else pattern.regex
+    open_quote = pattern.regex.rfind(r"\Q") > pattern.regex.rfind(r"\E")
+    closed = pattern.regex + (r"\E" if open_quote else "")
+    regex = rf"\A(?:{closed})\z" if full else pattern.regex
     found = pc.match_substring_regex(pa.scalar(text), regex, ignore_case=pattern.ignore_case)
     return bool(found.as_py())
 
@@ -357,15 +360,17 @@ def re2(pattern: Pattern, text: str, *, full: bool) -> bool:
 def bind_concept(
     name: str, predicate: Predicate, schema: Schema, taxonomy: Taxonomy
 ) -> Test | None:
-    """A disjunction over all fields, for negated operators too; else a plain field."""
-    fields = [Predicate(FieldExtractor(e), predicate.operator, predicate.literal)
-              for e in concept_fields(name, taxonomy, set())]
+    """Join all fields by "or", for negated operators too; else a plain field."""
+    fields = [
+        Predicate(FieldExtractor(e), predicate.operator, predicate.literal)
+        for e in concept_fields(name, taxonomy, set())
+    ]
     test = any_bound([bind_extractor(field, schema) for field in fields])
     return bind_extractor(predicate, schema) if test is None else test
 
 
 def concept_fields(name: str, taxonomy: Taxonomy, seen: set[str]) -> list[str]:
-    """The fields of a concept and of the concepts in it."""
+    """Collect the fields of a concept and of the concepts in it."""
     if name in seen or name not in taxonomy.concepts:
         return []
     concept = taxonomy.concepts[name]
@@ -407,7 +412,7 @@ def bind_model(
 
 
 def model_leaves(name: str, taxonomy: Taxonomy) -> list[str]:
-    """The concepts of a model, left to right."""
+    """List the concepts of a model, left to right."""
     if name not in taxonomy.models:
         return [name]
     definition = taxonomy.models[name].definition

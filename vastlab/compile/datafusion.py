@@ -225,9 +225,6 @@ def _between(address: Compiled, network: Subnet) -> Compiled:
 def _holds_subnet(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
     address, length = cell["address"], cell["length"]
     match operator, literal:
-        case Operator.IN, ListLiteral(items):
-            parts = [_holds_subnet(cell, Operator.EQ, item) for item in items]
-            return _balanced(lambda a, b: a | b, parts)
         case Operator.IN, Subnet():
             return _between(address, literal) & (length >= _length(literal.length))
         case Operator.NI, IP(packed):

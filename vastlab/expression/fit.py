@@ -185,14 +185,15 @@ def _fit_ni(leaf: Leaf, literal: Literal) -> Expr | None:
 
 
 def _fit_members(leaf: Leaf, items: tuple[Literal, ...]) -> Expr:
-    """Bind ``in [...]``: equality with any element, for addresses also containment."""
+    """Bind ``in [...]``: equality with any element, and containment in a network."""
     kind = leaf.type.kind
     values: dict[Literal, None] = {}
     others: list[Expr] = []
     for item in items:
+        if kind in (Kind.IP, Kind.SUBNET) and isinstance(item, Subnet):
+            others.append(Predicate(Column(leaf), Operator.IN, item))
+            continue
         match _label(leaf.type, item) or _equal_in(leaf.type, item):
-            case None if kind is Kind.IP and isinstance(item, Subnet):
-                others.append(Predicate(Column(leaf), Operator.IN, item))
             case None:
                 continue
             case Pattern() as pattern:

@@ -1,0 +1,148 @@
+"""What extremes of columns rule out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import arrow_strategies as arrow
+from tests import expression_strategies as strategies
+from tests import reference_evaluator as reference
+from vastlab.compile.pruning import Range, may_match
+from vastlab.expression.ast import (
+    And,
+    Column,
+    Constant,
+    FieldExtractor,
+    Meta,
+    MetaExtractor,
+    Not,
+    Or,
+    Predicate,
+)
+from vastlab.expression.literals import (
+    IP,
+    Bool,
+    Double,
+    Int64,
+    ListLiteral,
+    Null,
+    Pattern,
+    String,
+    Subnet,
+    Time,
+    UInt64,
+)
+from vastlab.expression.operators import Operator
+from vastlab.expression.resolve import resolve
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.types import Kind, Leaf, Type
+
+
+def ranges(draw, events):
+    """Draw what is known of the extremes of all columns."""
+    known = {}
+    for leaf in (*events.schema.leaves, Leaf(("#import_time",), Type(Kind.TIME), "#import_time")):
+        values = [row[leaf.column] for row in events.rows]
+        there = [v for v in values if v is not None and v == v]  # NaN differs from itself
+        text = leaf.type.kind in (Kind.STRING, Kind.ENUM)
+        order = (lambda v: v.encode()) if text else None
+        comparable = leaf.type.kind not in (Kind.LIST, Kind.MAP)
+        low = min(there, key=order) if there and comparable else None
+        high = max(there, key=order) if there and comparable else None
+        keep = [draw(st.integers(0, 5)) > 0 for _ in range(4)]
+        if keep[0]:
+            known[leaf.column] = Range(
+                low if keep[1] else None,
+                high if keep[2] else None,
+                values.count(None) if keep[3] else None,
+                len(values),
+            )
+    return known
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_sound(data):
+    """Data that holds an answer is never ruled out."""
+    events = data.draw(strategies.events(max_rows=4))
+    exprs = data.draw(st.lists(strategies.expressions(events), min_size=6, max_size=12))
+    known = ranges(data.draw, events)
+    for expr in exprs:
+        bound = resolve(expr, events.schema)
+        if any(reference.answers(expr, events.schema, events.rows, Taxonomy())):
+            assert may_match(bound, known), (expr, known)
+
+
+def column(kind, labels=()):
+    """Make a column x of a kind."""
+    return Column(Leaf(("x",), Type(kind, labels=labels), "x"))
+
+
+NET = Subnet(arrow.V4_MAPPED + b"\x0a\0\0\0", 104)
+LOW, HIGH = (arrow.V4_MAPPED + bytes(e) for e in ((11, 0, 0, 1), (12, 0, 0, 1)))
+INT, DOUBLE, TEXT, ADDRESS = map(column, (Kind.INT64, Kind.DOUBLE, Kind.STRING, Kind.IP))
+
+
+@pytest.mark.parametrize(
+    "expr, known",
+    [
+        (Predicate(INT, Operator.EQ, Int64(5)), Range(6, 9)),
+        (Predicate(INT, Operator.EQ, Int64(10)), Range(6, 9)),
+        (Predicate(INT, Operator.LT, Int64(6)), Range(6, 9)),
+        (Predicate(INT, Operator.LE, Int64(5)), Range(6, 9)),
+        (Predicate(INT, Operator.GT, Int64(9)), Range(6, 9)),
+        (Predicate(INT, Operator.GE, Int64(10)), Range(6, 9)),
+        (Predicate(INT, Operator.NE, Int64(6)), Range(6, 6)),
+        (Predicate(INT, Operator.NE, Int64(6)), Range(1, 9, 3, 3)),
+        (Predicate(INT, Operator.NE, Null()), Range(None, None, 3, 3)),
+        (Predicate(INT, Operator.EQ, Null()), Range(1, 9, 0, 3)),
+        (Predicate(INT, Operator.IN, ListLiteral((Int64(1), Int64(11)))), Range(6, 9)),
+        (Predicate(DOUBLE, Operator.GT, Double(2.0)), Range(0.5, 1.5)),
+        (Predicate(TEXT, Operator.EQ, String("b")), Range("c", "d")),
+        (Predicate(ADDRESS, Operator.EQ, IP(bytes(16))), Range(LOW, HIGH)),
+        (Predicate(ADDRESS, Operator.IN, NET), Range(LOW, HIGH)),
+        (Predicate(column(Kind.BOOL), Operator.EQ, Bool(True)), Range(False, False)),
+        (Predicate(column(Kind.TIME), Operator.LT, Time(0)), Range(1, 2)),
+        (
+            And((Predicate(INT, Operator.EQ, Int64(5)), Predicate(INT, Operator.EQ, Int64(7)))),
+            Range(6, 9),
+        ),
+        (
+            Or((Predicate(INT, Operator.EQ, Int64(5)), Predicate(INT, Operator.EQ, Int64(3)))),
+            Range(6, 9),
+        ),
+        (Constant(False), Range()),
+        (Not(Constant(True)), Range()),
+    ],
+)
+def test_rules_out(expr, known):
+    """What the extremes exclude is ruled out."""
+    assert not may_match(expr, {"x": known})
+
+
+@pytest.mark.parametrize(
+    "expr, known",
+    [
+        (Predicate(DOUBLE, Operator.NE, Double(1.0)), Range(1.0, 1.0)),  # NaN may be there
+        (Predicate(INT, Operator.EQ, Int64(5)), Range(None, None)),
+        (Predicate(INT, Operator.EQ, Int64(5)), Range("a", "b")),
+        (Predicate(TEXT, Operator.EQ, Pattern("a")), Range("c", "d")),
+        (Predicate(TEXT, Operator.NI, String("a")), Range("c", "d")),
+        (Predicate(column(Kind.SUBNET), Operator.EQ, NET), Range(0, 0, 9, 9)),
+        (Predicate(FieldExtractor("x"), Operator.EQ, UInt64(5)), Range(6, 9)),
+        (Predicate(INT, Operator.NOT_IN, ListLiteral((Int64(6), Int64(7)))), Range(6, 6)),
+    ],
+)
+def test_keeps_what_it_cannot_judge(expr, known):
+    """What the extremes cannot exclude stays."""
+    assert may_match(expr, {"x": known})
+    assert may_match(expr, {})
+
+
+def test_import_time():
+    """The import time prunes like a field."""
+    expr = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.LT, Time(5))
+    assert not may_match(expr, {"#import_time": Range(5, 9)})
+    assert may_match(expr, {"#import_time": Range(4, 9)})
