@@ -57,6 +57,11 @@ class Meter:
         self._tap: Tap | None = None
         self._shown = 0.0
 
+    def expect(self, files: int, size: int) -> None:
+        """Say how much there is to do, where this is known beforehand."""
+        self._files_total += files
+        self._bytes_total += size
+
     def count(self, sources: Iterable[AnySource]) -> Iterator[AnySource]:
         """Add up the files before they are read; events in memory are taken as they come."""
         files: list[AnySource] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, UsageError
+from vastlab.store._digest import Digest
 from vastlab.store.database import is_database
 from vastlab.table_slice import TableSlice
 
@@ -171,7 +171,7 @@ class Tap:
         self._stream = stream
         self._end = end
         self._watch = watch
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -188,6 +188,10 @@ class Tap:
         self._watch()
         return data
 
+    def go_on(self, digest: Digest) -> None:
+        """Let the digest cover what stands before the first byte that is read."""
+        self._digest = digest
+
     def exhaust(self) -> None:
         """Read what the reader had no use for: it is part of the digest."""
         while self.read(_CHUNK):
@@ -195,8 +199,8 @@ class Tap:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what was read, in hexadecimal."""
-        return self._digest.hexdigest()
+        """The digest of what was read."""
+        return self._digest.value()
 
 
 def digest_of(path: Path, size: int) -> str:
@@ -207,9 +211,8 @@ def digest_of(path: Path, size: int) -> str:
     return tap.digest
 
 
-def stamp_of(path: Path) -> str:
+def stamp_of(found: os.stat_result) -> str:
     """Return what changes when a file is changed, replaced or appended to."""
-    found = path.stat()
     return f"{found.st_size}:{found.st_mtime_ns}:{found.st_dev}:{found.st_ino}"
 
 

@@ -212,7 +212,7 @@ class _Ingest:
             if source.found and self.format is None and not self._is_log(label):
                 return
             with path.open("rb") as stream:
-                stamp = _sources.stamp_of(path)
+                stamp = _sources.stamp_of(path.stat())
                 tap = Tap(stream, label, watch=self.meter.tick)
                 if self._take(label, tap) and regular and tap.size:
                     self.read[label] = Source(label, tap.size, tap.digest, stamp)

@@ -126,7 +126,7 @@ class Source:
     size
         Bytes that were read.
     digest
-        SHA-256 over these bytes, in hexadecimal.
+        Over these bytes; see `vastlab.store._digest`.
     stamp
         What the file system says about the file, for a cheap look whether it has changed.
     segments
@@ -135,6 +135,8 @@ class Source:
         The name of its format; ``""`` where it is no log.
     lines
         The number of lines that were read, where it has lines.
+    appendable
+        Whether lines that are added to it can be read without what stands before them.
     problems
         What was wrong with it: line numbers and reasons, the first so many.
     problem_count
@@ -148,6 +150,7 @@ class Source:
     segments: tuple[str, ...] = ()
     format: str = ""
     lines: int = 0
+    appendable: bool = False
     problems: tuple[tuple[int | None, str], ...] = ()
     problem_count: int = 0
 

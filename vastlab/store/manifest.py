@@ -318,10 +318,7 @@ def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:
         "import": [file.import_first, file.import_last],
         "generation": file.generation,
         "source": file.source,
-        "ranges": {
-            name: [_encode_bound(r.minimum), _encode_bound(r.maximum), r.null_count]
-            for name, r in file.ranges.items()
-        },
+        "ranges": {name: _encode_range(range_) for name, range_ in file.ranges.items()},
     }
 
 
@@ -337,13 +334,24 @@ def _decode_file(document: dict[str, Any], root: Path) -> DataFile:
         last=document["time"][1],
         import_first=document["import"][0],
         import_last=document["import"][1],
-        ranges={
-            name: Range(_decode_bound(low), _decode_bound(high), nulls, rows)
-            for name, (low, high, nulls) in document["ranges"].items()
-        },
+        ranges={name: _decode_range(item, rows) for name, item in document["ranges"].items()},
         generation=document["generation"],
         source=document["source"],
     )
+
+
+def _encode_range(range_: Range) -> Any:
+    # Many columns have no value at all; nothing is to be said of them but that.
+    if range_.null_count == range_.num_rows:
+        return 0
+    return [_encode_bound(range_.minimum), _encode_bound(range_.maximum), range_.null_count]
+
+
+def _decode_range(document: Any, rows: int) -> Range:
+    if document == 0:
+        return Range(None, None, rows, rows)
+    minimum, maximum, nulls = document
+    return Range(_decode_bound(minimum), _decode_bound(maximum), nulls, rows)
 
 
 def _encode_bound(bound: Any) -> Any:
