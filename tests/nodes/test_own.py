@@ -1,0 +1,96 @@
+"""A node of one's own starts on a free port and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vastlab.config import parse_endpoint
+from vastlab.errors import ClientNotFoundError, LockedError, NodeError
+from vastlab.nodes import _programs, own
+from vastlab.nodes.tenzir import TenzirNode
+
+needs_tenzir = pytest.mark.skipif(
+    _programs.find_tenzir() is None, reason="the package tenzir is not installed"
+)
+
+
+def is_gone(pid):
+    """Whether a process has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.full
+@needs_tenzir
+def test_a_node_answers_until_it_is_stopped(tmp_path):
+    """A started node answers at its endpoint; a stopped one is gone, with its record."""
+    with own.start_node(tmp_path / "state") as node:
+        client = TenzirNode(parse_endpoint(node.endpoint), _programs.find_tenzir())
+        assert asyncio.run(client.ping()).startswith("6.")
+        assert own.running_node(tmp_path / "state").endpoint == node.endpoint
+        with pytest.raises(LockedError, match=node.endpoint):
+            own.start_node(tmp_path / "state")
+    assert is_gone(node.pid)
+    assert own.running_node(tmp_path / "state") is None
+    assert own.stop_node(tmp_path / "state") is False
+
+
+@pytest.mark.full
+@needs_tenzir
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_node_ends_with_the_interpreter_unless_it_is_detached(tmp_path, detached):
+    """A node that was started for a notebook goes with it; one of the shell stays."""
+    start = f"start_node({str(tmp_path)!r}, detached={detached})"
+    code = f"from vastlab.nodes.own import start_node; node = {start}; print(node.pid)"
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, check=True, timeout=120
+    )
+    try:
+        assert is_gone(int(done.stdout)) is not detached
+    finally:
+        assert own.stop_node(tmp_path) is detached
+    assert is_gone(int(done.stdout))
+
+
+def test_without_tenzir_the_error_names_the_remedy(tmp_path, monkeypatch):
+    """Where no Tenzir is installed, the error says how to get one, and nothing is made."""
+    monkeypatch.setattr(_programs, "_bundled", lambda *parts: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClientNotFoundError, match=r"vastlab\[tenzir\]"):
+        own.start_node(tmp_path / "state")
+    assert own.running_node(tmp_path / "state") is None
+
+
+def test_a_node_that_cannot_start_says_why(tmp_path, monkeypatch):
+    """What the program says before it ends is in the error, and its record is removed."""
+    program = tmp_path / "engine"
+    program.write_text("#!/bin/sh\necho 'no space left' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(_programs, "find_tenzir_engine", lambda: program)
+    with pytest.raises(NodeError, match="no space left"):
+        own.start_node(tmp_path / "state")
+    assert own.running_node(tmp_path / "state") is None
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"pid": "x", "endpoint": 1}', "[1]"])
+def test_a_damaged_record_is_no_running_node(tmp_path, record):
+    """A record that cannot be read is like none."""
+    (tmp_path / "vastlab-node.json").write_text(record)
+    assert own.running_node(tmp_path) is None
+
+
+def test_a_recycled_process_number_is_no_running_node(tmp_path):
+    """A process of the recorded number that is something else is left alone."""
+    record = {"pid": os.getpid(), "endpoint": "127.0.0.1:5158"}
+    (tmp_path / "vastlab-node.json").write_text(json.dumps(record))
+    assert own.running_node(tmp_path) is None
+    assert own.stop_node(tmp_path) is False
