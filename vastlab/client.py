@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -22,14 +21,12 @@ from vastlab.errors import (
     NodeTimeoutError,
     UsageError,
     VastlabError,
-    VastlabWarning,
 )
 from vastlab.expression import parse
 from vastlab.expression.ast import Expr, Predicate
 from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
 from vastlab.expression.rewrite import at
-from vastlab.expression.suggest import warnings_for
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes import open_node
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query
@@ -40,7 +37,6 @@ from vastlab.types import Schema
 __all__ = ["VAST", "ExportMode"]
 
 Moment = str | datetime | timedelta | None
-Source = str | os.PathLike[str]
 
 _T = TypeVar("_T")
 
@@ -57,25 +53,24 @@ class VAST:
 
     Examples
     --------
-    >>> import asyncio, pathlib, tempfile
+    >>> import asyncio, tempfile
+    >>> import pyarrow as pa
     >>> async def main(folder):
-    ...     log = pathlib.Path(folder, "log.json")
-    ...     _ = log.write_text('{"event_type": "alert", "src_ip": "10.0.0.1"}')
-    ...     async with VAST(folder) as vast:
-    ...         async for events in vast.export("src_ip in 10.0.0.0/8"):
+    ...     async with VAST(folder + "/my.db") as vast:
+    ...         await vast.ingest(pa.table({"port": [80, 443]}), schema="my.ports")
+    ...         async for events in vast.export("port < 100"):
     ...             print(events.name, events.num_rows)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     asyncio.run(main(folder))
-    suricata.alert 1
+    my.ports 1
     """
 
-    def __init__(self, endpoint: Source | None = None) -> None:
+    def __init__(self, endpoint: str | os.PathLike[str] | None = None) -> None:
         settings = Settings.load()
         self._endpoint = resolve_endpoint(endpoint, settings)
         self._source = "the argument" if endpoint is not None else settings.source
         self._taxonomy = Taxonomy.default()
         self._node: Node | None = None
-        self._warned: set[str] = set()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -195,10 +190,7 @@ class VAST:
             As in `export`.
         """
         query = self._query(expression, since, until, params)
-        counts = await _within(self._open().counts(query), _seconds(timeout))
-        if not counts:
-            await self._warn(query)
-        return counts
+        return await _within(self._open().counts(query), _seconds(timeout))
 
     async def explain(
         self,
@@ -216,7 +208,6 @@ class VAST:
             As in `export`.
         """
         query = self._query(expression, since, until, params)
-        await self._warn(query)
         return await self._open().explain(query)
 
     async def status(self, *, timeout: float | None = None) -> dict[str, Any]:
@@ -235,7 +226,7 @@ class VAST:
 
     async def ingest(
         self,
-        source: Source | Iterable[Source],
+        source: object,
         *,
         schema: str | None = None,
         format: str | None = None,
@@ -248,7 +239,8 @@ class VAST:
         Parameters
         ----------
         source
-            A file, a folder, a pattern such as ``logs/*.gz``, or several of them.
+            A file, a folder, a pattern such as ``logs/*.gz``, an open binary file, an Arrow
+            table or a frame, or several of them.
         schema
             The schema's name, for formats that do not tell.
         format
@@ -295,7 +287,6 @@ class VAST:
     async def _slices(
         self, query: Query, stream: AsyncGenerator[TableSlice, None], timeout: float | None
     ) -> AsyncGenerator[TableSlice, None]:
-        found = False
         deadline = None if timeout is None else time.monotonic() + timeout
         async with aclosing(stream):
             while True:
@@ -303,17 +294,7 @@ class VAST:
                 part = await _within(anext(stream, None), left, timeout)
                 if part is None:
                     break
-                found = True
                 yield part
-        if not found:
-            await self._warn(query)
-
-    async def _warn(self, query: Query) -> None:
-        """Say once what in an expression no schema of the node knows."""
-        for text in warnings_for(query.expression, await self.schemas(), query.taxonomy):
-            if text not in self._warned:
-                self._warned.add(text)
-                warnings.warn(text, VastlabWarning, stacklevel=2)
 
 
 async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:
@@ -362,7 +343,7 @@ def _instant(name: str, value: Moment, now: int) -> int | None:
         return None
     try:
         literal = _time_literal(value) if isinstance(value, str) else to_literal(value)
-    except VastlabError:
+    except (VastlabError, ValueError):
         literal = None
     match literal:
         case Time(nanoseconds):
@@ -383,7 +364,7 @@ def _time_literal(text: str) -> object:
     """Read a time as the language writes it, or as ISO 8601 does."""
     text = text.strip()
     try:
-        expr = parse(f"#import_time >= {text}")
+        expr = parse(f"bound >= {text}")
     except ExpressionSyntaxError:
         moment = datetime.fromisoformat(text)
         return to_literal(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -243,7 +243,9 @@ async def test_threads_end_with_the_node(database):
     """A closed node, and one that is forgotten, leave no thread."""
 
     def workers():
-        return [t for t in threading.enumerate() if t.name.startswith("vastlab-scan")]
+        return [
+            t for t in threading.enumerate() if t.name.startswith(("vastlab-scan", "vastlab-look"))
+        ]
 
     before = workers()
     node = EmbeddedNode(database.path)
@@ -304,9 +306,8 @@ async def test_a_dropped_file_makes_the_query_start_again(node, database, number
         return next(snapshots, None) or await fresh()
 
     monkeypatch.setattr(node, "_snapshot", stale_first)
-    assert await numbers(
-        node.export(Query(Predicate(FieldExtractor("n"), Operator.GE, Double(0))))
-    ) == list(range(100, 300))
+    every_n = Query(Predicate(FieldExtractor("n"), Operator.GE, Double(0)))
+    assert await numbers(node.export(every_n)) == list(range(100, 300))
 
 
 async def test_a_file_dropped_in_mid_export_is_an_error(node, database, monkeypatch):

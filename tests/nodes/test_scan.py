@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_counting_sums_over_files_and_arms(context, pool, tasks):
 
 async def test_a_failed_count_stops_the_others(context, pool, tasks):
     """The first error ends the count."""
-    Path(tasks[0].file.path).unlink()
+    os.unlink(tasks[0].file.path)
     with pytest.raises(_scan.FileGoneError):
         await _scan.count(context, pool, tasks, 2)
 

@@ -48,10 +48,11 @@ class EmbeddedNode:
         self._path = path
         self._make = make
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="vastlab-scan")
+        # One thread looks at the folder, so that looks happen in the order of the calls.
+        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="vastlab-look")
         self._context: datafusion.SessionContext | None = None
         self._database: Database | None = None
         self._folder: LogFolder | None = None
-        self._lock = threading.Lock()
 
     # --- queries ----------------------------------------------------------------------------
 
@@ -117,6 +118,7 @@ class EmbeddedNode:
         """End what runs and let the threads go."""
         self._context = self._database = self._folder = None
         self._pool.shutdown(wait=False)
+        self._lookout.shutdown(wait=False)
 
     # --- the scan ---------------------------------------------------------------------------
 
@@ -165,10 +167,8 @@ class EmbeddedNode:
 
     async def _arriving(self, query: Query, generation: int) -> AsyncGenerator[TableSlice, None]:
         while True:
-            database = await self._in_thread(self._open)
-            newest, files = await self._in_thread(partial(database.added, generation))
+            (newest, files), snapshot = await self._look(partial(_arrivals, generation))
             if files:
-                snapshot = await self._in_thread(database.snapshot)
                 async with aclosing(self._read(query, snapshot, files)) as parts:
                     async for part in parts:
                         yield part
@@ -206,9 +206,11 @@ class EmbeddedNode:
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         return await _scan.in_thread(self._pool, function)
 
+    async def _look(self, at: Callable[[Database], _T]) -> _T:
+        return await _scan.in_thread(self._lookout, lambda: at(self._open()))
+
     async def _snapshot(self) -> Snapshot:
-        database = await self._in_thread(self._open)
-        return await self._in_thread(database.snapshot)
+        return await self._look(lambda database: database.snapshot())
 
     async def _newer(self, snapshot: Snapshot, error: _scan.FileGoneError) -> Snapshot:
         """Return a newer snapshot, which explains why a file is gone, or raise."""
@@ -222,21 +224,20 @@ class EmbeddedNode:
         # of logs may have to be read first.
         if is_database(self._path):
             return self._open().snapshot().generation
-        return self._pool.submit(lambda: self._open().snapshot().generation)
+        return self._lookout.submit(lambda: self._open().snapshot().generation)
 
     def _open(self) -> Database:
-        with self._lock:
-            if self._make is not None and not is_database(self._path):
-                self._make(self._path)
-            if is_database(self._path):
-                # Kept, because it remembers the last snapshot.
-                if self._database is None:
-                    self._database = Database.open(self._path)
-                return self._database
-            self._must_be_folder()
-            if self._folder is None:
-                self._folder = LogFolder(self._path)
-            return self._folder.refresh()
+        if self._make is not None and not is_database(self._path):
+            self._make(self._path)
+        if is_database(self._path):
+            # Kept, because it remembers the last snapshot.
+            if self._database is None:
+                self._database = Database.open(self._path)
+            return self._database
+        self._must_be_folder()
+        if self._folder is None:
+            self._folder = LogFolder(self._path)
+        return self._folder.refresh()
 
     def _must_be_folder(self) -> None:
         if self._path.is_dir():
@@ -268,6 +269,10 @@ class EmbeddedNode:
         if self._path.exists() and not self._path.is_dir():
             self._must_be_folder()
         return Database.create(self._path)
+
+
+def _arrivals(since: int, database: Database) -> tuple[tuple[int, tuple[DataFile, ...]], Snapshot]:
+    return database.added(since), database.snapshot()
 
 
 def _first(part: TableSlice, number: int) -> TableSlice:

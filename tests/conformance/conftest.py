@@ -1,0 +1,213 @@
+"""One set of events, behind every kind of node.
+
+What a node cannot do is data: `CANNOT` says why, and the test that asks for it is skipped
+with that reason.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.client import VAST
+from vastlab.store.database import Database
+from vastlab.types import Field, Kind, Schema, Type
+
+CANNOT = {
+    ("logs", "ingest"): "a folder of logs is read as it is",
+}
+
+TIME = Type(Kind.TIME, names=("timestamp",))
+PORT = Type(Kind.UINT64, names=("port",))
+ENDPOINTS = Type(
+    Kind.RECORD,
+    fields=(
+        Field("orig_h", Type(Kind.IP)),
+        Field("orig_p", PORT),
+        Field("resp_h", Type(Kind.IP)),
+        Field("resp_p", PORT),
+    ),
+)
+PROTO = Type(Kind.ENUM, labels=(("tcp", 0), ("udp", 1), ("icmp", 2)))
+CONN = Schema(
+    "zeek.conn",
+    (
+        Field("ts", TIME),
+        Field("uid", Type(Kind.STRING)),
+        Field("id", ENDPOINTS),
+        Field("proto", PROTO),
+        Field("duration", Type(Kind.DURATION)),
+        Field("orig_bytes", Type(Kind.UINT64)),
+        Field("local", Type(Kind.BOOL)),
+        Field("network", Type(Kind.SUBNET)),
+        Field("tags", Type(Kind.LIST, item=Type(Kind.STRING))),
+    ),
+)
+DNS = Schema(
+    "zeek.dns",
+    (
+        Field("ts", TIME),
+        Field("uid", Type(Kind.STRING)),
+        Field("query", Type(Kind.STRING)),
+        Field("answers", Type(Kind.LIST, item=Type(Kind.IP))),
+        Field("rtt", Type(Kind.DURATION)),
+        Field("score", Type(Kind.DOUBLE)),
+        Field("delta", Type(Kind.INT64)),
+    ),
+)
+DAY = 1_258_502_400_000_000_000  # 2009-11-18T00:00:00Z
+HOUR = 3_600_000_000_000
+SECOND = 1_000_000_000
+
+
+def _address(text: str) -> bytes:
+    return b"\0" * 10 + b"\xff\xff" + bytes(int(part) for part in text.split("."))
+
+
+def _conn(hour, uid, orig, orig_p, resp, resp_p, proto, seconds, sent, local, network, tags):
+    net = None
+    if network is not None:
+        base, length = network.split("/")
+        net = {"address": _address(base), "length": 96 + int(length)}
+    return {
+        "ts": DAY + hour * HOUR,
+        "uid": uid,
+        "id": {
+            "orig_h": _address(orig),
+            "orig_p": orig_p,
+            "resp_h": _address(resp),
+            "resp_p": resp_p,
+        },
+        "proto": proto,
+        "duration": None if seconds is None else int(seconds * SECOND),
+        "orig_bytes": sent,
+        "local": local,
+        "network": net,
+        "tags": tags,
+    }
+
+
+CONNS = [
+    _conn(0, "C0", "10.0.0.1", 1024, "192.168.0.1", 80, "tcp", 0.5, 10, True, "10.0.0.0/8", ["a"]),
+    _conn(1, "C1", "10.0.0.2", 1025, "192.168.0.1", 443, "tcp", 5, 2000, False, None, []),
+    _conn(2, "C2", "10.0.0.1", 53, "8.8.8.8", 53, "udp", None, None, None, "10.1.0.0/16", None),
+    _conn(3, "C3", "172.16.0.9", 0, "10.0.0.1", 0, "icmp", 60, 2**63, True, None, ["a", "b"]),
+]
+DNSS = [
+    (0, "C0", "www.example.org", ["10.0.0.7", "10.0.0.8"], 0.01, 1.5, -1),
+    (2, "C2", "EXAMPLE.net", [], None, float("nan"), 0),
+    (4, "C9", None, None, -1, None, 5),
+]
+
+
+def _dns_rows() -> list[dict[str, object]]:
+    return [
+        {
+            "ts": DAY + hour * HOUR,
+            "uid": uid,
+            "query": query,
+            "answers": None if answers is None else [_address(text) for text in answers],
+            "rtt": None if rtt is None else int(rtt * SECOND),
+            "score": score,
+            "delta": delta,
+        }
+        for hour, uid, query, answers, rtt, score, delta in DNSS
+    ]
+
+
+def _plain(type_: Type) -> pa.DataType:
+    """Return the type that Python values can be turned into."""
+    match type_.kind:
+        case Kind.IP:
+            return pa.binary(16)
+        case Kind.SUBNET:
+            return pa.struct([("address", pa.binary(16)), ("length", pa.uint8())])
+        case Kind.ENUM:
+            return pa.string()
+        case Kind.LIST:
+            return pa.list_(_plain(type_.item))
+        case Kind.RECORD:
+            return pa.struct([(member.name, _plain(member.type)) for member in type_.fields])
+        case _:
+            return arrow_schema.type_to_arrow(type_)
+
+
+def batch(schema: Schema, rows: list[dict[str, object]]) -> pa.RecordBatch:
+    """Turn rows into a batch in vastlab's own form."""
+    target = arrow_schema.to_arrow(schema)
+    arrays = []
+    for member in schema.fields:
+        array = pa.array([row[member.name] for row in rows], _plain(member.type))
+        field = pa.field(member.name, array.type)
+        arrays.append(arrow_schema.convert(array, field, member.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A node with events, and how more of them get there."""
+
+    kind: str
+    vast: VAST
+    add: Callable[[pa.RecordBatch], None]
+    conn: pa.RecordBatch
+    dns: pa.RecordBatch
+
+    def needs(self, ability: str) -> None:
+        """Skip the test where the node cannot do something."""
+        if reason := CANNOT.get((self.kind, ability)):
+            pytest.skip(reason)
+
+    def conn_at(self, hour: int, *uids: str) -> pa.RecordBatch:
+        """Make more connections."""
+        rows = [CONNS[0] | {"uid": uid, "ts": DAY + hour * HOUR} for uid in uids]
+        return batch(CONN, rows)
+
+
+def _embedded(folder: Path) -> tuple[VAST, Callable[[pa.RecordBatch], None]]:
+    database = Database.create(folder / "events.db")
+    return VAST(database.path), lambda events: database.add([events]) and None
+
+
+def _logs(folder: Path) -> tuple[VAST, Callable[[pa.RecordBatch], None]]:
+    logs = folder / "logs"
+    logs.mkdir()
+
+    def add(events: pa.RecordBatch) -> None:
+        # Written beside and moved, as a sensor that rotates its logs does.
+        path = logs / f"{len(list(logs.iterdir()))}.arrow"
+        beside = folder / "next.arrow"
+        with pa.ipc.new_file(beside, events.schema) as writer:
+            writer.write_batch(events)
+        beside.rename(path)
+
+    return VAST(logs), add
+
+
+NODES = {"embedded": _embedded, "logs": _logs}
+
+
+@pytest.fixture(params=NODES)
+async def behind(request, tmp_path, monkeypatch):
+    """Return each kind of node in turn, with the same events."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    vast, add = NODES[request.param](tmp_path)
+    conn, dns = batch(CONN, CONNS), batch(DNS, _dns_rows())
+    for events in (conn, dns):
+        add(events)
+    yield Behind(request.param, vast, add, conn, dns)
+    await vast.aclose()
+
+
+@pytest.fixture
+def moment():
+    """Return a function from an hour of the day of all events to a time."""
+    start = dt.datetime(2009, 11, 18, tzinfo=dt.UTC)
+    return lambda hour: start + dt.timedelta(hours=hour)

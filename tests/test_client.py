@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import aclosing
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vastlab.client import VAST, ExportMode
+from vastlab.config import NodeEndpoint, PathEndpoint
+from vastlab.errors import (
+    ConfigError,
+    ExpressionSyntaxError,
+    FormatError,
+    NodeConnectionError,
+    NodeTimeoutError,
+    ParameterError,
+    UsageError,
+    VastlabWarning,
+)
+
+START = 1_258_531_200_500_000_000  # 2009-11-18T08:00:00.5Z
+SECOND = 1_000_000_000
+
+
+def write_events(path, times):
+    """Write one event for each time, with its number."""
+    columns = {"ts": pa.array(times, pa.timestamp("ns")), "n": pa.array(range(len(times)))}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path, monkeypatch):
+    """Keep the settings and caches of the machine out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("VAST_ENDPOINT", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def log(tmp_path):
+    times = range(START, START + 10 * SECOND, SECOND)
+    return write_events(tmp_path / "events.parquet", times)
+
+
+@pytest.fixture
+async def vast(tmp_path, log):
+    async with VAST(tmp_path / "events.db") as vast:
+        await vast.ingest(log, schema="test.event")
+        yield vast
+
+
+async def exported(stream):
+    return [n async for part in stream for n in part.to_pyarrow().column("n").to_pylist()]
+
+
+# --- the API of PyVAST ----------------------------------------------------------------------
+
+
+def test_the_signatures_are_those_of_pyvast():
+    """Scripts for PyVAST pass their arguments unchanged."""
+    export = list(inspect.signature(VAST.export).parameters.values())
+    assert [p.name for p in export[:4]] == ["self", "expression", "mode", "limit"]
+    assert [p.default for p in export[2:4]] == [ExportMode.HISTORICAL, 100]
+    assert list(inspect.signature(VAST.count).parameters)[:2] == ["self", "expression"]
+    assert list(inspect.signature(VAST).parameters) == ["endpoint"]
+
+
+async def test_an_export_is_an_async_iterator_of_slices(vast):
+    """The limit is 100 unless another is given, and 0 means all."""
+    assert await exported(vast.export("n >= 7")) == [7, 8, 9]
+    assert await exported(vast.export(limit=4)) == [0, 1, 2, 3]
+    assert await exported(vast.export("n < 9", limit=0)) == list(range(9))
+
+
+async def test_counts_and_count_agree(vast):
+    """`count` is the sum of `counts`."""
+    assert await vast.counts("n < 4") == {"test.event": 4}
+    assert await vast.count("n < 4") == 4
+    assert await vast.count() == 10
+
+
+async def test_status_and_schemas_are_those_of_the_node(vast):
+    """What the node says is passed on."""
+    assert (await vast.status())["catalog"]["num-events"] == 10
+    assert set(await vast.schemas()) == {"test.event"}
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [-1, "10", 1.0, None, True, float("inf")])
+async def test_a_bad_limit_is_an_error_of_the_call(vast, limit):
+    """The error comes before anything is read."""
+    with pytest.raises(UsageError, match="limit"):
+        vast.export(limit=limit)
+
+
+@pytest.mark.parametrize("mode", ["live", "", None, 1, "HISTORICAL "])
+async def test_a_bad_mode_is_an_error_that_lists_the_modes(vast, mode):
+    """The three names are in the hint."""
+    with pytest.raises(UsageError, match=r"mode.*historical.*continuous.*unified"):
+        vast.export(mode=mode)
+
+
+async def test_the_name_of_a_mode_will_do(vast):
+    """A lower-case name is as good as the member."""
+    assert await exported(vast.export(mode="unified", limit=3)) == [0, 1, 2]
+
+
+async def test_a_bad_expression_is_an_error_of_the_call(vast):
+    """Syntax errors and missing parameters come before anything is read."""
+    with pytest.raises(ExpressionSyntaxError):
+        vast.export("n ==")
+    with pytest.raises(ParameterError):
+        vast.export("n == $number")
+    with pytest.raises(UsageError, match="no text"):
+        vast.export(5)
+
+
+async def test_parameters_are_bound(vast):
+    """A value stands where its name stood."""
+    assert await exported(vast.export("n == $number", params={"number": 5})) == [5]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
+async def test_a_bad_timeout_is_a_usage_error(vast, timeout):
+    """Only a number of seconds above 0 will do."""
+    with pytest.raises(UsageError, match="timeout"):
+        vast.export(timeout=timeout)
+
+
+# --- bounds ---------------------------------------------------------------------------------
+
+FIVE = START + 5 * SECOND
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "2009-11-18T08:00:05.5",
+        "2009-11-18+08:00:05.5",
+        "2009-11-18 08:00:05.500000000",
+        "2009-11-18T08:00:05.5Z",
+        "2009-11-18T10:00:05.5+02:00",
+        "@1258531205.5",
+        dt.datetime(2009, 11, 18, 8, 0, 5, 500_000),
+        dt.datetime(2009, 11, 18, 8, 0, 5, 500_000, dt.UTC),
+        dt.datetime(2009, 11, 18, 10, 0, 5, 500_000, dt.timezone(dt.timedelta(hours=2))),
+        pd.Timestamp(FIVE),
+        pd.Timestamp(FIVE, tz="Europe/Berlin"),
+    ],
+)
+async def test_a_bound_is_any_spelling_of_a_time(vast, since):
+    """Texts and objects mean the same moment, and it is inside."""
+    assert await exported(vast.export(since=since)) == [5, 6, 7, 8, 9]
+    assert await exported(vast.export(until=since)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("span", ["2h", "2 hours", dt.timedelta(hours=2), pd.Timedelta("2h")])
+async def test_a_span_counts_back_from_now(tmp_path, span):
+    """Events of the last two hours are those that a span of two hours selects."""
+    hour = 3600 * SECOND
+    times = [time.time_ns() - 3 * hour, time.time_ns() - hour]
+    path = write_events(tmp_path / "recent.parquet", times)
+    async with VAST(tmp_path / "recent.db") as vast:
+        await vast.ingest(path, schema="recent")
+        assert await exported(vast.export(since=span)) == [1]
+        assert await exported(vast.export(until=span)) == [0]
+
+
+@pytest.mark.parametrize("bound", ["yesterday", "", "5", 5, 5.0, True, "2h && n == 1", ["2h"]])
+async def test_a_bound_that_is_no_time_is_a_usage_error(vast, bound):
+    """The error names the argument; no text of a bound becomes a part of the expression."""
+    with pytest.raises(UsageError, match="since"):
+        vast.export(since=bound)
+    with pytest.raises(UsageError, match="until"):
+        vast.export(until=bound)
+
+
+# --- endpoints ------------------------------------------------------------------------------
+
+
+def test_the_endpoint_comes_from_argument_variable_or_file(monkeypatch, tmp_path):
+    """Each source is named."""
+    assert VAST().endpoint == NodeEndpoint("127.0.0.1", 5158)
+    with open("vast.yaml", "w") as file:
+        file.write("vast: {endpoint: local.db}")
+    vast = VAST()
+    assert (str(vast.endpoint), vast.source) == ("local.db", "vast.yaml")
+    monkeypatch.setenv("VAST_ENDPOINT", "variable.db")
+    assert VAST().source == "VAST_ENDPOINT"
+    vast = VAST(tmp_path)
+    assert (vast.endpoint, vast.source) == (PathEndpoint(tmp_path), "the argument")
+
+
+def test_settings_that_cannot_be_used_are_an_error():
+    """Also when an argument names the endpoint, as in VAST."""
+    with open("vast.yaml", "w") as file:
+        file.write("vastlab: {colour: red}")
+    with pytest.raises(ConfigError, match="colour"):
+        VAST("x.db")
+
+
+async def test_a_node_that_cannot_be_reached_offers_what_works():
+    """The error says what can be asked without a node."""
+    with pytest.raises(NodeConnectionError, match=r"localhost:5158.*demo:.*folder"):
+        await VAST("localhost:5158").count()
+
+
+@pytest.mark.parametrize("endpoint", ["s3://bucket/db", "dask://head:8786/db"])
+async def test_an_endpoint_without_a_node_behind_it_says_what_there_is(endpoint):
+    """It is recognised, and is no folder of that name."""
+    with pytest.raises(UsageError, match=r"demo:.*folders"):
+        await VAST(endpoint).count()
+
+
+async def test_only_ingest_makes_a_folder(tmp_path, log):
+    """A folder that does not exist is an error everywhere else."""
+    vast = VAST(tmp_path / "new.db")
+    with pytest.raises(UsageError, match=r"no such folder.*new\.db"):
+        await vast.count()
+    assert "new.db" not in os.listdir(tmp_path)
+    report = await vast.ingest(log, schema="test.event")
+    assert report.events == {"test.event": 10}
+    assert await vast.count() == 10
+    await vast.aclose()
+
+
+async def test_nothing_can_be_ingested_into_a_folder_of_logs(tmp_path, log):
+    """A folder of logs stays as it is."""
+    vast = VAST(tmp_path)
+    with pytest.raises(UsageError, match="folder of logs"):
+        await vast.ingest(log, schema="x")
+    await vast.aclose()
+
+
+async def test_a_file_that_is_no_log_leaves_no_database(tmp_path):
+    """The error of the reader is raised."""
+    path = tmp_path / "noise.bin"
+    path.write_bytes(bytes(range(256)) * 20)
+    vast = VAST(tmp_path / "new.db")
+    with pytest.raises(FormatError, match=r"noise\.bin"):
+        await vast.ingest(path)
+    await vast.aclose()
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+async def test_an_export_that_takes_too_long_ends_with_an_error(vast):
+    """A live export that waits for ever is stopped, and leaves no task."""
+    before = asyncio.all_tasks()
+    with pytest.raises(NodeTimeoutError, match=r"0\.05 s"):
+        await exported(vast.export(mode="continuous", timeout=0.05))
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_client_can_be_used_again_after_it_was_closed(vast):
+    """Closing lets go of threads and files only."""
+    await vast.aclose()
+    assert await vast.count() == 10
+
+
+def test_one_client_works_in_several_loops(tmp_path, log):
+    """Every call may come from another event loop."""
+    vast = VAST(tmp_path / "events.db")
+    asyncio.run(vast.ingest(log, schema="test.event"))
+    assert asyncio.run(vast.count()) == 10
+    assert asyncio.run(vast.count("n < 5")) == 5
+    asyncio.run(vast.aclose())
+
+
+async def test_several_exports_run_at_once(vast):
+    """Streams of one client do not disturb each other."""
+    async with aclosing(vast.export(limit=0)) as left, aclosing(vast.export(limit=0)) as right:
+        assert await anext(left) is not None
+        assert await exported(right) == list(range(10))
+
+
+# --- help -----------------------------------------------------------------------------------
+
+
+async def test_a_name_that_no_schema_knows_is_warned_of_once(vast):
+    """The warning names what is close, and comes once for each client."""
+    with pytest.warns(VastlabWarning, match="hots"):
+        assert await vast.count("hots == 10.0.0.1") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert await vast.count("hots == 10.0.0.1") == 0
+
+
+async def test_an_expression_is_explained(vast):
+    """Bound form, files and row groups are named for each schema."""
+    explanation = await vast.explain("n < 5")
+    (plan,) = explanation.layouts
+    assert (plan.schema, plan.bound, plan.files, plan.row_groups) == ("test.event", "n < +5", 1, 1)
+
+
+# --- exit -----------------------------------------------------------------------------------
+
+SCRIPT = """
+import asyncio
+from vastlab.client import VAST
+
+async def main():
+    vast = VAST({path!r})
+    async for part in vast.export("n >= 0", limit=0):
+        {then}
+
+asyncio.run(main())
+"""
+THREAD = """
+import asyncio, threading
+from vastlab.client import VAST
+
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+stream = VAST({path!r}).export("n >= 0", limit=0)
+
+async def first():
+    return await anext(stream)
+
+asyncio.run_coroutine_threadsafe(first(), loop).result()
+"""
+
+
+def run(script):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Make a database whose scan is not over when a process ends."""
+    path = tmp_path / "many.json"
+    with path.open("w") as file:
+        file.writelines(json.dumps({"n": n, "text": "x" * 50}) + "\n" for n in range(100_000))
+    asyncio.run(VAST(tmp_path / "many.db").ingest(path, schema="many"))
+    return str(tmp_path / "many.db")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(SCRIPT.replace("{then}", "break"), id="break"),
+        pytest.param(SCRIPT.replace("{then}", "pass"), id="whole"),
+        pytest.param(SCRIPT.replace("{then}", "raise SystemExit(0)"), id="exit"),
+        pytest.param(THREAD, id="daemon-thread"),
+    ],
+)
+def test_processes_that_query_and_end_do_so_cleanly(many, script):
+    """Exit code 0 and not a word, however the export ended."""
+    for _ in range(2):
+        ended = run(script.replace("{path!r}", repr(many)))
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("script", [SCRIPT.replace("{then}", "break"), THREAD])
+def test_a_hundred_short_processes_end_cleanly(many, script):
+    """The engine's threads never abort an interpreter that ends."""
+    codes = [run(script.replace("{path!r}", repr(many))).returncode for _ in range(100)]
+    assert codes == [0] * 100
