@@ -205,6 +205,7 @@ class _Update:
     meter: Meter
     changed: list[Sighting] = field(init=False)
     gone: set[str] = field(init=False)
+    orphans: list[Source] = field(init=False)
     sources: dict[str, Source] = field(init=False)
     files: list[StagedFile] = field(default_factory=list)
     layouts: dict[str, Layout] = field(default_factory=dict)
@@ -218,6 +219,7 @@ class _Update:
         ]
         self.gone = known.keys() - {sighting.path for sighting in self.sightings}
         stale = self.gone | {sighting.path for sighting in self.changed}
+        self.orphans = [source for key, source in known.items() if key in stale]
         self.sources = {key: source for key, source in known.items() if key not in stale}
 
     @property
@@ -245,9 +247,7 @@ class _Update:
         self._commit(database)
 
     def _follow(self, sighting: Sighting, database: Database, staging: Path) -> Source:
-        known = self.snapshot.sources
-        orphans = [source for key, source in known.items() if key not in self.sources]
-        plan = _follow.plan(sighting, known.get(sighting.path), orphans)
+        plan = _follow.plan(sighting, self.snapshot.sources.get(sighting.path), self.orphans)
         if isinstance(plan, Source):
             return plan
         return self._read(plan, database, staging)

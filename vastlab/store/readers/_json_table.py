@@ -8,6 +8,7 @@ from the first lines, and again from each block that turns out to hold something
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -195,23 +196,34 @@ def _enumerate(array: pa.Array, type_: Type) -> pa.Array:
     return pa.ExtensionArray.from_storage(target, encoded)
 
 
-def _build(values: list[Any], type_: Type) -> pa.Array:
-    storage = _storage(type_)
-    return arrow_schema.convert(pa.array(values, storage), pa.field("", storage), type_)
-
-
-def _storage(type_: Type) -> pa.DataType:
-    """Return the type whose arrays Arrow builds from Python values."""
+def _build(values: Sequence[Any], type_: Type) -> pa.Array:
+    """Make an array of fitted values, from the innermost outwards: null records hold nulls."""
     match type_.kind:
-        case Kind.IP:
-            return pa.binary(16)
-        case Kind.SUBNET:
-            return pa.struct([("address", pa.binary(16)), ("length", pa.uint8())])
-        case Kind.ENUM:
-            return pa.string()
         case Kind.LIST:
-            return pa.list_(_storage(type_.item or Type(Kind.NULL)))
-        case Kind.RECORD:
-            return pa.struct([(member.name, _storage(member.type)) for member in type_.fields])
+            flat = [item for value in values for item in value or ()]
+            lengths = (len(value or ()) for value in values)
+            return pa.ListArray.from_arrays(
+                pa.array(accumulate(lengths, initial=0), pa.int32()),
+                _build(flat, type_.item or Type(Kind.NULL)),
+                type=arrow_schema.type_to_arrow(type_),
+                mask=_null_mask(values),
+            )
+        case Kind.RECORD if type_.fields:
+            rows = [{} if value is None else value for value in values]
+            return pa.StructArray.from_arrays(
+                [_build([row.get(m.name) for row in rows], m.type) for m in type_.fields],
+                fields=list(arrow_schema.type_to_arrow(type_)),
+                mask=_null_mask(values),
+            )
+        case Kind.ENUM:
+            return _enumerate(pa.array(values, pa.string()), type_)
+        case Kind.IP:
+            return pa.ExtensionArray.from_storage(arrow_types.IP, pa.array(values, pa.binary(16)))
+        case Kind.SUBNET:
+            return _values.subnet_array(values)
         case _:
-            return arrow_schema.type_to_arrow(type_)
+            return pa.array(values, arrow_schema.type_to_arrow(type_))
+
+
+def _null_mask(values: Sequence[Any]) -> pa.Array:
+    return pa.array([value is None for value in values], pa.bool_())

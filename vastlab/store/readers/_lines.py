@@ -50,7 +50,8 @@ def blocks(
             if not end:
                 continue
             part, skipping, line = part[end:], False, line + 1
-        cut = part.rfind(b"\n") + 1
+        last = len(part) < size and not source.damage
+        cut = len(part) if last else part.rfind(b"\n") + 1
         if cut:
             data, rest = rest + part[:cut], part[cut:]
             yield Block(data, line)

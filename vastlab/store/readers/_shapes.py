@@ -215,17 +215,25 @@ def _brief(value: Any) -> str:
 
 def to_text(value: Any) -> str:
     """Return the JSON text of a value, and a string as it is."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_decimal_text)
+    return value if isinstance(value, str) else _json(value)
 
 
-def _decimal_text(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else str(value)
+def _json(value: Any) -> str:
+    """Write JSON that keeps every digit of a decimal."""
+    match value:
+        case dict():
+            members = (f"{_json(name)}:{_json(member)}" for name, member in value.items())
+            return f"{{{','.join(members)}}}"
+        case list():
+            return f"[{','.join(map(_json, value))}]"
+        case Decimal():
+            return str(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 def _fit_string(value: Any, _: Type) -> str:
-    text = str(value) if isinstance(value, Decimal) else to_text(value)
+    text = to_text(value)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -286,17 +294,16 @@ def _guard(
 
 def _fit_ip(value: Any, _: Type) -> bytes:
     try:
-        return _values.address(value)
-    except (ValueError, TypeError):
+        return _values.address(value if isinstance(value, str) else "")
+    except ValueError:
         raise MisfitError(f"{_brief(value)} is no ip") from None
 
 
-def _fit_subnet(value: Any, _: Type) -> dict[str, Any]:
+def _fit_subnet(value: Any, _: Type) -> tuple[bytes, int]:
     try:
-        address, length = _values.subnet(value)
-    except (ValueError, TypeError):
+        return _values.subnet(value if isinstance(value, str) else "")
+    except ValueError:
         raise MisfitError(f"{_brief(value)} is no subnet") from None
-    return {"address": address, "length": length}
 
 
 def _fit_enum(value: Any, type_: Type) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 
@@ -167,21 +167,22 @@ class Addresses:
 def subnets(texts: pa.Array) -> pa.Array:
     """Convert an array of text into subnets."""
     encoded = texts.dictionary_encode()
-    distinct = [None if t is None else subnet(t) for t in encoded.dictionary.to_pylist()]
-    plain = pa.struct([("address", pa.binary(16)), ("length", pa.uint8())])
-    rows = [None if pair is None else _members(*pair) for pair in distinct]
-    taken = pa.array(rows, plain).take(encoded.indices)
-    ips = pa.ExtensionArray.from_storage(arrow_types.IP, taken.field("address"))
+    distinct = [None if text is None else subnet(text) for text in encoded.dictionary.to_pylist()]
+    return subnet_array(
+        [None if key is None else distinct[key] for key in encoded.indices.to_pylist()]
+    )
+
+
+def subnet_array(pairs: Sequence[tuple[bytes, int] | None]) -> pa.Array:
+    """Make a column of what `subnet` gives."""
+    addresses = pa.array([None if pair is None else pair[0] for pair in pairs], pa.binary(16))
+    lengths = pa.array([None if pair is None else pair[1] for pair in pairs], pa.uint8())
     storage = pa.StructArray.from_arrays(
-        [ips, taken.field("length")],
+        [pa.ExtensionArray.from_storage(arrow_types.IP, addresses), lengths],
         fields=list(arrow_types.SUBNET.storage_type),
-        mask=taken.is_null(),
+        mask=addresses.is_null(),
     )
     return pa.ExtensionArray.from_storage(arrow_types.SUBNET, storage)
-
-
-def _members(address: bytes, length: int) -> dict[str, object]:
-    return {"address": address, "length": length}
 
 
 def from_decimal(seconds: pa.Array, kind: Kind) -> pa.Array:

@@ -1,0 +1,438 @@
+"""A folder of logs is always served as it is: nothing twice, nothing stale, nothing lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import hypothesis
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from vastlab.arrow import types as arrow_types
+from vastlab.errors import FormatError, QueryInterrupted, UsageError
+from vastlab.store import _digest
+from vastlab.store.log_folder import LogFolder
+
+HEADER = (
+    "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n"
+)
+HEADER += "#fields\tts\tn\n#types\ttime\tcount\n"
+
+
+def age(path, seconds=60):
+    """Make a file look as if nobody had written to it for a while."""
+    now = path.stat().st_mtime
+    os.utime(path, (now - seconds, now - seconds))
+
+
+def write(path, text, settled=True):
+    """Write a log."""
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    if settled:
+        age(path)
+    return path
+
+
+def append(path, text):
+    """Add to a log that nobody writes to any more."""
+    with path.open("a") as stream:
+        stream.write(text)
+    age(path)
+
+
+def lines(*numbers):
+    """Write events as JSON lines."""
+    return "".join(json.dumps({"n": n}) + "\n" for n in numbers)
+
+
+def numbers(folder):
+    """Refresh, and return the values of the column `n` of all events."""
+    found = []
+    for file in folder.refresh().snapshot().files:
+        found += pq.read_table(file.path, columns=["n"]).column("n").to_pylist()
+    return sorted(found)
+
+
+def generations(folder):
+    """Refresh, and return how many commits there were so far."""
+    return folder.refresh().snapshot().generation
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Make an empty folder for logs."""
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def folder(logs, tmp_path):
+    """Serve that folder from a cache of its own."""
+    return LogFolder(logs, tmp_path / "cache")
+
+
+def test_a_folder_that_did_not_change_is_not_read_again(folder, logs):
+    """Refreshing twice reads and commits once."""
+    write(logs / "a.json", lines(1, 2))
+    assert numbers(folder) == [1, 2]
+    assert generations(folder) == generations(folder) == 1
+
+
+def test_another_process_finds_what_was_read(folder, logs, tmp_path):
+    """The cache outlives the object that made it."""
+    write(logs / "a.json", lines(1, 2))
+    folder.refresh()
+    assert generations(LogFolder(logs, tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_new_changed_and_deleted_files_are_noticed(folder, logs, name):
+    """Events come and go with their files."""
+    write(logs / "other.json", lines(7))
+    write(logs / name, lines(1, 2))
+    assert numbers(folder) == [1, 2, 7]
+    write(logs / name, lines(3))
+    assert numbers(folder) == [3, 7]
+    (logs / name).unlink()
+    assert numbers(folder) == [7]
+
+
+def test_a_file_of_the_same_size_that_changed_is_noticed(folder, logs):
+    """Content counts, not size."""
+    write(logs / "a.json", lines(1, 2))
+    numbers(folder)
+    write(logs / "a.json", lines(1, 3))
+    assert numbers(folder) == [1, 3]
+
+
+def test_a_touched_file_is_not_read_again(folder, logs):
+    """A new modification time alone adds no data file."""
+    path = write(logs / "a.json", lines(1, 2))
+    before = folder.refresh().snapshot().files
+    age(path, 500)
+    assert folder.refresh().snapshot().files == before
+
+
+@pytest.mark.parametrize("header", ["", HEADER])
+def test_only_what_was_appended_is_read(folder, logs, header):
+    """A log that grew keeps its files, and its new lines become a new one."""
+    row = (lambda n: f"{n}.5\t{n}\n") if header else lines
+    path = write(logs / "conn.log", header + row(1) + row(2))
+    assert numbers(folder) == [1, 2]
+    before = folder.refresh().snapshot().files
+    append(path, row(3))
+    assert numbers(folder) == [1, 2, 3]
+    after = folder.refresh().snapshot()
+    assert set(before) < set(after.files)
+    assert after.counts == ({"zeek.conn": 3} if header else {"conn": 3})
+    append(path, row(4) + "#close\t2024-01-01-00-00-00\n" * bool(header))
+    assert numbers(folder) == [1, 2, 3, 4]
+    assert len(after.schemas()) == len(folder.refresh().snapshot().layouts) == 1
+
+
+def test_appended_lines_after_a_second_header_are_read_with_that_one(folder, logs):
+    """Where a log has several headers, appended lines belong to the last."""
+    other = HEADER.replace("conn", "other")
+    path = write(logs / "merged.log", HEADER + "1.0\t1\n" + other + "2.0\t2\n")
+    assert folder.refresh().snapshot().counts == {"zeek.conn": 1, "zeek.other": 1}
+    append(path, "3.0\t3\n")
+    assert folder.refresh().snapshot().counts == {"zeek.conn": 1, "zeek.other": 2}
+
+
+def test_a_header_that_arrives_in_parts_is_whole_in_the_end(folder, logs):
+    """A log that is seen in the middle of its header is read right later."""
+    path = write(logs / "conn.log", HEADER[:-20])
+    folder.refresh()
+    append(path, HEADER[-20:] + "1.0\t1\n")
+    assert numbers(folder) == [1]
+    append(path, "2.0\t2\n")
+    assert numbers(folder) == [1, 2]
+
+
+def test_a_line_that_is_being_written_waits_until_it_is_whole(folder, logs):
+    """Half a line at the end of a busy file is no event and no problem, until it is whole."""
+    path = write(logs / "a.json", lines(1) + '{"n": ', settled=False)
+    assert numbers(folder) == [1]
+    assert folder.problems == ()
+    with path.open("a") as stream:
+        stream.write("2}\n")
+    assert numbers(folder) == [1, 2]
+    assert folder.problems == ()
+
+
+def test_the_last_line_of_a_quiet_file_needs_no_newline(folder, logs):
+    """A file that nobody writes to any more is read to its end, and again if it grows."""
+    path = write(logs / "a.json", lines(1) + '{"n": 2}')
+    assert numbers(folder) == [1, 2]
+    append(path, "\n" + lines(3))
+    assert numbers(folder) == [1, 2, 3]
+
+
+def test_rotation_reads_nothing_twice(folder, logs):
+    """A log that is renamed, and one that begins anew under its name, give each event once."""
+    path = write(logs / "a.json", lines(1, 2))
+    numbers(folder)
+    before = folder.refresh().snapshot().files
+    path.rename(logs / "a.json.1")
+    write(path, lines(3))
+    assert numbers(folder) == [1, 2, 3]
+    assert set(before) < set(folder.refresh().snapshot().files)
+
+
+def test_rotation_after_growth_reads_only_the_end(folder, logs):
+    """Lines that came between the last look and the rotation are not lost."""
+    path = write(logs / "a.json", lines(1, 2))
+    numbers(folder)
+    before = folder.refresh().snapshot().files
+    append(path, lines(3))
+    path.rename(logs / "a.json.1")
+    write(path, lines(4))
+    assert numbers(folder) == [1, 2, 3, 4]
+    assert set(before) < set(folder.refresh().snapshot().files)
+
+
+def test_copying_and_truncating_is_rotation_too(folder, logs):
+    """A log that is copied away and emptied gives each event once."""
+    path = write(logs / "a.json", lines(1, 2))
+    numbers(folder)
+    before = folder.refresh().snapshot().files
+    shutil.copy(path, logs / "a.json.1")
+    write(path, "")
+    assert numbers(folder) == [1, 2]
+    assert folder.refresh().snapshot().files == before
+    write(path, lines(3, 4, 5))
+    assert numbers(folder) == [1, 2, 3, 4, 5]
+
+
+def test_compressing_a_rotated_log_reads_nothing_twice(folder, logs):
+    """A log that is replaced by its compressed self keeps its files."""
+    path = write(logs / "a.json", lines(1, 2))
+    numbers(folder)
+    before = folder.refresh().snapshot().files
+    write(logs / "a.json.1.gz", lines(1, 2))
+    path.unlink()
+    assert numbers(folder) == [1, 2]
+    assert folder.refresh().snapshot().files == before
+
+
+def test_two_files_with_the_same_content_count_once(folder, logs):
+    """A copy, also a compressed one, adds nothing, and keeps the events when the other goes."""
+    path = write(logs / "a.json", lines(1, 2))
+    write(logs / "b.json.gz", lines(1, 2))
+    assert numbers(folder) == [1, 2]
+    path.unlink()
+    assert numbers(folder) == [1, 2]
+
+
+def test_hidden_files_and_databases_are_no_logs(folder, logs):
+    """Hidden files, files in hidden folders and the files of databases are left alone."""
+    write(logs / "a.json", lines(1))
+    write(logs / ".b.json", lines(2))
+    (logs / ".git").mkdir()
+    write(logs / ".git" / "c.json", lines(3))
+    LogFolder(logs, logs / "inside").refresh()
+    assert numbers(folder) == [1]
+    assert folder.problems == ()
+
+
+def test_files_that_are_no_logs_are_named(folder, logs):
+    """A file that is no log is passed over, and said so, also by the next process."""
+    write(logs / "a.json", lines(1))
+    write(logs / "notes.txt", "Dear diary,\nnothing happened.\n")
+    assert numbers(folder) == [1]
+    (problem,) = folder.problems
+    assert problem.path.endswith("notes.txt")
+    assert generations(folder) == 1
+
+
+def test_bad_lines_are_remembered_with_their_numbers(folder, logs):
+    """Lines that cannot be read are named, counted from the beginning of the file."""
+    path = write(logs / "a.json", lines(1) + "garbage\n")
+    numbers(folder)
+    append(path, lines(2) + "rubbish\n")
+    assert numbers(folder) == [1, 2]
+    assert [problem.line for problem in folder.problems] == [2, 4]
+
+
+def test_a_damaged_file_is_named_and_the_others_are_served(folder, logs):
+    """A truncated gzip adds nothing and is named; when it is whole, its events come."""
+    write(logs / "a.json", lines(1))
+    path = write(logs / "b.json.gz", lines(*range(2, 5000)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    age(path)
+    assert numbers(folder) == [1]
+    (problem,) = folder.problems
+    assert "ends early" in problem.reason
+    path.write_bytes(whole)
+    assert numbers(folder) == list(range(1, 5000))
+    assert folder.problems == ()
+
+
+@pytest.mark.parametrize("content", [None, "", "Dear diary,\nnothing happened.\n"])
+def test_a_folder_without_logs_is_one_clear_error(folder, logs, content):
+    """An empty folder, and one without a log, is named in the error."""
+    if content is not None:
+        write(logs / "notes.txt", content)
+    with pytest.raises(FormatError, match="logs"):
+        folder.refresh()
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path):
+    """A folder that is not there is named."""
+    with pytest.raises(UsageError, match="nowhere"):
+        LogFolder(tmp_path / "nowhere", tmp_path / "cache").refresh()
+
+
+def test_a_damaged_cache_is_made_anew(folder, logs, tmp_path):
+    """What is lost from the cache is read again."""
+    write(logs / "a.json", lines(1, 2))
+    for file in folder.refresh().snapshot().files:
+        Path(file.path).unlink()
+    assert numbers(LogFolder(logs, tmp_path / "cache")) == [1, 2]
+    next((tmp_path / "cache").rglob("generations/*.json")).write_text("{")
+    assert numbers(LogFolder(logs, tmp_path / "cache")) == [1, 2]
+    shutil.rmtree(folder.refresh().path)
+    assert numbers(folder) == [1, 2]
+
+
+def test_giving_up_leaves_nothing_behind(folder, logs):
+    """A refresh that is cancelled commits nothing and leaves no file."""
+    write(logs / "a.json", lines(1, 2))
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(QueryInterrupted):
+        folder.refresh(cancelled=cancelled)
+    assert numbers(folder) == [1, 2]
+    database = folder.refresh()
+    assert len(list(database.path.rglob("*.parquet"))) == len(database.snapshot().files)
+
+
+def test_the_cache_is_bounded(tmp_path):
+    """The databases that were not used for longest go first, and none that is in use."""
+    folders = []
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.json", lines(1))
+        folders.append(LogFolder(tmp_path / name, tmp_path / "cache", limit=10**9))
+        folders[-1].refresh()
+    paths = [folder.refresh().path for folder in folders]
+    for i, path in enumerate(paths):
+        os.utime(path.with_name(path.name + ".lock"), (i, i))
+    del folders[1]
+    write(tmp_path / "third" / "b.json", lines(2))
+    LogFolder(tmp_path / "third", tmp_path / "cache", limit=1).refresh()
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
+def refresh_in_process(logs, cache, results):
+    """Refresh in a process of its own, and report the events."""
+    arrow_types.register()
+    results.put(LogFolder(logs, cache).refresh().snapshot().counts)
+
+
+def test_processes_may_refresh_at_the_same_time(logs, tmp_path):
+    """Several processes that open one folder at once read every event exactly once."""
+    for i in range(5):
+        write(logs / f"f{i}.json", lines(*range(i * 10, i * 10 + 10)))
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    arguments = (logs, tmp_path / "cache", results)
+    processes = [context.Process(target=refresh_in_process, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    answers = [results.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert answers == [{f"f{i}": 10 for i in range(5)}] * 3
+    assert numbers(LogFolder(logs, tmp_path / "cache")) == list(range(50))
+
+
+class Rotation(RuleBasedStateMachine):
+    """Whatever is done to the files of a folder, its events are those of the files."""
+
+    def __init__(self):
+        super().__init__()
+        self.temporary = tempfile.TemporaryDirectory()
+        self.logs = Path(self.temporary.name, "logs")
+        self.logs.mkdir()
+        self.folder = LogFolder(self.logs, Path(self.temporary.name, "cache"))
+        self.number = 0
+        self.contents = {}
+
+    def fresh(self, count):
+        self.number += count
+        return list(range(self.number - count, self.number))
+
+    def flush(self, name):
+        write(self.logs / name, lines(*self.contents[name]))
+
+    names = st.sampled_from(["a.json", "b.json", "c.json.gz"])
+
+    @rule(name=names, count=st.integers(1, 3))
+    def create(self, name, count):
+        self.contents[name] = self.fresh(count)
+        self.flush(name)
+
+    @rule(name=names, count=st.integers(1, 3))
+    def grow(self, name, count):
+        self.contents[name] = self.contents.get(name, []) + self.fresh(count)
+        self.flush(name)
+
+    @rule(source=names, goal=names)
+    def move(self, source, goal):
+        if source in self.contents and source != goal:
+            self.contents[goal] = self.contents.pop(source)
+            (self.logs / source).unlink()
+            self.flush(goal)
+
+    @rule(name=names)
+    def delete(self, name):
+        if self.contents.pop(name, None) is not None:
+            (self.logs / name).unlink()
+
+    @rule()
+    def refresh(self):
+        if self.contents:
+            self.folder.refresh()
+
+    @invariant()
+    def serves_what_is_there(self):
+        if self.number % 2 and self.contents:
+            expected = sorted(n for content in self.contents.values() for n in content)
+            assert numbers(self.folder) == expected
+
+    def teardown(self):
+        self.temporary.cleanup()
+
+
+TestRotation = Rotation.TestCase
+TestRotation.settings = hypothesis.settings(max_examples=30, stateful_step_count=15)
+
+
+@hypothesis.given(st.lists(st.integers(0, 3 * _digest.BLOCK), min_size=1, max_size=4))
+@hypothesis.settings(max_examples=30)
+def test_a_digest_can_go_on(sizes):
+    """However content comes in pieces, and wherever one goes on, the digest is the same."""
+    whole, parts, data = _digest.Digest(), _digest.Digest(), b""
+    for i, size in enumerate(sizes):
+        piece = bytes([i + 1]) * size
+        data += piece
+        parts.update(piece)
+        rest = data[_digest.rest_start(len(data)) :]
+        parts = _digest.Digest.resume(parts.value(), rest)
+        assert parts is not None
+        if rest:
+            assert _digest.Digest.resume(parts.value(), rest[:-1] + b"\xff") is None
+    whole.update(data)
+    assert whole.value() == parts.value()
