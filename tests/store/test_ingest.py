@@ -1,0 +1,252 @@
+"""Ingesting adds all or nothing, nothing twice, and says what was wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import threading
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.errors import FormatError, LockedError, QueryInterrupted, UsageError
+from vastlab.store.database import Database
+from vastlab.store.ingest import ingest
+from vastlab.table_slice import TableSlice
+
+
+def lines(*numbers):
+    """Write events as JSON lines."""
+    return "".join(json.dumps({"n": n}) + "\n" for n in numbers)
+
+
+def log(path, *numbers):
+    """Write a log, compressed where its name says so."""
+    data = lines(*numbers).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def assert_clean(database):
+    """Assert that nothing lies around that the newest generation does not name."""
+    named = {file.path for file in database.snapshot().files}
+    assert {str(path) for path in database.path.rglob("*.parquet")} == named
+    assert os.listdir(database.path / "staging") == []
+
+
+def test_files_folders_and_patterns_are_read(database, tmp_path):
+    """Paths, folders and patterns may be mixed; a file that occurs twice counts once."""
+    (tmp_path / "logs" / "deep").mkdir(parents=True)
+    one = log(tmp_path / "logs" / "one.json", 1)
+    log(tmp_path / "logs" / "deep" / "two.json.gz", 2)
+    log(tmp_path / "three.json", 3)
+    report = ingest(database, [one, str(tmp_path / "logs"), f"{tmp_path}/t*.json"])
+    assert report.events == database.snapshot().counts == {"one": 1, "two": 1, "three": 1}
+    assert report.skipped == (str(one),)
+    assert len(report.files) == 3
+    assert database.snapshot().generation == 1
+
+
+@pytest.mark.parametrize("name", ["nowhere.log", "no*.log", "empty"])
+def test_sources_that_are_not_there_are_named(database, tmp_path, name):
+    """A missing file, a pattern that matches nothing and an empty folder are usage errors."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=name.replace("*", r"\*")):
+        ingest(database, tmp_path / name)
+    assert database.snapshot().generation == 0
+
+
+def test_what_is_no_source_is_a_usage_error(database):
+    """Something that is neither a path nor events is refused with a reason."""
+    with pytest.raises(UsageError, match="int"):
+        ingest(database, 5)
+
+
+def test_everything_that_holds_events_is_a_source(database, events):
+    """Batches, tables, slices, readers, frames, mappings, and generators of these."""
+    batch = events([1, 2])
+    table = pa.Table.from_batches([batch])
+    sources = [
+        batch,
+        table,
+        TableSlice(batch),
+        pa.RecordBatchReader.from_batches(batch.schema, [batch]),
+        {"zeek.conn": [table, table]},
+        (part for part in [batch]),
+        [],
+    ]
+    assert ingest(database, sources).events == {"zeek.conn": 14}
+    frame = pd.DataFrame({"port": [80, 443], "host": ["a", None]})
+    assert ingest(database, frame, schema="my.ports").events == {"my.ports": 2}
+    schema = database.snapshot().schemas()["my.ports"]
+    assert [field.name for field in schema.fields] == ["port", "host"]
+
+
+def test_an_open_file_is_a_source(database):
+    """An open binary file, such as standard input, is read to its end."""
+    report = ingest(database, io.BytesIO(lines(1, 2).encode()), schema="mine")
+    assert report.events == {"mine": 2}
+    assert report.files == ("standard input",)
+    assert database.snapshot().sources == {}
+
+
+def test_a_name_is_used_where_there_is_none(database, events):
+    """The schema name that is given does not replace one that events have."""
+    nameless = events([1]).replace_schema_metadata(None)
+    report = ingest(database, [events([1]), nameless], schema="mine")
+    assert report.events == {"zeek.conn": 1, "mine": 1}
+
+
+def test_the_same_file_is_read_once(database, tmp_path):
+    """A file that was ingested is skipped, also under another name, until it is forced."""
+    path = log(tmp_path / "a.json", 1, 2)
+    assert ingest(database, path).skipped == ()
+    copy = log(tmp_path / "b.json", 1, 2)
+    report = ingest(database, [path, copy])
+    assert (report.events, report.skipped) == ({}, (str(path), str(copy)))
+    assert database.snapshot().generation == 1
+    assert ingest(database, path, force=True).events == {"a": 2}
+    log(path, 1, 3)
+    assert ingest(database, path).events == {"a": 2}
+
+
+def test_two_processes_do_not_ingest_the_same_file(database, tmp_path):
+    """When another process was faster with a file, nothing is added, and the error says so."""
+    path = log(tmp_path / "a.json", 1, 2)
+    other = Database.open(database.path)
+
+    def be_faster(progress):
+        if not other.snapshot().files:
+            ingest(other, path)
+
+    with pytest.raises(LockedError, match=r"a\.json"):
+        ingest(database, path, progress=be_faster)
+    assert database.snapshot().counts == {"a": 2}
+    assert_clean(database)
+
+
+@pytest.mark.parametrize("budget", [0, None])
+def test_a_truncated_file_adds_nothing_and_is_named(database, tmp_path, budget):
+    """A gzip that ends early adds none of its events; the report says how many these are."""
+    bad = log(tmp_path / "bad.json.gz", *range(20_000))
+    bad.write_bytes(bad.read_bytes()[:-100])
+    good = log(tmp_path / "good.json", 1, 2)
+    report = ingest(database, [bad, good], budget=budget)
+    assert report.events == database.snapshot().counts == {"good": 2}
+    assert report.failed == (str(bad),)
+    assert "ends early" in report.problems[-1].reason
+    assert "none of the 19959 events before that were added" in report.problems[-1].reason
+    assert_clean(database)
+
+
+def test_where_no_source_can_be_used_the_reason_is_raised(database, tmp_path):
+    """A single file that is no log is one error that names it, and leaves no trace."""
+    path = tmp_path / "notes.txt"
+    path.write_text("Dear diary,\nnothing happened.\n")
+    with pytest.raises(FormatError, match=r"notes\.txt"):
+        ingest(database, path)
+    with pytest.raises(FormatError, match=r"notes\.txt"):
+        ingest(database, tmp_path / "notes*")
+    assert database.snapshot().generation == 0
+    assert_clean(database)
+
+
+def test_a_folder_may_hold_other_files(database, tmp_path):
+    """In a folder, what is no log is passed over and named, but has not failed."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "notes.txt").write_text("Dear diary,\nnothing happened.\n")
+    log(tmp_path / "logs" / "a.json", 1)
+    report = ingest(database, tmp_path / "logs")
+    assert (report.events, report.failed) == ({"a": 1}, ())
+    assert [problem.path for problem in report.problems] == [str(tmp_path / "logs" / "notes.txt")]
+
+
+def test_bad_lines_are_counted_and_named(database, tmp_path):
+    """A bad line is a problem with its number, and the rest of the file is read."""
+    path = tmp_path / "a.json"
+    path.write_text(lines(1) + "garbage\n" + lines(2))
+    report = ingest(database, path)
+    assert report.events == {"a": 2}
+    assert (report.problem_count, report.problems[0].line) == (1, 2)
+
+
+def test_strict_makes_a_bad_line_an_error(database, tmp_path):
+    """With `strict`, one bad line stops everything, and nothing is added."""
+    good = log(tmp_path / "good.json", 1)
+    bad = tmp_path / "bad.json"
+    bad.write_text(lines(1, 2) + "garbage\n")
+    with pytest.raises(FormatError, match=r"bad\.json:3"):
+        ingest(database, [good, bad], strict=True, budget=0)
+    assert database.snapshot().generation == 0
+    assert_clean(database)
+
+
+def test_an_unknown_format_is_a_usage_error(database, tmp_path):
+    """A format that does not exist is the caller's mistake, not the file's."""
+    with pytest.raises(UsageError, match="elvish"):
+        ingest(database, log(tmp_path / "a.json", 1), format="elvish")
+    assert_clean(database)
+
+
+@pytest.mark.parametrize("budget", [0, 10_000, None])
+def test_the_budget_changes_files_only(database, events, budget):
+    """Whatever may be held in memory, all events arrive, and every file is in order."""
+    times = [3, None, 1, 2]
+    batches = [events([t and t + i for t in times], name) for i in range(20) for name in "ab"]
+    report = ingest(database, batches, budget=budget)
+    assert report.events == database.snapshot().counts == {"a": 80, "b": 80}
+    for file in database.snapshot().files:
+        table = pa.parquet.read_table(file.path)
+        found = [t.value if t else float("inf") for t in table.column("ts").to_pylist()]
+        assert found == sorted(found)
+        assert (file.rows, file.first) == (len(found), found[0])
+
+
+def test_giving_up_leaves_nothing_behind(database, events):
+    """An ingest that is cancelled in its middle adds nothing and leaves no file."""
+    cancelled = threading.Event()
+
+    def batches():
+        yield events([1])
+        cancelled.set()
+        yield events([2])
+
+    with pytest.raises(QueryInterrupted):
+        ingest(database, batches(), cancelled=cancelled, budget=0)
+    assert database.snapshot().generation == 0
+    assert_clean(database)
+
+
+def test_progress_adds_up(database, tmp_path):
+    """The last progress counts all files, bytes and events."""
+    paths = [log(tmp_path / f"{i}.json", i) for i in range(3)]
+    seen = []
+    report = ingest(database, paths, progress=seen.append)
+    last = seen[-1]
+    size = sum(path.stat().st_size for path in paths)
+    assert (last.files_done, last.files_total, last.events) == (3, 3, 3)
+    assert last.bytes_done == last.bytes_total == report.bytes == size
+
+
+def test_the_import_time_is_a_column(database, events):
+    """Events carry when they were ingested, and files know the bounds."""
+    ingest(database, events([1, 2]))
+    (file,) = database.snapshot().files
+    stored = pa.parquet.read_table(file.path).column(arrow_schema.IMPORT_TIME)
+    assert {t.value for t in stored.to_pylist()} == {file.import_first, file.import_last}
+
+
+def test_real_logs_give_the_counts_that_are_known(database, shared):
+    """Zeek and Suricata logs of a day are read whole, without a problem."""
+    report = ingest(database, [shared / "data/zeek/*.gz", shared / "data/suricata"])
+    assert report.problem_count == 0
+    counts = database.snapshot().counts
+    assert {name: counts[name] for name in ("zeek.conn", "zeek.dns", "zeek.http")} == {
+        "zeek.conn": 8462,
+        "zeek.dns": 5124,
+        "zeek.http": 4896,
+    }
