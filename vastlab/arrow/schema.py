@@ -12,8 +12,11 @@ import json
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from vastlab.arrow import address
 from vastlab.arrow import types as arrow_types
+from vastlab.errors import FormatError
 from vastlab.types import Field, Kind, Schema, Type
 
 PREFIXES = ("VAST", "TENZIR")
@@ -46,16 +49,54 @@ def name_of(schema: pa.Schema) -> str:
 
 
 def kind_of(field: pa.Field) -> Kind | None:
-    """Return ip, subnet or enum for a field of an extension type, registered or not."""
+    """Return ip, subnet or enum for a field of an extension type, registered or not.
+
+    A name over values of another shape is a mistake of its writer: such a field is plain.
+    """
     name = getattr(field.type, "extension_name", None)
     if name is None:
         name = (field.metadata or {}).get(_EXTENSION_NAME, b"").decode("utf-8", "replace")
-    return arrow_types.EXTENSION_NAMES.get(name)
+    kind = arrow_types.EXTENSION_NAMES.get(name)
+    return kind if kind is None or _fits(kind, storage_type_of(field.type)) else None
 
 
 def storage_of(array: pa.Array) -> pa.Array:
     """Return the plain array behind an extension array, and other arrays as they are."""
     return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def storage_type_of(type_: pa.DataType) -> pa.DataType:
+    """Return the plain type behind an extension type, and other types as they are."""
+    return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
+
+
+def _fits(kind: Kind, storage: pa.DataType) -> bool:
+    match kind:
+        case Kind.IP:
+            return bool(_is_bytes(storage))
+        case Kind.SUBNET:
+            return arrow_types.is_subnet_storage(storage) and _is_bytes(
+                storage_type_of(storage.field(0).type)
+            )
+        case _:
+            return _is_text(storage.value_type if pa.types.is_dictionary(storage) else storage)
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(type_)
+        or pa.types.is_large_binary(type_)
+        or pa.types.is_binary_view(type_)
+        or pa.types.is_fixed_size_binary(type_)
+    )
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+    )
 
 
 # --- Arrow -> VAST --------------------------------------------------------------------------
@@ -90,28 +131,33 @@ def _field_from_arrow(field: pa.Field) -> Field:
 
 def _type_from_arrow(field: pa.Field) -> Type:
     names, attributes = _levels(field.metadata)
-    type_ = field.type
+    field = _decoded_field(field)
     kind = kind_of(field)
     if kind is Kind.ENUM:
         return Type(Kind.ENUM, names, attributes, labels=_labels(field))
     if kind is not None:
         return Type(kind, names, attributes)
-    if isinstance(type_, pa.BaseExtensionType):
-        type_ = type_.storage_type
+    type_ = storage_type_of(field.type)
     if pa.types.is_struct(type_):
         members = tuple(_field_from_arrow(type_.field(i)) for i in range(type_.num_fields))
         return Type(Kind.RECORD, names, attributes, fields=members)
     if pa.types.is_map(type_):
-        return Type(
-            Kind.MAP,
-            names,
-            attributes,
-            key=_type_from_arrow(type_.key_field),
-            item=_type_from_arrow(type_.item_field),
-        )
+        key, item = _type_from_arrow(type_.key_field), _type_from_arrow(type_.item_field)
+        return Type(Kind.MAP, names, attributes, key=key, item=item)
     if _is_list(type_):
         return Type(Kind.LIST, names, attributes, item=_type_from_arrow(type_.value_field))
     return Type(_simple_kind(type_), names, attributes)
+
+
+def _decoded_field(field: pa.Field) -> pa.Field:
+    """Look through encodings that say nothing about the values."""
+    while kind_of(field) is None and _is_encoded(storage_type_of(field.type)):
+        field = field.with_type(storage_type_of(field.type).value_type)
+    return field
+
+
+def _is_encoded(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_))
 
 
 def _simple_kind(type_: pa.DataType) -> Kind:
@@ -126,10 +172,7 @@ def _simple_kind(type_: pa.DataType) -> Kind:
         (pa.types.is_time, Kind.DURATION),
         (pa.types.is_timestamp, Kind.TIME),
         (pa.types.is_date, Kind.TIME),
-        (pa.types.is_binary, Kind.BLOB),
-        (pa.types.is_large_binary, Kind.BLOB),
-        (pa.types.is_binary_view, Kind.BLOB),
-        (pa.types.is_fixed_size_binary, Kind.BLOB),
+        (_is_bytes, Kind.BLOB),
     )
     return next((kind for test, kind in tests if test(type_)), Kind.STRING)
 
@@ -148,10 +191,8 @@ def _labels(field: pa.Field) -> tuple[tuple[str, int], ...]:
     if isinstance(field.type, arrow_types.EnumerationType):
         return field.type.labels
     if isinstance(field.type, pa.ExtensionType):
-        serialized = field.type.__arrow_ext_serialize__()
-    else:
-        serialized = (field.metadata or {}).get(_EXTENSION_METADATA, b"{}")
-    return tuple(json.loads(serialized or b"{}").items())
+        return arrow_types.parse_labels(field.type.__arrow_ext_serialize__())
+    return arrow_types.parse_labels((field.metadata or {}).get(_EXTENSION_METADATA, b""))
 
 
 def _levels(
@@ -169,10 +210,19 @@ def _levels(
             break
         if name is not None:
             names.append(name.decode("utf-8", "replace"))
-        for key, value in json.loads(hints or b"{}").items():
-            attributes.setdefault(key, value)
+        for key, value in _hints(hints).items():
+            attributes.setdefault(key, str(value))
         level += 1
     return tuple(names), tuple(attributes.items())
+
+
+def _hints(serialized: bytes | None) -> dict[str, object]:
+    # Attributes have no effect on results: unreadable ones are not worth losing events for.
+    try:
+        hints = json.loads(serialized or b"{}")
+    except (RecursionError, ValueError):
+        return {}
+    return hints if isinstance(hints, dict) else {}
 
 
 # --- VAST -> Arrow --------------------------------------------------------------------------
@@ -250,6 +300,8 @@ def normalise(batch: pa.RecordBatch, name: str | None = None) -> pa.RecordBatch:
     """
     schema = from_arrow(batch.schema, name)
     target = to_arrow(schema)
+    if _equal(batch.schema, target) and not any(_has_subnet(f.type) for f in schema.fields):
+        return batch
     arrays = [
         convert(batch.column(i), field, member.type)
         for i, (field, member) in enumerate(zip(batch.schema, schema.fields, strict=True))
@@ -261,19 +313,48 @@ def record_batch(arrays: list[pa.Array], schema: pa.Schema, num_rows: int) -> pa
     """Make a batch that keeps its length even without a column."""
     if arrays:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-    empty = pa.StructArray.from_arrays([], fields=[]) if num_rows == 0 else None
-    if empty is not None:
-        return pa.RecordBatch.from_arrays([], schema=schema)
-    rows = pa.array([{}] * num_rows, pa.struct([]))
+    rows = _empty_records(num_rows, pa.struct([]))
     return pa.RecordBatch.from_struct_array(rows).replace_schema_metadata(schema.metadata)
 
 
 def convert(array: pa.Array, field: pa.Field, type_: Type) -> pa.Array:
-    """Bring one column into the form that `type_to_arrow` gives its type."""
+    """Bring one column into the form that `type_to_arrow` gives its type.
+
+    Parameters
+    ----------
+    array
+        The values.
+    field
+        How the source describes them.
+    type_
+        What they shall become.
+
+    Returns
+    -------
+    pyarrow.Array
+        The same array where nothing has to change.
+
+    Raises
+    ------
+    FormatError
+        Where a value does not fit the type.
+    """
+    try:
+        return _convert(array, field, type_)
+    except pa.ArrowException as error:
+        message = f"the column {field.name!r} does not fit the type {type_}: {error}"
+        raise FormatError(message) from error
+
+
+def _convert(array: pa.Array, field: pa.Field, type_: Type) -> pa.Array:
     target = type_to_arrow(type_)
-    if array.type == target and isinstance(array.type, type(target)):
+    if _equal(array.type, target) and not _has_subnet(type_):
         return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), target)
     storage = storage_of(array)
+    if kind_of(field) is None and _is_encoded(storage.type):
+        return _convert_encoded(storage, field, type_)
     match type_.kind:
         case Kind.IP:
             return pa.ExtensionArray.from_storage(target, storage.cast(pa.binary(16)))
@@ -282,24 +363,50 @@ def convert(array: pa.Array, field: pa.Field, type_: Type) -> pa.Array:
         case Kind.ENUM:
             return _convert_enum(storage, target)
         case Kind.RECORD:
-            return _convert_record(storage, type_)
+            return _convert_record(storage, type_, target)
         case Kind.LIST:
-            return _convert_list(storage, type_)
-        case Kind.TIME if pa.types.is_timestamp(storage.type) and storage.type.tz:
+            return _convert_list(storage, type_, target)
+        case Kind.MAP:
+            return _convert_map(storage, type_, target)
+        case Kind.TIME if pa.types.is_timestamp(storage.type):
+            # The clock of a zoned time is UTC in Arrow already.
             return storage.cast(pa.timestamp(storage.type.unit)).cast(target)
+        case Kind.DURATION if pa.types.is_time(storage.type):
+            integer = pa.int32() if pa.types.is_time32(storage.type) else pa.int64()
+            return (
+                storage.cast(integer)
+                .cast(pa.int64())
+                .cast(pa.duration(storage.type.unit))
+                .cast(target)
+            )
         case _:
             return storage.cast(target)
 
 
+def _equal(left: pa.DataType | pa.Schema, right: pa.DataType | pa.Schema) -> bool:
+    # `==` overlooks metadata, also that of nested fields.
+    return bool(left.equals(right, check_metadata=True))
+
+
+def _has_subnet(type_: Type) -> bool:
+    """Tell whether values may follow another convention although the types are equal."""
+    inner = (type_.item, type_.key, *(member.type for member in type_.fields))
+    return type_.kind is Kind.SUBNET or any(t is not None and _has_subnet(t) for t in inner)
+
+
+def _convert_encoded(storage: pa.Array, field: pa.Field, type_: Type) -> pa.Array:
+    inner = field.with_type(storage.type.value_type)
+    if pa.types.is_run_end_encoded(storage.type):
+        return _convert(pc.run_end_decode(storage), inner, type_)
+    return _convert(storage.dictionary, inner, type_).take(storage.indices)
+
+
 def _convert_subnet(storage: pa.StructArray, target: pa.DataType) -> pa.Array:
-    address = storage_of(storage.field("address")).cast(pa.binary(16))
+    addresses, lengths = address.network_parts(storage)
     inner = pa.StructArray.from_arrays(
-        [
-            pa.ExtensionArray.from_storage(arrow_types.IP, address),
-            storage.field("length").cast(pa.uint8()),
-        ],
+        [pa.ExtensionArray.from_storage(arrow_types.IP, addresses), lengths],
         fields=list(target.storage_type),
-        mask=storage.is_null() if storage.null_count else None,
+        mask=_null_mask(storage),
     )
     return pa.ExtensionArray.from_storage(target, inner)
 
@@ -308,36 +415,65 @@ def _convert_enum(storage: pa.Array, target: arrow_types.EnumerationType) -> pa.
     """Encode against all labels in order of definition, also the unused ones."""
     text = storage.cast(pa.string())
     labels = pa.array([label for label, _ in target.labels], pa.string())
-    indices = pa.compute.index_in(text, value_set=labels).cast(pa.uint8())
-    encoded = pa.DictionaryArray.from_arrays(indices, labels)
+    indices = pc.index_in(text, value_set=labels)
+    if indices.null_count != text.null_count:
+        unknown = text.filter(pc.and_(indices.is_null(), text.is_valid()))[0]
+        raise pa.ArrowInvalid(f"no label {unknown.as_py()!r}")
+    encoded = pa.DictionaryArray.from_arrays(indices.cast(pa.uint8()), labels)
     return pa.ExtensionArray.from_storage(target, encoded)
 
 
-def _convert_record(storage: pa.StructArray, type_: Type) -> pa.Array:
+def _convert_record(storage: pa.StructArray, type_: Type, target: pa.StructType) -> pa.Array:
+    if not type_.fields:
+        return storage
     children = [
-        convert(storage.field(i), storage.type.field(i), member.type)
+        _convert(storage.field(i), storage.type.field(i), member.type)
         for i, member in enumerate(type_.fields)
     ]
-    fields = list(type_to_arrow(type_))
-    if not children:
-        return storage
-    mask = storage.is_null() if storage.null_count else None
-    return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
+    return pa.StructArray.from_arrays(children, fields=list(target), mask=_null_mask(storage))
 
 
-def _convert_list(storage: pa.Array, type_: Type) -> pa.Array:
-    target = type_to_arrow(type_)
-    item = type_.item or Type(Kind.NULL)
-    if not pa.types.is_list(storage.type):
-        storage = storage.cast(pa.list_(storage.type.value_field))
-    values = convert(storage.values, storage.type.value_field, item)
-    mask = storage.is_null() if storage.null_count else None
-    if mask is not None and storage.offset:
-        # from_arrays refuses a mask beside sliced offsets.
-        storage = pa.concat_arrays([storage])
-        values = convert(storage.values, storage.type.value_field, item)
-        mask = storage.is_null()
-    return pa.ListArray.from_arrays(storage.offsets, values, type=target, mask=mask)
+def _convert_list(storage: pa.Array, type_: Type, target: pa.ListType) -> pa.Array:
+    offsets, (values,) = list_parts(storage)
+    values = _convert(values, storage.type.value_field, type_.item or Type(Kind.NULL))
+    return pa.ListArray.from_arrays(offsets, values, type=target, mask=_null_mask(storage))
+
+
+def _convert_map(storage: pa.MapArray, type_: Type, target: pa.MapType) -> pa.Array:
+    offsets, (keys, items) = list_parts(storage)
+    keys = _convert(keys, storage.type.key_field, type_.key or Type(Kind.STRING))
+    items = _convert(items, storage.type.item_field, type_.item or Type(Kind.NULL))
+    return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=_null_mask(storage))
+
+
+def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
+    """Return the offsets of lists or maps, from 0, and just the values that they reach.
+
+    Without this, each slice of a long column would drag the values of the whole along; and
+    `from_arrays` refuses a mask beside offsets that are a slice. Lists of other layouts are
+    taken apart here too: a cast would lose the dictionaries of enumerations inside, and the
+    next look at them end the process.
+    """
+    if not isinstance(lists, (pa.ListArray, pa.MapArray)):
+        counts = pc.list_value_length(lists).fill_null(0).cast(pa.int32())
+        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts)])
+        return offsets, (lists.flatten(),)
+    inner = (lists.keys, lists.items) if isinstance(lists, pa.MapArray) else (lists.values,)
+    if len(lists) == 0:
+        return pa.array([0], pa.int32()), tuple(values.slice(0, 0) for values in inner)
+    offsets = lists.offsets
+    first, last = offsets[0].as_py(), offsets[len(offsets) - 1].as_py()
+    if first or offsets.offset:
+        offsets = pc.subtract(offsets, pa.scalar(first, offsets.type))
+    return offsets, tuple(values.slice(first, last - first) for values in inner)
+
+
+def _null_mask(array: pa.Array) -> pa.Array | None:
+    return array.is_null() if array.null_count else None
+
+
+def _empty_records(num_rows: int, type_: pa.StructType) -> pa.Array:
+    return pa.Array.from_buffers(type_, num_rows, [None])
 
 
 def flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -386,7 +522,12 @@ def nest(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     pyarrow.RecordBatch
         With the schema ``to_arrow(schema)``. Records are never null. No value is copied.
     """
-    columns = iter([batch.column(leaf.column) for leaf in schema.leaves])
+    columns = iter(
+        [
+            convert(batch.column(leaf.column), batch.schema.field(leaf.column), leaf.type)
+            for leaf in schema.leaves
+        ]
+    )
     target = to_arrow(schema)
     arrays = [_nest(field, columns, batch.num_rows) for field in target]
     return record_batch(arrays, target, batch.num_rows)
@@ -397,7 +538,7 @@ def _nest(field: pa.Field, columns: Iterator[pa.Array], num_rows: int) -> pa.Arr
         return next(columns)
     members = list(field.type)
     if not members:
-        return pa.array([{}] * num_rows, field.type)
+        return _empty_records(num_rows, field.type)
     return pa.StructArray.from_arrays(
         [_nest(member, columns, num_rows) for member in members], fields=members
     )
