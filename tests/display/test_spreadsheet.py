@@ -1,0 +1,78 @@
+"""Tables for other programs."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import arrow_strategies as arrow
+from tests.display.conftest import conn, wide
+from vastlab.display.spreadsheet import defang, guard, plain_table, text_table
+
+
+@given(st.lists(arrow.texts()))
+def test_guarded_text_is_no_formula(texts):
+    """No guarded cell begins like a formula, and harmless text is left alone."""
+    guarded = guard(pa.array(texts, pa.string())).to_pylist()
+    for before, after in zip(texts, guarded, strict=True):
+        assert after in (before, f"'{before}")
+        assert not after.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+@pytest.mark.parametrize(
+    "text, safe",
+    [
+        ("http://evil.example/a.b", "hxxp://evil[.]example/a[.]b"),
+        ("see HTTPS://evil.example", "see hxxpS://evil[.]example"),
+        ("10.1.2.3:80", "10.1.2[.]3:80"),
+        ("2001:db8::1", "2001:db8:[:]1"),
+        ("no link, 1.5 s", "no link, 1.5 s"),
+    ],
+)
+def test_defanged_text_leads_nowhere(text, safe):
+    """Links, host names and addresses are broken; other text is left alone."""
+    assert defang(pa.array([text])).to_pylist() == [safe]
+
+
+def test_plain_tables_have_plain_types(connections):
+    """Addresses become text, records columns."""
+    table = plain_table(connections)
+    assert table.column_names == ["ts", "id.orig_h", "id.resp_p", "note"]
+    assert table.schema.field("id.orig_h").type == pa.string()
+    assert table.column("id.orig_h")[0].as_py() == "10.0.0.1"
+
+
+@given(arrow.tables())
+def test_any_event_becomes_plain(drawn):
+    """Whatever types events have, no extension type is left and no event is lost."""
+    _, batch = drawn
+    table = plain_table(pa.Table.from_batches([batch]))
+    assert table.num_rows == batch.num_rows or not table.num_columns
+    assert "extension" not in str(table.schema.types)
+
+
+@given(arrow.tables(), st.booleans(), st.booleans())
+def test_any_event_becomes_text(drawn, safe, defanged):
+    """Whatever types events have, they can be written as text and numbers."""
+    _, batch = drawn
+    table = text_table([pa.Table.from_batches([batch])], safe=safe, defanged=defanged)
+    for type_ in table.schema.types:
+        assert pa.types.is_string(type_) or pa.types.is_primitive(type_) or type_ == pa.null()
+
+
+def test_layouts_are_joined_in_event_time_order(connections):
+    """All layouts stand in one table, ordered by event time, also where their types differ."""
+    other = wide(1, 1, "x").rename_columns(["note"])
+    joined = text_table([connections, conn([5], ["mid"]), other], safe=False, defanged=False)
+    assert joined.column("note").to_pylist() == ["n1", "mid", "n2", "n0", "x"]
+    number = pa.table({"note": pa.array([7], pa.int64())})
+    mixed = text_table([connections, number], safe=False, defanged=False)
+    assert mixed.column("note").to_pylist() == ["n1", "n2", "n0", "7"]
+
+
+def test_field_names_are_guarded_too():
+    """The head of a column may be a formula as well."""
+    table = wide(1, 1, "x").rename_columns(["=cmd()"])
+    assert text_table([table], safe=True, defanged=False).column_names == ["'=cmd()"]

@@ -1,0 +1,3 @@
+"""What events look like: Arrow tables become text, HTML and figures, and nothing is written."""
+
+from __future__ import annotations

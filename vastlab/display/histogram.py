@@ -1,0 +1,120 @@
+"""Events per bucket of time: counted in Arrow and numpy, so that a picture has few marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vastlab.display.preview import event_times, in_zone
+
+BUCKETS = 200
+SERIES = 8
+OTHER = "other"
+_SECOND = 1_000_000_000
+# What people count time in; days and weeks begin at midnight, weeks on Monday.
+_WIDTHS = (
+    *(n * _SECOND // 1000 for n in (1, 10, 100)),
+    *(n * _SECOND for n in (1, 5, 10, 30)),
+    *(n * 60 * _SECOND for n in (1, 5, 10, 30)),
+    *(n * 3600 * _SECOND for n in (1, 3, 6, 12)),
+    *(n * 86400 * _SECOND for n in (1, 7, 28, 364)),
+)
+_MONDAY = 4 * 86400 * _SECOND  # 1970-01-05
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Events per bucket, one series for each schema.
+
+    Parameters
+    ----------
+    start
+        The wall-clock time at which the first bucket begins, in nanoseconds since 1970.
+    width
+        The width of a bucket in nanoseconds.
+    series
+        Counts by name, largest series first; the small ones stand together in the last.
+    untimed
+        How many events have no time.
+    """
+
+    start: int
+    width: int
+    series: Mapping[str, Counts]
+    untimed: int
+
+    @property
+    def edges(self) -> npt.NDArray[np.datetime64]:
+        """Where the buckets begin."""
+        count = len(next(iter(self.series.values()), ()))
+        return (self.start + self.width * np.arange(count)).astype("datetime64[ns]")
+
+
+def histogram(
+    tables: Mapping[str, Sequence[pa.Table]],
+    *,
+    zone: tzinfo | None = None,
+    buckets: int = BUCKETS,
+) -> Histogram:
+    """Count events per bucket of their event time.
+
+    Parameters
+    ----------
+    tables
+        The events of each schema.
+    zone
+        Whose clock the edges follow; UTC if not given.
+    buckets
+        At most so many.
+    """
+    times = {name: _times(parts, zone) for name, parts in tables.items()}
+    total = sum(part.num_rows for parts in tables.values() for part in parts)
+    timed = {name: values for name, values in times.items() if len(values)}
+    untimed = total - sum(map(len, timed.values()))
+    if not timed:
+        return Histogram(0, _SECOND, {}, untimed)
+    first = min(int(values.min()) for values in timed.values())
+    last = max(int(values.max()) for values in timed.values())
+    start, width, count = _grid(first, last, buckets)
+    counted = {
+        name: np.bincount((values - start) // width, minlength=count).astype(np.int64)
+        for name, values in timed.items()
+    }
+    return Histogram(start, width, _largest(counted), untimed)
+
+
+def _times(parts: Sequence[pa.Table], zone: tzinfo | None) -> Counts:
+    columns = [column for column in map(event_times, parts) if column is not None]
+    arrays = [
+        np.asarray(in_zone(c.drop_null(), zone).cast(pa.timestamp("ns")).cast(pa.int64()))
+        for c in columns
+    ]
+    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def _grid(first: int, last: int, buckets: int) -> tuple[int, int, int]:
+    """Choose the narrowest width that needs few enough buckets."""
+    for width in _WIDTHS:
+        origin = _MONDAY if width > 86400 * _SECOND else 0
+        start = (first - origin) // width * width + origin
+        count = (last - start) // width + 1
+        if count <= buckets:
+            return start, width, count
+    width = -(-(last - first + 1) // buckets)
+    return first, width, (last - first) // width + 1
+
+
+def _largest(counted: dict[str, Counts]) -> dict[str, Counts]:
+    names = sorted(counted, key=lambda name: (-int(counted[name].sum()), name))
+    kept = names if len(names) <= SERIES + 1 else names[:SERIES]
+    series = {name: counted[name] for name in kept}
+    if rest := names[len(kept) :]:
+        series[f"{OTHER} ({len(rest)})"] = np.sum([counted[name] for name in rest], axis=0)
+    return series

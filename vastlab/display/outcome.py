@@ -1,0 +1,93 @@
+"""How a query went, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from vastlab import _text
+from vastlab.display.preview import Summary, moment
+
+_EXPRESSION_WIDTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The question and the end of a query.
+
+    Parameters
+    ----------
+    expression
+        The final expression, with all parameters in their places.
+    mode
+        The export mode, in lower case.
+    limit
+        The most events that were asked for; 0 for all.
+    elapsed
+        Seconds.
+    limit_reached
+        Whether the limit ended the query.
+    partial
+        Whether an interrupt or a failure ended it.
+    """
+
+    expression: str = ""
+    mode: str = "historical"
+    limit: int = 0
+    elapsed: float = 0.0
+    limit_reached: bool = False
+    partial: bool = False
+
+
+def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
+    """Say what a reader must know before trusting the numbers.
+
+    Examples
+    --------
+    >>> notes(Outcome(limit=100, limit_reached=True), 100)
+    ('first 100 events (limit reached; -n 0 for all)',)
+    """
+    said = []
+    if outcome.partial:
+        said.append(f"partial: stopped after {plural(events, 'event')}")
+    if outcome.limit_reached:
+        said.append(f"first {plural(events, 'event')} (limit reached; -n 0 for all)")
+    return tuple(said)
+
+
+def totals(outcome: Outcome, summaries: Sequence[Summary]) -> str:
+    """Count everything in one line."""
+    events = sum(summary.events for summary in summaries)
+    counted = f"{plural(events, 'event')} in {plural(len(summaries), 'schema')}"
+    return f"{counted} · {outcome.elapsed:.2f} s" if outcome.elapsed else counted
+
+
+def question(outcome: Outcome) -> str:
+    """Show the expression, cut and neutralised."""
+    text = _text.plain(_text.cut(outcome.expression, _EXPRESSION_WIDTH + 1))
+    return _text.cut(text, _EXPRESSION_WIDTH)
+
+
+def span(summary: Summary, zone: tzinfo | None = None) -> str:
+    """Say from when to when; ``""`` where events have no time."""
+    if summary.first is None or summary.last is None:
+        return ""
+    first, last = moment(summary.first, zone), moment(summary.last, zone)
+    return first if first == last else f"{first} to {last}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things.
+
+    Examples
+    --------
+    >>> plural(1, "event"), plural(1200, "event")
+    ('1 event', '1,200 events')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def most_first(summaries: Sequence[Summary]) -> list[Summary]:
+    """Order summaries by their events, most first."""
+    return sorted(summaries, key=lambda summary: (-summary.events, summary.name))

@@ -1,0 +1,248 @@
+"""The facts and the first rows of one schema's events, as values that any display can draw.
+
+Tables are sliced before anything is rendered, so that showing millions of events costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vastlab import _text
+from vastlab.arrow import render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.types import Kind, Leaf, Schema
+
+CELL_WIDTH = 80
+_RIGHT_ALIGNED = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = np.iinfo(np.int64).max
+
+Nanoseconds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What there is to say about the events of one schema without looking at them.
+
+    Parameters
+    ----------
+    name
+        The schema.
+    events
+        How many there are.
+    columns
+        How many columns they have, over all layouts.
+    first, last
+        The bounds of the event time in nanoseconds since 1970; None where there is none.
+    """
+
+    name: str
+    events: int
+    columns: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a preview."""
+
+    name: str
+    type: str
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first events of a schema as text; cells are cut, neutralised, and None where null."""
+
+    summary: Summary
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str | None, ...], ...]
+
+
+def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:
+    """Count and bound the events of one schema.
+
+    Parameters
+    ----------
+    name
+        The schema.
+    tables
+        Its events, one table for each layout.
+    """
+    bounds = [pc.min_max(times) for times in map(event_times, tables) if times is not None]
+    firsts = [low for b in bounds if (low := b["min"].cast(pa.int64()).as_py()) is not None]
+    lasts = [high for b in bounds if (high := b["max"].cast(pa.int64()).as_py()) is not None]
+    leaves = {leaf.column for table in tables for leaf in _described(table).leaves}
+    return Summary(
+        name,
+        sum(table.num_rows for table in tables),
+        len(leaves),
+        min(firsts, default=None),
+        max(lasts, default=None),
+    )
+
+
+def preview(
+    name: str,
+    tables: Sequence[pa.Table],
+    *,
+    rows: int,
+    columns: int,
+    zone: tzinfo | None = None,
+) -> Preview:
+    """Render the first events of one schema in event-time order.
+
+    Parameters
+    ----------
+    name, tables
+        As in `summarise`.
+    rows, columns
+        At most so many of each.
+    zone
+        Where times are shown; UTC if not given.
+    """
+    parts = [_first_rows(table, rows) for table in tables]
+    chosen = _columns(parts, columns)
+    texts = [_texts(part, chosen, zone) for part in parts]
+    times = np.concatenate([sort_keys(part) for part in parts]) if parts else np.empty(0, np.int64)
+    merged = [row for part in texts for row in part]
+    order = np.argsort(times, kind="stable")[:rows]
+    return Preview(
+        summarise(name, tables),
+        tuple(chosen.values()),
+        tuple(merged[i] for i in order),
+    )
+
+
+def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
+    """Write a time to the second.
+
+    Examples
+    --------
+    >>> moment(1_258_531_200_000_000_000)
+    '2009-11-18 08:00:00'
+    """
+    time = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    return f"{time.astimezone(zone or UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def event_times(table: pa.Table) -> pa.ChunkedArray | None:
+    """Return the column of the event time, or None where the schema has none."""
+    leaf = _described(table).event_time
+    return None if leaf is None else _column(table, leaf)
+
+
+def in_zone(times: pa.Array | pa.ChunkedArray, zone: tzinfo | None) -> pa.Array | pa.ChunkedArray:
+    """Turn UTC times into the wall-clock times of a zone."""
+    if zone is None or zone is UTC:
+        return times
+    unit = times.type.unit
+    aware = times.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit, str(zone)))
+    return pc.local_timestamp(aware)
+
+
+def _described(table: pa.Table) -> Schema:
+    return arrow_schema.from_arrow(table.schema)
+
+
+def _column(table: pa.Table, leaf: Leaf) -> pa.ChunkedArray:
+    # By position: names may occur twice.
+    column = table.column(table.schema.names.index(leaf.path[0]))
+    for name in leaf.path[1:]:
+        column = pc.struct_field(column, name)
+    return column
+
+
+def _first_rows(table: pa.Table, count: int) -> pa.Table:
+    """Take the rows that come first in event-time order."""
+    times = event_times(table)
+    count = min(count, table.num_rows)  # without a column, pyarrow slices more than there is
+    if times is None:
+        return table.slice(0, count)
+    keys = _keys(times)
+    if bool(np.all(keys[1:] >= keys[:-1])):
+        return table.slice(0, count)
+    return table.take(pa.array(first_in_order(keys, count)))
+
+
+def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
+    """Return the positions of the smallest keys in order; equal ones stay as they stand.
+
+    Examples
+    --------
+    >>> first_in_order(np.array([3, 1, 2, 1]), 3).tolist()
+    [1, 3, 2]
+    """
+    if count < len(keys):
+        bound = np.partition(keys, count)[count]
+        candidates = np.flatnonzero(keys <= bound)
+    else:
+        candidates = np.arange(len(keys))
+    order = np.argsort(keys[candidates], kind="stable")[:count]
+    return np.asarray(candidates[order], np.int64)
+
+
+def sort_keys(table: pa.Table) -> Nanoseconds:
+    """Return what orders events: nanoseconds since 1970, the latest moment where there are none.
+
+    Parameters
+    ----------
+    table
+        Events of one layout.
+    """
+    times = event_times(table)
+    return np.full(table.num_rows, _LATEST) if times is None else _keys(times)
+
+
+def _keys(times: pa.ChunkedArray) -> Nanoseconds:
+    """Return times as numbers; what has no time comes last."""
+    filled = pc.fill_null(times.cast(pa.timestamp("ns")).cast(pa.int64()), _LATEST)
+    return np.asarray(filled.to_numpy(), np.int64)
+
+
+def _columns(tables: Sequence[pa.Table], count: int) -> dict[str, Column]:
+    chosen: dict[str, Column] = {}
+    for table in tables:
+        for leaf in _described(table).leaves:
+            if len(chosen) < count:
+                column = Column(
+                    _cell(leaf.column), _cell(str(leaf.type)), leaf.type.kind in _RIGHT_ALIGNED
+                )
+                chosen.setdefault(leaf.column, column)
+    return chosen
+
+
+def _texts(
+    table: pa.Table, chosen: dict[str, Column], zone: tzinfo | None
+) -> list[tuple[str | None, ...]]:
+    if table.num_rows == 0:
+        return []
+    flat = arrow_schema.flatten(table.combine_chunks().to_batches()[0])
+    columns = [
+        _cells(flat.column(i), flat.schema.field(i), zone)
+        if (i := flat.schema.get_field_index(name)) >= 0
+        else [None] * flat.num_rows
+        for name in chosen
+    ]
+    return list(zip(*columns, strict=True)) if columns else [()] * flat.num_rows
+
+
+def _cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | None]:
+    if pa.types.is_timestamp(array.type):
+        array = in_zone(array, zone)
+    # Cut before the text leaves Arrow: a cell may hold megabytes.
+    short = pc.utf8_slice_codeunits(render.text(array, field), 0, CELL_WIDTH + 1)
+    return [None if value is None else _cell(value) for value in short.to_pylist()]
+
+
+def _cell(text: str) -> str:
+    return _text.cut(_text.plain(_text.cut(text, CELL_WIDTH + 1)), CELL_WIDTH)
