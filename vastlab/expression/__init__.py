@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from vastlab.expression.ast import Expr
 from vastlab.expression.normal_form import normal_form
+from vastlab.expression.parameters import bind
 from vastlab.expression.parser import parse
 
-__all__ = ["Expr", "normal_form", "parse"]
+__all__ = ["Expr", "bind", "normal_form", "parse"]

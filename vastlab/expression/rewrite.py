@@ -36,7 +36,7 @@ from vastlab.expression.literals import (
 from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Type
 
-_NUMBERS = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
+_NUMBERS: dict[Kind, type] = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
 
 
 def alone(literal: Literal) -> Expr:
@@ -227,10 +227,8 @@ def _lower(predicate: Predicate) -> Expr:
         case Predicate(extractor, Operator.IN, Pattern(regex, ignore_case)):
             anywhere = Pattern(f"(?s:.*)(?:{regex})(?s:.*)", ignore_case)
             return Predicate(extractor, Operator.EQ, anywhere)
-        case Predicate(
-            TypeExtractor(Type(kind=kind)), _, Int64(value) | UInt64(value) | Double(value)
-        ):
-            return _lower_number(predicate, kind, value)
+        case Predicate(TypeExtractor(Type(kind=kind)), _, literal) if kind in _NUMBERS:
+            return _lower_number(predicate, kind, literal)
         case _:
             return predicate
 
@@ -256,11 +254,11 @@ def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
     return Or(tuple(apart))
 
 
-def _lower_number(predicate: Predicate, kind: Kind, value: float) -> Expr:
-    if isinstance(predicate.literal, _NUMBERS[kind]):
+def _lower_number(predicate: Predicate, kind: Kind, literal: Literal) -> Expr:
+    if not isinstance(literal, Int64 | UInt64 | Double) or isinstance(literal, _NUMBERS[kind]):
         return predicate
     # No cell is in [], and every one that is not null is not.
-    match numeric.fold(kind, predicate.operator, value):
+    match numeric.fold(kind, predicate.operator, literal.value):
         case (operator, literal):
             return Predicate(predicate.extractor, operator, literal)
         case True:
