@@ -40,6 +40,38 @@ def test_files_have_bloom_filters_and_indexes(parquet):
     assert {column.compression for column in columns.values()} == {"ZSTD"}
 
 
+def test_dictionaries_are_made_where_values_repeat(database):
+    """Columns whose values repeat are encoded by dictionary, nested ones too; others are not."""
+    text = Type(Kind.STRING)
+    members = {
+        "same": text,
+        "other": text,
+        "items": Type(Kind.LIST, item=text),
+        "net": Type(Kind.SUBNET),
+    }
+    schema = Schema("x", tuple(Field(name, type_) for name, type_ in members.items()))
+    values = {
+        "same": ["a"] * 1000,
+        "other": [str(i) for i in range(1000)],
+        "items": [["a"]] * 1000,
+        "net": pa.nulls(1000, arrow_types.SUBNET),
+    }
+    database.add([pa.RecordBatch.from_pydict(values, arrow_schema.to_arrow(schema))])
+    group = pq.read_metadata(database.snapshot().files[0].path).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    encoded = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert encoded == {c.path_in_schema for c in columns} - {"other"}
+
+
+def test_identifiers_are_told_by_their_values(database):
+    """Short strings that hardly repeat have a bloom filter, whatever their name."""
+    values = {"key": [f"k{i}" for i in range(1000)], "kind": ["a", "b"] * 500}
+    database.add([pa.RecordBatch.from_pydict(values)], name="x")
+    group = pq.read_metadata(database.snapshot().files[0].path).row_group(0)
+    filtered = [group.column(i).bloom_filter_offset is not None for i in range(2)]
+    assert filtered == [True, False]
+
+
 def test_a_schema_without_a_time_is_sorted_by_import_time(database):
     """Events without a time of their own keep the order in which they came."""
     schema = arrow_schema.to_arrow(Schema("plain", (Field("n", Type(Kind.INT64)),)))

@@ -62,14 +62,14 @@ def _column_range(array: pa.Array | pa.ChunkedArray, kind: Kind, num_rows: int) 
     nulls = num_rows if kind is Kind.NULL else array.null_count
     if nulls == num_rows or kind not in _PRUNABLE:
         return Range(None, None, nulls, num_rows)
-    minimum, maximum = _bounds(_plain(array, kind), kind)
+    minimum, maximum = _bounds(plain(array, kind), kind)
     return Range(minimum, maximum, nulls, num_rows)
 
 
-def _plain(array: pa.Array | pa.ChunkedArray, kind: Kind) -> pa.Array | pa.ChunkedArray:
+def plain(array: pa.Array | pa.ChunkedArray, kind: Kind) -> pa.Array | pa.ChunkedArray:
     """Leave extension types behind, and times as the integers they are."""
     if isinstance(array, pa.ChunkedArray):
-        return pa.chunked_array([_plain(chunk, kind) for chunk in array.chunks])
+        return pa.chunked_array([plain(chunk, kind) for chunk in array.chunks])
     storage = arrow_schema.storage_of(array)
     return storage.view(pa.int64()) if kind in (Kind.TIME, Kind.DURATION) else storage
 

@@ -16,16 +16,13 @@ import pyarrow.parquet as pq
 from vastlab import _text
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
-from vastlab.store import _ranges
+from vastlab.store import _encoding, _ranges
 from vastlab.store.layout import DataFile, Layout, Range
-from vastlab.types import Kind, Leaf, Schema
+from vastlab.types import Schema
 
 SCHEMA_KEY = "vastlab:schema"
 ROW_GROUP_ROWS = 131_072
 TARGET_SIZE = 64 * 1024 * 1024
-_SAMPLE = 4096
-_LONGEST_IDENTIFIER = 128
-_IDENTIFIERS = frozenset({"community_id", "fuid", "ja3", "ja3s", "md5", "sha1", "sha256", "uid"})
 
 
 def encode_schema(schema: Schema) -> str:
@@ -149,38 +146,17 @@ class _File:
 
 def _open(path: Path, layout: Layout, order: str, sample: pa.Table) -> _File:
     schema = layout.stored_schema
-    blooms = {
-        leaf.column: {"ndv": min(ROW_GROUP_ROWS, max(1, sample.num_rows)), "fpp": 0.05}
-        for leaf in layout.schema.leaves
-        if _wants_bloom(leaf, sample)
-    }
     arguments: dict[str, object] = {
         "compression": "zstd",
         "write_page_index": True,
         "write_page_checksum": True,
         "use_compliant_nested_type": False,
         "sorting_columns": [pq.SortingColumn(schema.get_field_index(order))],
-        "bloom_filter_options": blooms or None,
+        **_encoding.options(layout, sample, ROW_GROUP_ROWS),
     }
     file = _File(path, arguments, schema)
     file.writer.add_key_value_metadata({SCHEMA_KEY: encode_schema(layout.schema)})
     return file
-
-
-def _wants_bloom(leaf: Leaf, sample: pa.Table) -> bool:
-    """Choose addresses, and strings that look like identifiers."""
-    if leaf.type.kind is Kind.IP:
-        return True
-    if leaf.type.kind is not Kind.STRING:
-        return False
-    if leaf.path[-1] in _IDENTIFIERS or ("index", "hash") in leaf.type.attributes:
-        return True
-    values = sample.column(leaf.column).slice(0, _SAMPLE).drop_null()
-    if len(values) * 2 < min(_SAMPLE, sample.num_rows):
-        return False
-    distinct = pc.count_distinct(values).as_py()
-    longest = pc.max(pc.binary_length(values)).as_py()
-    return bool(distinct * 10 >= len(values) * 9 and longest <= _LONGEST_IDENTIFIER)
 
 
 def _describe(

@@ -109,6 +109,15 @@ class Database:
             sync_folder(root)
         return cls(root)
 
+    def remove_empty(self) -> None:
+        """Take back what `create` made, unless something was or is being added."""
+        with contextlib.suppress(OSError):
+            # Empty folders only, and these in the order in which a writer fills them.
+            for name in (_STAGING, _DATA, manifest.FOLDER):
+                (self._path / name).rmdir()
+            (self._path / _MANIFEST).unlink()
+            self._path.rmdir()
+
     @property
     def path(self) -> Path:
         """The folder, absolute."""

@@ -25,7 +25,7 @@ from vastlab.types import Kind, Type
 
 DELIMITERS = ",\t;|"
 _INTEGER = r"^-?(0|[1-9][0-9]*)$"  # a leading zero is part of an identifier, not of a number
-_DOUBLE = r"^-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
+_DOUBLE = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
 _BOOL = "^(true|false)$"
 _REFUSALS = (ValueError, pa.ArrowException)
 
@@ -124,10 +124,13 @@ class _Table:
         """Convert some rows: with Arrow's parser, or one by one where it refuses."""
         if not block.data.strip():
             return None
+        open_quote = block.data.count(b'"') % 2 == 1
         try:
-            return self._convert(self._parse(block.data))
+            if not open_quote:
+                return self._convert(self._parse(block.data))
         except _REFUSALS:
-            rows = list(self._good_rows(block))
+            pass
+        rows = list(self._good_rows(block, line_by_line=open_quote))
         if not rows:
             return None
         texts = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
@@ -181,10 +184,11 @@ class _Table:
             case kind:
                 return _values.from_text(column, kind, self._addresses)
 
-    def _good_rows(self, block: Block) -> Iterator[list[str | None]]:
+    def _good_rows(self, block: Block, *, line_by_line: bool) -> Iterator[list[str | None]]:
         """Read row by row; reports those that cannot be read."""
         width = len(self._names)
-        for line, fields in self._rows(block):
+        rows = self._lines(block) if line_by_line else self._rows(block)
+        for line, fields in rows:
             try:
                 if isinstance(fields, str):
                     raise ValueError(fields)
@@ -211,6 +215,12 @@ class _Table:
                 yield line, f"no CSV: {error}"
                 continue
             if fields:
+                yield line, fields
+
+    def _lines(self, block: Block) -> Iterator[tuple[int, list[str] | str]]:
+        """Read as `_rows`, but end each row with its line: some quote before never ends."""
+        for line, data in enumerate(block.data.split(b"\n"), block.line):
+            for _, fields in self._rows(Block(data, line)):
                 yield line, fields
 
     def _check(self, row: Sequence[str | None]) -> None:
