@@ -32,7 +32,7 @@ from vastlab.table_slice import TableSlice
 DEMO_EXPRESSION = "203.0.113.99"
 _DEMO_ROWS = 3
 _PROBLEMS = 10  # malformed lines that are shown
-_DAMAGED = 1  # the exit code of a check that found something
+_DAMAGED = 1  # the exit code where some files are damaged
 
 _Slices = AsyncGenerator[TableSlice, None]
 
@@ -157,7 +157,7 @@ def import_(args: Namespace) -> int:
             with progress("import", "bytes") as update:
 
                 def watch(state: IngestProgress) -> None:
-                    update(state.bytes, state.total_bytes)
+                    update(state.bytes_done, state.bytes_total)
 
                 return await vast.ingest(
                     args.files,
@@ -168,22 +168,23 @@ def import_(args: Namespace) -> int:
                     progress=watch,
                 )
 
-    _report(asyncio.run(run()))
-    return 0
+    report = asyncio.run(run())
+    _report(report)
+    return _DAMAGED if report.failed else 0
 
 
 def _report(report: IngestReport) -> None:
     if report.events:
         _output.draw_counts(console(), report.events.items())
     for path in report.skipped:
-        complain(f"{plain(str(path))} was added before; --force adds it again", style="yellow")
-    problems = list(report.problems)[:_PROBLEMS]
+        complain(f"{plain(path)} was added before; --force adds it again", style="yellow")
+    problems = report.problems[:_PROBLEMS]
     for problem in problems:
         complain(plain(str(problem)), style="yellow")
-    if rest := report.problems.count - len(problems):
-        complain(f"and {plural(rest, 'more malformed line')}", style="yellow")
-    if total := report.problems.count:
-        complain(f"{plural(total, 'malformed line')} left out", style="yellow")
+    if rest := report.problem_count - len(problems):
+        complain(f"and {plural(rest, 'more problem')}", style="yellow")
+    if report.problem_count:
+        complain(f"{plural(report.problem_count, 'problem')} in all", style="yellow")
 
 
 def check(args: Namespace) -> int:

@@ -28,7 +28,7 @@ from vastlab._text import plain
 from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.collect import to_json_rows
-from vastlab.display.preview import Preview, preview
+from vastlab.display.preview import Column, Preview, preview
 from vastlab.errors import UsageError
 from vastlab.table_slice import TableSlice
 
@@ -36,6 +36,10 @@ TYPE = "#type"
 ROWS = 50  # of each schema in a table
 _CELL = 44
 _MOST_COLUMNS = 100
+_TELLING = frozenset({"timestamp", "ip", "port"})
+_IDENTIFIERS = frozenset(
+    {"uid", "flow_id", "community_id", "pcap_cnt", "tx_id", "trans_id", "in_iface", "event_type"}
+)
 
 Stream = AsyncIterator[TableSlice]
 Counted = Callable[[int], None]
@@ -110,22 +114,20 @@ async def _arrow(stream: Stream) -> None:
 async def _parquet(stream: Stream) -> None:
     """Write through a temporary file: a second schema is noticed before anything is written."""
     with tempfile.TemporaryFile() as spool:
-        writer: parquet.ParquetWriter | None = None
-        schema: pa.Schema | None = None
-        async for part in stream:
-            batch = arrow_schema.flatten(part.to_pyarrow())
-            if writer is None:
-                schema = batch.schema
-                writer = parquet.ParquetWriter(spool, schema, compression="zstd")
-            elif not batch.schema.equals(schema, check_metadata=True):
-                raise UsageError(
-                    "the events have several schemas, and parquet holds one",
-                    hint=f"narrow the query: {TYPE} == {json.dumps(part.name)} && (...)",
-                )
-            writer.write_batch(batch)
-        if writer is None:
+        first = await anext(stream, None)
+        if first is None:
             raise UsageError("nothing matches, and a parquet file wants a schema")
-        writer.close()
+        batch = arrow_schema.flatten(first.to_pyarrow())
+        with parquet.ParquetWriter(spool, batch.schema, compression="zstd") as writer:
+            writer.write_batch(batch)
+            async for part in stream:
+                batch = arrow_schema.flatten(part.to_pyarrow())
+                if not batch.schema.equals(writer.schema, check_metadata=True):
+                    raise UsageError(
+                        "the events have several schemas, and parquet holds one",
+                        hint=f"narrow the query: {TYPE} == {json.dumps(part.name)} && (...)",
+                    )
+                writer.write_batch(batch)
         _copy(spool)
 
 
@@ -195,19 +197,26 @@ def _of(shown: int, total: int, noun: str) -> str:
 
 
 def _fitting(shown: Preview, width: int) -> list[int]:
-    """Choose the columns that have values and stand side by side in so many cells."""
+    """Choose the most telling columns that have values and fit side by side."""
     chosen: list[int] = []
     left = width
-    for index, column in enumerate(shown.columns):
-        values = [row[index] for row in shown.rows if row[index]]
+    for index in sorted(range(len(shown.columns)), key=lambda i: _rank(shown.columns[i])):
+        column = shown.columns[index]
+        values = [value for row in shown.rows if (value := row[index])]
         if not values and shown.rows:
             continue
-        needed = 2 + min(_CELL, max(map(cell_len, [column.name, *(v for v in values if v)])))
-        if chosen and needed > left:
-            break
-        chosen.append(index)
-        left -= needed
-    return chosen
+        needed = 2 + min(_CELL, max(map(cell_len, [column.name, *values])))
+        if needed <= left or not chosen:
+            chosen.append(index)
+            left -= needed
+    return sorted(chosen)
+
+
+def _rank(column: Column) -> int:
+    """Order columns by what they tell at a glance: when, who with whom, what; then identifiers."""
+    if column.name.rsplit(".", 1)[-1] in _IDENTIFIERS:
+        return 2
+    return 0 if column.type in _TELLING else 1
 
 
 def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:

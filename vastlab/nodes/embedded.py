@@ -256,7 +256,14 @@ class EmbeddedNode:
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
         if self._make is not None:
             raise UsageError(f"{self._path} is read-only", hint="import into a folder of your own")
-        return ingest(self._open_for_writing(), sources, **options)
+        is_new = not self._path.exists()
+        database = self._open_for_writing()
+        try:
+            return ingest(database, sources, **options)
+        except BaseException:
+            if is_new:
+                database.remove_empty()
+            raise
 
     def _open_for_writing(self) -> Database:
         if is_database(self._path):
