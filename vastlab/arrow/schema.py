@@ -7,6 +7,8 @@ Tenzir writes the same under ``TENZIR:``. Both are read; the names of VAST are w
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -117,12 +119,27 @@ def from_arrow(schema: pa.Schema, name: str | None = None) -> Schema:
     Schema
         Widened integers become int64 or uint64, smaller floats double, other text string.
     """
-    names, attributes = _levels(schema.metadata)
-    return Schema(
+    return _describe(_Exact(schema.serialize().to_pybytes(), schema), name)[0]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Exact:
+    """A key for caches: two Arrow schemas are `==` already when only their metadata differ."""
+
+    serialized: bytes
+    schema: pa.Schema = dataclasses.field(compare=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _describe(exact: _Exact, name: str | None) -> tuple[Schema, pa.Schema, bool]:
+    """Return the schema, how `to_arrow` writes it, and whether it has a subnet anywhere."""
+    names, attributes = _levels(exact.schema.metadata)
+    schema = Schema(
         name if name is not None else (names[0] if names else ""),
-        tuple(_field_from_arrow(field) for field in schema),
+        tuple(_field_from_arrow(member) for member in exact.schema),
         attributes,
     )
+    return schema, to_arrow(schema), any(_has_subnet(f.type) for f in schema.fields)
 
 
 def _field_from_arrow(field: pa.Field) -> Field:
@@ -298,9 +315,9 @@ def normalise(batch: pa.RecordBatch, name: str | None = None) -> pa.RecordBatch:
         With the schema ``to_arrow(from_arrow(batch.schema, name))``; columns that are in
         this form already are not copied.
     """
-    schema = from_arrow(batch.schema, name)
-    target = to_arrow(schema)
-    if _equal(batch.schema, target) and not any(_has_subnet(f.type) for f in schema.fields):
+    exact = _Exact(batch.schema.serialize().to_pybytes(), batch.schema)
+    schema, target, has_subnet = _describe(exact, name)
+    if not has_subnet and _equal(batch.schema, target):
         return batch
     arrays = [
         convert(batch.column(i), field, member.type)
@@ -406,7 +423,7 @@ def _convert_subnet(storage: pa.StructArray, target: pa.DataType) -> pa.Array:
     inner = pa.StructArray.from_arrays(
         [pa.ExtensionArray.from_storage(arrow_types.IP, addresses), lengths],
         fields=list(target.storage_type),
-        mask=_null_mask(storage),
+        mask=null_mask(storage),
     )
     return pa.ExtensionArray.from_storage(target, inner)
 
@@ -430,20 +447,20 @@ def _convert_record(storage: pa.StructArray, type_: Type, target: pa.StructType)
         _convert(storage.field(i), storage.type.field(i), member.type)
         for i, member in enumerate(type_.fields)
     ]
-    return pa.StructArray.from_arrays(children, fields=list(target), mask=_null_mask(storage))
+    return pa.StructArray.from_arrays(children, fields=list(target), mask=null_mask(storage))
 
 
 def _convert_list(storage: pa.Array, type_: Type, target: pa.ListType) -> pa.Array:
     offsets, (values,) = list_parts(storage)
     values = _convert(values, storage.type.value_field, type_.item or Type(Kind.NULL))
-    return pa.ListArray.from_arrays(offsets, values, type=target, mask=_null_mask(storage))
+    return pa.ListArray.from_arrays(offsets, values, type=target, mask=null_mask(storage))
 
 
 def _convert_map(storage: pa.MapArray, type_: Type, target: pa.MapType) -> pa.Array:
     offsets, (keys, items) = list_parts(storage)
     keys = _convert(keys, storage.type.key_field, type_.key or Type(Kind.STRING))
     items = _convert(items, storage.type.item_field, type_.item or Type(Kind.NULL))
-    return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=_null_mask(storage))
+    return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=null_mask(storage))
 
 
 def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
@@ -468,7 +485,8 @@ def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
     return offsets, tuple(values.slice(first, last - first) for values in inner)
 
 
-def _null_mask(array: pa.Array) -> pa.Array | None:
+def null_mask(array: pa.Array) -> pa.Array | None:
+    """Return what `from_arrays` takes as a mask; making it costs more than passing none."""
     return array.is_null() if array.null_count else None
 
 
