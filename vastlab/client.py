@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,14 @@ from vastlab.errors import (
     NodeTimeoutError,
     UsageError,
     VastlabError,
+    VastlabWarning,
 )
 from vastlab.expression import parse
 from vastlab.expression.ast import Expr, Predicate
 from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
-from vastlab.expression.rewrite import at
+from vastlab.expression.rewrite import at, predicates
+from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes import open_node
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query
@@ -37,6 +40,8 @@ from vastlab.types import Schema
 __all__ = ["VAST", "ExportMode"]
 
 Moment = str | datetime | timedelta | None
+
+_REMEMBERED = 1000  # expressions that were looked at for slips
 
 _T = TypeVar("_T")
 
@@ -71,6 +76,7 @@ class VAST:
         self._source = "the argument" if endpoint is not None else settings.source
         self._taxonomy = Taxonomy.default()
         self._node: Node | None = None
+        self._checked: set[Expr] = set()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -190,7 +196,7 @@ class VAST:
             As in `export`.
         """
         query = self._query(expression, since, until, params)
-        return await _within(self._open().counts(query), _seconds(timeout))
+        return await _within(self._counts(query), _seconds(timeout))
 
     async def explain(
         self,
@@ -208,6 +214,7 @@ class VAST:
             As in `export`.
         """
         query = self._query(expression, since, until, params)
+        await self._warn(query)
         return await self._open().explain(query)
 
     async def status(self, *, timeout: float | None = None) -> dict[str, Any]:
@@ -284,17 +291,34 @@ class VAST:
         bounds = (_instant("since", since, now), _instant("until", until, now))
         return Query(expr, mode, limit, *bounds, self._taxonomy)
 
+    async def _counts(self, query: Query) -> dict[str, int]:
+        await self._warn(query)
+        return await self._open().counts(query)
+
     async def _slices(
         self, query: Query, stream: AsyncGenerator[TableSlice, None], timeout: float | None
     ) -> AsyncGenerator[TableSlice, None]:
         deadline = None if timeout is None else time.monotonic() + timeout
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
         async with aclosing(stream):
-            while True:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                part = await _within(anext(stream, None), left, timeout)
-                if part is None:
-                    break
+            await _within(self._warn(query), left(), timeout)
+            while (part := await _within(anext(stream, None), left(), timeout)) is not None:
                 yield part
+
+    async def _warn(self, query: Query) -> None:
+        """Say what in an expression no schema of the node knows, once for each expression."""
+        if query.expression in self._checked or not any(predicates(query.expression)):
+            return
+        schemas = await self._open().schemas()
+        if schemas:
+            if len(self._checked) >= _REMEMBERED:
+                self._checked.clear()
+            self._checked.add(query.expression)
+        for line in suggest(query.expression, schemas.values(), query.taxonomy):
+            warnings.warn(line, VastlabWarning, stacklevel=2)
 
 
 async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import datafusion
-import pyarrow as pa
 
 from vastlab.errors import DatabaseError, UsageError
 from vastlab.expression.ast import Constant
 from vastlab.nodes import _explain, _plan, _scan, _status
+from vastlab.nodes._limit import limited
 from vastlab.nodes.base import Explanation, ExportMode, Query
 from vastlab.store.database import Database, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport, ingest
@@ -26,7 +26,8 @@ from vastlab.store.log_folder import LogFolder
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
-IN_FLIGHT = min(4, max(2, os.cpu_count() or 2))
+EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB
+COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
 POLL_SECONDS = 0.2
 _ATTEMPTS = 3
 
@@ -47,7 +48,7 @@ class EmbeddedNode:
     def __init__(self, path: Path, *, make: Callable[[Path], None] | None = None) -> None:
         self._path = path
         self._make = make
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="vastlab-scan")
+        self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
         # One thread looks at the folder, so that looks happen in the order of the calls.
         self._lookout = ThreadPoolExecutor(1, thread_name_prefix="vastlab-look")
         self._context: datafusion.SessionContext | None = None
@@ -59,7 +60,7 @@ class EmbeddedNode:
     def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; what arrives counts from this call on."""
         start = self._generation() if query.mode is ExportMode.CONTINUOUS else None
-        return self._limited(query, start)
+        return limited(self._events(query, start), query.limit)
 
     async def counts(self, query: Query) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
@@ -122,20 +123,6 @@ class EmbeddedNode:
 
     # --- the scan ---------------------------------------------------------------------------
 
-    async def _limited(
-        self, query: Query, start: Future[int] | int | None
-    ) -> AsyncGenerator[TableSlice, None]:
-        left = query.limit
-        async with aclosing(self._events(query, start)) as events:
-            async for part in events:
-                if not query.limit:
-                    yield part
-                    continue
-                yield part if part.num_rows <= left else _first(part, left)
-                left -= part.num_rows
-                if left <= 0:
-                    return
-
     async def _events(
         self, query: Query, start: Future[int] | int | None
     ) -> AsyncGenerator[TableSlice, None]:
@@ -179,7 +166,7 @@ class EmbeddedNode:
         self, query: Query, snapshot: Snapshot, files: tuple[DataFile, ...]
     ) -> AsyncGenerator[TableSlice, None]:
         tasks = _plan.tasks(query, snapshot.layouts, files)
-        return _scan.export(self._engine(), self._pool, tasks, IN_FLIGHT)
+        return _scan.export(self._engine(), self._pool, tasks, EXPORTED_AT_ONCE)
 
     async def _counts(self, query: Query, snapshot: Snapshot) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -191,7 +178,7 @@ class EmbeddedNode:
                 )
             else:
                 scans.append(task)
-        found = await _scan.count(self._engine(), self._pool, scans, IN_FLIGHT)
+        found = await _scan.count(self._engine(), self._pool, scans, COUNTED_AT_ONCE)
         for name, number in found.items():
             counts[name] = counts.get(name, 0) + number
         return dict(sorted(counts.items()))
@@ -280,8 +267,3 @@ class EmbeddedNode:
 
 def _arrivals(since: int, database: Database) -> tuple[tuple[int, tuple[DataFile, ...]], Snapshot]:
     return database.added(since), database.snapshot()
-
-
-def _first(part: TableSlice, number: int) -> TableSlice:
-    batch: pa.RecordBatch = part.to_pyarrow()
-    return TableSlice(batch.slice(0, number))
