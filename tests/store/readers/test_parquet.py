@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import gzip
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_types
+from vastlab.errors import FormatError
+from vastlab.store import readers
+
+
+def parquet(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+def test_foreign_files_take_vastlabs_own_form(tmp_path):
+    """Small integers widen, zones go, and the file's name is the schema's."""
+    table = pa.table(
+        {
+            "n": pa.array([1], pa.int16()),
+            "t": pa.array([0], pa.timestamp("us", "Europe/Berlin")),
+            "d": pa.array(["x"]).dictionary_encode(),
+        }
+    )
+    path = tmp_path / "events.parquet"
+    path.write_bytes(parquet(table))
+    (batch,) = readers.read(path)
+    assert arrow_schema.name_of(batch.schema) == "events"
+    assert batch.schema.types == [pa.int64(), pa.timestamp("ns"), pa.string()]
+
+
+def test_own_files_keep_their_names_and_types():
+    """Extension types, aliases and the schema's name survive."""
+    ips = pa.ExtensionArray.from_storage(arrow_types.IP, pa.array([b"\0" * 16], pa.binary(16)))
+    schema = pa.schema(
+        [
+            pa.field("ip", arrow_types.IP),
+            pa.field("p", pa.uint64(), metadata={"VAST:name:0": "port"}),
+        ],
+        {"VAST:name:0": "zeek.x"},
+    )
+    table = pa.Table.from_arrays([ips, pa.array([1], pa.uint64())], schema=schema)
+    (batch,) = readers.read(io.BytesIO(gzip.compress(parquet(table))))
+    found = arrow_schema.from_arrow(batch.schema)
+    assert (found.name, [str(field.type) for field in found.fields]) == ("zeek.x", ["ip", "port"])
+
+
+def test_the_name_can_be_given():
+    """An argument decides over the metadata and the file's name."""
+    data = parquet(pa.table({"a": [1]}))
+    (batch,) = readers.read(io.BytesIO(data), schema="mine")
+    assert arrow_schema.name_of(batch.schema) == "mine"
+
+
+def test_batches_are_bounded():
+    """A large row group comes in parts."""
+    data = parquet(pa.table({"a": range(150_000)}))
+    sizes = [batch.num_rows for batch in readers.read(io.BytesIO(data))]
+    assert sum(sizes) == 150_000
+    assert max(sizes) <= 65_536
+
+
+def test_a_damaged_file_is_one_clear_line():
+    """A file that was cut is named."""
+    data = parquet(pa.table({"a": [1]}))
+    with pytest.raises(FormatError, match="standard input: no Parquet file"):
+        list(readers.read(io.BytesIO(data[:-10])))
