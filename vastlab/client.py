@@ -318,7 +318,10 @@ class VAST:
                 self._checked.clear()
             self._checked.add(query.expression)
         for line in suggest(query.expression, schemas.values(), query.taxonomy):
-            warnings.warn(line, VastlabWarning, stacklevel=2)
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        warnings.warn(line, VastlabWarning, stacklevel=2)
 
 
 async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:
