@@ -30,7 +30,20 @@ from vastlab.expression.rewrite import alone, normalise
 from vastlab.expression.validation import problem
 from vastlab.types import Field, Kind, Type
 
-NAMES = ("id.orig_h", "a-b", "x:y", "_path", "2nd", "nowhere", "not", "and", "in", "ni", "1e5", "or.x")
+NAMES = (
+    "id.orig_h",
+    "a-b",
+    "x:y",
+    "_path",
+    "2nd",
+    "nowhere",
+    "not",
+    "and",
+    "in",
+    "ni",
+    "1e5",
+    "or.x",
+)
 ALIASES = ("port", "timestamp", "list", "record", "enum", "suricata.component.flow", "times", "8")
 BUILT_IN = (
     Kind.BOOL,
@@ -127,7 +140,9 @@ def extractors() -> st.SearchStrategy[Extractor]:
 def types() -> st.SearchStrategy[Type]:
     """Types as they stand behind a colon, built-in at the leaves."""
     simple = st.sampled_from(BUILT_IN).map(Type)
-    fields = st.dictionaries(st.sampled_from(("a", "b.c", "x y", "")), simple, min_size=1, max_size=3)
+    fields = st.dictionaries(
+        st.sampled_from(("a", "b.c", "x y", "")), simple, min_size=1, max_size=3
+    )
     return st.one_of(
         simple,
         simple.map(lambda item: Type(Kind.LIST, item=item)),

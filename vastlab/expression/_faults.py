@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from vastlab.errors import ExpressionSyntaxError
-from vastlab.expression._scan import fault, skip
+from vastlab.expression._scan import continues, fault, skip
 from vastlab.expression.ast import Extractor, FieldExtractor
 
 _NAMES = ("a field", "a :type", "#type", "#import_time")
 _OPERAND = (*_NAMES, "a value")
-_CONNECTIVES = ("&&", "||")
-_OPERATOR = "an operator such as == or in"
+_CONNECTIVES = ('"&&"', '"||"')
+_OPERATOR = "an operator"
 _QUOTES = 'texts stand in double quotes: "text"'
 _AFTER = {
     "=": "write == for equality",
@@ -24,9 +24,10 @@ _AFTER = {
     "'": _QUOTES,
     "[": "nothing selects an element of a list; write field ni value",
     ".": "names have no empty parts and no wildcards",
-    "/": "patterns take the flag i only, subnets a prefix length",
+    "/": "only an address takes a prefix length",
 }
 _INSTEAD = {
+    "=": _AFTER["="],
     "'": _QUOTES,
     "$": "a parameter is a $ and a name",
     "-": "field names do not begin with -",
@@ -35,6 +36,7 @@ _INSTEAD = {
     "#": "the metadata are #type and #import_time",
     "/*": "the comment is not closed",
 }
+_WORD = re.compile(r"[A-Za-z0-9_]")
 _WORDS = {"T": "true", "F": "false", "True": "true", "False": "false", "nil": "null"}
 _WORDS |= {"None": "null", "NULL": "null"}
 _SHAPES = (
@@ -52,15 +54,16 @@ _SHAPES = (
 def left_over(text: str, at: int, *, bare: bool, opened: bool = False) -> ExpressionSyntaxError:
     """Make the error for text behind a complete expression."""
     expected = (*((_OPERATOR,) if bare else ()), *_CONNECTIVES)
-    end = ")" if opened else "the end"
+    end = '")"' if opened else "the end"
     if at == len(text):
-        return fault("a bracket is not closed", text, at, ")")
+        return fault("a bracket is not closed", text, at, *expected, end)
     if text.startswith(")", at):
         return fault("no bracket is open here", text, at, *expected, end)
-    signs = sorted(_AFTER, reverse=True)  # longer ones first
-    hint = next((_AFTER[sign] for sign in signs if text.startswith(sign, at)), None)
-    if re.match(r"where\b", text[skip(text, 0) :]):
+    hint = _hint(_AFTER, text, at)
+    if text.startswith("where", skip(text, 0)):
         hint = "an expression is what stands behind where"
+    elif bare and _WORD.match(text, at):
+        hint = 'a text stands in double quotes: "two words"'
     return fault("the expression does not go on like this", text, at, *expected, end, hint=hint)
 
 
@@ -68,18 +71,31 @@ def no_operand(text: str, at: int) -> ExpressionSyntaxError:
     """Make the error for a place where a field or a value has to stand."""
     if at == len(text):
         return fault("the expression ends too early", text, at, *_OPERAND)
-    hint = next((why for sign, why in _INSTEAD.items() if text.startswith(sign, at)), None)
-    return fault("an operand is missing", text, at, *_OPERAND, hint=hint)
+    return fault("an operand is missing", text, at, *_OPERAND, hint=_hint(_INSTEAD, text, at))
 
 
-def no_operator(text: str, at: int) -> ExpressionSyntaxError:
+def no_operator(text: str, start: int, end: int) -> ExpressionSyntaxError:
     """Make the error for ``#type`` alone, which says nothing."""
-    return fault("the operator is missing", text, skip(text, at), _OPERATOR)
+    if continues(text, end):
+        return no_operand(text, start)
+    end = skip(text, end)
+    return fault("the operator is missing", text, end, _OPERATOR, hint=_hint(_AFTER, text, end))
+
+
+def no_item(text: str, at: int) -> ExpressionSyntaxError:
+    """Make the error for what cannot stand inside a list, map or record."""
+    hint = None
+    if text.startswith("$", at):
+        hint = "a parameter stands for the whole list"
+    elif _WORD.match(text, at) or text.startswith("'", at):
+        hint = _QUOTES
+    return fault("a value is missing", text, at, "a value", hint=hint)
 
 
 def two_values(text: str, at: int) -> ExpressionSyntaxError:
     """Make the error for ``1 == 1``."""
-    return fault("two values are compared", text, at, *_NAMES, hint="a field has no quotes")
+    hint = "a field has no quotes" if text.startswith('"', at) else None
+    return fault("two values are compared", text, at, *_NAMES, hint=hint)
 
 
 def two_names(
@@ -103,3 +119,8 @@ def _meant(name: str) -> str | None:
     if name in _WORDS:
         return f"write {_WORDS[name]}"
     return next((hint for shape, hint in _SHAPES if re.fullmatch(shape, name)), None)
+
+
+def _hint(hints: dict[str, str], text: str, at: int) -> str | None:
+    longest_first = sorted(hints, reverse=True)
+    return next((hints[sign] for sign in longest_first if text.startswith(sign, at)), None)

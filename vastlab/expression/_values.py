@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from vastlab.errors import ExpressionSyntaxError
 from vastlab.expression._addresses import address
+from vastlab.expression._faults import no_item
 from vastlab.expression._numbers import duration, exponent, number, plus
 from vastlab.expression._quoted import pattern, string
 from vastlab.expression._scan import Fault, blanks, continues, deeper, fault
@@ -39,6 +40,9 @@ def operand_literal(text: str, at: int, depth: int) -> _Found:
         found = read(text, at, depth)
         if found and not continues(text, found[1]):
             return found
+        if found and text[at] in '"/':
+            kind = "string" if text[at] == '"' else "pattern"
+            raise fault(f"the {kind} ends before this", text, found[1], "an operator", "the end")
     return None
 
 
@@ -86,7 +90,7 @@ def _map(text: str, at: int, depth: int) -> tuple[MapLiteral, int]:
         key, end = _item(text, where, depth)
         end = blanks(text, end)
         if not text.startswith("->", end):
-            raise fault("a map needs a value for each key", text, end, "->")
+            raise fault("a map needs a value for each key", text, end, '"->"')
         value, end = _item(text, blanks(text, end + 2), depth)
         return (key, value), end
 
@@ -98,7 +102,7 @@ def _record(text: str, at: int, depth: int) -> tuple[RecordLiteral, int]:
     def named(where: int) -> tuple[tuple[str, Literal], int]:
         name = _NAME.match(text, where)
         if not name:
-            raise fault("the record mixes named and unnamed fields", text, where, "a name and :")
+            raise fault("the record mixes named and unnamed fields", text, where, 'a name and ":"')
         value, end = _item(text, blanks(text, name.end()), depth)
         return (name[1], value), end
 
@@ -141,15 +145,16 @@ def _items(
         if text.startswith(",", end):
             end = blanks(text, end + 1)
         elif not text.startswith(closing, end):
-            raise fault(f"the {kind} is not closed", text, end, "a comma", closing)
+            raise fault(f"the {kind} is not closed", text, end, '","', f'"{closing}"')
     return tuple(items), end + 1
 
 
 def _item(text: str, at: int, depth: int) -> tuple[Literal, int]:
+    if text.startswith("/*", at):
+        raise fault("comments cannot stand inside literals", text, at, "a value")
     found = plus(text, at) or exponent(text, at) or literal(text, at, depth)
     if not found:
-        hint = "comments cannot stand inside literals" if text.startswith("/*", at) else None
-        raise fault("a value is missing", text, at, "a value", hint=hint)
+        raise no_item(text, at)
     value, end = found
     if isinstance(value, Fault):
         raise fault(value.message, text, at, value.expected)

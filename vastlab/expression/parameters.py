@@ -34,7 +34,7 @@ from vastlab.expression.literals import (
     UInt64,
 )
 from vastlab.expression.operators import Operator
-from vastlab.expression.rewrite import alone, literals, map_predicates, normalise
+from vastlab.expression.rewrite import alone, literals, map_predicates, normalise, typed
 from vastlab.expression.validation import problem
 
 __all__ = ["bind", "names", "to_literal"]
@@ -138,7 +138,7 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
     if found := problem(extractor, operator, literal):
         message = f"the parameter ${parameter.name} does not fit: {found.message}"
         raise ParameterError(message, hint=f"expected {found.expected}")
-    return replace(predicate, literal=literal)
+    return typed(replace(predicate, literal=literal))
 
 
 def _list(value: Iterable[object]) -> ListLiteral:

@@ -41,7 +41,7 @@ from vastlab.expression.ast import (
 )
 from vastlab.expression.literals import Literal, Null, Parameter
 from vastlab.expression.operators import Operator
-from vastlab.expression.rewrite import alone, normalise
+from vastlab.expression.rewrite import alone, normalise, typed
 from vastlab.expression.validation import problem
 from vastlab.types import Kind
 
@@ -91,7 +91,8 @@ def parse(text: str) -> Expr:
     -------
     Expr
         Normalised: extractors stand on the left, nested connectives of one kind are one,
-        siblings are unique, and negations are in the operators.
+        siblings are unique, negations are in the operators, and what stands behind a built-in
+        type is written as VAST writes it.
 
     Raises
     ------
@@ -208,7 +209,7 @@ def _predicate(text: str, at: int, depth: int) -> _Group:
         value = left if left.node is literal else right
         at = place if found.in_operator else value.start
         raise fault(found.message, text, at, found.expected)
-    return _Group(Predicate(extractor, operator, literal), right.end)
+    return _Group(typed(Predicate(extractor, operator, literal)), right.end)
 
 
 def _operator(text: str, at: int) -> tuple[Operator, int] | None:
@@ -255,7 +256,7 @@ def _short_form(text: str, operand: _Operand) -> _Group:
         return _Group(alone(node), operand.end, bare=True)
     match node:
         case MetaExtractor():
-            raise no_operator(text, operand.end)
+            raise no_operator(text, operand.start, operand.end)
         case FieldExtractor(name) if _NO_NAME.fullmatch(name):
             raise unreadable(text, operand.start, name)
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
@@ -36,6 +37,7 @@ from vastlab.expression.literals import (
 from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Type
 
+_QUOTATION = re.compile(r"\\Q(?:(?!\\E).)*+(\\E|)|\\.", re.DOTALL)
 _NUMBERS: dict[Kind, type] = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
 
 
@@ -52,6 +54,33 @@ def alone(literal: Literal) -> Expr:
         inside = Predicate(TypeExtractor(Type(Kind.IP)), Operator.IN, literal)
         return Or((predicate, inside))
     return predicate
+
+
+def typed(predicate: Predicate) -> Predicate:
+    """Write a comparison behind a built-in type as VAST 3.1 accepts it.
+
+    Numbers get the spelling of the type, and ``:string in /regex/`` becomes a match of the
+    whole text.
+
+    Examples
+    --------
+    >>> number = Predicate(TypeExtractor(Type(Kind.INT64)), Operator.LT, Double(1.5))
+    >>> print(typed(number))
+    :int64 <= +1
+    """
+    if predicate.operator.is_negated:
+        return _complement(typed(_complement(predicate)))
+    match predicate:
+        case Predicate(
+            TypeExtractor(Type(kind=Kind.INT64 | Kind.UINT64 | Kind.DOUBLE as kind)),
+            _,
+            (Int64() | UInt64() | Double()) as number,
+        ) if not isinstance(number, _NUMBERS[kind]):
+            return _lower_number(predicate, kind, number.value)
+        case Predicate(TypeExtractor(), Operator.IN, Pattern() as pattern):
+            return _lower_search(predicate, pattern)
+        case _:
+            return predicate
 
 
 def normalise(expr: Expr) -> Expr:
@@ -203,8 +232,13 @@ def lower(expr: Expr) -> Expr:
     """Write what only vastlab understands as VAST 3.1 does.
 
     Networks in lists become one membership test each, ``in /regex/`` becomes a match of the
-    whole text, texts in lists become equalities (which compare the labels of enumerations, too),
-    and numbers behind ``:int64``, ``:uint64`` and ``:double`` get the spelling of that type.
+    whole text, and texts in lists become equalities, which compare the labels of enumerations,
+    too.
+
+    Raises
+    ------
+    ExpressionError
+        A text that VAST cannot quote is compared in a way that no pattern can express.
 
     Examples
     --------
@@ -217,18 +251,15 @@ def lower(expr: Expr) -> Expr:
 
 def _lower(predicate: Predicate) -> Expr:
     if predicate.operator.is_negated:
-        return Not(_lower(replace(predicate, operator=predicate.operator.complement)))
+        return Not(_lower(_complement(predicate)))
     _check_spelling(predicate)
     match predicate:
         case Predicate(MetaExtractor(), _, _):
             return predicate
         case Predicate(_, Operator.IN, ListLiteral(items)):
             return _lower_members(predicate, items)
-        case Predicate(extractor, Operator.IN, Pattern(regex, ignore_case)):
-            anywhere = Pattern(f"(?s:.*)(?:{regex})(?s:.*)", ignore_case)
-            return Predicate(extractor, Operator.EQ, anywhere)
-        case Predicate(TypeExtractor(Type(kind=kind)), _, literal) if kind in _NUMBERS:
-            return _lower_number(predicate, kind, literal)
+        case Predicate(_, Operator.IN, Pattern() as pattern):
+            return _lower_search(predicate, pattern)
         case _:
             return predicate
 
@@ -254,11 +285,16 @@ def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
     return Or(tuple(apart))
 
 
-def _lower_number(predicate: Predicate, kind: Kind, literal: Literal) -> Expr:
-    if not isinstance(literal, Int64 | UInt64 | Double) or isinstance(literal, _NUMBERS[kind]):
-        return predicate
+def _lower_search(predicate: Predicate, pattern: Pattern) -> Predicate:
+    quotations = [found[1] for found in _QUOTATION.finditer(pattern.regex)]
+    end = r"\E" if quotations and quotations[-1] == "" else ""  # else it would quote what follows
+    anywhere = Pattern(f"(?s:.*)(?:{pattern.regex}{end})(?s:.*)", pattern.ignore_case)
+    return Predicate(predicate.extractor, Operator.EQ, anywhere)
+
+
+def _lower_number(predicate: Predicate, kind: Kind, value: float) -> Predicate:
     # No cell is in [], and every one that is not null is not.
-    match numeric.fold(kind, predicate.operator, literal.value):
+    match numeric.fold(kind, predicate.operator, value):
         case (operator, literal):
             return Predicate(predicate.extractor, operator, literal)
         case True:
@@ -282,7 +318,7 @@ def _check_spelling(predicate: Predicate) -> None:
 def _normalise(expr: Expr, *, negated: bool) -> Expr:
     match expr:
         case Predicate():
-            return replace(expr, operator=expr.operator.complement) if negated else expr
+            return _complement(expr) if negated else expr
         case Constant(value):
             return Constant(value != negated)
         case Not(operand):
@@ -292,6 +328,10 @@ def _normalise(expr: Expr, *, negated: bool) -> Expr:
             return _joined(kind, [_normalise(operand, negated=negated) for operand in operands])
         case _:
             assert_never(expr)
+
+
+def _complement(predicate: Predicate) -> Predicate:
+    return replace(predicate, operator=predicate.operator.complement)
 
 
 def _joined(kind: type[And] | type[Or], operands: list[Expr]) -> Expr:
