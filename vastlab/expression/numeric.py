@@ -56,11 +56,11 @@ def fold(kind: Kind, operator: Operator, value: float) -> tuple[Operator, Litera
     >>> fold(Kind.UINT64, Operator.GT, -1), fold(Kind.INT64, Operator.EQ, 0.5)
     (True, False)
     """
-    if math.isnan(value):
+    if value != value:  # NaN; math.isnan() fails on integers beyond the doubles
         return False
     if kind is Kind.DOUBLE:
         return _fold_double(operator, value)
-    if math.isinf(value):
+    if value in (math.inf, -math.inf):
         return _beyond(operator, above=value > 0)
     return _fold_integer(kind, operator, value)
 
