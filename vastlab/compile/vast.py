@@ -24,7 +24,7 @@ from vastlab.expression.ast import (
     Or,
     Predicate,
 )
-from vastlab.expression.literals import Double, Int64, String, UInt64
+from vastlab.expression.literals import Double, Int64, Literal, String, UInt64
 from vastlab.expression.operators import Operator
 from vastlab.expression.resolve import match
 from vastlab.expression.rewrite import lower, map_predicates, normalise
@@ -34,7 +34,7 @@ __all__ = ["text"]
 
 _KINDS = (Kind.UINT64, Kind.INT64, Kind.DOUBLE)
 # What every cell of a type but NaN reaches.
-_LOWEST = {
+_LOWEST: dict[Kind, Literal] = {
     Kind.UINT64: UInt64(0),
     Kind.INT64: Int64(-(2**63)),
     Kind.DOUBLE: Double(float("-inf")),

@@ -1,0 +1,130 @@
+"""A node at ``host:port`` of which it is not yet known what it is.
+
+Each installed client is asked whether it can speak with the node; the first one that gets an
+answer is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from vastlab.config import NodeEndpoint
+from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
+from vastlab.nodes import _programs
+from vastlab.nodes.base import Explanation, Node, Query
+from vastlab.nodes.tenzir import TenzirNode
+from vastlab.nodes.vast import VastNode
+from vastlab.store.ingest import IngestReport
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
+
+CLIENTS = ("auto", "vast", "tenzir")
+
+
+class _Client(Node, Protocol):
+    """A node that tells whether it is there."""
+
+    async def ping(self) -> str:
+        """Return the node's version, or raise."""
+        ...
+
+
+_KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Path], _Client]]] = {
+    "vast": (_programs.find_vast, VastNode),
+    "tenzir": (_programs.find_tenzir, TenzirNode),
+}
+
+
+class RemoteNode:
+    """A node behind a port, spoken with by whichever client it answers.
+
+    Parameters
+    ----------
+    endpoint
+        Where it listens.
+    client
+        ``auto``, or the one client to use.
+    """
+
+    def __init__(self, endpoint: NodeEndpoint, client: str = "auto") -> None:
+        if client not in CLIENTS:
+            raise ConfigError(
+                f"no such client: {client!r}", hint=f"vastlab.client is one of {', '.join(CLIENTS)}"
+            )
+        self._endpoint = endpoint
+        self._client = client
+        self._found: _Client | None = None
+
+    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        """Return the events batch by batch."""
+        return self._export(query)
+
+    async def counts(self, query: Query) -> dict[str, int]:
+        """Return the number of events per schema, without schemas that have none."""
+        return await (await self._node()).counts(query)
+
+    async def status(self) -> dict[str, Any]:
+        """Return the node's state under the keys of VAST."""
+        return await (await self._node()).status()
+
+    async def schemas(self) -> dict[str, Schema]:
+        """Return what the node holds: for each name the union over its layouts."""
+        return await (await self._node()).schemas()
+
+    async def ingest(self, sources: Any, **options: Any) -> IngestReport:
+        """Add the events of files."""
+        return await (await self._node()).ingest(sources, **options)
+
+    async def explain(self, query: Query) -> Explanation:
+        """Say how the node would answer."""
+        return await (await self._node()).explain(query)
+
+    async def aclose(self) -> None:
+        """Let go of the client; the node is looked for again when it is next used."""
+        node, self._found = self._found, None
+        if node is not None:
+            await node.aclose()
+
+    async def _export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        node = await self._node()
+        async with aclosing(node.export(query)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _node(self) -> Node:
+        if self._found is None:
+            self._found = await self._find()
+        return self._found
+
+    async def _find(self) -> _Client:
+        candidates = self._candidates()
+        answers = await asyncio.gather(
+            *(candidate.ping() for candidate in candidates), return_exceptions=True
+        )
+        errors = []
+        for candidate, answer in zip(candidates, answers, strict=True):
+            if isinstance(answer, str):
+                return candidate
+            if not isinstance(answer, NodeError):
+                raise answer
+            errors.append(answer)
+        told = next((e for e in errors if not isinstance(e, NodeConnectionError)), errors[0])
+        raise told
+
+    def _candidates(self) -> list[_Client]:
+        wanted = _KINDS if self._client == "auto" else {self._client: _KINDS[self._client]}
+        candidates = [
+            make(self._endpoint, program)
+            for find, make in wanted.values()
+            if (program := find()) is not None
+        ]
+        if not candidates:
+            raise ClientNotFoundError(
+                f"no client is installed to reach the node at {self._endpoint}",
+                hint=_programs.REMEDY,
+            )
+        return candidates
