@@ -171,7 +171,7 @@ def test_events_come_back_as_they_went_in(batch):
 def test_storing_and_restoring_are_inverse(batch):
     """Turning events into rows of a file and back loses nothing but null records."""
     schema = arrow_schema.from_arrow(batch.schema)
-    stored = columns.store(batch, schema, import_time=7)
+    stored = columns.store(batch, schema, columns.stored_schema(schema), import_time=7)
     stored.validate(full=True)
     assert stored.column("#import_time").cast(pa.int64()).to_pylist() == [7] * batch.num_rows
     assert rows(columns.restore(stored, schema)) == expected(batch)

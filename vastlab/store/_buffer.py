@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, UsageError
-from vastlab.store import _writer, columns
+from vastlab.store import _writer
 from vastlab.store._disk import disk_errors
 from vastlab.store._writer import StagedFile
 from vastlab.store.layout import Layout
 
 BUDGET = 256 * 1024 * 1024
+# What a batch takes beside its values; it matters where batches are tiny.
+_COLUMN_OVERHEAD = 512
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class Buffer:
         self._kept = _Part()
         self._new = _Part()
         self._layouts: dict[str, Layout] = {}
+        self._last: tuple[pa.Schema, Layout] | None = None
 
     @property
     def layouts(self) -> Mapping[str, Layout]:
@@ -98,11 +101,11 @@ class Buffer:
         batch = _normalise(batch, name)
         layout = self._layout_of(batch.schema)
         open_ = self._new.open.setdefault(layout.fingerprint, _Open(layout))
-        rows = columns.store(batch, layout.schema, time.time_ns())
+        rows = layout.rows(batch, time.time_ns())
         for start in range(0, rows.num_rows, _writer.ROW_GROUP_ROWS):
             part = rows.slice(start, _writer.ROW_GROUP_ROWS)
             open_.batches.append(part)
-            open_.size += part.nbytes
+            open_.size += part.nbytes + part.num_columns * _COLUMN_OVERHEAD
             self._spill()
         events = self._new.events
         events[layout.schema.name] = events.get(layout.schema.name, 0) + batch.num_rows
@@ -132,9 +135,13 @@ class Buffer:
         return self._kept.files
 
     def _layout_of(self, schema: pa.Schema) -> Layout:
+        if self._last is not None and schema.equals(self._last[0], check_metadata=True):
+            return self._last[1]
         described = arrow_schema.from_arrow(schema)
         key = arrow_schema.fingerprint(described)
-        return self._layouts.setdefault(key, Layout(key, described))
+        layout = self._layouts.setdefault(key, Layout(key, described))
+        self._last = schema, layout
+        return layout
 
     def _spill(self) -> None:
         """Write the largest of the layouts while all of them take more than the budget."""

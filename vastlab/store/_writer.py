@@ -106,7 +106,7 @@ def _sorted_groups(
     batches.clear()
     if _is_sorted(table.column(order)):
         for start in range(0, table.num_rows, ROW_GROUP_ROWS):
-            yield table.slice(start, ROW_GROUP_ROWS)
+            yield table.slice(start, ROW_GROUP_ROWS).combine_chunks()
         return
     indices = pc.sort_indices(table.select([order]), [(order, "ascending", "at_end")])
     table = table.combine_chunks()

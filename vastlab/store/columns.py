@@ -31,7 +31,9 @@ def stored_schema(schema: Schema) -> pa.Schema:
     return flat.append(_IMPORT_FIELD)
 
 
-def store(batch: pa.RecordBatch, schema: Schema, import_time: int) -> pa.RecordBatch:
+def store(
+    batch: pa.RecordBatch, schema: Schema, target: pa.Schema, import_time: int
+) -> pa.RecordBatch:
     """Turn nested events into rows of a file.
 
     Parameters
@@ -40,6 +42,8 @@ def store(batch: pa.RecordBatch, schema: Schema, import_time: int) -> pa.RecordB
         In the form that `vastlab.arrow.schema.normalise` gives.
     schema
         Of the batch.
+    target
+        The `stored_schema` of that.
     import_time
         In nanoseconds, for all events.
     """
@@ -50,7 +54,7 @@ def store(batch: pa.RecordBatch, schema: Schema, import_time: int) -> pa.RecordB
     ]
     moment = pa.scalar(import_time, pa.timestamp("ns"))
     arrays.append(pa.repeat(moment, batch.num_rows))
-    return pa.RecordBatch.from_arrays(arrays, schema=stored_schema(schema))
+    return pa.RecordBatch.from_arrays(arrays, schema=target)
 
 
 def restore(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -110,6 +109,10 @@ class Layout:
         """The Arrow schema of the files: one column per leaf, then the import time."""
         return columns.stored_schema(self.schema)
 
+    def rows(self, batch: pa.RecordBatch, import_time: int) -> pa.RecordBatch:
+        """Turn nested events into rows of a file; the import time is in nanoseconds."""
+        return columns.store(batch, self.schema, self.stored_schema, import_time)
+
     def events(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Turn rows of a file back into nested events, without the import time."""
         return columns.restore(batch, self.schema)
@@ -199,7 +202,7 @@ def make_snapshot(
     sources: Mapping[str, Source],
 ) -> Snapshot:
     """Put files in order and leave out the layouts that no file has any more."""
-    ordered = sorted(files, key=lambda file: (file.schema_name, file.first, Path(file.path).name))
+    ordered = sorted(files, key=lambda file: (file.schema_name, file.first, file.path))
     used = {file.fingerprint for file in ordered}
     kept = {key: layouts[key] for key in sorted(used)}
     return Snapshot(generation, kept, tuple(ordered), dict(sources))

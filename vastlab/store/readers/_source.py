@@ -47,6 +47,8 @@ class Source:
 
     def __init__(self, name: str, raw: BinaryIO) -> None:
         self.name = name
+        self._raw = raw
+        self._start = raw.tell() if raw.seekable() else 0
         magic = _read_full(raw, 4)
         rest = _Joined(magic, raw)
         self._stream: _Stream
@@ -81,9 +83,9 @@ class Source:
 
     def read(self, size: int) -> bytes:
         """Take up to `size` bytes; fewer only at the end."""
-        parts = [self._ahead[:size]]
+        parts = [self._ahead[:size]] if self._ahead else []
         self._ahead = self._ahead[size:]
-        missing = size - len(parts[0])
+        missing = size - sum(map(len, parts))
         while missing > 0 and (more := self._stream.read(missing)):
             parts.append(more[:missing])
             self._ahead = more[missing:]
@@ -93,6 +95,10 @@ class Source:
     @contextmanager
     def seekable(self) -> Iterator[BinaryIO]:
         """Give the whole content as a file that can be sought in."""
+        if isinstance(self._stream, _Joined) and self._raw.seekable():
+            self._raw.seek(self._start)
+            yield self._raw
+            return
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
             while part := self.read(1 << 20):
                 spool.write(part)

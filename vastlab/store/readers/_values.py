@@ -147,20 +147,22 @@ class Addresses:
 
     def __init__(self, limit: int = 200_000) -> None:
         self._limit = limit
-        self._packed: dict[str | None, bytes | None] = {None: None}
+        self._packed: dict[str, bytes] = {}
 
     def column(self, texts: pa.Array) -> pa.Array:
         """Convert an array of text, dictionary-encoded or not."""
         if not pa.types.is_dictionary(texts.type):
             texts = texts.dictionary_encode()
         if len(self._packed) > self._limit:
-            self._packed = {None: None}
+            self._packed = {}
         distinct = texts.dictionary.to_pylist()
-        known = self._packed
-        for text in distinct:
-            if text not in known:
-                known[text] = address(text)
-        packed = pa.array([known[text] for text in distinct], pa.binary(16))
+        found = list(map(self._packed.get, distinct))
+        if None in found:
+            for i, packed in enumerate(found):
+                if packed is None:
+                    found[i] = self._packed[distinct[i]] = address(distinct[i])
+        data = [None, pa.py_buffer(b"".join(found))]
+        packed = pa.Array.from_buffers(pa.binary(16), len(found), data)
         return pa.ExtensionArray.from_storage(arrow_types.IP, packed.take(texts.indices))
 
 

@@ -73,14 +73,15 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
 def _parts(block: Block) -> Iterator[Block]:
     """Cut a block into single header lines and the runs of data lines between them."""
     data, line, start = block.data, block.line, 0
+    if b"#" not in data:
+        yield block
+        return
     while start < len(data):
-        if data.startswith(b"#", start):
-            end = data.find(b"\n", start) + 1 or len(data)
-        else:
-            end = data.find(b"\n#", start) + 1 or len(data)
-        part = data[start:end] if start or end < len(data) else data
+        header = data.startswith(b"#", start)
+        end = data.find(b"\n" if header else b"\n#", start) + 1 or len(data)
+        part = data[start:end] if end - start < len(data) else data
         yield Block(part, line)
-        line += part.count(b"\n")
+        line += part.count(b"\n") if end < len(data) else 0
         start = end
 
 
@@ -209,13 +210,29 @@ class _Log:
             if len(fields) != width
         }
         for i, (name, type_) in enumerate(self.header.types.items()):
-            reasons = self._unreadable({fields[i] for _, _, fields in whole}, type_)
-            for number, _, fields in whole if reasons else ():
+            column = [fields[i] for _, _, fields in whole]
+            if self._fits(column, type_):
+                continue
+            reasons = self._unreadable(set(column), type_)
+            for number, _, fields in whole:
                 if fields[i] in reasons:
                     wrong.setdefault(number, f"{name}: {reasons[fields[i]]}")
         for number, reason in sorted(wrong.items()):
             self._problems.add(self._path, number, reason)
         yield from ((number, line) for number, line, _ in whole if number not in wrong)
+
+    def _fits(self, column: list[bytes], type_: Type) -> bool:
+        """Try a whole column at once: most are sound, whatever made Arrow refuse the block."""
+        try:
+            texts = pa.array(column, pa.binary()).cast(_TEXT)
+            texts = pc.if_else(pc.equal(texts, self.header.unset_field), None, texts)
+            if type_.kind is Kind.LIST:
+                self._list(texts, type_.item or Type(Kind.STRING), escaped=False)
+            else:
+                _values.from_text(texts, type_.kind, self._addresses)
+        except ValueError:
+            return False
+        return True
 
     def _unreadable(self, texts: set[bytes], type_: Type) -> dict[bytes, str]:
         reasons = {}
