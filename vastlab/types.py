@@ -150,7 +150,7 @@ class Schema:
         # The import time has a column of its own.
         taken: dict[str, int] = {"#import_time": 1}
         return tuple(
-            Leaf(path, type_, _unique(".".join(path), taken))
+            Leaf(path, type_, unique(".".join(path), taken))
             for path, type_ in _walk(self.fields, ())
         )
 
@@ -190,8 +190,18 @@ def _walk(
             yield path, member.type
 
 
-def _unique(name: str, taken: dict[str, int]) -> str:
-    # A field named "a.b" and a field b in a record a share one dotted path.
+def unique(name: str, taken: dict[str, int]) -> str:
+    """Make a name that is not taken yet, and take it.
+
+    A field named "a.b" and a field b in a record a share one dotted path; and nothing keeps
+    a record from having two fields of one name.
+
+    Examples
+    --------
+    >>> taken = {}
+    >>> [unique(name, taken) for name in ("a", "a", "a#2")]
+    ['a', 'a#2', 'a#2#2']
+    """
     while name in taken:
         taken[name] += 1
         name = f"{name}#{taken[name]}"
