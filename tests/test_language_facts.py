@@ -127,6 +127,9 @@ FACTS = [
     # NaN answers != only.
     ("score > 0.0",                             {1, 4}),
     ("score != 0.5",                            {2, 3, 4}),
+    ("score in [0, 0.5]",                       {1, 3}),
+    ("score in [0, 2, 3, 4, 5, 6, 7, 8, nan]",  {3}),
+    ("score !in [0, 0.5]",                      {2, 4}),
     ("score == nan",                            set()),
     # Order: times before 1970 and negative durations too; enums by key; false before true.
     ("took < 0s",                               {2}),

@@ -27,7 +27,7 @@ def needles(draw, events):
     return Predicate(TypeExtractor(Type(Kind.IP)), op, literal)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_disjoint_and_whole(data):
     """No row is in two arms, and all arms together select what the expression selects."""

@@ -71,6 +71,7 @@ def test_equals_reference_for_kind(kind, data):
     check(events, data.draw(st.lists(strategies.predicates(events), min_size=6, max_size=8)))
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_taxonomy_equals_reference(data):
     """Concepts and models select the rows that section 6 says."""

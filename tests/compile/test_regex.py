@@ -144,6 +144,9 @@ def test_equals_re2(regex, texts, ignore_case, full):
         (r"{x}", "{x}", True),
         (r"(?<n>a)", "a", True),
         (r".", "\n", False),
+        (r"\Aa\z", "a", True),
+        (r"\p{^Lu}", "a", True),
+        (r"\P{^Lu}", "A", True),
     ],
 )
 def test_known_differences(regex, text, expected):

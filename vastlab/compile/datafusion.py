@@ -112,7 +112,7 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
             return ~_certain(predicate(operand, schema))
         case Predicate(MetaExtractor(meta), operator, literal):
             return _COMPARE[operator](_column(meta.value), _literal(literal))
-        case Predicate(Column(leaf), operator, literal) if leaf in schema.leaves:
+        case Predicate(Column(leaf), operator, literal) if _is_of(leaf, schema):
             return _leaf(leaf, operator, literal)
         case Predicate(extractor):
             raise ExpressionError(f"{extractor} is not bound to the schema {schema.name!r}")
@@ -121,6 +121,10 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
 
 
 # --- leaves ---------------------------------------------------------------------------------
+
+
+def _is_of(leaf: Leaf, schema: Schema) -> bool:
+    return leaf in schema.leaves_by_suffix.get(leaf.name, ())
 
 
 def _leaf(leaf: Leaf, operator: Operator, literal: Literal) -> Compiled:

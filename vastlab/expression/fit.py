@@ -114,8 +114,6 @@ def _present(leaf: Leaf) -> Expr:
 def _negate(bound: Expr, leaf: Leaf) -> Expr:
     """Complement on the cells that are not null."""
     match bound:
-        case Predicate(_, Operator.NE, Null()):
-            return _NO
         case Predicate(extractor, operator, literal):
             return Predicate(extractor, operator.complement, literal)
         case Or(operands):

@@ -163,8 +163,8 @@ def _leaves(predicate: Predicate, schema: Schema) -> Expr | None:
         for leaf in match(predicate.extractor, schema)
         if (bound := fit(leaf, predicate.operator, predicate.literal)) is not None
     ]
-    if not fitting:
-        return None
+    if len(fitting) < 2:
+        return fitting[0] if fitting else None
     return all_of(fitting) if predicate.operator.is_negated else any_of(fitting)
 
 
