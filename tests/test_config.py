@@ -16,6 +16,7 @@ from vastlab.config import (
     ObjectStoreEndpoint,
     PathEndpoint,
     Settings,
+    cache_folder,
     parse_endpoint,
     resolve_endpoint,
 )
@@ -215,6 +216,18 @@ def test_an_unknown_key_is_an_error_with_a_suggestion(load):
     with pytest.raises(ConfigError, match=r"vastlab\.profiles\.lab\.url"):
         load(local="vastlab: {profiles: {lab: {endpoint: a, url: b}}}")
     assert load(local="vast: {db-directory: x}\nplugins: [all]").endpoint == DEFAULT_ENDPOINT
+
+
+def test_the_users_folder_is_known(load, tmp_path):
+    """Other files of the user's are looked for beside the user's vast.yaml."""
+    assert load().user_folder == tmp_path / "config" / "vast"
+    assert Settings.load(tmp_path, {"HOME": str(tmp_path)}).user_folder is None
+
+
+def test_caches_are_kept_where_the_system_says():
+    """XDG_CACHE_HOME replaces ~/.cache."""
+    assert cache_folder({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/vastlab")
+    assert cache_folder({"HOME": "/h"}) == Path("/h/.cache/vastlab")
 
 
 def test_profiles_of_both_files_are_joined(load):

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
 from vastlab.expression.rewrite import at, predicates
 from vastlab.expression.suggest import suggest
-from vastlab.expression.taxonomy import Taxonomy
+from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -55,6 +56,9 @@ class VAST:
         ``"demo:"``, a folder, or ``"host:port"``. Without one: ``VAST_ENDPOINT``, then
         ``vast.endpoint`` in ``./vast.yaml`` and in the user's ``vast.yaml``, then
         ``127.0.0.1:5158``.
+    taxonomy
+        Concepts and models beside those that come with vastlab and those in the folder
+        ``taxonomy`` beside the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.
 
     Examples
     --------
@@ -70,11 +74,16 @@ class VAST:
     my.ports 1
     """
 
-    def __init__(self, endpoint: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str | os.PathLike[str] | None = None,
+        *,
+        taxonomy: Taxonomy | str | os.PathLike[str] | None = None,
+    ) -> None:
         settings = Settings.load()
         self._endpoint = resolve_endpoint(endpoint, settings)
         self._source = "the argument" if endpoint is not None else settings.source
-        self._taxonomy = Taxonomy.default()
+        self._taxonomy = _taxonomy(settings, taxonomy)
         self._node: Node | None = None
         self._checked: set[Expr] = set()
 
@@ -87,6 +96,11 @@ class VAST:
     def source(self) -> str:
         """Where the endpoint came from: ``the argument``, a variable, a file, ``the default``."""
         return self._source
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts and models that expressions may name."""
+        return self._taxonomy
 
     def __repr__(self) -> str:
         return f"VAST({str(self._endpoint)!r})"
@@ -322,6 +336,16 @@ class VAST:
 
     def _tell(self, line: str) -> None:
         warnings.warn(line, VastlabWarning, stacklevel=2)
+
+
+def _taxonomy(settings: Settings, more: Taxonomy | str | os.PathLike[str] | None) -> Taxonomy:
+    taxonomy = Taxonomy.default()
+    folder = settings.user_folder and settings.user_folder / "taxonomy"
+    if folder and folder.is_dir():
+        taxonomy = taxonomy.merge(load(folder))
+    if more is None:
+        return taxonomy
+    return taxonomy.merge(more if isinstance(more, Taxonomy) else load(Path(more)))
 
 
 async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:

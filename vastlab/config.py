@@ -247,17 +247,23 @@ class Settings:
         The program that reaches a ``host:port`` endpoint, ``None`` to find out.
     profiles
         Endpoints by name.
+    user_folder
+        The folder of the user's ``vast.yaml``, where other files of the user's are too;
+        ``None`` if there is none.
 
     Examples
     --------
-    >>> Settings.load(folder=Path("no-such-folder"), environ={"VAST_ENDPOINT": "demo:"})
-    Settings(endpoint='demo:', source='VAST_ENDPOINT', client=None, profiles={})
+    >>> environ = {"VAST_ENDPOINT": "demo:", "HOME": "/no/such/folder"}
+    >>> settings = Settings.load(folder=Path("no-such-folder"), environ=environ)
+    >>> settings.endpoint, settings.source
+    ('demo:', 'VAST_ENDPOINT')
     """
 
     endpoint: str = DEFAULT_ENDPOINT
     source: str = "the default"
     client: str | None = None
     profiles: Mapping[str, str] = field(default_factory=dict)
+    user_folder: Path | None = None
 
     @classmethod
     def load(cls, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -282,14 +288,15 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         here = Path() if folder is None else folder
-        found = [_read(path) for path in (_file_in(here), _file_in(_user_folder(environ))) if path]
+        user = _user_folder(environ)
+        found = [_read(path) for path in (_file_in(here), _file_in(user)) if path]
         endpoints = [(file.endpoint, file.source) for file in found if file.endpoint]
         if variable := environ.get("VAST_ENDPOINT"):
             endpoints.insert(0, (variable, "VAST_ENDPOINT"))
         endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, "the default"))
         client = next((file.client for file in found if file.client), None)
         profiles = {name: text for file in reversed(found) for name, text in file.profiles.items()}
-        return cls(endpoint, source, client, profiles)
+        return cls(endpoint, source, client, profiles, user if user.is_dir() else None)
 
     def profile(self, name: str) -> str:
         """Return the endpoint of a profile.
