@@ -10,6 +10,7 @@ import threading
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vastlab.arrow import schema as arrow_schema
@@ -114,6 +115,22 @@ def test_the_same_file_is_read_once(database, tmp_path):
     assert ingest(database, path).events == {"a": 2}
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "arrows"])
+def test_binary_files_are_remembered_too(database, events, tmp_path, suffix):
+    """Files whose readers move about in them are recognised like all others."""
+    path = tmp_path / f"a.{suffix}"
+    table = pa.Table.from_batches([events([1, 2])])
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        make = pa.ipc.new_file if suffix == "arrow" else pa.ipc.new_stream
+        with make(path, table.schema) as writer:
+            writer.write_table(table)
+    report = ingest(database, path)
+    assert (report.events, report.bytes) == ({"zeek.conn": 2}, path.stat().st_size)
+    assert ingest(database, path).skipped == (str(path),)
+
+
 def test_two_processes_do_not_ingest_the_same_file(database, tmp_path):
     """When another process was faster with a file, nothing is added, and the error says so."""
     path = log(tmp_path / "a.json", 1, 2)
@@ -200,7 +217,7 @@ def test_the_budget_changes_files_only(database, events, budget):
     report = ingest(database, batches, budget=budget)
     assert report.events == database.snapshot().counts == {"a": 80, "b": 80}
     for file in database.snapshot().files:
-        table = pa.parquet.read_table(file.path)
+        table = pq.read_table(file.path)
         found = [t.value if t else float("inf") for t in table.column("ts").to_pylist()]
         assert found == sorted(found)
         assert (file.rows, file.first) == (len(found), found[0])
@@ -236,7 +253,7 @@ def test_the_import_time_is_a_column(database, events):
     """Events carry when they were ingested, and files know the bounds."""
     ingest(database, events([1, 2]))
     (file,) = database.snapshot().files
-    stored = pa.parquet.read_table(file.path).column(arrow_schema.IMPORT_TIME)
+    stored = pq.read_table(file.path).column(arrow_schema.IMPORT_TIME)
     assert {t.value for t in stored.to_pylist()} == {file.import_first, file.import_last}
 
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import hypothesis
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import FormatError, QueryInterrupted, UsageError
-from vastlab.store import _digest
+from vastlab.store import _digest, _meter, log_folder
 from vastlab.store.log_folder import LogFolder
 
 HEADER = (
@@ -123,19 +124,21 @@ def test_a_touched_file_is_not_read_again(folder, logs):
     assert folder.refresh().snapshot().files == before
 
 
-@pytest.mark.parametrize("header", ["", HEADER])
+@pytest.mark.parametrize("header", ["", HEADER, "t,n\n", "\ufefft,n\n"])
 def test_only_what_was_appended_is_read(folder, logs, header):
     """A log that grew keeps its files, and its new lines become a new one."""
-    row = (lambda n: f"{n}.5\t{n}\n") if header else lines
-    path = write(logs / "conn.log", header + row(1) + row(2))
+    rows = {"": lines, HEADER: "{0}.5\t{0}\n".format, "t,n\n": '"a\nb",{}\n'.format}
+    row = rows[header.lstrip("\ufeff")]
+    name = "conn.csv" if "," in header and "#" not in header else "conn.log"
+    path = write(logs / name, header + row(1) + row(2))
     assert numbers(folder) == [1, 2]
     before = folder.refresh().snapshot().files
     append(path, row(3))
     assert numbers(folder) == [1, 2, 3]
     after = folder.refresh().snapshot()
     assert set(before) < set(after.files)
-    assert after.counts == ({"zeek.conn": 3} if header else {"conn": 3})
-    append(path, row(4) + "#close\t2024-01-01-00-00-00\n" * bool(header))
+    assert after.counts == {"zeek.conn" if header == HEADER else "conn": 3}
+    append(path, row(4) + "#close\t2024-01-01-00-00-00\n" * (header == HEADER))
     assert numbers(folder) == [1, 2, 3, 4]
     assert len(after.schemas()) == len(folder.refresh().snapshot().layouts) == 1
 
@@ -225,6 +228,15 @@ def test_compressing_a_rotated_log_reads_nothing_twice(folder, logs):
     assert folder.refresh().snapshot().files == before
 
 
+def test_a_binary_file_may_move(folder, logs):
+    """A Parquet file that is renamed keeps its files."""
+    pq.write_table(pa.table({"n": [1, 2]}), logs / "a.parquet")
+    assert numbers(folder) == [1, 2]
+    before = folder.refresh().snapshot().files
+    (logs / "a.parquet").rename(logs / "b.parquet")
+    assert folder.refresh().snapshot().files == before
+
+
 def test_two_files_with_the_same_content_count_once(folder, logs):
     """A copy, also a compressed one, adds nothing, and keeps the events when the other goes."""
     path = write(logs / "a.json", lines(1, 2))
@@ -304,6 +316,61 @@ def test_a_damaged_cache_is_made_anew(folder, logs, tmp_path):
     assert numbers(LogFolder(logs, tmp_path / "cache")) == [1, 2]
     shutil.rmtree(folder.refresh().path)
     assert numbers(folder) == [1, 2]
+
+
+def test_a_table_that_was_cut_in_a_quoted_field_is_read_again(folder, logs):
+    """Where a table seemed to end within a field, the field is whole in the end."""
+    path = write(logs / "a.csv", 't,n\n"a",1\n"b\n')
+    folder.refresh()
+    append(path, 'c",2\n')
+    assert numbers(folder) == [1, 2]
+    assert folder.problems == ()
+
+
+def test_what_was_read_of_a_large_folder_is_not_lost(folder, logs, monkeypatch):
+    """When a first look is given up, the next goes on where the first was."""
+    for i in range(3):
+        write(logs / f"{i}.json", lines(i))
+    monkeypatch.setattr(log_folder, "_SAVE_INTERVAL", 0)
+    cancelled = threading.Event()
+
+    def give_up(progress):
+        if progress.files_done == 2:
+            cancelled.set()
+
+    monkeypatch.setattr(_meter, "_INTERVAL", 0)
+    with pytest.raises(QueryInterrupted):
+        folder.refresh(give_up, cancelled=cancelled)
+    steps = []
+    folder.refresh(steps.append)
+    assert steps[-1].files_total == 1
+    assert numbers(folder) == [0, 1, 2]
+
+
+def test_folders_are_followed_through_links_once(folder, logs):
+    """Linked folders count, and a link to a folder above does not lead in circles."""
+    (logs / "spool").mkdir()
+    write(logs / "spool" / "a.json", lines(1))
+    (logs / "current").symlink_to(logs / "spool")
+    (logs / "spool" / "up").symlink_to(logs)
+    assert numbers(folder) == [1]
+    assert len(folder.refresh().snapshot().sources) == 1
+
+
+def test_files_that_may_not_be_read_are_named(folder, logs, monkeypatch):
+    """A file without permission is a problem of that file only."""
+    write(logs / "a.json", lines(1))
+    write(logs / "b.json", lines(2))
+    really_open = open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("b.json"):
+            raise PermissionError(13, "Permission denied")
+        return really_open(path, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert numbers(folder) == [1]
+    assert [problem.reason for problem in folder.problems] == ["cannot be read: Permission denied"]
 
 
 def test_giving_up_leaves_nothing_behind(folder, logs):

@@ -20,7 +20,7 @@ from vastlab.store.readers._source import Source as Content
 from vastlab.store.readers._source import open_source
 
 _LINE_FORMATS = frozenset({"csv", "json", "suricata", "zeek", "zeek-json"})
-_APPENDABLE = _LINE_FORMATS - {"csv"}
+_RANDOM_FORMATS = frozenset({"arrow", "parquet"})
 _KEPT_PROBLEMS = 20
 _CHUNK = 1 << 20
 _HEADER_SIZE = 1 << 16
@@ -103,7 +103,8 @@ def plan(sighting: Sighting, own: Source | None, orphans: Collection[Source]) ->
         if lines <= own.size:
             return _same(sighting, own, lines)
         return Plan(sighting, own.format, lines, own)
-    format_ = readers.detect(sighting.path)
+    with open(sighting.path, "rb") as stream:
+        format_ = readers.detect(stream)
     plain = _is_plain(sighting.path)
     end = _whole_lines(sighting) if plain and format_ in _LINE_FORMATS else None
     if end == 0:
@@ -174,7 +175,7 @@ def _longest_beginning(
         return None, -1
     found: Source | None = None
     digest, position = Digest(), 0
-    with open_source(sighting.path) as content:
+    with _open_content(sighting.path) as content:
         for size in (*sorted(sizes), None):
             limit = end if size is None else size
             if end is not None and limit is not None and limit > end:
@@ -186,7 +187,7 @@ def _longest_beginning(
     return found, position
 
 
-def _feed(digest: Digest, content: Content, limit: int | None, position: int) -> int:
+def _feed(digest: Digest, content: BinaryIO | Content, limit: int | None, position: int) -> int:
     start = position
     while limit is None or position < limit:
         data = content.read(_CHUNK if limit is None else min(_CHUNK, limit - position))
@@ -232,7 +233,7 @@ def read(
         tap = _Lines(content, sighting.path, plan, watch)
         if digest is not None:
             tap.go_on(digest)
-        stream = cast("BinaryIO", _Joined(header, tap))
+        stream = cast("BinaryIO", _Joined(header, tap) if header else tap)
         for batch in readers.read(stream, format=plan.format, problems=problems):
             add(batch)
         tap.exhaust()
@@ -250,10 +251,21 @@ def read(
         segments=(*(base.segments if base else ()), segment),
         format=plan.format,
         lines=tap.lines + (base.lines if base else 0),
-        appendable=plan.format in _APPENDABLE and tap.appendable,
+        appendable=tap.appendable,
         problems=((base.problems if base else ()) + noted)[:_KEPT_PROBLEMS],
         problem_count=problems.count + (base.problem_count if base else 0),
     )
+
+
+@contextmanager
+def _open_content(path: str) -> Iterator[BinaryIO | Content]:
+    """Open a file, decompressed: what is appended to it changes nothing before it."""
+    if _is_plain(path):
+        with open(path, "rb") as stream:
+            yield stream
+    else:
+        with open_source(path) as content:
+            yield content
 
 
 @contextmanager
@@ -261,7 +273,7 @@ def _content(plan: Plan) -> Iterator[tuple[BinaryIO | Content, bytes, Digest | N
     """Open a file where reading has to begin, with the header that belongs before it."""
     base, path = plan.base, plan.sighting.path
     if base is None:
-        with open_source(path) as content:
+        with _open_content(path) as content:
             yield content, b"", None
     elif _is_plain(path):
         digest = _resume(path, base)
@@ -281,9 +293,11 @@ def _content(plan: Plan) -> Iterator[tuple[BinaryIO | Content, bytes, Digest | N
 
 def _header(head: bytes, format_: str) -> bytes:
     """Return the lines at the beginning that say what the others mean."""
+    lines = io.BytesIO(head)
+    if format_ == "csv":
+        return lines.readline()
     if format_ != "zeek":
         return b""
-    lines = io.BytesIO(head)
     header = []
     while (line := lines.readline()).startswith(b"#"):
         header.append(line)
@@ -302,33 +316,43 @@ class _Lines(Tap):
     ) -> None:
         start = plan.base.size if plan.base else 0
         end = None if plan.end is None else plan.end - start
-        super().__init__(cast("BinaryIO", stream), name, end=end, watch=watch)
+        random = isinstance(stream, io.BufferedReader) and plan.format in _RANDOM_FORMATS
+        super().__init__(cast("BinaryIO", stream), name, end=end, watch=watch, random=random)
         self.lines = 0
-        self.appendable = False
-        self._in_header = plan.base is None
+        self._format = plan.format
+        self._in_header = plan.base is None and plan.format == "zeek"
         self._one_header = True
+        self._quotes = 0
         self._last = b""
+
+    @property
+    def appendable(self) -> bool:
+        """Whether what follows can be read with the header alone."""
+        known = self._format in _LINE_FORMATS and self._one_header and not self._in_header
+        # In a quoted field of a table, a newline ends no line.
+        return known and self._last[-1:] == b"\n" and self._quotes % 2 == 0
 
     def read(self, size: int = -1, /) -> bytes:
         """Read, measure and look."""
         data = super().read(size)
         if data:
             self.lines += data.count(b"\n")
-            self._look(self._last + data)
-            self.appendable = self._one_header and not self._in_header and data[-1:] == b"\n"
+            if self._format == "csv":
+                self._quotes += data.count(b'"')
+            seen = self._last + data
+            if self._format == "zeek":
+                self._look(seen)
+            self._last = seen if self._in_header else seen[-16:]
         return data
 
-    def _look(self, data: bytes) -> None:
+    def _look(self, seen: bytes) -> None:
         """Notice a second header: what is added later could belong to either."""
         if self._in_header:
-            header = _header(data, "zeek")
-            self._in_header = len(header) == len(data)
-            self._last = data if self._in_header else data[len(header) :]
-            data = b"\n" + data[len(header) :]
-        if any(header in data for header in _NEW_HEADER):
+            header = _header(seen, "zeek")
+            self._in_header = len(header) == len(seen)
+            seen = b"\n" + seen[len(header) :]
+        if any(header in seen for header in _NEW_HEADER):
             self._one_header = False
-        if not self._in_header:
-            self._last = data[-16:]
 
 
 class _Joined(io.RawIOBase):

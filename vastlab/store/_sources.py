@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -128,10 +129,13 @@ def _expand_path(text: str) -> Iterator[FileSource]:
 def files_below(folder: Path) -> list[Path]:
     """List the files in a folder and its subfolders: none that is hidden, and no database."""
     files = []
-    for root, folders, names in os.walk(folder):
-        if is_database(root):
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen or is_database(root):
             folders.clear()
             continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         files += [path for path in visible if path.is_file()]
@@ -143,7 +147,7 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
-class Tap:
+class Tap(io.RawIOBase):
     """An open file that measures what is read from it.
 
     Parameters
@@ -156,6 +160,8 @@ class Tap:
         Where to stop; the rest counts as not there.
     watch
         Called after each read; what it raises ends the reading.
+    random
+        Let the reader move about in the file; it is measured by `exhaust` then.
     """
 
     def __init__(
@@ -165,7 +171,10 @@ class Tap:
         *,
         end: int | None = None,
         watch: Callable[[], None] = lambda: None,
+        random: bool = False,
     ) -> None:
+        super().__init__()
+        self._random = random
         self.name = name
         self.size = 0
         self._stream = stream
@@ -177,14 +186,29 @@ class Tap:
         """Say that it can be read."""
         return True
 
+    def seekable(self) -> bool:
+        """Say whether a reader may move about."""
+        return self._random
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move, where that is allowed."""
+        if not self._random:
+            raise io.UnsupportedOperation("seek")
+        return self._stream.seek(offset, whence)
+
     def read(self, size: int = -1, /) -> bytes:
         """Read and measure."""
         if self._end is not None:
             left = self._end - self.size
             size = left if size < 0 else min(size, left)
         data = self._stream.read(size) or b""
-        self._digest.update(data)
-        self.size += len(data)
+        if not self._random:
+            self._digest.update(data)
+            self.size += len(data)
         self._watch()
         return data
 
@@ -194,6 +218,9 @@ class Tap:
 
     def exhaust(self) -> None:
         """Read what the reader had no use for: it is part of the digest."""
+        if self._random:
+            self._stream.seek(0)
+            self._random = False
         while self.read(_CHUNK):
             pass
 
@@ -201,6 +228,13 @@ class Tap:
     def digest(self) -> str:
         """The digest of what was read."""
         return self._digest.value()
+
+
+def wants_random_access(stream: BinaryIO) -> bool:
+    """Tell whether a file has a format whose reader moves about; it is at its beginning again."""
+    head = stream.read(6)
+    stream.seek(0)
+    return head.startswith((b"PAR1", b"ARROW1"))
 
 
 def digest_of(path: Path, size: int) -> str:

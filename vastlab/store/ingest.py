@@ -213,7 +213,8 @@ class _Ingest:
                 return
             with path.open("rb") as stream:
                 stamp = _sources.stamp_of(path.stat())
-                tap = Tap(stream, label, watch=self.meter.tick)
+                random = regular and _sources.wants_random_access(stream)
+                tap = Tap(stream, label, watch=self.meter.tick, random=random)
                 if self._take(label, tap) and regular and tap.size:
                     self.read[label] = Source(label, tap.size, tap.digest, stamp)
         except OSError as error:
@@ -222,7 +223,8 @@ class _Ingest:
     def _is_log(self, label: str) -> bool:
         """Pass over a file that only happens to lie in a folder of logs."""
         try:
-            readers.detect(label)
+            with open(label, "rb") as stream:
+                readers.detect(stream)
         except FormatError as error:
             self._note(label, error)
             return False

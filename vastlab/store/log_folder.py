@@ -31,6 +31,7 @@ __all__ = ["LogFolder"]
 _VERSION = 1
 _ATTEMPTS = 10
 _SETTLED = 2.0
+_SAVE_INTERVAL = 30.0
 
 
 class LogFolder:
@@ -209,6 +210,7 @@ class _Update:
     sources: dict[str, Source] = field(init=False)
     files: list[StagedFile] = field(default_factory=list)
     layouts: dict[str, Layout] = field(default_factory=dict)
+    saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         known = self.snapshot.sources
@@ -243,8 +245,21 @@ class _Update:
             self.sources[source.key] = source
             self.meter.files_done += 1
             self.meter.bytes_done += sighting.size
+            self._save(database)
         self.meter.show(final=True)
         self._commit(database)
+
+    def _save(self, database: Database) -> None:
+        """Commit now and then while a large folder is read for the first time.
+
+        Not while files that are gone or have changed may still turn up under other names.
+        """
+        if self.orphans or self.gone or time.monotonic() - self.saved < _SAVE_INTERVAL:
+            return
+        self._commit(database)
+        self.files.clear()
+        self.snapshot = database.snapshot()
+        self.saved = time.monotonic()
 
     def _follow(self, sighting: Sighting, database: Database, staging: Path) -> Source:
         plan = _follow.plan(sighting, self.snapshot.sources.get(sighting.path), self.orphans)
