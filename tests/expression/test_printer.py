@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import re
+
+import hypothesis
+import pyarrow as pa
+import pyarrow.compute as pc
+from hypothesis import strategies as st
+
+from tests import language_strategies as language
+from vastlab.expression import parse, printer
+from vastlab.expression.ast import (
+    AliasExtractor,
+    And,
+    Column,
+    Constant,
+    FieldExtractor,
+    Not,
+    Or,
+    Predicate,
+    TypeExtractor,
+)
+from vastlab.expression.literals import (
+    IP,
+    Double,
+    ListLiteral,
+    Null,
+    Parameter,
+    Pattern,
+    RecordLiteral,
+    String,
+    UInt64,
+)
+from vastlab.expression.operators import Operator
+from vastlab.types import Kind, Leaf, Type
+
+FIELD = FieldExtractor("f")
+UNQUOTABLE = language.texts().filter(lambda text: not printer.is_quotable(text))
+
+
+def full_match(regex: str, text: str) -> bool:
+    """Answer as VAST's equality with a pattern does; RE2, as VAST has it."""
+    anchored = rf"\A(?:{regex})\z"
+    return pc.match_substring_regex(pa.scalar(text, pa.large_string()), anchored).as_py()
+
+
+def pattern_in(text: str) -> str:
+    """Read the regex between the slashes."""
+    return parse(f"x == {text}").literal.regex
+
+
+@hypothesis.given(language.INT64)
+def test_a_double_product_gives_the_duration(nanoseconds):
+    """VAST multiplies doubles: each part of a printed duration survives that."""
+    units = {"w": 604_800e9, "d": 86_400e9, "h": 3600e9, "m": 60e9, "s": 1e9}
+    units |= {"ms": 1e6, "us": 1e3, "ns": 1.0}
+    parts = re.findall(r"(-?[0-9]+)([a-z]+)", printer.duration(nanoseconds))
+    assert sum(int(float(count) * units[unit]) for count, unit in parts) == nanoseconds
+    assert not any(int(count) <= 0 for count, _ in parts[1:])
+
+
+@hypothesis.given(st.integers(-2_208_988_800_000_000_000, 2**63 - 1))
+def test_a_double_fraction_gives_the_time(nanoseconds):
+    """Whoever reads the seconds as a double and cuts at nanoseconds gets the same time."""
+    text = printer.time(nanoseconds)
+    seconds = float(text.rpartition(":")[2]) if ":" in text else 0.0
+    assert int(seconds * 10**9) == nanoseconds % (60 * 10**9)
+
+
+@hypothesis.given(UNQUOTABLE, language.texts())
+def test_a_text_that_quotes_cannot_hold_becomes_a_pattern(text, other):
+    """The pattern matches this text and no other."""
+    regex = pattern_in(str(String(text)))
+    assert full_match(regex, text)
+    assert full_match(regex, other) == (text == other)
+
+
+@hypothesis.given(UNQUOTABLE, language.texts(), language.texts())
+def test_a_text_that_quotes_cannot_hold_is_searched_for_by_a_pattern(text, before, behind):
+    """`ni` such a text becomes a match of the texts that contain it, `!ni` of the others."""
+    contains = parse(str(Predicate(FIELD, Operator.NI, String(text))))
+    lacks = parse(str(Predicate(FIELD, Operator.NOT_NI, String(text))))
+    assert (contains.operator, lacks.operator) == (Operator.EQ, Operator.NE)
+    assert contains.literal == lacks.literal
+    assert full_match(contains.literal.regex, before + text + behind)
+    assert full_match(contains.literal.regex, before) == (text in before)
+
+
+def test_lists_keep_their_own_search():
+    """In a list, `ni` looks for an element: a pattern there matches whole elements."""
+    strings = TypeExtractor(Type(Kind.LIST, item=Type(Kind.STRING)))
+    assert str(Predicate(strings, Operator.NI, String("\n"))) == r":list<string> ni /^\x0a$/"
+    assert str(Predicate(FIELD, Operator.IN, ListLiteral((String("\n"),)))) == r"f in [/^\x0a$/]"
+
+
+def test_quotable_texts_stay_strings():
+    """Only odd backslashes before a quote or the end, and control characters, need a pattern."""
+    for text in ("", "a", '"', "\\\\", r"a\b", r"\\" + '"', "\x80", "é"):
+        assert str(String(text)).startswith('"'), text
+        assert parse(f"x == {String(text)}").literal == String(text)
+    for text in ("\\", '\\"', "\\\\\\", "\n", "\x7f", 'a\\"b'):
+        assert str(String(text)).startswith("/^"), text
+
+
+@hypothesis.given(st.text("\\/ab\n.", max_size=6))
+def test_a_regex_survives_its_slashes(regex):
+    """Slashes and control characters in a pattern are escaped so that it means the same."""
+    hypothesis.assume(not re.search(r"(?<!\\)(\\\\)*\\(\Z|a|b)", regex))
+    read = pattern_in(str(Pattern(regex)))
+    for text in ("", "a", "b", "/", "\\", "ab", "a/b", "\n", ".", "\\a", regex):
+        assert full_match(read, text) == full_match(regex, text)
+
+
+def test_addresses_that_begin_like_a_duration_are_in_capitals():
+    """VAST would read `5d::1` as five days and a rest."""
+    address = IP(bytes([0, 0x5D]) + bytes(13) + b"\x01")
+    assert str(address) == "5D::1"
+    assert parse("x == 5D::1").literal == address
+
+
+def test_a_record_never_reads_an_address_as_a_name():
+    """Without names, addresses are written in full."""
+    record = RecordLiteral((("", IP(bytes([0, 0xA, 0, 0xB]) + bytes(12))),))
+    assert str(record) == "<000a:000b:0000:0000:0000:0000:0000:0000>"
+    assert parse(f"x == {record}").literal == record
+
+
+def test_numbers_keep_the_dot_of_a_real():
+    """A double is never printed like an integer."""
+    assert [str(Double(value)) for value in (1.0, 1e22, 5e-324, float("-inf"), 3)] == [
+        "1.0",
+        "1.0e+22",
+        "5.0e-324",
+        "-inf",
+        "3.0",
+    ]
+
+
+def test_brackets_stand_where_they_are_needed():
+    """Only a disjunction inside a conjunction, and what is negated, is bracketed."""
+    a, b, c = (Predicate(FieldExtractor(name), Operator.NE, Null()) for name in "abc")
+    assert str(And((a, Or((b, c))))) == "a != null && (b != null || c != null)"
+    assert str(Or((a, And((b, c))))) == "a != null || b != null && c != null"
+    assert str(And((Not(And((a, b))), c))) == "!(a != null && b != null) && c != null"
+
+
+def test_constants_have_a_text_of_their_own():
+    """Everything is the empty text, alone; inside others both are comparisons that VAST knows."""
+    assert (str(Constant(True)), str(Constant(False))) == ("", '#type == ""')
+    mixed = Or((Constant(True), Not(Constant(True)), Constant(False)))
+    assert str(mixed) == '#type != "" || !(#type != "") || #type == ""'
+
+
+def test_bound_trees_are_shown_by_their_paths():
+    """What `explain` shows names the leaves in full."""
+    column = Column(Leaf(("id", "orig_h"), Type(Kind.IP), "id.orig_h"))
+    assert str(Predicate(column, Operator.EQ, Null())) == "id.orig_h == null"
+
+
+def test_bare_values_without_a_type_print_as_they_are():
+    """`null`, lists of nothing and parameters alone have no type to write before them."""
+    nothing = TypeExtractor(None)
+    assert str(Predicate(nothing, Operator.EQ, Null())) == "null"
+    assert str(Predicate(nothing, Operator.NE, Parameter("x"))) == "!$x"
+    assert str(Predicate(nothing, Operator.LT, UInt64(1))) == ":null < 1"
+    assert str(Predicate(AliasExtractor("port"), Operator.EQ, UInt64(1))) == ":port == 1"
+    assert printer.type_name(Type(Kind.MAP)) == "map"

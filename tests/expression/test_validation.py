@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from tests import language_strategies as language
+from vastlab.expression.ast import TypeExtractor
+from vastlab.expression.literals import Null, Parameter, String, UInt64
+from vastlab.expression.operators import Operator
+from vastlab.expression.validation import problem
+from vastlab.types import Kind, Type
+
+
+@hypothesis.given(language.extractors(), st.sampled_from(Operator), language.literals())
+def test_fields_and_aliases_take_anything(extractor, operator, literal):
+    """What a field is, only its schema knows."""
+    assert problem(extractor, operator, literal) is None
+
+
+@pytest.mark.parametrize("kind", language.BUILT_IN)
+@hypothesis.given(data=st.data())
+def test_a_type_takes_its_own_values(kind, data):
+    """Every built-in type compares with its own literals, and an operator with its complement."""
+    literal = data.draw(language.of_kind(kind))
+    operator = data.draw(st.sampled_from((Operator.EQ, Operator.LT, Operator.GE, Operator.NE)))
+    extractor = TypeExtractor(Type(kind))
+    assert problem(extractor, operator, literal) is None
+    for any_operator in Operator:
+        refused = problem(extractor, any_operator, literal)
+        assert (refused is None) == (problem(extractor, any_operator.complement, literal) is None)
+
+
+def test_null_has_no_order():
+    """Types compare with null for equality only."""
+    for kind in language.BUILT_IN:
+        extractor = TypeExtractor(Type(kind))
+        assert problem(extractor, Operator.NE, Null()) is None
+        assert problem(extractor, Operator.GT, Null()) is not None
+
+
+def test_a_parameter_may_become_anything():
+    """Before it has a value, nothing can be wrong with it."""
+    assert problem(TypeExtractor(Type(Kind.BLOB)), Operator.LT, Parameter("x")) is None
+
+
+def test_a_type_without_values_takes_null_alone():
+    """A type that no literal has says so."""
+    found = problem(TypeExtractor(Type(Kind.BLOB)), Operator.EQ, String("x"))
+    assert found is not None
+    assert found.expected == "null"
+    assert problem(TypeExtractor(Type(Kind.BLOB)), Operator.NI, UInt64(1)).in_operator
