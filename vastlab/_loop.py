@@ -10,11 +10,12 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -79,7 +80,7 @@ class Runner:
                 raise
         return job.result()
 
-    def iterate(self, factory: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    def iterate(self, factory: Callable[[], AsyncIterator[T]]) -> Generator[T]:
         """Iterate over an asynchronous iterator, pulling one item at a time.
 
         The source makes its next item only when asked, and is closed when the caller stops.
@@ -148,6 +149,12 @@ class Runner:
             _Job(loop, _quietly(close()))
         else:
             self.run(_quietly(close()))
+
+
+@functools.cache
+def background() -> Runner:
+    """Return the runner of this process: however many connections there are, one thread."""
+    return Runner()
 
 
 class _Job(Generic[T]):

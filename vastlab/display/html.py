@@ -87,9 +87,7 @@ def _sections(
 
 def _head(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None) -> str:
     events = sum(summary.events for summary in summaries)
-    said = "".join(
-        f'<div style="{_NOTE}">{_text.html(note)}</div>' for note in notes(outcome, events)
-    )
+    said = "".join(map(note, notes(outcome, events)))
     asked = question(outcome)
     code = f' · <code style="{_CODE}">{_text.html(asked)}</code>' if asked else ""
     where = f" · times in {_text.html(str(zone))}" if zone is not None else ""
@@ -141,6 +139,11 @@ def table(shown: Preview) -> str:
 def line(message: str) -> str:
     """Draw one line of text."""
     return f"<div>{_text.html(message)}</div>"
+
+
+def note(message: str) -> str:
+    """Draw one line that asks for attention."""
+    return f'<div style="{_NOTE}">{_text.html(message)}</div>'
 
 
 def failure(message: str) -> str:

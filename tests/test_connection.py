@@ -1,0 +1,333 @@
+"""The synchronous facade."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.display.conftest import conn
+from vastlab import errors
+from vastlab.connection import Connection, connect
+from vastlab.store.database import Database
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Make a database of five connections and three lookups."""
+    path = tmp_path_factory.mktemp("databases") / "small.db"
+    tables = (conn([4, 3, 2, 1, 0]), conn([0, 1, 2], name="zeek.dns"))
+    Database.create(path).add(batch for table in tables for batch in table.to_batches())
+    return path
+
+
+@pytest.fixture
+def vast(folder) -> Iterator[Connection]:
+    with connect(str(folder)) as connection:
+        yield connection
+
+
+def _interrupt_when(ready: threading.Event, times: int = 1) -> threading.Thread:
+    def interrupt() -> None:
+        ready.wait(10)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def endless(vast, monkeypatch) -> threading.Event:
+    """Let the connection give one slice and then nothing more; set when it waits."""
+    waiting = threading.Event()
+    export = vast._vast.export
+
+    async def stuck(*args: object, **how: object):
+        async for part in export(*args, **how):
+            yield part
+            waiting.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(vast._vast, "export", stuck)
+    return waiting
+
+
+# --- queries --------------------------------------------------------------------------------
+
+
+def test_query_gives_all_that_matches(vast):
+    """A query without a limit gives every event that matches, by schema."""
+    result = vast.query("resp_p >= 1", limit=0)
+    assert {name: len(frame) for name, frame in result.items()} == {"zeek.conn": 4, "zeek.dns": 2}
+    assert (result.expression, result.mode, result.limit) == ("resp_p >= 1", "historical", 0)
+    assert not result.limit_reached
+    assert not result.partial
+    assert vast.last is result
+
+
+def test_the_limit_is_kept_and_told(vast):
+    """No more events than the limit come, and the result says that there may be more."""
+    result = vast.query("", limit=2)
+    assert result.num_rows == 2
+    assert result.limit_reached
+
+
+def test_parameters_show_in_the_final_expression(vast):
+    """Values take the places of names, and the result shows what was asked in the end."""
+    result = vast.query("resp_p == $port", params={"port": 3})
+    assert result.expression == "resp_p == 3"
+    assert result.num_rows == 1
+
+
+def test_bounds(vast):
+    """`since` and `until` bound the event time."""
+    result = vast.query("", since="2009-11-18T08:00:01", until="2009-11-18T08:00:03")
+    assert result.num_rows == 4
+
+
+async def test_query_inside_a_running_loop(vast):
+    """The facade works where an event loop runs already, as in a notebook."""
+    assert vast.query("resp_p == 1").num_rows == 2
+
+
+def test_export_gives_slices(vast):
+    """An export gives the events batch by batch."""
+    parts = list(vast.export("", limit=0))
+    assert sum(part.num_rows for part in parts) == 8
+    assert {part.name for part in parts} == {"zeek.conn", "zeek.dns"}
+
+
+def test_closing_ends_exports(folder):
+    """An export that is open when its connection closes ends."""
+    connection = connect(str(folder))
+    parts = connection.export("", limit=0)
+    next(parts)
+    connection.close()
+    assert list(parts) == []
+
+
+def test_counts(vast):
+    """Counts are a series, most first; a count is their sum."""
+    counts = vast.counts()
+    assert counts.to_dict() == {"zeek.conn": 5, "zeek.dns": 3}
+    assert (counts.index[0], counts.name, counts.index.name) == ("zeek.conn", "events", "schema")
+    assert vast.count("resp_p == 4") == 1
+    assert vast.counts("resp_p == 99").empty
+
+
+def test_what_is_there(vast):
+    """Status, schemas, concepts, models and plans can be asked for."""
+    assert vast.status()["catalog"]
+    assert set(vast.schemas()) == {"zeek.conn", "zeek.dns"}
+    assert "net.src.ip" in vast.concepts().index
+    assert vast.models().loc["net.connection", "concepts"]
+    assert "resp_p == 80" in str(vast.explain("resp_p == 80"))
+
+
+def test_ingest(tmp_path):
+    """Events can be added, and are there afterwards."""
+    with connect(str(tmp_path / "new.db")) as connection:
+        report = connection.ingest(conn([0, 1], name="my.events"))
+        assert report.events == {"my.events": 2}
+        assert connection.counts().to_dict() == {"my.events": 2}
+
+
+def test_unknown_names_are_warned_of_where_the_user_is(vast):
+    """A field that no schema has is a warning that points at the user's own line."""
+    with pytest.warns(errors.VastlabWarning, match="no schema has a field nope") as caught:
+        vast.query("nope == 1")
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(errors.VastlabWarning, match="no schema has a field nape") as caught:
+        vast.counts("nape == 1")
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_known_names_are_not_warned_of(vast):
+    """A sound query says nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vast.query("resp_p == 1")
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how, kind",
+    [
+        ({"limit": -1}, errors.UsageError),
+        ({"limit": "many"}, errors.UsageError),
+        ({"mode": "sometimes"}, errors.UsageError),
+        ({"since": "whenever"}, errors.UsageError),
+        ({"timeout": -1}, errors.UsageError),
+        ({"expression": "resp_p =="}, errors.ExpressionSyntaxError),
+        ({"expression": "resp_p == $x"}, errors.ParameterError),
+        ({"expression": 5}, errors.UsageError),
+    ],
+)
+def test_bad_arguments_fail_and_keep_the_last_result(vast, how, kind):
+    """A bad argument is an error of vastlab's own, and the newest result stays."""
+    before = vast.query("resp_p == 1")
+    with pytest.raises(kind):
+        vast.query(**how)
+    assert vast.last is before
+
+
+def test_a_bad_zone_is_an_error():
+    """A time zone that does not exist is named."""
+    for zone in ("Mars/Olympus", "../etc/passwd"):
+        with pytest.raises(errors.UsageError, match="no such time zone"):
+            connect("logs", tz=zone)
+
+
+def test_a_closed_connection_says_so(folder):
+    """After `close`, every call is one clear error; closing again is nothing."""
+    connection = connect(str(folder))
+    connection.close()
+    connection.close()
+    for call in (connection.query, connection.count, connection.status, connection.export):
+        with pytest.raises(errors.UsageError, match="closed"):
+            call()
+
+
+def test_a_failing_node_leaves_its_partial_result(vast, monkeypatch):
+    """What had arrived when a node failed is in the error and in `last`."""
+    export = vast._vast.export
+
+    async def failing(*args: object, **how: object):
+        async for part in export(*args, **how):
+            yield part
+            raise errors.NodeError("gone")
+
+    monkeypatch.setattr(vast._vast, "export", failing)
+    with pytest.raises(errors.NodeError, match="gone") as caught:
+        vast.query("", limit=0)
+    assert caught.value.partial is vast.last
+    assert vast.last.partial
+    assert vast.last.num_rows > 0
+
+
+# --- interrupts -----------------------------------------------------------------------------
+
+
+def test_interrupt_keeps_what_arrived(vast, endless):
+    """Ctrl-C ends the query with an error that carries what had arrived."""
+    thread = _interrupt_when(endless)
+    with pytest.raises(errors.QueryInterrupted, match="interrupted after 5 events") as caught:
+        vast.query("", limit=0)
+    thread.join()
+    assert caught.value.partial is vast.last
+    assert vast.last.partial
+    assert not vast.last.limit_reached
+    assert vast.last.num_rows == 5
+    assert "partial" in repr(vast.last)
+
+
+def test_a_connection_works_after_an_interrupt(vast, endless, monkeypatch):
+    """An interrupted query leaves the connection as it was."""
+    thread = _interrupt_when(endless)
+    with pytest.raises(errors.QueryInterrupted):
+        vast.query("", limit=0)
+    thread.join()
+    monkeypatch.undo()
+    assert vast.query("", limit=0).num_rows == 8
+
+
+# --- life -----------------------------------------------------------------------------------
+
+
+def test_progress_is_told_in_the_waiting_thread(vast, endless, monkeypatch):
+    """A progress display is used by the thread that waits, and closed at the end."""
+    seen: list[tuple[str, int, float | None]] = []
+
+    class Display:
+        def __enter__(self):
+            return self
+
+        def __call__(self, events: int, share: float | None) -> None:
+            seen.append((threading.current_thread().name, events, share))
+            if events:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def __exit__(self, *_: object) -> None:
+            seen.append(("closed", 0, None))
+
+    monkeypatch.setattr(Connection, "progress", Display)
+    with pytest.raises(errors.QueryInterrupted):
+        vast.query("", limit=10)
+    assert seen[-1] == ("closed", 0, None)
+    assert (threading.main_thread().name, 5, 0.5) in seen
+    assert {name for name, *_ in seen} == {threading.main_thread().name, "closed"}
+
+
+def test_quiet_shows_no_progress(vast, monkeypatch):
+    """A quiet query makes no display."""
+    monkeypatch.setattr(Connection, "progress", lambda: pytest.fail("a display was made"))
+    assert vast.query("", quiet=True).num_rows == 8
+
+
+def test_repr_has_no_secrets():
+    """The endpoint is shown without control characters; user and password are left out."""
+    assert repr(Connection("/tmp/a\x1bb")) == r"Connection('/tmp/a\x1bb')"  # noqa: S108
+
+
+def test_the_zone_reaches_the_displays(folder):
+    """Displays use the zone of the connection; frames stay in UTC."""
+    with connect(str(folder), tz="Europe/Berlin") as connection:
+        result = connection.query("", limit=0)
+    assert "2009-11-18 09:00:00" in repr(result)
+    assert "Europe/Berlin" in result._repr_html_()
+    assert result["zeek.conn"]["ts"].iloc[0] == pd.Timestamp("2009-11-18T08:00", tz="UTC")
+
+
+_FORK = """
+import os, sys
+from vastlab.connection import connect
+from vastlab.errors import UsageError
+vast = connect(sys.argv[1])
+assert vast.count() == 8
+pid = os.fork()
+if pid == 0:
+    try:
+        vast.count()
+    except UsageError:
+        os._exit(7)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+assert vast.count() == 8
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_connection_is_an_error_not_a_deadlock(folder):
+    """A child process is told to connect anew, and the parent goes on."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK, str(folder)], check=True, timeout=60
+    )
+
+
+_EXIT = """
+import sys
+from vastlab.connection import connect
+vast = connect(sys.argv[1])
+parts = vast.export("", limit=0)
+next(parts)
+"""
+
+
+@pytest.mark.full
+def test_processes_that_end_in_the_middle_exit_cleanly(folder):
+    """A script that ends with an open export exits with code 0, a hundred times."""
+    for _ in range(100):
+        subprocess.run([sys.executable, "-c", _EXIT, str(folder)], check=True, timeout=60)

@@ -1,0 +1,63 @@
+"""The notebook layer: magics, completion, progress and widgets.
+
+``%load_ext vastlab`` puts all of it in place, ``%unload_ext vastlab`` takes all of it away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vastlab.connection import Connection
+from vastlab.notebook import completion
+from vastlab.notebook.magics import VastMagics, without_body
+from vastlab.notebook.progress import ProgressLine
+from vastlab.notebook.widgets.query_box import QueryBox
+
+__all__ = ["QueryBox", "load_ipython_extension", "unload_ipython_extension"]
+
+_REGISTERED = VastMagics.__name__
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Put the magics, the completion and the progress line in place; again is harmless.
+
+    Parameters
+    ----------
+    shell
+        The running IPython shell.
+
+    Examples
+    --------
+    >>> from IPython.core.interactiveshell import InteractiveShell
+    >>> load_ipython_extension(InteractiveShell())
+    """
+    unload_ipython_extension(shell)
+    magics = VastMagics(shell)
+    shell.register_magics(magics)
+    completion.install(shell, magics)
+    shell.input_transformers_cleanup.append(without_body)
+    Connection.progress = ProgressLine
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take everything away that loading put in place, and close its connections.
+
+    Parameters
+    ----------
+    shell
+        The running IPython shell.
+
+    Examples
+    --------
+    >>> from IPython.core.interactiveshell import InteractiveShell
+    >>> unload_ipython_extension(InteractiveShell())
+    """
+    completion.remove(shell)
+    cleanups = shell.input_transformers_cleanup
+    cleanups[:] = [cleanup for cleanup in cleanups if cleanup is not without_body]
+    magics = shell.magics_manager.registry.pop(_REGISTERED, None)
+    if isinstance(magics, VastMagics):
+        magics.close()
+    for kind in shell.magics_manager.magics.values():
+        kind.pop("vast", None)
+    Connection.progress = None

@@ -1,0 +1,70 @@
+"""Short texts that a cell shows beside or instead of a result."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from IPython.display import display
+
+from vastlab import _text
+from vastlab.display import html
+from vastlab.errors import VastlabWarning
+
+
+class Note:
+    """A text that a cell shows as it is.
+
+    Parameters
+    ----------
+    text
+        What to show.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = "\n".join(map(_text.plain, text.split("\n")))
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class Line(Note):
+    """One line, such as the summary of a result that went into a variable."""
+
+    def _repr_html_(self) -> str:
+        return html.line(self._text)
+
+
+class Remark(Note):
+    """A warning."""
+
+    def _repr_html_(self) -> str:
+        return html.note(self._text)
+
+
+@contextmanager
+def warnings_kept() -> Iterator[list[str]]:
+    """Keep vastlab's warnings for a display; others take their usual way."""
+    kept: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", VastlabWarning)
+        try:
+            yield kept
+        finally:
+            mine = [w for w in caught if issubclass(w.category, VastlabWarning)]
+            kept += dict.fromkeys(str(w.message) for w in mine)
+    for other in caught:
+        if not issubclass(other.category, VastlabWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Show vastlab's warnings as remarks in the cell."""
+    try:
+        with warnings_kept() as kept:
+            yield
+    finally:
+        for text in kept:
+            display(Remark(text))

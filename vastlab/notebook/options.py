@@ -1,0 +1,171 @@
+"""What stands on the line of a magic: options first, then the expression, verbatim."""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vastlab import errors
+
+_OPTION = re.compile(r"\s*(?:--(?P<long>[A-Za-z][A-Za-z-]*)(?P<equals>=)?|-(?P<short>[A-Za-z]))")
+_END = re.compile(r"\s*--(?=\s|$)")
+_VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>\S+))""")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one call, and its expression.
+
+    Parameters
+    ----------
+    expression
+        What to ask.
+    limit, mode, since, until, timeout, endpoint, quiet
+        As in `vastlab.Connection.query` and `vastlab.connect`.
+    out
+        The variable to assign the result to.
+    help
+        Whether only help was asked for.
+    hidden
+        Whether a trailing semicolon hides the result.
+    """
+
+    expression: str
+    limit: int = 100
+    mode: str = "historical"
+    out: str | None = None
+    endpoint: str | None = None
+    since: str | None = None
+    until: str | None = None
+    timeout: float | None = None
+    quiet: bool = False
+    help: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option: its names, what it wants, and what it is for."""
+
+    short: str
+    name: str
+    wants: str
+    about: str
+    read: Callable[[str], Any] = str
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise errors.UsageError(
+            f"-n/--limit takes a whole number, not {text!r}", hint="0 for all events"
+        ) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise errors.UsageError(f"--timeout takes seconds, not {text!r}") from None
+
+
+def _variable(text: str) -> str:
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise errors.UsageError(f"-o/--out takes the name of a variable, not {text!r}")
+    return text
+
+
+FLAGS = (
+    Flag("n", "limit", "N", "at most so many events (100; 0 for all)", _whole),
+    Flag("m", "mode", "MODE", "historical, continuous or unified"),
+    Flag("o", "out", "NAME", "assign the result to a variable and show one line", _variable),
+    Flag("e", "endpoint", "ENDPOINT", "demo:, a folder or host:port"),
+    Flag("", "since", "TIME", "event time from here on: 2009-11-18, or 2h for a span until now"),
+    Flag("", "until", "TIME", "event time before this"),
+    Flag("", "timeout", "S", "seconds that the query may take", _seconds),
+    Flag("q", "quiet", "", "show no progress"),
+    Flag("h", "help", "", "show this help"),
+)
+
+
+def parse(line: str, cell: str | None = None) -> Options:
+    """Read the options of a magic.
+
+    Parameters
+    ----------
+    line
+        What follows ``%vast`` or ``%%vast``.
+    cell
+        The body of the cell; belongs to the expression.
+
+    Raises
+    ------
+    UsageError
+        An unknown option, or a value that does not fit.
+
+    Examples
+    --------
+    >>> parse("-n 5 --since 2h resp_p == 80").expression
+    'resp_p == 80'
+    """
+    values: dict[str, Any] = {}
+    position = 0
+    while match := _OPTION.match(line, position):
+        flag = _flag(match)
+        position = match.end()
+        if flag.wants:
+            text, position = _value(line, position, flag)
+            values[flag.name] = flag.read(text)
+        else:
+            position = _flag_end(line, position, match)
+            values[flag.name] = True
+    if end := _END.match(line, position):
+        position = end.end()
+    rest = line[position:].strip()
+    expression = rest if cell is None else f"{rest}\n{cell}".strip()
+    hidden = expression.endswith(";")
+    return Options(expression.rstrip("; \n\t") if hidden else expression, hidden=hidden, **values)
+
+
+def usage() -> str:
+    """Describe all options."""
+    rows = [(_spelled(flag), flag.about) for flag in FLAGS]
+    width = max(len(spelled) for spelled, _ in rows)
+    lines = "\n".join(f"  {spelled.ljust(width)}  {about}" for spelled, about in rows)
+    return f"%vast [options] expression\n%%vast [options]\nexpression\n\n{lines}"
+
+
+def _spelled(flag: Flag) -> str:
+    names = f"-{flag.short}, --{flag.name}" if flag.short else f"    --{flag.name}"
+    return f"{names} {flag.wants}".rstrip()
+
+
+def _flag(match: re.Match[str]) -> Flag:
+    long, short = match["long"], match["short"]
+    for flag in FLAGS:
+        if long == flag.name or (short and short == flag.short):
+            return flag
+    asked = f"--{long}" if long else f"-{short}"
+    known = [f"--{flag.name}" for flag in FLAGS]
+    close = difflib.get_close_matches(asked, known, 1)
+    raise errors.UsageError(
+        f"unknown option {asked}", hint=f"did you mean {close[0]}?" if close else "-h lists all"
+    )
+
+
+def _value(line: str, position: int, flag: Flag) -> tuple[str, int]:
+    match = _VALUE.match(line, position)
+    if match is None:
+        raise errors.UsageError(f"--{flag.name} needs a value: {flag.wants}")
+    return next(text for text in match.groups() if text is not None), match.end()
+
+
+def _flag_end(line: str, position: int, match: re.Match[str]) -> int:
+    if match["equals"] or (position < len(line) and not line[position].isspace()):
+        raise errors.UsageError(f"{match.group().strip(' =')} takes no value", hint="-h lists all")
+    return position

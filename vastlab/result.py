@@ -1,0 +1,373 @@
+"""Result: what a query found, one DataFrame for each schema."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from vastlab import errors
+from vastlab._text import file_name, plain
+from vastlab.arrow import render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.display import html, optional, text
+from vastlab.display.histogram import histogram
+from vastlab.display.outcome import Outcome, most_first
+from vastlab.display.preview import Preview, Summary, preview, summarise
+from vastlab.display.spreadsheet import plain_table, text_table
+from vastlab.frames import to_frames
+from vastlab.store.database import Database
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vastlab.display.figures import Picture
+
+__all__ = ["Result", "View"]
+
+
+class Result(Mapping[str, pd.DataFrame]):
+    """The events that a query found: a read-only mapping of schema name to DataFrame.
+
+    Frames are made when they are asked for, in event-time order. The Arrow tables behind them
+    stay as they arrived.
+
+    Parameters
+    ----------
+    tables
+        The events of each schema; several tables where a name has several layouts.
+    outcome
+        How the query went.
+    zone
+        Where the displays show times; the data stay in UTC.
+
+    Examples
+    --------
+    >>> ports = pa.table({"id.resp_p": pa.array([80, 443, 80], pa.uint64())})
+    >>> hits = Result({"zeek.conn": [ports]})
+    >>> hits["zeek.conn"]["id.resp_p"].max()
+    np.uint64(443)
+    >>> len(hits), hits.num_rows
+    (1, 3)
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Sequence[pa.Table]],
+        outcome: Outcome | None = None,
+        *,
+        zone: tzinfo | None = None,
+    ) -> None:
+        self._tables = {name: list(parts) for name, parts in sorted(tables.items())}
+        self._outcome = outcome or Outcome()
+        self._zone = zone
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._summaries: list[Summary] | None = None
+
+    # --- mapping ----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            self._frames[name] = _in_time_order(self._parts(name), name)
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tables
+
+    # A mapping would compare frame by frame, which has no single answer.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._tables)
+
+    # --- facts ------------------------------------------------------------------------------
+
+    @property
+    def expression(self) -> str:
+        """The final expression, with all parameters in their places."""
+        return self._outcome.expression
+
+    @property
+    def mode(self) -> str:
+        """The export mode."""
+        return self._outcome.mode
+
+    @property
+    def limit(self) -> int:
+        """The most events that were asked for; 0 for all."""
+        return self._outcome.limit
+
+    @property
+    def elapsed(self) -> float:
+        """How long the query took, in seconds."""
+        return self._outcome.elapsed
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether the limit ended the query, so that there may be more."""
+        return self._outcome.limit_reached
+
+    @property
+    def partial(self) -> bool:
+        """Whether an interrupt or a failure ended the query; never because of a limit."""
+        return self._outcome.partial
+
+    @property
+    def names(self) -> list[str]:
+        """The schemas, most events first."""
+        return [summary.name for summary in most_first(self._summarised())]
+
+    @property
+    def num_rows(self) -> int:
+        """The number of events of all schemas."""
+        return sum(part.num_rows for parts in self._tables.values() for part in parts)
+
+    # --- conversions ------------------------------------------------------------------------
+
+    def one(self) -> pd.DataFrame:
+        """Return the only frame.
+
+        Raises
+        ------
+        UsageError
+            Where there is not exactly one schema.
+        """
+        if len(self) != 1:
+            raise errors.UsageError(
+                f"one() wants exactly one schema, this result has {len(self)}"
+                + (f": {_listed(self._tables)}" if self else ""),
+                hint="restrict the query, as in '#type == \"zeek.conn\" && ...'",
+            )
+        return self[next(iter(self))]
+
+    def to_arrow(self) -> dict[str, list[pa.Table]]:
+        """Return the tables as they arrived: several where a name has several layouts."""
+        return {name: list(parts) for name, parts in self._tables.items()}
+
+    def to_dicts(self) -> dict[str, list[dict[str, Any]]]:
+        """Return one nested dictionary for each event, of values that JSON can hold."""
+        return {
+            name: [
+                row
+                for part in parts
+                for batch in part.to_batches()
+                for row in render.to_python(render.rows(batch))
+            ]
+            for name, parts in self._tables.items()
+        }
+
+    def to_polars(self) -> dict[str, pl.DataFrame]:
+        """Return one polars frame for each schema (the extra ``polars``).
+
+        Columns are flat; addresses, networks and enumerations are text.
+        """
+        polars = optional.load("polars", extra="polars")
+        return {
+            name: polars.concat(
+                [polars.from_arrow(table) for table in map(plain_table, parts)],
+                how="diagonal_relaxed",
+            )
+            for name, parts in self._tables.items()
+        }
+
+    def to_parquet(self, folder: str | Path) -> None:
+        """Write a vastlab database, which is an endpoint itself: share it.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist yet, or an empty one.
+        """
+        target = _fresh(folder)
+        existed = target.exists()
+        try:
+            Database.create(target).add(
+                arrow_schema.normalise(batch, name)
+                for name, parts in self._tables.items()
+                for part in parts
+                for batch in part.to_batches()
+            )
+        except BaseException:
+            _clear(target, keep=existed)
+            raise
+
+    def to_csv(self, folder: str | Path, *, safe: bool = False, defang: bool = False) -> None:
+        """Write one CSV file for each schema, with flat columns, in event-time order.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist yet, or an empty one.
+        safe
+            Quote text that a spreadsheet would run as a formula.
+        defang
+            Break links, host names and addresses: ``hxxp://evil[.]example``, ``10.0.0[.]1``.
+        """
+        target = _fresh(folder)
+        existed = target.exists()
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, parts in self._tables.items():
+                rows = text_table(parts, safe=safe, defanged=defang)
+                csv.write_csv(rows, target / f"{file_name(name)}.csv")
+        except BaseException:
+            _clear(target, keep=existed)
+            raise
+
+    # --- views ------------------------------------------------------------------------------
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row for each schema, most events first: events, columns, first, last."""
+        ordered = most_first(self._summarised())
+        return pd.DataFrame(
+            {
+                "events": [summary.events for summary in ordered],
+                "columns": [summary.columns for summary in ordered],
+                "first": _moments([summary.first for summary in ordered]),
+                "last": _moments([summary.last for summary in ordered]),
+            },
+            index=pd.Index([plain(summary.name) for summary in ordered], name="schema"),
+        )
+
+    def show(self, name: str | None = None, n: int = 10) -> View:
+        """Return a view of the first events that is safe to look at.
+
+        Event data is written by attackers: a plain frame shows it as it is, this view makes
+        control characters visible.
+
+        Parameters
+        ----------
+        name
+            The schema; may be left out where there is only one.
+        n
+            How many events.
+        """
+        if name is None:
+            if len(self) != 1:
+                raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
+            name = next(iter(self))
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise errors.UsageError(f"show() takes a number of events, not {n!r}")
+        return View(self._preview(name, n, html.COLUMNS))
+
+    def timeline(self) -> Picture:
+        """Draw events over time, by schema (the extra ``plots``).
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        figures = optional.load("vastlab.display.figures", extra="plots")
+        counted = histogram(self._tables, zone=self._zone)
+        picture: Picture = figures.timeline(counted, zone=self._zone)
+        return picture
+
+    def line(self) -> str:
+        """Describe the result in one line."""
+        return text.line(self._outcome, self._summarised())
+
+    def __repr__(self) -> str:
+        return text.overview(self._outcome, self._summarised(), self._zone)
+
+    def _repr_html_(self) -> str:
+        return html.overview(self._outcome, self._summarised(), self._preview, self._zone)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _parts(self, name: str) -> list[pa.Table]:
+        try:
+            return self._tables[name]
+        except KeyError:
+            raise _UnknownSchemaError(
+                f"no events of the schema {name!r} in this result",
+                hint=f"there are {_listed(self)}" if self else "it is empty",
+            ) from None
+
+    def _summarised(self) -> list[Summary]:
+        if self._summaries is None:
+            self._summaries = [summarise(name, parts) for name, parts in self._tables.items()]
+        return self._summaries
+
+    def _preview(self, name: str, rows: int, columns: int) -> Preview:
+        return preview(name, self._parts(name), rows=rows, columns=columns, zone=self._zone)
+
+
+class View:
+    """The first events of one schema, neutralised; made by `Result.show`.
+
+    Parameters
+    ----------
+    shown
+        What to show.
+    """
+
+    def __init__(self, shown: Preview) -> None:
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return text.table(self._shown)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html.table(self._shown)}</div>"
+
+
+class _UnknownSchemaError(errors.UsageError, KeyError):
+    """A mapping's own error for a missing key, in the words of vastlab."""
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    some = ", ".join(list(names)[:5])
+    return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
+
+
+def _fresh(folder: str | Path) -> Path:
+    target = Path(folder).expanduser()
+    try:
+        if not target.exists() or not next(target.iterdir(), None):
+            return target
+    except NotADirectoryError:
+        raise errors.UsageError(f"{str(target)!r} is a file, not a folder") from None
+    raise errors.UsageError(
+        f"the folder {str(target)!r} is not empty", hint="name a new one: nothing is overwritten"
+    )
+
+
+def _clear(folder: Path, *, keep: bool) -> None:
+    """Take back what was written before a failure."""
+    for child in folder.iterdir() if folder.is_dir() else ():
+        if child.is_dir():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            child.unlink(missing_ok=True)
+    if not keep and folder.is_dir():
+        folder.rmdir()
+
+
+def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(np.array(nanoseconds, "datetime64[ns]"), tz="UTC")
+
+
+def _in_time_order(parts: list[pa.Table], name: str) -> pd.DataFrame:
+    frame = to_frames({name: parts})[name]
+    leaves = [leaf for part in parts if (leaf := arrow_schema.from_arrow(part.schema).event_time)]
+    if not leaves or leaves[0].column not in frame:
+        return frame
+    column = leaves[0].column
+    if frame[column].is_monotonic_increasing:
+        return frame
+    return frame.sort_values(column, kind="stable", ignore_index=True)
