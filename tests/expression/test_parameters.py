@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import datetime
+import enum
+import ipaddress
+import math
+
+import hypothesis
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import strategies as st
+
+from tests import language_strategies as language
+from vastlab.errors import ParameterError
+from vastlab.expression import Expr, bind, parse
+from vastlab.expression import literals as lit
+from vastlab.expression.ast import And, Or
+from vastlab.expression.parameters import names, to_literal
+from vastlab.expression.rewrite import predicates
+
+NANOSECONDS = 1_684_934_055_123_456_789
+MICROSECONDS = NANOSECONDS // 1000 * 1000
+MOMENT = datetime.datetime(2023, 5, 24, 13, 14, 15, 123456)
+EAST = datetime.timezone(datetime.timedelta(hours=2))
+MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Word(str):
+    """A text that lies about itself."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return '" || :string != "'
+
+
+class Number(enum.IntEnum):
+    TWO = 2
+
+
+class NoZone(datetime.tzinfo):
+    def utcoffset(self, dt):
+        return None
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (None, lit.Null()),
+        (pd.NA, lit.Null()),
+        (pd.NaT, lit.Null()),
+        (np.datetime64("NaT"), lit.Null()),
+        (np.timedelta64("NaT"), lit.Null()),
+        (True, lit.Bool(True)),
+        (np.bool_(False), lit.Bool(False)),
+        (0, lit.UInt64(0)),
+        (2**64 - 1, lit.UInt64(2**64 - 1)),
+        (-1, lit.Int64(-1)),
+        (-(2**63), lit.Int64(-(2**63))),
+        (Number.TWO, lit.UInt64(2)),
+        (np.uint8(7), lit.UInt64(7)),
+        (np.int64(-7), lit.Int64(-7)),
+        (0.5, lit.Double(0.5)),
+        (math.nan, lit.Double(math.nan)),
+        (np.float64(1.5), lit.Double(1.5)),
+        (np.float32(0.1), lit.Double(float(np.float32(0.1)))),
+        ("", lit.String("")),
+        ("two\nlines", lit.String("two\nlines")),
+        (Word("x"), lit.String("x")),
+        (np.str_("x"), lit.String("x")),
+        (MOMENT, lit.Time(MICROSECONDS)),
+        (MOMENT.replace(tzinfo=NoZone()), lit.Time(MICROSECONDS)),
+        (MOMENT.replace(tzinfo=EAST), lit.Time(MICROSECONDS - 7200 * 10**9)),
+        (datetime.datetime(1969, 12, 31, 23, 59, 59), lit.Time(-(10**9))),
+        (pd.Timestamp(NANOSECONDS), lit.Time(NANOSECONDS)),
+        (pd.Timestamp(NANOSECONDS, tz="UTC").tz_convert("Asia/Tokyo"), lit.Time(NANOSECONDS)),
+        (pd.Timestamp("2023-05-24").as_unit("s"), lit.Time(1_684_886_400 * 10**9)),
+        (np.datetime64("2023-05-24"), lit.Time(1_684_886_400 * 10**9)),
+        (datetime.timedelta(seconds=-1.5), lit.Duration(-1_500_000_000)),
+        (pd.Timedelta(3, "ns"), lit.Duration(3)),
+        (np.timedelta64(5, "D"), lit.Duration(5 * 86_400 * 10**9)),
+        (ipaddress.ip_address("10.0.0.1"), lit.IP(MAPPED + bytes([10, 0, 0, 1]))),
+        (ipaddress.ip_address("::ffff:10.0.0.1"), lit.IP(MAPPED + bytes([10, 0, 0, 1]))),
+        (ipaddress.ip_address("::1"), lit.IP(bytes(15) + b"\x01")),
+        (ipaddress.ip_network("10.0.0.0/8"), lit.Subnet(MAPPED + bytes([10, 0, 0, 0]), 104)),
+        (ipaddress.ip_network("fe80::/10"), lit.Subnet(b"\xfe\x80" + bytes(14), 10)),
+        ([], lit.ListLiteral(())),
+        ((1, "a"), lit.ListLiteral((lit.UInt64(1), lit.String("a")))),
+        ({"b", "a", 1}, lit.ListLiteral((lit.String("a"), lit.String("b"), lit.UInt64(1)))),
+        (frozenset({-1}), lit.ListLiteral((lit.Int64(-1),))),
+        (pd.Series(["a", None]), lit.ListLiteral((lit.String("a"), lit.Null()))),
+        (pd.Series([1, None], dtype="Int64"), lit.ListLiteral((lit.UInt64(1), lit.Null()))),
+        (pd.Series([1.5, math.nan]), lit.ListLiteral((lit.Double(1.5), lit.Null()))),
+        (pd.Series([True]), lit.ListLiteral((lit.Bool(True),))),
+        (pd.Series(["x"], dtype="category"), lit.ListLiteral((lit.String("x"),))),
+        (pd.Series([pd.Timestamp(0)]), lit.ListLiteral((lit.Time(0),))),
+        (pd.Index([1, 2]), lit.ListLiteral((lit.UInt64(1), lit.UInt64(2)))),
+        (pd.Series(["a", "a"]).unique(), lit.ListLiteral((lit.String("a"),))),
+        (np.array([1.5]), lit.ListLiteral((lit.Double(1.5),))),
+    ],
+    ids=repr,
+)
+def test_a_value_becomes_the_literal_of_its_type(value, expected):
+    """Python, numpy and pandas values have one literal each."""
+    assert to_literal(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (object(), "a object"),
+        (b"x", "a bytes"),
+        (np.bytes_(b"x"), "numpy.bytes_"),
+        ({"a": 1}, "a dict"),
+        (1j, "a complex"),
+        (datetime.date(2023, 5, 24), "datetime.date"),
+        (datetime.time(1), "datetime.time"),
+        (ipaddress.ip_interface("10.0.0.1/8"), "IPv4Interface"),
+        (ipaddress.ip_interface("fe80::1/8"), "IPv6Interface"),
+        (ipaddress.ip_address("fe80::1%eth0"), "IPv6Address"),
+        (pd.Period("2023"), "Period"),
+        (pd.DataFrame({"a": [1]}), "DataFrame"),
+        ([[1]], "a list"),
+        ([1, object()], "a object"),
+        (np.array(1), "ndarray"),
+        (np.array([[1]]), "ndarray"),
+        (pd.MultiIndex.from_tuples([(1, 2)]), "MultiIndex"),
+        (2**64, "64 bits"),
+        (-(2**63) - 1, "64 bits"),
+        ("\ud800", "half of a character"),
+        (datetime.datetime(9999, 1, 1), "out of range"),
+        (datetime.timedelta(days=200_000), "out of range"),
+        (np.datetime64("9999-01-01"), "9999"),
+        (pd.Timestamp("9999-01-01"), "9999"),
+        (np.timedelta64(1, "Y"), "Y"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_value_that_no_literal_holds_is_refused(value, words):
+    """The error names the parameter and what is wrong with its value."""
+    with pytest.raises(ParameterError, match=r"^the parameter \$x: ") as caught:
+        bind(parse("a == $x"), {"x": value})
+    assert words in str(caught.value)
+
+
+def test_a_missing_value_names_its_neighbours():
+    """A slip in a name is answered with the names that are there."""
+    expr = parse("src_ip in $suspect")
+    with pytest.raises(ParameterError) as caught:
+        bind(expr, {"suspects": [], "other": 1, 3: 4})
+    assert str(caught.value) == ("the parameter $suspect has no value (did you mean $suspects?)")
+    with pytest.raises(ParameterError) as caught:
+        bind(expr, {})
+    assert str(caught.value) == "the parameter $suspect has no value"
+
+
+def test_names_come_in_order_and_once():
+    """Whoever looks values up knows what to look for."""
+    assert names(parse("a == $b || c in $a && d == $b")) == ("b", "a")
+    assert names(parse('a == "$x" || b == /$y/')) == ()
+
+
+def test_an_expression_without_parameters_stays():
+    """Values nobody asks for are not looked at."""
+    expr = parse("a == 1")
+    assert bind(expr, {"x": object()}) is expr
+
+
+@pytest.mark.parametrize(
+    "text, value, bound",
+    [
+        ("$x", ipaddress.ip_address("10.0.0.1"), ":ip == 10.0.0.1"),
+        ("$x", ipaddress.ip_network("10.0.0.0/8"), "10.0.0.0/8"),
+        ("!$x", ipaddress.ip_network("10.0.0.0/8"), "!10.0.0.0/8"),
+        ("$x", "evil", '"evil"'),
+        ("!$x", None, "!null"),
+        ("$x < :int64", 0.5, ":int64 >= 1"),
+        (":int64 == $x", 1, ":int64 == +1"),
+        ("a && b != $x", "x", 'a && b != "x"'),
+        ("$x ni a", ipaddress.ip_network("10.0.0.0/8"), "a in 10.0.0.0/8"),
+    ],
+)
+def test_a_parameter_is_what_its_literal_would_be(text, value, bound):
+    """Written in its place, the literal gives the same tree."""
+    assert bind(parse(text), {"x": value}) == parse(bound)
+
+
+@pytest.mark.parametrize(
+    "text, value, words",
+    [
+        ("#type == $x", 5, "#type is a text"),
+        ("#import_time > $x", "now", "#import_time is a time"),
+        (":ip == $x", "10.0.0.1", ":ip == does not take a string"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(text, value, words):
+    """What is an error in a text is an error for a value, too."""
+    with pytest.raises(ParameterError, match=r"the parameter \$x does not fit") as caught:
+        bind(parse(text), {"x": value})
+    assert words in str(caught.value)
+
+
+SCALARS = st.one_of(
+    language.texts(),
+    st.sampled_from(('" || :string != "', "$y", "/.*/", "1) || (a", "10.0.0.0/8", "null")),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),
+    st.timedeltas(datetime.timedelta(days=-9999), datetime.timedelta(days=9999)),
+    st.ip_addresses(),
+)
+VALUES = SCALARS | st.lists(SCALARS, max_size=4) | st.frozensets(SCALARS, max_size=3)
+SHAPE = parse("a == $x && (b !in $y || !($x ni c)) && :port > $y && d == 1")
+
+
+@hypothesis.given(VALUES, VALUES)
+def test_no_value_changes_the_shape(x, y):
+    """Binding replaces the parameters and nothing else, whatever the values say."""
+    bound = bind(SHAPE, {"x": x, "y": y})
+    literals = {"x": to_literal(x), "y": to_literal(y)}
+    expected = [
+        literals[p.literal.name] if isinstance(p.literal, lit.Parameter) else p.literal
+        for p in predicates(SHAPE)
+    ]
+    assert [p.literal for p in predicates(bound)] == expected
+    assert [(p.extractor, p.operator) for p in predicates(bound)] == [
+        (p.extractor, p.operator) for p in predicates(SHAPE)
+    ]
+    assert outline(bound) == outline(SHAPE)
+
+
+def outline(expr: Expr) -> object:
+    match expr:
+        case And(operands) | Or(operands):
+            return type(expr), [outline(operand) for operand in operands]
+        case _:
+            return type(expr)
+
+
+@hypothesis.given(language.texts())
+def test_a_bound_text_survives_its_print(text):
+    """Printed and read again, a bound text selects what it was."""
+    bound = bind(parse("a == $x"), {"x": text})
+    read = parse(str(bound))
+    assert read == bound or isinstance(read.literal, lit.Pattern)
