@@ -395,7 +395,8 @@ def test_closed_pipe_is_quiet(cache, tmp_path, database):
     process = _start(cache, tmp_path, "query", "-e", database, "-n", "0")
     assert process.stdout.readline().startswith(b'{"#type"')
     process.stdout.close()
-    assert process.stderr.read() == b""
+    with process.stderr as errors:
+        assert errors.read() == b""
     assert process.wait() == 141
 
 

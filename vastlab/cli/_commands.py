@@ -221,7 +221,7 @@ def demo(args: Namespace) -> int:
 
     async def run() -> None:
         async with VAST(endpoint) as vast:
-            out.print(f"{sum((await vast.counts()).values()):,} events in {vast.endpoint}:")
+            out.print(f"What is in {plain(endpoint)}\n", soft_wrap=True)
             _output.draw_counts(out, (await vast.counts()).items())
             out.print(f"\nWho spoke with {DEMO_EXPRESSION}?\n")
             counts = await vast.counts(DEMO_EXPRESSION)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import IO, Any
 
 import pyarrow as pa
@@ -36,7 +37,13 @@ TYPE = "#type"
 ROWS = 50  # of each schema in a table
 _CELL = 44
 _MOST_COLUMNS = 100
-_TELLING = frozenset({"timestamp", "ip", "port"})
+_NARROW = 22  # what a column gets at least, if it wants as much
+_GAP = 3
+_BLANK = frozenset({None, "", "[]"})
+_TELLING = frozenset({"timestamp", "ip", "port"})  # types
+_TELLING_NAMES = frozenset(
+    {"host", "hostname", "query", "service", "signature", "uri", "url", "user_agent"}
+)
 _IDENTIFIERS = frozenset(
     {"uid", "flow_id", "community_id", "pcap_cnt", "tx_id", "trans_id", "in_iface", "event_type"}
 )
@@ -166,22 +173,22 @@ class Sample:
 
 
 def _draw(out: Console, shown: Preview, events: int) -> None:
-    chosen = _fitting(shown, out.width)
+    widths = _fitting(shown, out.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for index in chosen:
+    for index, width in widths.items():
         column = shown.columns[index]
         table.add_column(
             Text(column.name),
             justify="right" if column.right else "left",
-            max_width=_CELL,
+            max_width=width,
             no_wrap=True,
             overflow="ellipsis",
         )
     for row in shown.rows:
-        table.add_row(*(_cell(row[index]) for index in chosen))
+        table.add_row(*(_cell(row[index]) for index in widths))
     counted = _of(len(shown.rows), events, "events")
-    columns = _of(len(chosen), shown.summary.columns, "columns")
-    title = Text.assemble((plain(shown.summary.name), "bold cyan"), (f"  {counted}, {columns}"))
+    columns = _of(len(widths), shown.summary.columns, "columns")
+    title = Text.assemble((plain(shown.summary.name), "bold cyan"), f"  {counted}, {columns}")
     out.print(title, soft_wrap=True)
     out.print(table)
     out.print()
@@ -196,27 +203,48 @@ def _of(shown: int, total: int, noun: str) -> str:
     return f"{total:,} {noun}" if shown == total else f"{shown:,} of {total:,} {noun}"
 
 
-def _fitting(shown: Preview, width: int) -> list[int]:
-    """Choose the most telling columns that have values and fit side by side."""
-    chosen: list[int] = []
+def _fitting(shown: Preview, width: int) -> dict[int, int]:
+    """Choose the most telling columns that fit side by side, and how wide each may be."""
+    values = [[row[index] for row in shown.rows] for index in range(len(shown.columns))]
+    ranks = [_rank(column, values[index]) for index, column in enumerate(shown.columns)]
+    wanted: dict[int, int] = {}
     left = width
-    for index in sorted(range(len(shown.columns)), key=lambda i: _rank(shown.columns[i])):
-        column = shown.columns[index]
-        values = [value for row in shown.rows if (value := row[index])]
-        if not values and shown.rows:
-            continue
-        needed = 2 + min(_CELL, max(map(cell_len, [column.name, *values])))
-        if needed <= left or not chosen:
-            chosen.append(index)
-            left -= needed
-    return sorted(chosen)
+    for index in sorted(range(len(ranks)), key=lambda i: ranks[i]):
+        if ranks[index] is _Rank.EMPTY:
+            break
+        texts = [shown.columns[index].name, *(value or "-" for value in values[index])]
+        wanted[index] = min(_CELL, max(map(cell_len, texts)))
+        left -= _GAP + min(_NARROW, wanted[index])
+        if left < 0 and len(wanted) > 1:
+            left += _GAP + min(_NARROW, wanted.pop(index))
+            break
+    for index, full in wanted.items():
+        wider = min(max(0, full - _NARROW), max(0, left))
+        wanted[index] = min(full, _NARROW) + wider
+        left -= wider
+    return dict(sorted(wanted.items()))
 
 
-def _rank(column: Column) -> int:
-    """Order columns by what they tell at a glance: when, who with whom, what; then identifiers."""
-    if column.name.rsplit(".", 1)[-1] in _IDENTIFIERS:
-        return 2
-    return 0 if column.type in _TELLING else 1
+class _Rank(IntEnum):
+    """How much a column tells at a glance: when and who with whom comes first."""
+
+    CENTRAL = 0
+    VARIED = 1
+    CONSTANT = 2
+    IDENTIFIER = 3
+    EMPTY = 4
+
+
+def _rank(column: Column, values: list[str | None]) -> _Rank:
+    distinct = set(values)
+    if distinct <= _BLANK and values:
+        return _Rank.EMPTY
+    name = column.name.rsplit(".", 1)[-1]
+    if column.type in _TELLING or name in _TELLING_NAMES:
+        return _Rank.CENTRAL
+    if name in _IDENTIFIERS:
+        return _Rank.IDENTIFIER
+    return _Rank.CONSTANT if len(distinct) < min(2, len(values)) else _Rank.VARIED
 
 
 def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:
