@@ -7,6 +7,7 @@ addresses, a struct of address and length for networks.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import socket
 
 import numpy as np
@@ -21,13 +22,14 @@ Octets = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-def octets(addresses: pa.FixedSizeBinaryArray) -> Octets:
-    """Look at addresses as a matrix of bytes, without a copy; rows of nulls hold anything."""
-    data = addresses.buffers()[1]
+def octets(values: pa.FixedSizeBinaryArray) -> Octets:
+    """Look at addresses or keys as a matrix of bytes, not copied; nulls hold anything."""
+    width = values.type.byte_width
+    data = values.buffers()[1]
     if data is None:
-        return np.zeros((len(addresses), 16), np.uint8)
-    start = addresses.offset * 16
-    return np.frombuffer(data, np.uint8)[start : start + len(addresses) * 16].reshape(-1, 16)
+        return np.zeros((len(values), width), np.uint8)
+    start, end = values.offset * width, (values.offset + len(values)) * width
+    return np.frombuffer(data, np.uint8)[start:end].reshape(-1, width)
 
 
 def is_v4(matrix: Octets) -> Mask:
@@ -104,6 +106,14 @@ def network_keys(networks: pa.StructArray) -> pa.FixedSizeBinaryArray:
     )
 
 
+def split_keys(keys: pa.FixedSizeBinaryArray) -> tuple[pa.Array, pa.Array]:
+    """Return the addresses and lengths in keys that are not null."""
+    matrix = octets(keys)
+    packed = pa.py_buffer(np.ascontiguousarray(matrix[:, :16]))
+    addresses = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, packed])
+    return addresses, pa.array(np.ascontiguousarray(matrix[:, 16]))
+
+
 def _four_text(matrix: Octets, null: Mask | None) -> pa.StringArray:
     # Two joined halves of 65,536 texts each cost less than four numbers and three dots.
     halves = matrix.view(">u2")
@@ -124,3 +134,63 @@ def _six_text(packed: bytes) -> str:
     # The C library mixes notations in ::/96 and below ::ffff:0:0/96; ipaddress does not.
     high, low = int.from_bytes(packed[12:14], "big"), int.from_bytes(packed[14:], "big")
     return f"{'::ffff' if packed.startswith(MAPPED_PREFIX) else ':'}:{high:x}:{low:x}"
+
+
+def parse(texts: pa.StringArray) -> tuple[Octets, npt.NDArray[np.int16]]:
+    """Read addresses and networks; the way back from `address_text` and `network_text`.
+
+    Parameters
+    ----------
+    texts
+        Any text.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        The addresses, and the length of the prefix in the 128-bit space: 128 for a single
+        address, -1 for what is neither an address nor a network.
+    """
+    matrix = np.zeros((len(texts), 16), np.uint8)
+    lengths = np.full(len(texts), -1, np.int16)
+    dotted = pc.match_substring_regex(texts, _DOTTED).fill_null(False)
+    four = np.flatnonzero(dotted.to_numpy(zero_copy_only=False))
+    if len(four):
+        parts = pc.split_pattern(texts.filter(dotted), ".").flatten().cast(pa.uint8())
+        matrix[four, 10:12] = 0xFF
+        matrix[four, 12:] = parts.to_numpy(zero_copy_only=False).reshape(-1, 4)
+        lengths[four] = 128
+    others = pc.and_(pc.invert(dotted), texts.is_valid())
+    rows = np.flatnonzero(others.to_numpy(zero_copy_only=False))
+    for row, text in zip(rows.tolist(), texts.filter(others).to_pylist(), strict=True):
+        network = parse_network(text)
+        if network is not None:
+            packed, lengths[row] = network
+            matrix[row] = np.frombuffer(packed, np.uint8)
+    return matrix, lengths
+
+
+_BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_DOTTED = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}$"
+
+
+def parse_network(text: str) -> tuple[bytes, int] | None:
+    """Read one address or network, host bits and all; ``None`` for anything else."""
+    try:
+        interface = ipaddress.ip_interface(text)
+    except ValueError:
+        return None
+    length = interface.network.prefixlen
+    if isinstance(interface, ipaddress.IPv4Interface):
+        return MAPPED_PREFIX + interface.packed, _MAPPED_LENGTH + length
+    return interface.packed, length
+
+
+def within(matrix: Octets, lengths: npt.NDArray[np.int16], network: tuple[bytes, int]) -> Mask:
+    """Tell which of some addresses and networks lie in one network; for -1, none does."""
+    packed, length = network
+    mask = (((1 << length) - 1) << (128 - length)).to_bytes(16, "big")
+    bits = np.frombuffer(mask, np.uint8).view(np.uint64)
+    wanted = np.frombuffer(packed, np.uint8).view(np.uint64) & bits
+    words = matrix.view(np.uint64)
+    same = (words[:, 0] & bits[0] == wanted[0]) & (words[:, 1] & bits[1] == wanted[1])
+    return np.asarray(same & (lengths >= length))
