@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import threading
 from contextlib import aclosing
 from pathlib import Path
@@ -336,6 +337,17 @@ async def test_a_missing_folder_is_one_error_with_both_spellings(tmp_path):
         await anext(node.export(Query(mode=ExportMode.CONTINUOUS)))
     assert not path.exists()
     await node.aclose()
+
+
+async def test_a_database_may_be_made_anew_in_its_place(node, database, make_dns):
+    """A node never answers from a database that was deleted."""
+    assert await node.counts(Query()) == {"zeek.conn": 300, "zeek.dns": 3}
+    generation = database.snapshot().generation
+    shutil.rmtree(database.path)
+    fresh = Database.create(database.path)
+    for start in range(generation):
+        fresh.add([make_dns(["a.example"], start)])
+    assert await node.counts(Query()) == {"zeek.dns": generation}
 
 
 async def test_a_file_is_no_folder(tmp_path):

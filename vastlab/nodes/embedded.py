@@ -53,6 +53,7 @@ class EmbeddedNode:
         self._lookout = ThreadPoolExecutor(1, thread_name_prefix="vastlab-look")
         self._context: datafusion.SessionContext | None = None
         self._database: Database | None = None
+        self._database_stamp = (0, 0)
         self._folder: LogFolder | None = None
 
     # --- queries ----------------------------------------------------------------------------
@@ -217,9 +218,10 @@ class EmbeddedNode:
         if self._make is not None and not is_database(self._path):
             self._make(self._path)
         if is_database(self._path):
-            # Kept, because it remembers the last snapshot.
-            if self._database is None:
-                self._database = Database.open(self._path)
+            # Kept, because it remembers the last snapshot; another one may stand there now.
+            stamp = _stamp(self._path)
+            if self._database is None or stamp != self._database_stamp:
+                self._database, self._database_stamp = Database.open(self._path), stamp
             return self._database
         self._must_be_folder()
         if self._folder is None:
@@ -263,6 +265,12 @@ class EmbeddedNode:
         if self._path.exists() and not self._path.is_dir():
             self._must_be_folder()
         return Database.create(self._path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Tell a database from another one that was made in its place."""
+    found = (path / "manifest.json").stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _arrivals(since: int, database: Database) -> tuple[tuple[int, tuple[DataFile, ...]], Snapshot]:
