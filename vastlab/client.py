@@ -59,6 +59,9 @@ class VAST:
     taxonomy
         Concepts and models beside those that come with vastlab and those in the folder
         ``taxonomy`` beside the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.
+    client
+        The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out, which
+        is what happens unless ``vastlab.client`` in ``vast.yaml`` says otherwise.
 
     Examples
     --------
@@ -79,8 +82,10 @@ class VAST:
         endpoint: str | os.PathLike[str] | None = None,
         *,
         taxonomy: Taxonomy | str | os.PathLike[str] | None = None,
+        client: str | None = None,
     ) -> None:
         settings = Settings.load()
+        self._client = client or settings.client
         self._endpoint = resolve_endpoint(endpoint, settings)
         self._source = "the argument" if endpoint is not None else settings.source
         self._taxonomy = _taxonomy(settings, taxonomy)
@@ -286,7 +291,7 @@ class VAST:
 
     def _open(self) -> Node:
         if self._node is None:
-            self._node = open_node(self._endpoint)
+            self._node = open_node(self._endpoint, self._client)
         return self._node
 
     def _query(

@@ -12,22 +12,24 @@ from vastlab.config import (
     ObjectStoreEndpoint,
     PathEndpoint,
 )
-from vastlab.errors import NodeConnectionError, UsageError
+from vastlab.errors import UsageError
 from vastlab.nodes import demo
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.remote import RemoteNode
 
-_OFFER = 'connect("demo:") and connect("folder") work without a node'
-_SUPPORTED = 'this version reads "demo:" and folders, also as file: URLs'
+_SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
 
 
-def open_node(endpoint: Endpoint) -> Node:
+def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
     """Return the node behind an endpoint; nothing is read or connected yet.
 
     Parameters
     ----------
     endpoint
         What `vastlab.config.resolve_endpoint` returns.
+    client
+        The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out.
     """
     match endpoint:
         case DemoEndpoint():
@@ -35,9 +37,7 @@ def open_node(endpoint: Endpoint) -> Node:
         case PathEndpoint(path):
             return EmbeddedNode(path)
         case NodeEndpoint():
-            raise NodeConnectionError(
-                f"no client for the VAST or Tenzir node at {endpoint} in this version", hint=_OFFER
-            )
+            return RemoteNode(endpoint, client or "auto")
         case ObjectStoreEndpoint() | ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:
