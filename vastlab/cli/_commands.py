@@ -8,6 +8,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -31,6 +32,7 @@ from vastlab.table_slice import TableSlice
 
 DEMO_EXPRESSION = "203.0.113.99"
 _DEMO_ROWS = 3
+_WORD = re.compile(r"\w+")
 _PROBLEMS = 10  # malformed lines that are shown
 _DAMAGED = 1  # the exit code where some files are damaged
 
@@ -51,7 +53,8 @@ def query(args: Namespace) -> int:
             )
             async with aclosing(stream):
                 if format_ == "table":
-                    await _table(stream, args.limit)
+                    sample = _output.Sample(asked=frozenset(_WORD.findall(args.expression)))
+                    await _table(stream, args.limit, sample)
                     return
                 with _counter(args.limit, quiet=sys.stdout.isatty()) as counted:
                     await _output.write(stream, format_, counted)
@@ -60,8 +63,7 @@ def query(args: Namespace) -> int:
     return 0
 
 
-async def _table(stream: _Slices, limit: int, rows: int = _output.ROWS) -> None:
-    sample = _output.Sample(rows)
+async def _table(stream: _Slices, limit: int, sample: _output.Sample) -> None:
     try:
         with _counter(limit) as counted:
             async for part in stream:
@@ -228,7 +230,7 @@ def demo(args: Namespace) -> int:
             _output.draw_counts(out, counts.items())
             out.print()
             async with aclosing(vast.export(DEMO_EXPRESSION, limit=0)) as stream:
-                await _table(stream, 0, _DEMO_ROWS)
+                await _table(stream, 0, _output.Sample(_DEMO_ROWS))
 
     asyncio.run(run())
     for line in _next_steps(str(endpoint)):

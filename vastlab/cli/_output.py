@@ -37,7 +37,7 @@ TYPE = "#type"
 ROWS = 50  # of each schema in a table
 _CELL = 44
 _MOST_COLUMNS = 100
-_NARROW = 22  # what a column gets at least, if it wants as much
+_NARROW = 29  # what a column gets at least, if it wants as much
 _GAP = 3
 _BLANK = frozenset({None, "", "[]"})
 _TELLING = frozenset({"timestamp", "ip", "port"})  # types
@@ -154,6 +154,7 @@ class Sample:
     """The first events of each schema, and how many there were."""
 
     rows: int = ROWS
+    asked: frozenset[str] = frozenset()  # names that the expression mentions: always telling
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -169,11 +170,11 @@ class Sample:
         """Draw one table for each schema."""
         for name, tables in self.tables.items():
             shown = preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS)
-            _draw(out, shown, self.counts[name])
+            _draw(out, shown, self.counts[name], _TELLING_NAMES | self.asked)
 
 
-def _draw(out: Console, shown: Preview, events: int) -> None:
-    widths = _fitting(shown, out.width)
+def _draw(out: Console, shown: Preview, events: int, telling: frozenset[str]) -> None:
+    widths = _fitting(shown, out.width, telling)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for index, width in widths.items():
         column = shown.columns[index]
@@ -203,10 +204,10 @@ def _of(shown: int, total: int, noun: str) -> str:
     return f"{total:,} {noun}" if shown == total else f"{shown:,} of {total:,} {noun}"
 
 
-def _fitting(shown: Preview, width: int) -> dict[int, int]:
+def _fitting(shown: Preview, width: int, telling: frozenset[str]) -> dict[int, int]:
     """Choose the most telling columns that fit side by side, and how wide each may be."""
     values = [[row[index] for row in shown.rows] for index in range(len(shown.columns))]
-    ranks = [_rank(column, values[index]) for index, column in enumerate(shown.columns)]
+    ranks = [_rank(column, values[i], telling) for i, column in enumerate(shown.columns)]
     wanted: dict[int, int] = {}
     left = width
     for index in sorted(range(len(ranks)), key=lambda i: ranks[i]):
@@ -235,12 +236,12 @@ class _Rank(IntEnum):
     EMPTY = 4
 
 
-def _rank(column: Column, values: list[str | None]) -> _Rank:
+def _rank(column: Column, values: list[str | None], telling: frozenset[str]) -> _Rank:
     distinct = set(values)
     if distinct <= _BLANK and values:
         return _Rank.EMPTY
     name = column.name.rsplit(".", 1)[-1]
-    if column.type in _TELLING or name in _TELLING_NAMES:
+    if column.type in _TELLING or name in telling:
         return _Rank.CENTRAL
     if name in _IDENTIFIERS:
         return _Rank.IDENTIFIER
