@@ -195,6 +195,21 @@ async def test_unified_gives_what_is_stored_and_what_arrives_once(node, database
     assert found == [*range(7), 3, 4]
 
 
+async def test_unified_loses_and_doubles_nothing_while_others_write(node, database, make_conn):
+    """Whatever is committed while an export begins is seen once."""
+
+    def write():
+        for number in range(1000, 1020):
+            Database.open(database.path).add([make_conn([number])])
+
+    expr = Predicate(FieldExtractor("n"), Operator.GE, Double(200.0))
+    writer = asyncio.create_task(asyncio.to_thread(write))
+    stream = node.export(Query(expr, ExportMode.UNIFIED, limit=120))
+    found = [row["n"] async for part in stream for row in rows(part)]
+    await writer
+    assert sorted(found) == [*range(200, 300), *range(1000, 1020)]
+
+
 async def test_arriving_events_may_have_a_new_schema(node, database, make_dns):
     """A live export binds to schemas that did not exist when it began."""
     stream = node.export(Query(mode=ExportMode.CONTINUOUS, limit=1))

@@ -127,31 +127,37 @@ class EmbeddedNode:
     async def _events(
         self, query: Query, start: Future[int] | int | None
     ) -> AsyncGenerator[TableSlice, None]:
-        if isinstance(start, Future):
-            start = await asyncio.wrap_future(start)
-        generation = start
-        if generation is None:
-            snapshot = await self._snapshot()
-            started = False
-            while True:
-                try:
-                    async with aclosing(self._read(query, snapshot, snapshot.files)) as parts:
-                        async for part in parts:
-                            started = True
-                            yield part
-                    break
-                except _scan.FileGoneError as error:
-                    snapshot = await self._newer(snapshot, error)
-                    if started:
-                        raise DatabaseError(
-                            f"the database was rewritten while it was read: {self._path}",
-                            hint="run the query again",
-                        ) from error
-            generation = snapshot.generation
+        if start is None:
+            snapshot, stream, part = await self._begin(query)
+            try:
+                async with aclosing(stream):
+                    while part is not None:
+                        yield part
+                        part = await anext(stream, None)
+            except _scan.FileGoneError as error:
+                await self._newer(snapshot, error)
+                raise DatabaseError(
+                    f"the database was rewritten while it was read: {self._path}",
+                    hint="run the query again",
+                ) from error
+            start = snapshot.generation
         if query.mode is not ExportMode.HISTORICAL:
+            generation = start if isinstance(start, int) else await asyncio.wrap_future(start)
             async with aclosing(self._arriving(query, generation)) as parts:
                 async for part in parts:
                     yield part
+
+    async def _begin(
+        self, query: Query
+    ) -> tuple[Snapshot, AsyncGenerator[TableSlice, None], TableSlice | None]:
+        """Start reading; as long as nothing was read, one may start again elsewhere."""
+        snapshot = await self._snapshot()
+        while True:
+            stream = self._read(query, snapshot, snapshot.files)
+            try:
+                return snapshot, stream, await anext(stream, None)
+            except _scan.FileGoneError as error:
+                snapshot = await self._newer(snapshot, error)
 
     async def _arriving(self, query: Query, generation: int) -> AsyncGenerator[TableSlice, None]:
         while True:
