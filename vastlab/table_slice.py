@@ -7,6 +7,8 @@ import pyarrow as pa
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Schema
 
+__all__ = ["TableSlice", "to_pyarrow"]
+
 
 class TableSlice:
     """Some events of one schema, as an Arrow record batch.
@@ -70,5 +72,11 @@ def to_pyarrow(part: TableSlice) -> pa.RecordBatch:
     -------
     pyarrow.RecordBatch
         The events in nested form.
+
+    Examples
+    --------
+    >>> batch = pa.RecordBatch.from_pydict({"port": [80]})
+    >>> to_pyarrow(TableSlice(batch)) is batch
+    True
     """
     return part.to_pyarrow()
