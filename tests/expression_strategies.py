@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
@@ -73,6 +74,11 @@ SPECIAL_FLOATS = (math.nan, math.inf, -math.inf, 0.0, -0.0, 0.5, 2.0**53, 2.0**6
 SPECIAL_INTEGERS = (0, 1, -1, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 2**64 - 1)
 SHAPES = ("predicate", "predicate", "predicate", "and", "or", "or", "not", "constant")
 NUMERIC = (Kind.INT64, Kind.UINT64, Kind.DOUBLE)
+
+
+def share(percent: int) -> settings:
+    """Run so many percent of the examples that the profile asks for."""
+    return settings(max_examples=settings().max_examples * percent // 100)
 
 
 @dataclass(frozen=True)

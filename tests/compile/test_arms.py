@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
@@ -27,7 +27,7 @@ def needles(draw, events):
     return Predicate(TypeExtractor(Type(Kind.IP)), op, literal)
 
 
-@settings(max_examples=40)
+@strategies.share(40)
 @given(st.data())
 def test_disjoint_and_whole(data):
     """No row is in two arms, and all arms together select what the expression selects."""

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datafusion import Expr, SessionConfig, SessionContext, col, functions, lit
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
@@ -60,7 +60,7 @@ def test_equals_reference(data):
     check(events, data.draw(st.lists(expression, min_size=6, max_size=12)))
 
 
-@settings(max_examples=60)
+@strategies.share(60)
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.NULL, Kind.BLOB, Kind.MAP)])
 @given(data=st.data())
 def test_equals_reference_for_kind(kind, data):
@@ -71,7 +71,7 @@ def test_equals_reference_for_kind(kind, data):
     check(events, data.draw(st.lists(strategies.predicates(events), min_size=6, max_size=8)))
 
 
-@settings(max_examples=60)
+@strategies.share(60)
 @given(st.data())
 def test_taxonomy_equals_reference(data):
     """Concepts and models select the rows that section 6 says."""
@@ -81,7 +81,7 @@ def test_taxonomy_equals_reference(data):
     check(events, data.draw(st.lists(predicates, min_size=4, max_size=8)), taxonomy)
 
 
-@settings(max_examples=40)
+@strategies.share(40)
 @given(data=st.data())
 def test_scan_equals_reference(tmp_path_factory, data):
     """Statistics, bloom filters and pushed-down filters of a file change no answer."""
@@ -125,7 +125,7 @@ def write(events, path):
     )
 
 
-@settings(max_examples=50)
+@strategies.share(50)
 @given(st.data())
 def test_travels_as_bytes(data):
     """A compiled expression means the same after a trip to another machine."""

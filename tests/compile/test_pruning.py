@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
@@ -62,7 +62,7 @@ def ranges(draw, events):
     return known
 
 
-@settings(max_examples=60)
+@strategies.share(60)
 @given(st.data())
 def test_sound(data):
     """Data that holds an answer is never ruled out."""

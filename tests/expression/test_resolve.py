@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
@@ -75,7 +75,7 @@ def among(column, *values):
     return Predicate(column, Operator.IN, ListLiteral(values))
 
 
-@settings(max_examples=40)
+@strategies.share(40)
 @given(st.data())
 def test_bound_trees_hold_columns_only(data):
     """Nothing is left to interpret: columns, import times, and literals of their own type."""
@@ -120,7 +120,7 @@ def assert_bound_literal(leaf, operator, literal):
             assert reference.is_compatible(leaf.type, operator, literal)
 
 
-@settings(max_examples=40)
+@strategies.share(40)
 @given(st.data())
 def test_resolving_twice_changes_nothing(data):
     """A bound tree is bound to itself."""

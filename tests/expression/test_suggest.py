@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
@@ -129,7 +129,7 @@ def test_hostile_labels():
     assert len(line) < 400
 
 
-@settings(max_examples=40)
+@strategies.share(40)
 @given(st.data())
 def test_never_fails(data):
     """Every expression over every schema gets an answer."""
