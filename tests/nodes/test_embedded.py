@@ -17,10 +17,11 @@ from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageErro
 from vastlab.expression.ast import Constant, FieldExtractor, Predicate, TypeExtractor
 from vastlab.expression.literals import IP, Double, String, UInt64
 from vastlab.expression.operators import Operator
-from vastlab.nodes import _scan
+from vastlab.nodes import _scan, embedded
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database
+from vastlab.store.log_folder import LogFolder
 from vastlab.types import Kind, Type
 
 PORT_BELOW_7 = Predicate(FieldExtractor("resp_p"), Operator.LT, UInt64(7))
@@ -253,6 +254,46 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
     with pytest.raises(asyncio.CancelledError):
         await task
     release.set()
+
+
+async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch):
+    """The first look at a large folder can be given up."""
+    started, stopped = threading.Event(), threading.Event()
+
+    def refresh(self, progress=None, *, cancelled):
+        started.set()
+        cancelled.wait()
+        stopped.set()
+
+    monkeypatch.setattr(LogFolder, "refresh", refresh)
+    node = EmbeddedNode(tmp_path)
+    task = asyncio.create_task(node.counts(Query()))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(stopped.wait)
+    await node.aclose()
+
+
+async def test_a_stopped_ingest_adds_nothing(tmp_path, monkeypatch):
+    """The store is told to give up."""
+    started, stopped = threading.Event(), threading.Event()
+
+    def ingest(database, sources, *, cancelled, **options):
+        started.set()
+        cancelled.wait()
+        stopped.set()
+
+    monkeypatch.setattr(embedded, "ingest", ingest)
+    node = EmbeddedNode(tmp_path / "new.db")
+    task = asyncio.create_task(node.ingest("x.log"))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(stopped.wait)
+    await node.aclose()
 
 
 async def test_threads_end_with_the_node(database):

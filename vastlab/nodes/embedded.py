@@ -201,7 +201,12 @@ class EmbeddedNode:
         return await _scan.in_thread(self._pool, function)
 
     async def _look(self, at: Callable[[Database], _T]) -> _T:
-        return await _scan.in_thread(self._lookout, lambda: at(self._open()))
+        cancelled = threading.Event()
+        try:
+            return await _scan.in_thread(self._lookout, lambda: at(self._open(cancelled)))
+        except asyncio.CancelledError:
+            cancelled.set()  # else a large folder of logs would be read to its end
+            raise
 
     async def _snapshot(self) -> Snapshot:
         return await self._look(lambda database: database.snapshot())
@@ -220,7 +225,7 @@ class EmbeddedNode:
             return self._open().snapshot().generation
         return self._lookout.submit(lambda: self._open().snapshot().generation)
 
-    def _open(self) -> Database:
+    def _open(self, cancelled: threading.Event | None = None) -> Database:
         if self._make is not None and not is_database(self._path):
             self._make(self._path)
         if is_database(self._path):
@@ -232,7 +237,7 @@ class EmbeddedNode:
         self._must_be_folder()
         if self._folder is None:
             self._folder = LogFolder(self._path)
-        return self._folder.refresh()
+        return self._folder.refresh(cancelled=cancelled)
 
     def _must_be_folder(self) -> None:
         if self._path.is_dir():
