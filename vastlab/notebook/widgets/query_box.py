@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,6 +11,7 @@ import traitlets
 from vastlab import _text, errors
 from vastlab.connection import Connection
 from vastlab.display import html
+from vastlab.notebook.notes import warnings_kept
 from vastlab.result import Result
 
 __all__ = ["QueryBox"]
@@ -109,15 +111,16 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self._button.disabled = True
         self._status.value = html.line("asking …")
         try:
-            answer = self._connection.query(
-                self.expression, limit=self.limit, mode=self.mode, quiet=True
-            )
+            with warnings_kept() as remarks:
+                answer = self._connection.query(
+                    self.expression, limit=self.limit, mode=self.mode, quiet=True
+                )
         except BaseException as error:
             self._fail(error)
             raise
         finally:
             self._button.disabled = False
-        self._show(answer)
+        self._show(answer, remarks)
         return answer
 
     def _clicked(self, _: Any) -> None:
@@ -129,14 +132,14 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
     def _fail(self, error: BaseException) -> None:
         partial = getattr(error, "partial", None)
         if isinstance(partial, Result):
-            self._show(partial)
+            self._show(partial, [])
         text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
         self.error = "\n".join(map(_text.plain, text.split("\n")))
         self._status.value = html.failure(self.error)
 
-    def _show(self, answer: Result) -> None:
+    def _show(self, answer: Result, remarks: Sequence[str]) -> None:
         self.result = answer
-        self._status.value = html.line(answer.line())
+        self._status.value = "".join(map(html.note, remarks)) + html.line(answer.line())
         names = answer.names[:_TABS]
         old = self._tabs.children
         self._tabs.children = [widgets.HTML(answer.show(name)._repr_html_()) for name in names]

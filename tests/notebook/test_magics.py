@@ -1,0 +1,145 @@
+"""``%vast`` and ``%%vast`` in a shell."""
+
+from __future__ import annotations
+
+import pytest
+
+from vastlab import errors, notebook
+from vastlab.connection import Connection
+from vastlab.notebook.magics import VastMagics, without_body
+from vastlab.notebook.progress import ProgressLine
+from vastlab.result import Result
+
+
+def test_the_line_magic_gives_a_result(shell):
+    """``%vast`` asks, and its value is the result."""
+    result = shell.run("%vast -n 3 resp_p >= 1")
+    assert isinstance(result, Result)
+    assert (result.num_rows, result.limit, result.expression) == (3, 3, "resp_p >= 1")
+
+
+def test_the_cell_magic_gives_a_result(shell):
+    """``%%vast`` takes the body as the expression, over several lines."""
+    assert shell.run("%%vast -n 0\nresp_p >= 1\n&& resp_p < 3").num_rows == 4
+
+
+def test_assignment(shell):
+    """``x = %vast`` and ``-o x`` both put the result in a variable."""
+    assert shell.run("x = %vast resp_p == 4\nx.num_rows") == 1
+    shown = shell.run("%%vast -o y\nresp_p == 4")
+    assert shell.names["y"].num_rows == 1
+    assert repr(shown).startswith("y = 1 event in 1 schema · ")
+    assert shown._repr_html_().startswith("<div>y = 1 event")
+
+
+def test_a_semicolon_hides_the_result(shell):
+    """With a trailing semicolon nothing is shown, but ``-o`` still assigns."""
+    assert shell.run("%vast resp_p == 4;") is None
+    assert shell.run("%vast -o z resp_p == 4;") is None
+    assert shell.names["z"].num_rows == 1
+
+
+def test_parameters_come_from_the_namespace(shell):
+    """``$name`` is the value of the user's variable, also of a function's own."""
+    shell.names["ports"] = [3, 4]
+    result = shell.run("%vast resp_p in $ports")
+    assert (result.num_rows, result.expression) == (2, "resp_p in [3, 4]")
+    local = "def f(p):\n    return get_ipython().run_line_magic('vast', 'resp_p == $p')\nf(4)"
+    assert shell.run(local).num_rows == 1
+
+
+@pytest.mark.parametrize("text", ['note == "{x} $x {{y}}"', r'note == "a\\b"', 'note == "C$"'])
+def test_text_is_not_expanded(shell, text):
+    """Braces, dollars and backslashes in strings reach the language as they are."""
+    shell.names["x"] = "boom"
+    assert shell.run(f"%vast {text}").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "cell, kind",
+    [
+        ("%vast -n abc x == 1", errors.UsageError),
+        ("%vast -n -1 resp_p == 1", errors.UsageError),
+        ("%vast -m never resp_p == 1", errors.UsageError),
+        ("%vast --since never resp_p == 1", errors.UsageError),
+        ("%vast -e /no/such/folder resp_p == 1", errors.UsageError),
+        ("%vast resp_p ==", errors.ExpressionSyntaxError),
+        ("%vast resp_p == $unset", errors.ParameterError),
+    ],
+)
+def test_errors_fail_the_cell_in_few_lines(shell, cell, kind, capsys):
+    """An error fails the cell, shows no traceback, and leaves the variable alone."""
+    shell.names["kept"] = "before"
+    with pytest.raises(kind):
+        shell.run(cell.replace("%vast", "%vast -o kept"))
+    shown = capsys.readouterr().out
+    assert kind.__name__ in shown
+    assert "Traceback" not in shown
+    assert len(shown.strip().split("\n")) <= 3
+    assert shell.names["kept"] == "before"
+
+
+def test_unknown_names_are_remarked_on(shell, capsys):
+    """A field that no schema knows is said in the cell, not as a Python warning."""
+    assert shell.run("%vast nope == 1").num_rows == 0
+    captured = capsys.readouterr()
+    assert "no schema has a field nope" in captured.out
+    assert captured.err == ""
+
+
+def test_an_interrupt_shows_and_keeps_what_arrived(shell, monkeypatch, capsys):
+    """An interrupted query shows its part, assigns it, and fails the cell."""
+    partial = Result({})
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise errors.QueryInterrupted("interrupted after 0 events", partial=partial)
+
+    monkeypatch.setattr(Connection, "query", interrupted)
+    with pytest.raises(errors.QueryInterrupted):
+        shell.run("%vast -o kept resp_p == 1")
+    assert shell.names["kept"] is partial
+    assert "0 events in 0 schemas" in capsys.readouterr().out
+
+
+def test_help(shell):
+    """``-h`` shows all options, also in a cell without a body."""
+    for cell in ("%vast -h", "%%vast -h", "%%vast --help\nx == 1"):
+        assert "--limit N" in repr(shell.run(cell))
+
+
+def test_other_magics_keep_their_cells():
+    """Only ``%%vast`` without a body is rewritten."""
+    for lines in ([], ["%%vastly"], ["%%vast", "x"], ["%%time"], ["x"]):
+        assert without_body(lines) == lines
+
+
+def test_one_connection_for_each_endpoint(shell, folder):
+    """However an endpoint is spelled, the magics have one connection to it."""
+    magics = shell.ip.magics_manager.registry[VastMagics.__name__]
+    assert magics.connection() is magics.connection(str(folder))
+
+
+def test_reload_is_idempotent(shell):
+    """Loading twice leaves one of everything."""
+    before = list(shell.ip.Completer.custom_matchers), list(shell.ip.input_transformers_cleanup)
+    notebook.load_ipython_extension(shell.ip)
+    after = shell.ip.Completer.custom_matchers, shell.ip.input_transformers_cleanup
+    assert [len(x) for x in before] == [len(x) for x in after]
+    assert shell.run("%vast resp_p == 4").num_rows == 1
+
+
+def test_unload_removes_everything(shell):
+    """After unloading nothing is left in the shell, and the connections are closed."""
+    magics = shell.ip.magics_manager.registry[VastMagics.__name__]
+    connection = magics.connection()
+    assert Connection.progress is ProgressLine
+    notebook.unload_ipython_extension(shell.ip)
+    assert "vast" not in shell.ip.magics_manager.magics["line"]
+    assert "vast" not in shell.ip.magics_manager.magics["cell"]
+    assert VastMagics.__name__ not in shell.ip.magics_manager.registry
+    assert without_body not in shell.ip.input_transformers_cleanup
+    assert not any("vastlab" in str(m) for m in shell.ip.Completer.custom_matchers)
+    assert Connection.progress is None
+    with pytest.raises(errors.UsageError, match="closed"):
+        connection.query()
+    notebook.unload_ipython_extension(shell.ip)

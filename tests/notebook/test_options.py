@@ -1,0 +1,87 @@
+"""The line of a magic."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from vastlab import errors
+from vastlab.notebook.options import FLAGS, Options, parse, usage
+
+
+def test_all_options():
+    """Every option is read, in its short and its long form."""
+    read = parse(
+        '-n 5 --mode unified -o hits -e demo: --since "2009-11-18 08:00" --until=1d '
+        "--timeout 2.5 -q resp_p == 80"
+    )
+    assert read == Options(
+        "resp_p == 80",
+        limit=5,
+        mode="unified",
+        out="hits",
+        endpoint="demo:",
+        since="2009-11-18 08:00",
+        until="1d",
+        timeout=2.5,
+        quiet=True,
+    )
+    assert parse("--limit 5 x") == parse("-n5 x") == parse("--limit=5 x") == Options("x", limit=5)
+
+
+@given(st.text())
+def test_an_expression_stays_as_it_is(text):
+    """What is no option is the expression, whatever quotes and backslashes it has."""
+    expression = text.strip()
+    assume(not expression.startswith("-"))
+    assume(not expression.endswith(";"))
+    assert parse(f"-n 3 {text}").expression == expression
+
+
+@pytest.mark.parametrize("expression", ["-5s < duration", "-1 == x", "'a b'  == \"c\\\\d\"", "--1"])
+def test_numbers_are_no_options(expression):
+    """A minus before a digit belongs to the expression."""
+    assert parse(expression).expression == expression
+
+
+def test_a_double_dash_ends_the_options():
+    """After ``--`` everything is expression."""
+    assert parse("-n 1 -- -x == 5") == Options("-x == 5", limit=1)
+
+
+def test_the_cell_continues_the_line():
+    """Line and body together are the expression."""
+    assert parse("-n 1 a == 1", "&& b == 2\n").expression == "a == 1\n&& b == 2"
+    assert parse("-n 1", "\n").expression == ""
+
+
+def test_a_semicolon_hides():
+    """A trailing semicolon is no part of the expression."""
+    assert parse("a == 1 ; ") == Options("a == 1", hidden=True)
+    assert parse("", "a == 1;\n") == Options("a == 1", hidden=True)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("--limt 3 x", "unknown option --limt .*did you mean --limit"),
+        ("-z x", "unknown option -z"),
+        ("-n abc x", "whole number, not 'abc'"),
+        ("-n 1e9 x", "whole number, not '1e9'"),
+        ("-n", "--limit needs a value"),
+        ("--timeout soon x", "seconds, not 'soon'"),
+        ("-o class x", "variable, not 'class'"),
+        ("-o a-b x", "variable, not 'a-b'"),
+        ("--quiet=yes x", "--quiet takes no value"),
+    ],
+)
+def test_bad_options_are_named(line, message):
+    """A wrong option is an error that names it."""
+    with pytest.raises(errors.UsageError, match=message):
+        parse(line)
+
+
+def test_help_describes_every_option():
+    """The help has a line for each option."""
+    assert all(f"--{flag.name}" in usage() for flag in FLAGS)
