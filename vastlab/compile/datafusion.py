@@ -197,16 +197,12 @@ def _holds_text(cell: Compiled, operator: Operator, literal: Literal) -> Compile
 
 
 def _holds_double(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
-    match literal:
-        case ListLiteral(items):
-            # Long lists are looked up by bits, where the two zeros differ.
-            zeros = (Double(0.0), Double(-0.0)) if Double(0.0) in items else ()
-            return _plain(cell, operator, ListLiteral((*items, *zeros)))
-        case _ if operator.is_ordering:
-            # The engine orders NaN beside the infinities; in IEEE 754 it has no order.
-            return _plain(cell, operator, literal) & ~f.isnan(cell)
-        case _:
-            return _plain(cell, operator, literal)
+    if isinstance(literal, ListLiteral) and Double(0.0) in literal.items:
+        # Long lists are looked up by bits, where the two zeros differ.
+        literal = ListLiteral((*literal.items, Double(0.0), Double(-0.0)))
+    # The engine orders NaN beside the infinities, and takes a row group whose extremes are both
+    # the value for one in which every row matches; but extremes leave NaN out.
+    return _plain(cell, operator, literal) & ~f.isnan(cell)
 
 
 def _holds_order(type_: Type, cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
