@@ -170,6 +170,49 @@ def test_a_full_disk_adds_nothing(database, events, monkeypatch, call):
     assert not list(database.path.rglob("*.tmp"))
 
 
+def test_a_file_system_without_links_is_refused(database, events, monkeypatch):
+    """Where hard links do not work, the error says so, and nothing is left behind."""
+
+    def refuse(*args):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(DatabaseError, match="hard links"):
+        database.add([events([1])])
+    assert database.snapshot().generation == 0
+    assert leftovers(database) == []
+
+
+def test_a_link_whose_answer_was_lost_counts_once(database, events, monkeypatch):
+    """Where the link was made and an error came back all the same, the commit is not repeated."""
+    link = os.link
+
+    def lose_the_answer(source, target):
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(os, "link", lose_the_answer)
+    database.add([events([1])])
+    assert database.snapshot().counts == {"zeek.conn": 1}
+
+
+def test_an_interrupt_after_the_commit_keeps_the_files(database, events, monkeypatch):
+    """Whoever is interrupted once the generation is there has lost nothing."""
+    link = os.link
+
+    def link_and_interrupt(source, target):
+        link(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            database.add([events([1])])
+    (file,) = database.snapshot().files
+    assert pq.read_metadata(file.path).num_rows == 1
+    assert not list(database.path.rglob("*.tmp"))
+
+
 def test_events_without_a_name_are_refused(database):
     """Events need a schema name."""
     with pytest.raises(UsageError, match="no schema name"):
@@ -297,7 +340,7 @@ def test_processes_lose_nothing(database, events):
 def test_a_killed_writer_leaves_a_readable_database(database, events):
     """After kill -9 at any moment, the database holds whole commits and takes new ones."""
     context = multiprocessing.get_context("spawn")
-    for _ in range(3):
+    for _ in range(2):
         started = context.Event()
         arguments = (database.path, events([1, 2, 3]), started)
         process = context.Process(target=write_forever, args=arguments)

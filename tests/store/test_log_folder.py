@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import FormatError, QueryInterrupted, UsageError
-from vastlab.store import _digest, _meter, log_folder
+from vastlab.store import _digest, _follow, _meter, log_folder
 from vastlab.store.log_folder import LogFolder
 
 HEADER = (
@@ -371,6 +371,30 @@ def test_files_that_may_not_be_read_are_named(folder, logs, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     assert numbers(folder) == [1]
     assert [problem.reason for problem in folder.problems] == ["cannot be read: Permission denied"]
+
+
+def test_a_cache_that_is_no_database_is_made_anew(folder, logs, tmp_path):
+    """Whatever stands in the cache, the folder is served."""
+    write(logs / "a.json", lines(1))
+    path = folder.refresh().path
+    (path / "manifest.json").write_text('{"format": "vastlab", "version": 99}')
+    assert numbers(LogFolder(logs, tmp_path / "cache")) == [1]
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_gone(folder, logs, monkeypatch):
+    """A log that is deleted between finding and reading it is no error."""
+    write(logs / "a.json", lines(1))
+    write(logs / "b.json", lines(2))
+    numbers(folder)
+    append(logs / "b.json", lines(3))
+    plan = _follow.plan
+
+    def delete_and_plan(sighting, *args):
+        Path(sighting.path).unlink()
+        return plan(sighting, *args)
+
+    monkeypatch.setattr(_follow, "plan", delete_and_plan)
+    assert numbers(folder) == [1]
 
 
 def test_giving_up_leaves_nothing_behind(folder, logs):

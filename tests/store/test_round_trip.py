@@ -177,6 +177,7 @@ def test_storing_and_restoring_are_inverse(batch):
     assert rows(columns.restore(stored, schema)) == expected(batch)
 
 
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(batch=batches())
 def test_paths_are_safe_everywhere(batch):
     """No file of a database has a name that Windows refuses or that leaves the folder."""

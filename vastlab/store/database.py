@@ -239,12 +239,20 @@ class Database:
                         os.utime(path)
                 self._snapshot = manifest.commit(self._path, decide, self._snapshot)
             except BaseException:
-                for item in files:
-                    Path(item.file.path).unlink(missing_ok=True)
+                self._withdraw(files)
                 raise
-            if self._snapshot.generation % manifest.SPAN == 0:
+        if self._snapshot.generation % manifest.SPAN == 0:
+            with contextlib.suppress(OSError):
                 self.sweep()
         return self._snapshot
+
+    def _withdraw(self, files: Collection[StagedFile]) -> None:
+        """Delete files after a failure, but never one that was committed before the failure."""
+        with contextlib.suppress(DatabaseError, OSError):
+            named = {file.path for file in manifest.load(self._path).files}
+            for item in files:
+                if item.file.path not in named:
+                    Path(item.file.path).unlink(missing_ok=True)
 
     def sweep(self, grace: float = GRACE) -> None:
         """Delete what no longer belongs to the database and was not touched for a while.

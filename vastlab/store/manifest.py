@@ -13,6 +13,7 @@ a later one covers are deleted after a while.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -33,6 +34,7 @@ FOLDER = "generations"
 SPAN = 32
 _NAME = re.compile(r"(\d{9,})\.json")
 _ATTEMPTS = 20
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,8 @@ def _link(staged: Path, path: Path) -> bool:
     except OSError as error:
         if staged.exists() and staged.stat().st_nlink > 1:
             return True
+        if error.errno not in _NO_LINKS:
+            raise
         msg = f"the file system of {str(path.parent)!r} refuses hard links: {error.strerror}"
         raise DatabaseError(msg, hint="keep the database on a local disk") from error
     return True

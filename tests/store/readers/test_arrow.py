@@ -70,7 +70,7 @@ def test_damage_is_one_clear_line(write):
     data = write(batch("a", 1000), batch("a", 1000))
     found = readers.read(io.BytesIO(data[: len(data) * 3 // 4]))
     sizes = []
-    with pytest.raises(FormatError, match="standard input: the Arrow data is damaged"):
+    with pytest.raises(FormatError, match="standard input: damaged Arrow data"):
         sizes.extend(part.num_rows for part in found)
     assert sizes == ([1000] if write is stream else [])
 

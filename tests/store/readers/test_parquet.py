@@ -69,5 +69,5 @@ def test_batches_are_bounded():
 def test_a_damaged_file_is_one_clear_line():
     """A file that was cut is named."""
     data = parquet(pa.table({"a": [1]}))
-    with pytest.raises(FormatError, match="standard input: no Parquet file"):
+    with pytest.raises(FormatError, match="standard input: damaged Parquet data"):
         list(readers.read(io.BytesIO(data[:-10])))
