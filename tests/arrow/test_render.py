@@ -1,0 +1,264 @@
+"""Rendered values: the same text as the standard library and pandas, value by value."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import json
+import math
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import arrow_strategies as arrow_st
+from vastlab.arrow import render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.types import Field, Kind, Schema, Type
+
+
+def columns(kind: Kind) -> st.SearchStrategy[pa.Array]:
+    """Draw columns of one kind, slices among them."""
+    return st.integers(0, 12).flatmap(lambda size: arrow_st.arrays(Type(kind), size))
+
+
+# --- the plain way, value by value ----------------------------------------------------------
+
+
+def ip(packed: bytes) -> str:
+    address = ipaddress.IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
+
+
+def subnet(value: dict[str, Any]) -> str:
+    host, length = ip(value["address"]), value["length"]
+    return str(ipaddress.ip_network((host, length - 96 if "." in host else length)))
+
+
+def time(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    whole = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+    text = whole.isoformat()
+    if rest % 1000:
+        return f"{text}.{rest:09}"
+    return f"{text}.{rest // 1000:06}" if rest else text
+
+
+def value(raw: Any, type_: Type) -> Any:
+    """Convert a value as the README describes it."""
+    match type_.kind:
+        case _ if raw is None:
+            return None
+        case Kind.IP:
+            return ip(raw)
+        case Kind.SUBNET:
+            return subnet(raw)
+        case Kind.TIME:
+            return time(raw)
+        case Kind.DURATION:
+            return str(pd.Timedelta(raw, "ns"))
+        case Kind.DOUBLE:
+            return raw if math.isfinite(raw) else None
+        case Kind.BLOB:
+            return base64.b64encode(raw).decode()
+        case Kind.LIST:
+            return [value(item, type_.item) for item in raw]
+        case Kind.RECORD:
+            return {f.name: value(raw[f.name], f.type) for f in type_.fields}
+        case _:
+            return raw
+
+
+def integers(array: pa.Array) -> pa.Array:
+    """Replace times by their numbers, which Python's datetime cannot hold."""
+    match array:
+        case pa.TimestampArray() | pa.DurationArray():
+            return array.cast(pa.int64())
+        case pa.ListArray():
+            offsets, (values,) = arrow_schema.list_parts(array)
+            mask = arrow_schema.null_mask(array)
+            return pa.ListArray.from_arrays(offsets, integers(values), mask=mask)
+        case pa.StructArray() if array.type.num_fields:
+            children = [integers(array.field(i)) for i in range(array.type.num_fields)]
+            names = [field.name for field in array.type]
+            mask = arrow_schema.null_mask(array)
+            return pa.StructArray.from_arrays(children, names, mask=mask)
+        case _:
+            return array
+
+
+# --- one kind each --------------------------------------------------------------------------
+
+
+@given(columns(Kind.IP))
+def test_addresses_are_written_as_ipaddress_does(array):
+    """Every address has the text of `ipaddress`, v4-mapped ones that of IPv4."""
+    expected = [None if raw is None else ip(raw) for raw in array.to_pylist()]
+    assert render.ip_text(array).to_pylist() == expected
+    assert render.ip_text(array.storage).to_pylist() == expected
+
+
+@given(columns(Kind.SUBNET))
+def test_networks_are_written_as_ipaddress_does(array):
+    """Every network has the text of `ipaddress`, and null networks stay null."""
+    expected = [None if raw is None else subnet(raw) for raw in array.to_pylist()]
+    assert render.subnet_text(array).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "address, length, expected",
+    [
+        ("::1", 128, "::1/128"),
+        ("::", 0, "::/0"),
+        ("::ffff:10.0.0.0", 104, "10.0.0.0/8"),
+        ("::ffff:10.0.0.0", 8, "10.0.0.0/8"),
+        ("::ffff:0.0.0.0", 96, "0.0.0.0/0"),
+        ("::ffff:10.0.0.0", 33, "::ffff:a00:0/33"),
+        ("::ffff:10.0.0.0", 95, "::ffff:a00:0/95"),
+        ("::10.0.0.0", 104, "::a00:0/104"),
+        ("2001:db8::", 8, "2001:db8::/8"),
+    ],
+)
+def test_lengths_are_read_in_both_conventions(address, length, expected):
+    """Lengths of IPv4 networks count as people count them, whoever stored them."""
+    array = arrow_st.array(Type(Kind.SUBNET), [(ipaddress.IPv6Address(address).packed, length)])
+    assert render.subnet_text(array).to_pylist() == [expected]
+
+
+def test_networks_with_a_null_part_are_null():
+    """A network without an address or without a length has no text."""
+    storage = pa.array(
+        [{"address": None, "length": 8}, {"address": bytes(16), "length": None}, None],
+        pa.struct([("address", pa.binary(16)), ("length", pa.uint8())]),
+    )
+    assert render.subnet_text(storage).to_pylist() == [None, None, None]
+
+
+@given(columns(Kind.TIME))
+def test_times_are_iso_8601(array):
+    """Times have the text of `datetime`, with 0, 6 or 9 digits behind the second."""
+    expected = [None if raw is None else time(raw) for raw in integers(array).to_pylist()]
+    assert render.time_text(array).to_pylist() == expected
+
+
+@given(columns(Kind.DURATION))
+def test_durations_are_written_as_pandas_does(array):
+    """Durations have the text of `pandas.Timedelta`."""
+    expected = [
+        None if raw is None else str(pd.Timedelta(raw, "ns")) for raw in integers(array).to_pylist()
+    ]
+    assert render.duration_text(array).to_pylist() == expected
+
+
+@pytest.mark.parametrize("unit, count", [("s", 90), ("ms", 90_000), ("us", 90_000_000)])
+def test_the_unit_does_not_show(unit, count):
+    """Equal durations and times have equal texts, whatever their unit and zone."""
+    duration = render.duration_text(pa.array([count], pa.duration(unit)))
+    assert duration.to_pylist() == ["0 days 00:01:30"]
+    for zone in (None, "UTC", "Asia/Tokyo"):
+        stamp = render.time_text(pa.array([count], pa.timestamp(unit, zone)))
+        assert stamp.to_pylist() == ["1970-01-01T00:01:30"]
+
+
+# --- any kind -------------------------------------------------------------------------------
+
+PLAIN_KINDS = tuple(kind for kind in Kind if kind is not Kind.MAP)
+
+
+@given(arrow_st.tables(kinds=PLAIN_KINDS))
+def test_rows_are_what_the_plain_way_gives(pair):
+    """Rows equal a value-by-value conversion, at any depth, and JSON takes them."""
+    schema, batch = pair
+    rows = render.to_python(render.rows(batch))
+    raw = [integers(arrow_schema.storage_of(column)) for column in batch.columns]
+    whole = [column.to_pylist() for column in raw]
+    expected = [
+        {f.name: value(column[i], f.type) for f, column in zip(schema.fields, whole, strict=True)}
+        for i in range(batch.num_rows)
+    ]
+    assert rows == expected
+    json.dumps(rows, allow_nan=False)
+
+
+@given(arrow_st.tables())
+def test_rows_survive_json(pair):
+    """JSON without NaN takes the rows of any schema, maps included, and gives them back."""
+    _, batch = pair
+    rows = render.to_python(render.rows(batch))
+    assert len(rows) == batch.num_rows
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+@given(arrow_st.tables(), st.data())
+def test_rows_of_a_slice(pair, data):
+    """A slice has the rows of the whole that it covers."""
+    _, batch = pair
+    start = data.draw(st.integers(0, batch.num_rows))
+    rows = render.to_python(render.rows(batch))
+    assert render.to_python(render.rows(batch.slice(start, 2))) == rows[start : start + 2]
+
+
+def test_maps_become_dictionaries():
+    """Maps are dictionaries with text for keys; of equal keys, none is lost."""
+    type_ = Type(Kind.MAP, key=Type(Kind.IP), item=Type(Kind.LIST, item=Type(Kind.INT64)))
+    one, two = bytes(16), bytes(15) + b"\1"
+    array = arrow_st.array(type_, [[(one, [1]), (two, None), (one, [2])], [], None])
+    schema = arrow_schema.to_arrow(Schema("s", (Field("m", type_),)))
+    batch = pa.RecordBatch.from_arrays([array], schema=schema)
+    rows = [row["m"] for row in render.to_python(render.rows(batch))]
+    assert rows == [{"::": [1], "::1": None, "::#2": [2]}, {}, None]
+
+
+def test_fields_of_one_name_are_all_kept():
+    """The second field of a name is numbered, at the top and in records."""
+    inner = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    batch = pa.RecordBatch.from_arrays([inner, inner], names=["r", "r"])
+    (row,) = render.to_python(render.rows(batch))
+    assert row == {"r": {"x": 1, "x#2": 2}, "r#2": {"x": 1, "x#2": 2}}
+
+
+def test_empty_records_keep_their_nulls():
+    """A record without fields is an empty dictionary, or None where it is null."""
+    array = pa.array([{}, None], pa.struct([]))
+    batch = pa.RecordBatch.from_arrays([array], names=["r"])
+    assert render.to_python(render.rows(batch)) == [{"r": {}}, {"r": None}]
+
+
+@pytest.mark.parametrize(
+    "array, expected",
+    [
+        (pa.array([1.0, 1.5, -0.0, 1e300, math.nan, None]), None),
+        (pa.array([True, None]), ["true", None]),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+        (pa.array([None]), [None]),
+        (pa.array(["a", None]).dictionary_encode(), ["a", None]),
+        (pa.array([[1.5, math.inf], [], None]), ["[1.5, null]", "[]", None]),
+        (pa.array([{"ä": "é"}, None]), ['{"ä": "é"}', None]),
+        (pa.array([b"\xff"]), ["/w=="]),
+        (pa.array([0, None], pa.timestamp("ms")), ["1970-01-01T00:00:00", None]),
+        (pa.array([], pa.timestamp("ns")), []),
+        (pa.array([], pa.duration("ns")), []),
+    ],
+)
+def test_any_column_has_a_text(array, expected):
+    """Columns of every type are shown as text, containers as JSON."""
+    if expected is None:
+        expected = ["1.0", "1.5", "-0.0", "1e+300", "nan", None]
+    field = pa.field("x", array.type)
+    assert render.text(array, field).to_pylist() == expected
+    chunked = pa.chunked_array([array, array])
+    assert render.text(chunked, field).to_pylist() == expected * 2
+
+
+@given(arrow_st.tables(min_fields=1))
+def test_texts_cover_every_type(pair):
+    """Each value of each type has a text, and only nulls have none."""
+    _, batch = pair
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        texts = render.text(column, field)
+        assert texts.type == pa.string()
+        assert texts.is_null().to_pylist() == column.is_null().to_pylist()
