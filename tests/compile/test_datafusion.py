@@ -104,6 +104,7 @@ def scanning():
     prefix = "datafusion.execution.parquet"
     return (
         SessionConfig()
+        .set("datafusion.execution.collect_statistics", "false")
         .set(f"{prefix}.pushdown_filters", "true")
         .set(f"{prefix}.schema_force_view_types", "false")
         .set(f"{prefix}.skip_metadata", "false")
@@ -157,6 +158,19 @@ def test_nan_in_uniform_row_group(tmp_path, text):
     assert [v == 1.0 for v in found] == [
         v == 1.0 for v, holds in zip(values, expected, strict=True) if holds
     ]
+
+
+@pytest.mark.parametrize("text", ["x == 1", "x in [1, 2]"])
+def test_limit_beside_nan(tmp_path, text):
+    """A limit is filled, also from row groups that hold one value and NaN."""
+    schema = Schema("x", (Field("x", Type(Kind.DOUBLE)),))
+    nan = float("nan")
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"x": [1.0, nan, 1.0, nan, 1.0, 1.0]}), path, row_group_size=2)
+    bound = resolve(parse(text), schema)
+    for limit in range(1, 5):
+        frame = SessionContext(scanning()).read_parquet(str(path)).filter(predicate(bound, schema))
+        assert frame.limit(limit).to_pydict()["x"] == [1.0] * limit
 
 
 def test_thousands_of_operands():
