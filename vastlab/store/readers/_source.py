@@ -81,7 +81,7 @@ class Source:
             self._ahead += more
         return self._ahead[:size]
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Take up to `size` bytes; fewer only at the end."""
         parts = [self._ahead[:size]] if self._ahead else []
         self._ahead = self._ahead[size:]

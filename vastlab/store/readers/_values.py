@@ -156,14 +156,18 @@ class Addresses:
         if len(self._packed) > self._limit:
             self._packed = {}
         distinct = texts.dictionary.to_pylist()
-        found = list(map(self._packed.get, distinct))
-        if None in found:
-            for i, packed in enumerate(found):
-                if packed is None:
-                    found[i] = self._packed[distinct[i]] = address(distinct[i])
+        # No address is packed into nothing: what is not known yet stands out.
+        found = [self._packed.get(text, b"") for text in distinct]
+        if b"" in found:
+            for i, text in enumerate(distinct):
+                found[i] = found[i] or self._learn(text)
         data = [None, pa.py_buffer(b"".join(found))]
         packed = pa.Array.from_buffers(pa.binary(16), len(found), data)
         return pa.ExtensionArray.from_storage(arrow_types.IP, packed.take(texts.indices))
+
+    def _learn(self, text: str) -> bytes:
+        packed = self._packed[text] = address(text)
+        return packed
 
 
 def subnets(texts: pa.Array) -> pa.Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.check import check
+from vastlab.arrow.ipc import read_streams
 from vastlab.errors import FormatError
 from vastlab.store.readers._problems import Problems
 from vastlab.store.readers._source import Source
@@ -38,37 +40,26 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
     FormatError
         Where the data is damaged.
     """
-    batches = _file(source) if source.peek(len(MAGIC)) == MAGIC else _streams(source)
+    is_file = source.peek(len(MAGIC)) == MAGIC
+    # A source is no whole file object, but has the one method that is used.
+    batches = _file(source) if is_file else read_streams(cast("BinaryIO", source))
     try:
         for batch in batches:
             name = schema or arrow_schema.name_of(batch.schema) or source.stem
             yield arrow_schema.normalise(batch, name)
-    except (OSError, pa.ArrowException) as error:
-        reason = source.damage or str(error).split("\n", 1)[0]
-        raise FormatError(f"the Arrow data is damaged: {reason}", path=source.name) from error
+    except FormatError as error:
+        reason = source.damage or error.message
+        raise FormatError(reason, path=source.name, hint=error.hint) from error
+    if source.damage:
+        raise FormatError(source.damage, path=source.name)
 
 
 def _file(source: Source) -> Iterator[pa.RecordBatch]:
     with source.seekable() as file:
-        reader = pyarrow.ipc.open_file(pa.PythonFile(file, "r"))
-        for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
-
-
-def _streams(source: Source) -> Iterator[pa.RecordBatch]:
-    file = pa.PythonFile(_Readable(source), "r")
-    while source.peek(1):
-        yield from pyarrow.ipc.open_stream(file)
-
-
-class _Readable(io.RawIOBase):
-    """A source as Arrow wants to see it."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._source.read(size)
+        try:
+            reader = pyarrow.ipc.open_file(pa.PythonFile(file, "r"))
+            for i in range(reader.num_record_batches):
+                yield check(reader.get_batch(i))
+        except (OSError, pa.ArrowException) as error:
+            reason = str(error).split("\n", 1)[0]
+            raise FormatError(f"damaged Arrow data: {reason}") from error

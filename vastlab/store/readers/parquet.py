@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.check import check
 from vastlab.errors import FormatError
 from vastlab.store.readers._problems import Problems
 from vastlab.store.readers._source import Source
@@ -42,7 +43,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
             parquet = pyarrow.parquet.ParquetFile(file)
             name = schema or arrow_schema.name_of(parquet.schema_arrow) or source.stem
             for batch in parquet.iter_batches(_ROWS):
-                yield arrow_schema.normalise(batch, name)
+                yield arrow_schema.normalise(check(batch), name)
         except (OSError, pa.ArrowException) as error:
-            reason = str(error).split("\n", 1)[0]
-            raise FormatError(f"no Parquet file: {reason}", path=source.name) from error
+            reason = source.damage or str(error).split("\n", 1)[0]
+            raise FormatError(f"damaged Parquet data: {reason}", path=source.name) from error

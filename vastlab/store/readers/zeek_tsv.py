@@ -7,7 +7,7 @@ of their column's type can be read from are reported and left out, and the rest 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,8 @@ from vastlab.types import Kind, Type
 
 _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})|\\\\")
 _TEXT = pa.string()
+_SMALL = 1 << 19
+_PIECES = 16
 _CSV_TYPES = {
     Kind.BOOL: pa.bool_(),
     Kind.INT64: pa.int64(),
@@ -85,6 +87,18 @@ def _parts(block: Block) -> Iterator[Block]:
         start = end
 
 
+def _pieces(part: Block) -> Iterator[Block]:
+    """Cut a block into some smaller ones."""
+    data, line, start = part.data, part.line, 0
+    step = len(data) // _PIECES + 1
+    while start < len(data):
+        end = data.find(b"\n", start + step) + 1 or len(data)
+        piece = data[start:end]
+        yield Block(piece, line)
+        line += piece.count(b"\n")
+        start = end
+
+
 def _report_all(part: Block, path: str, problems: Problems) -> None:
     for offset, text in enumerate(part.data.split(b"\n")):
         if text.strip():
@@ -114,12 +128,18 @@ class _Log:
         self._csv_types = {name: _CSV_TYPES.get(type_.kind, _TEXT) for name, type_ in types}
 
     def batches(self, part: Block) -> Iterator[pa.RecordBatch]:
-        """Convert some lines."""
-        data = _single_newlines(part.data)
+        """Convert some lines; where Arrow refuses them, smaller and smaller parts of them."""
+        yield from self._try(Block(_single_newlines(part.data), part.line))
+
+    def _try(self, part: Block) -> Iterator[pa.RecordBatch]:
         try:
-            batch = self._convert(data)
+            batch = self._convert(part.data)
         except ValueError:
-            yield from self._rescue(Block(data, part.line))
+            if len(part.data) > _SMALL:
+                for piece in _pieces(part):
+                    yield from self._try(piece)
+            else:
+                yield from self._rescue(part)
         else:
             yield batch
 
@@ -209,19 +229,17 @@ class _Log:
             for number, _, fields in rows
             if len(fields) != width
         }
-        for i, (name, type_) in enumerate(self.header.types.items()):
-            column = [fields[i] for _, _, fields in whole]
-            if self._fits(column, type_):
-                continue
-            reasons = self._unreadable(set(column), type_)
-            for number, _, fields in whole:
-                if fields[i] in reasons:
-                    wrong.setdefault(number, f"{name}: {reasons[fields[i]]}")
+        columns = zip(*(fields for _, _, fields in whole), strict=True)
+        for column, (name, type_) in zip(columns, self.header.types.items(), strict=False):
+            reasons = {} if self._fits(column, type_) else self._unreadable(set(column), type_)
+            for (number, _, _), text in zip(whole, column, strict=True):
+                if text in reasons:
+                    wrong.setdefault(number, f"{name}: {reasons[text]}")
         for number, reason in sorted(wrong.items()):
             self._problems.add(self._path, number, reason)
         yield from ((number, line) for number, line, _ in whole if number not in wrong)
 
-    def _fits(self, column: list[bytes], type_: Type) -> bool:
+    def _fits(self, column: Sequence[bytes], type_: Type) -> bool:
         """Try a whole column at once: most are sound, whatever made Arrow refuse the block."""
         try:
             texts = pa.array(column, pa.binary()).cast(_TEXT)
