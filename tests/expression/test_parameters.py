@@ -44,6 +44,11 @@ class NoZone(datetime.tzinfo):
         return None
 
 
+def _kind(value):
+    """Name a parameter by its type: some texts change from run to run, and so would the names."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 @pytest.mark.parametrize(
     "value, expected",
     [
@@ -180,6 +185,7 @@ def test_an_expression_without_parameters_stays():
         ("a && b != $x", "x", 'a && b != "x"'),
         ("$x ni a", ipaddress.ip_network("10.0.0.0/8"), "a in 10.0.0.0/8"),
     ],
+    ids=_kind,
 )
 def test_a_parameter_is_what_its_literal_would_be(text, value, bound):
     """Written in its place, the literal gives the same tree."""
@@ -193,6 +199,7 @@ def test_a_parameter_is_what_its_literal_would_be(text, value, bound):
         ("#import_time > $x", "now", "#import_time is a time"),
         (":ip == $x", "10.0.0.1", ":ip == does not take a string"),
     ],
+    ids=_kind,
 )
 def test_a_value_that_does_not_fit_is_refused(text, value, words):
     """What is an error in a text is an error for a value, too."""

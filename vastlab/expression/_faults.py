@@ -26,12 +26,14 @@ _AFTER = {
     ".": "names have no empty parts and no wildcards",
     "/": "only an address takes a prefix length",
 }
+_SIX = "an IPv6 address has eight groups of four hex digits, or :: for some of them"
 _INSTEAD = {
     "=": _AFTER["="],
     "'": _QUOTES,
     "$": "a parameter is a $ and a name",
     "-": "field names do not begin with -",
     "~": _AFTER["~"],
+    "::": _SIX,
     ":": "a type is a colon and its name, as in :ip",
     "#": "the metadata are #type and #import_time",
     "/*": "the comment is not closed",
@@ -43,6 +45,7 @@ _SHAPES = (
     (r"[+-]?[0-9]+", "a number has at most 20 digits, and its value fits in 64 bits"),
     (r"[0-9]{4}-[0-9-]+.*", "a date is YYYY-MM-DD, between 1900-01-01 and 2262-04-11"),
     (r"[0-9]+(\.[0-9]+)+", "an IPv4 address has four numbers up to 255"),
+    (r"[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,}", _SIX),
     (r"[0-9.]+:[0-9]+", "an address has no port; compare the port on its own"),
     (
         r"[0-9.]+[A-Za-z]+.*",

@@ -86,13 +86,12 @@ def _from_now(text: str, at: int) -> tuple[RelativeTime | Fault, int]:
 def _shifted(
     span: tuple[Duration | Fault, int], direction: int
 ) -> tuple[RelativeTime | Fault, int]:
-    match span:
-        case Duration(length), end if direction * length <= INT64_MAX:
-            return RelativeTime(direction * length), end
-        case Fault() as fault, end:
-            return fault, end
-        case _, end:
-            return Fault("the time is out of range", _LIMITS), end
+    value, end = span
+    if isinstance(value, Fault):
+        return value, end
+    if direction * value.nanoseconds > INT64_MAX:
+        return Fault("the time is out of range", _LIMITS), end
+    return RelativeTime(direction * value.nanoseconds), end
 
 
 def _checked(value: int | None, end: int) -> tuple[Time | Fault, int]:

@@ -143,8 +143,8 @@ def _is_same(type_: Type, literal: Literal) -> bool:
             return not value < 0  # a sign there is a mistake, in VAST as here
         case Kind.ENUM, String(label):
             return label in dict(type_.labels)
-        case kind, _:
-            return isinstance(literal, _SAME.get(kind, ()))
+        case _:
+            return isinstance(literal, _SAME.get(type_.kind, ()))
 
 
 def _unfit(type_: Type, operator: Operator, literal: Literal) -> Problem:
