@@ -33,3 +33,8 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real logs and recordings is not beside the project")
     return folder
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Name parameters alike in every process: bytes and objects show times and addresses."""
+    return None if isinstance(val, str | int | float | type(None)) else argname

@@ -104,7 +104,7 @@ def _kind(value):
         (pd.Series(["a", "a"]).unique(), lit.ListLiteral((lit.String("a"),))),
         (np.array([1.5]), lit.ListLiteral((lit.Double(1.5),))),
     ],
-    ids=repr,
+    ids=_kind,
 )
 def test_a_value_becomes_the_literal_of_its_type(value, expected):
     """Python, numpy and pandas values have one literal each."""
@@ -140,7 +140,7 @@ def test_a_value_becomes_the_literal_of_its_type(value, expected):
         (pd.Timestamp("9999-01-01"), "9999"),
         (np.timedelta64(1, "Y"), "Y"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=_kind,
 )
 def test_a_value_that_no_literal_holds_is_refused(value, words):
     """The error names the parameter and what is wrong with its value."""
