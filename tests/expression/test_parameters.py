@@ -112,6 +112,27 @@ def test_a_value_becomes_the_literal_of_its_type(value, expected):
 
 
 @pytest.mark.parametrize(
+    "texts, expected",
+    [
+        (["10.0.0.1", None, "::1"], "[10.0.0.1, null, ::1]"),
+        (["10.0.0.0/8", "fe80::/10"], "[10.0.0.0/8, fe80::/10]"),
+        (["10.0.0.1", "host"], '["10.0.0.1", "host"]'),
+        (["10.0.0.1x"], '["10.0.0.1x"]'),
+        (["10.0.0.0/33"], '["10.0.0.0/33"]'),
+        ([1, 2], "[1, 2]"),
+    ],
+)
+def test_a_column_of_addresses_stands_for_addresses(texts, expected):
+    """Frames hold addresses as categories of text; as parameters they are addresses again."""
+    series = pd.Series([*texts, *texts], dtype="category").iloc[: len(texts)]
+    assert str(to_literal(series)) == expected
+    assert str(to_literal(series.array)) == expected
+    assert str(to_literal(pd.Index(series))) == expected
+    words = [text for text in texts if isinstance(text, str)]
+    assert all(isinstance(item, lit.String) for item in to_literal(words).items)
+
+
+@pytest.mark.parametrize(
     "value, words",
     [
         (object(), "a object"),

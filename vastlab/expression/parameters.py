@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from vastlab.errors import ParameterError
-from vastlab.expression._addresses import MAPPED, network
+from vastlab.expression._addresses import MAPPED, address, network
 from vastlab.expression._numbers import INT64_MAX, INT64_MIN, UINT64_MAX
+from vastlab.expression._scan import Fault
 from vastlab.expression.ast import Expr, Not, Predicate, TypeExtractor
 from vastlab.expression.literals import (
     IP,
@@ -100,7 +101,8 @@ def to_literal(value: object) -> Literal:
     ----------
     value
         A text, number, bool, ``None``, time, duration, address or network, or a flat list,
-        tuple, set, Series, Index or array of these. Times without zone are UTC.
+        tuple, set, Series, Index or array of these. Times without zone are UTC. A category
+        whose values are all addresses or networks, as a frame has it, stands for those.
 
     Raises
     ------
@@ -143,9 +145,22 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
 
 def _list(value: Iterable[object]) -> ListLiteral:
     items = [_scalar(item) for item in _items(value)]
+    if isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
+        items = _addresses(items)
     if isinstance(value, set | frozenset):
         items.sort(key=lambda item: (type(item).__name__, str(item)))
     return ListLiteral(tuple(items))
+
+
+def _addresses(items: list[Literal]) -> list[Literal]:
+    """Read categories that are all addresses or networks: frames hold such columns so."""
+    texts = {item.value for item in items if isinstance(item, String)}
+    found = {text: address(text, 0) for text in texts}
+    read = {text: f[0] for text, f in found.items() if f and f[1] == len(text)}
+    known = {text: v for text, v in read.items() if not isinstance(v, Fault)}
+    if len(known) < len(texts):
+        return items
+    return [known[item.value] if isinstance(item, String) else item for item in items]
 
 
 def _items(value: Iterable[object]) -> Iterable[object]:
