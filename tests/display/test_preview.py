@@ -57,7 +57,7 @@ def test_rows_and_columns_are_bounded(connections):
 def test_a_zone_moves_the_clock(connections):
     """Times are shown in the zone that was asked for."""
     shown = preview("x", [connections], rows=1, columns=1, zone=ZoneInfo("Europe/Berlin"))
-    assert shown.rows[0][0].replace("T", " ").startswith("2009-11-18 09:00:00")
+    assert shown.rows[0][0] == "2009-11-18 09:00:00"
     assert moment(START, ZoneInfo("Europe/Berlin")) == "2009-11-18 09:00:00"
 
 

@@ -241,6 +241,10 @@ def _cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | 
         array = in_zone(array, zone)
     # Cut before the text leaves Arrow: a cell may hold megabytes.
     short = pc.utf8_slice_codeunits(render.text(array, field), 0, CELL_WIDTH + 1)
+    if pa.types.is_timestamp(array.type):
+        short = pc.replace_substring(short, "T", " ", max_replacements=1)
+    elif pa.types.is_duration(array.type):
+        short = pc.replace_substring_regex(short, "^0 days ", "")
     return [None if value is None else _cell(value) for value in short.to_pylist()]
 
 

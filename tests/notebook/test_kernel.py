@@ -1,0 +1,119 @@
+"""The extension in a real kernel, over its sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client import BlockingKernelClient, KernelManager
+
+import vastlab
+
+pytestmark = pytest.mark.full
+PATIENCE = 60
+
+
+class Kernel:
+    """A kernel with the extension loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(Path(vastlab.__file__).parent.parent))
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=PATIENCE)
+        self.run(f"%env VAST_ENDPOINT={folder}\n%load_ext vastlab.notebook")
+
+    def run(
+        self, code: str, *, on: Callable[[dict[str, Any]], None] | None = None
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Run a cell; return its reply and everything that it showed."""
+        shown: list[dict[str, Any]] = []
+
+        def keep(message: dict[str, Any]) -> None:
+            shown.append(message)
+            if on is not None:
+                on(message)
+
+        reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=keep)
+        return reply["content"], shown
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernel(folder) -> Iterator[Kernel]:
+    kernel = Kernel(folder)
+    yield kernel
+    kernel.close()
+
+
+def _data(shown: list[dict[str, Any]], kind: str) -> list[str]:
+    return [m["content"]["data"][kind] for m in shown if kind in m["content"].get("data", {})]
+
+
+def test_a_magic_shows_html_and_text(kernel):
+    """A query cell ends with both displays of its result."""
+    reply, shown = kernel.run("%%vast -n 0\nresp_p >= 1")
+    assert reply["status"] == "ok"
+    assert "<details" in _data(shown, "text/html")[-1]
+    assert "6 events in 2 schemas" in _data(shown, "text/plain")[-1]
+
+
+def test_a_synchronous_call_in_an_asynchronous_cell(kernel):
+    """The facade works where the kernel's own loop is running the cell."""
+    reply, shown = kernel.run(
+        "import asyncio, vastlab.connection\n"
+        "await asyncio.sleep(0)\n"
+        "with vastlab.connection.connect() as vast:\n"
+        "    n = vast.count()\n"
+        "n"
+    )
+    assert reply["status"] == "ok", reply
+    assert _data(shown, "text/plain") == ["8"]
+
+
+def test_an_error_fails_the_cell_with_an_error_output(kernel):
+    """A wrong expression leaves an error output, of few lines, and the cell has failed."""
+    reply, shown = kernel.run("%vast resp_p ==")
+    (error,) = [m["content"] for m in shown if m["msg_type"] == "error"]
+    assert reply["status"] == "error"
+    assert error["ename"] == "ExpressionSyntaxError"
+    assert len(error["traceback"]) <= 3
+
+
+@pytest.mark.parametrize("cell", ["%vast -m continuous -n 0 -o kept -e {0}"])
+def test_interrupt_ends_a_waiting_query(kernel, folder, cell):
+    """The kernel's interrupt ends a query that waits, keeps its part, and fails the cell."""
+    started = time.monotonic()
+
+    def interrupt(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "display_data":  # the progress line: the query waits
+            kernel.manager.interrupt_kernel()
+
+    reply, shown = kernel.run(cell.format(folder), on=interrupt)
+    assert (reply["status"], reply["ename"]) == ("error", "QueryInterrupted")
+    assert time.monotonic() - started < PATIENCE
+    assert any("partial: stopped after 0 events" in text for text in _data(shown, "text/plain"))
+    _, shown = kernel.run("kept.partial")
+    assert _data(shown, "text/plain") == ["True"]
+    _, shown = kernel.run("x = %vast resp_p == 4\nx.num_rows")
+    assert _data(shown, "text/plain") == ["1"]
+
+
+def test_asyncio_is_left_unpatched(kernel):
+    """Loading and using the extension changes nothing in asyncio or in the kernel's loop."""
+    _, shown = kernel.run(
+        "import asyncio\n"
+        "%vast resp_p == 4;\n"
+        "(asyncio.run.__module__, asyncio.Task.__module__, "
+        "type(asyncio.get_running_loop()).run_until_complete.__module__)"
+    )
+    assert (
+        _data(shown, "text/plain")[-1] == "('asyncio.runners', '_asyncio', 'asyncio.base_events')"
+    )
