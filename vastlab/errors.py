@@ -19,6 +19,7 @@
     └── QueryInterrupted                   stopped by the user; `.partial` holds what arrived
 
 Each renders itself as one line, with a hint on what to do next where there is one.
+`VastlabWarning` stands beside the tree, since Python has warnings of its own.
 """
 
 from __future__ import annotations
@@ -73,6 +74,10 @@ class VastlabError(Exception):
     def __str__(self) -> str:
         text = f"{self.message} ({self.hint})" if self.hint else self.message
         return "\n".join(_text.plain(line) for line in text.split("\n"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with the message alone, which not all of them take.
+        return _revive, (type(self), self.args, self.__dict__)
 
     def _render_traceback_(self) -> list[str]:
         """Show one red line in IPython instead of a traceback; the cell fails all the same."""
@@ -238,6 +243,13 @@ class QueryInterrupted(VastlabError):
     def __init__(self, message: str, *, hint: str | None = None, partial: Any = None) -> None:
         super().__init__(message, hint=hint)
         self.partial = partial
+
+
+def _revive(cls: type[VastlabError], args: tuple[Any, ...], state: dict[str, Any]) -> VastlabError:
+    """Make an error again in another process."""
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def _caret(text: str, position: int) -> str:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from vastlab import _text
 from vastlab.arrow import address, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.errors import UsageError
+from vastlab.errors import UsageError, VastlabWarning
 from vastlab.types import Kind, Type, unique
 
 __all__ = ["IPAccessor", "to_frames"]
@@ -160,7 +160,7 @@ def _column(name: str, parts: list[_Part]) -> Any:
         shown = _text.cut(_text.plain(name), 80)
         kinds = " and ".join(dict.fromkeys(str(type_.kind.value) for type_ in types))
         message = f"the column {shown!r} holds {kinds} in different events: it became text"
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, VastlabWarning, stacklevel=2)
         arrays = [render.text(array, pa.field(name, array.type)) for array in arrays]
         kind = Kind.STRING
     return _convert(arrays, kind, types)
