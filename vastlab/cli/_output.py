@@ -45,7 +45,17 @@ _TELLING_NAMES = frozenset(
     {"host", "hostname", "query", "service", "signature", "uri", "url", "user_agent"}
 )
 _IDENTIFIERS = frozenset(
-    {"uid", "flow_id", "community_id", "pcap_cnt", "tx_id", "trans_id", "in_iface", "event_type"}
+    {
+        "uid",
+        "flow_id",
+        "community_id",
+        "pcap_cnt",
+        "tx_id",
+        "trans_id",
+        "in_iface",
+        "event_type",
+        "vlan",
+    }
 )
 
 Stream = AsyncIterator[TableSlice]

@@ -82,9 +82,9 @@ def _values(values: list[Any], type_: Type) -> pa.Array:
         case Kind.SUBNET:
             return _subnets([None if v is None else ipaddress.ip_network(v) for v in values])
         case Kind.LIST if type_.item is not None:
-            counts = np.array([len(value or ()) for value in values])
+            counts = np.array([len(value or ()) for value in values], np.int64)
             items = _values([item for value in values for item in value or ()], type_.item)
-            return lists(counts, items, np.array([value is None for value in values]))
+            return lists(counts, items, np.array([value is None for value in values], bool))
         case _:
             return pa.array(values, arrow_schema.type_to_arrow(type_))
 
@@ -97,6 +97,6 @@ def _subnets(networks: list[Any]) -> pa.Array:
     storage = pa.StructArray.from_arrays(
         [addresses, pa.array(lengths, pa.uint8())],
         fields=list(arrow_types.SUBNET.storage_type),
-        mask=pa.array([network is None for network in networks]),
+        mask=pa.array([network is None for network in networks], pa.bool_()),
     )
     return pa.ExtensionArray.from_storage(arrow_types.SUBNET, storage)
