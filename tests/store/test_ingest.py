@@ -223,6 +223,23 @@ def test_the_budget_changes_files_only(database, events, budget):
         assert (file.rows, file.first) == (len(found), found[0])
 
 
+def test_memory_is_bounded_by_the_budget(database):
+    """What is held while events keep coming is the budget, a batch or two, and no more."""
+    budget, size = 4 << 20, 1 << 20
+    before, most = pa.total_allocated_bytes(), 0
+
+    def batches():
+        nonlocal most
+        for i in range(30):
+            values = pa.array(range(i * size // 8, (i + 1) * size // 8), pa.uint64())
+            yield pa.record_batch({"n": values})
+            most = max(most, pa.total_allocated_bytes() - before)
+
+    report = ingest(database, batches(), schema="mine", budget=budget)
+    assert report.events == {"mine": 30 * size // 8}
+    assert most < budget + 4 * size
+
+
 def test_giving_up_leaves_nothing_behind(database, events):
     """An ingest that is cancelled in its middle adds nothing and leaves no file."""
     cancelled = threading.Event()

@@ -109,9 +109,14 @@ def _sorted_groups(
             yield table.slice(start, ROW_GROUP_ROWS).combine_chunks()
         return
     indices = pc.sort_indices(table.select([order]), [(order, "ascending", "at_end")])
-    table = table.combine_chunks()
-    for start in range(0, table.num_rows, ROW_GROUP_ROWS):
-        yield table.take(indices.slice(start, ROW_GROUP_ROWS))
+    columns = []
+    while table.num_columns:
+        # One by one, so that memory holds all events once and not twice.
+        column, table = table.column(0), table.remove_column(0)
+        columns.append(column.take(indices))
+    for start in range(0, len(indices), ROW_GROUP_ROWS):
+        group = [column.slice(start, ROW_GROUP_ROWS) for column in columns]
+        yield pa.Table.from_arrays(group, schema=schema)
 
 
 def _is_sorted(times: pa.ChunkedArray) -> bool:
