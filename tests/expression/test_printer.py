@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
+from unittest import mock
 
 import hypothesis
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
-from vastlab.expression import parse, printer
+from vastlab.errors import ExpressionSyntaxError
+from vastlab.expression import _values, parse, parser, printer
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -23,6 +28,7 @@ from vastlab.expression.ast import (
 from vastlab.expression.literals import (
     IP,
     Double,
+    Int64,
     ListLiteral,
     Null,
     Parameter,
@@ -32,6 +38,7 @@ from vastlab.expression.literals import (
     UInt64,
 )
 from vastlab.expression.operators import Operator
+from vastlab.expression.rewrite import lower, predicates
 from vastlab.types import Kind, Leaf, Type
 
 FIELD = FieldExtractor("f")
@@ -47,6 +54,58 @@ def full_match(regex: str, text: str) -> bool:
 def pattern_in(text: str) -> str:
     """Read the regex between the slashes."""
     return parse(f"x == {text}").literal.regex
+
+
+@contextlib.contextmanager
+def without_additions() -> Iterator[None]:
+    """Read as VAST does: no words for signs, no spellings of our own."""
+    never = re.compile(r"(?!)")
+    names = {name: meta for name, meta in parser._METAS.items() if name != "#schema"}
+    with (
+        mock.patch.multiple(
+            parser, lone_word=lambda *_: None, exponent=lambda *_: None, _NOT_IN=never, _METAS=names
+        ),
+        mock.patch.multiple(
+            _values, plus=lambda *_: None, exponent=lambda *_: None, _added=lambda *_: None
+        ),
+    ):
+        yield
+
+
+BLANKS = tuple(" \t\n\v\f\r")
+NUMBERS = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
+
+
+@hypothesis.given(language.expressions().map(lower))
+def test_a_lowered_text_needs_no_additions(expr):
+    """VAST's own grammar reads the printed text, and its checks of types accept it."""
+    text = str(expr)
+    with without_additions():
+        assert parse(text) == expr
+    assert not text.startswith((*BLANKS, "/*"))
+    for predicate in predicates(expr):
+        match predicate:
+            case Predicate(TypeExtractor(Type(kind=kind)), operator, Int64() | UInt64() | Double()):
+                in_list = operator.positive is Operator.NI
+                assert in_list or isinstance(predicate.literal, NUMBERS[kind])
+            case Predicate(TypeExtractor(), operator, Pattern()):
+                assert operator.positive is not Operator.IN
+
+
+@pytest.mark.parametrize("text", ["a and b", "not a", "+5s", "1e5 < x", "#schema == /x/", "[1e5]"])
+def test_additions_can_be_told_from_the_language(text):
+    """What the test above takes away is really gone."""
+    parse(text)
+    with without_additions(), pytest.raises(ExpressionSyntaxError):
+        parse(text)
+
+
+def test_the_nodes_own_texts_are_read(shared):
+    """What a VAST node printed of its queries is read, and printed with the same meaning."""
+    path = shared / "golden" / "export" / "normalized_by_node.txt"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        expr = parse(line.partition(": ")[2])
+        assert parse(str(expr)) == expr
 
 
 @hypothesis.given(language.INT64)
