@@ -11,9 +11,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from typing import NoReturn
 
-from vastlab import __version__
 from vastlab._text import plain
 from vastlab.cli._arguments import parser
 from vastlab.cli._commands import COMMANDS
@@ -80,13 +80,20 @@ def _run(argv: Sequence[str]) -> int:
     arguments = parser()
     args = arguments.parse_args(argv)
     if args.version:
-        sys.stdout.write(f"vastlab {__version__}\n")
+        sys.stdout.write(f"vastlab {_version()}\n")
         return 0
     if args.command is None:
         raise UsageError("no command", hint=f"one of {', '.join(COMMANDS)}; --help says more")
     code = COMMANDS[args.command](args)
     sys.stdout.flush()
     return code
+
+
+def _version() -> str:
+    try:
+        return metadata.version("vastlab")
+    except metadata.PackageNotFoundError:  # run from its source, as the tests may do
+        return "(not installed)"
 
 
 def _unexpected(error: Exception, argv: Sequence[str]) -> None:

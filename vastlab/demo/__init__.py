@@ -32,7 +32,7 @@ from vastlab.demo._world import DAYS, START, World
 
 __all__ = ["DAYS", "REVISION", "START", "batches"]
 
-REVISION = 1  # changes when the same arguments give other events
+REVISION = 2  # changes when the same arguments give other events
 
 _ASSETS = 40
 _BLOCK = 32_768  # background events made at a time

@@ -24,7 +24,7 @@ VICTIM, FILE_SERVER, RESOLVER = "10.1.4.17", "10.1.0.5", "10.1.0.2"
 LURE, CONTROL = "203.0.113.66", "203.0.113.99"
 SERVERS = (RESOLVER, FILE_SERVER, "10.1.0.11", "10.1.0.12", "10.1.0.20", "10.1.0.21")
 _SYLLABLES = (
-    *("al", "ber", "cor", "dan", "el", "fir", "gan", "hol", "ist", "jun"),
+    *("al", "ber", "cor", "dan", "el", "fir", "gan", "hol", "ivo", "jun"),
     *("kel", "lor", "mar", "nor", "os", "pel", "qui", "ras", "sol", "tev"),
 )
 
