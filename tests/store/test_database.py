@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from vastlab.arrow import types as arrow_types
 from vastlab.errors import CorruptFileError, DatabaseError, FormatError, UsageError
 from vastlab.store import _writer, manifest
 from vastlab.store._buffer import Buffer
+from vastlab.store.check import check
 from vastlab.store.database import Database, is_database
 
 
@@ -354,6 +356,54 @@ def test_a_killed_writer_leaves_a_readable_database(database, events):
     database.add([events([1])])
     database.sweep(grace=-10)
     assert leftovers(database) == []
+
+
+class Killed(BaseException):
+    """Ends a writer at once: from then on it cannot even clean up."""
+
+
+def die_at(step, monkeypatch):
+    """Let the process die before its n-th step on the disk."""
+    steps = 0
+
+    def wrap(function):
+        def call(*args, **kwargs):
+            nonlocal steps
+            steps += 1
+            if steps >= step:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "replace", "link", "utime", "mkdir", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, wrap(getattr(os, name)))
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+
+
+def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(database, events, monkeypatch):
+    """Wherever a writer dies, whole commits are there, and its remains can be swept away."""
+    database.add([events([1])])
+    outcomes = []
+    for step in range(1, 30):
+        before = Database.open(database.path).snapshot()
+        with monkeypatch.context() as patch:
+            die_at(step, patch)
+            try:
+                Database.open(database.path).add([events([2, 3]), events([4], "zeek.dns")])
+                outcomes.append("survived")
+            except Killed:
+                outcomes.append("died")
+        after = Database.open(database.path).snapshot()
+        assert after.generation - before.generation in (0, 1)
+        news = set(after.files) - set(before.files)
+        assert len(news) == 2 * (after.generation - before.generation)
+        assert check(database) == []
+    assert outcomes[0] == "died"
+    assert outcomes[-1] == "survived"
+    database.sweep(grace=-10)
+    assert leftovers(database) == []
+    assert check(database) == []
 
 
 def test_large_batches_become_several_files(database, events):
