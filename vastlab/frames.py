@@ -159,7 +159,7 @@ def _column(name: str, parts: list[_Part]) -> Any:
     if kind is None:
         shown = _text.cut(_text.plain(name), 80)
         kinds = " and ".join(dict.fromkeys(str(type_.kind.value) for type_ in types))
-        message = f"the column {shown!r} holds {kinds} in different events: it became text"
+        message = f"the column '{shown}' holds {kinds} in different events: it became text"
         warnings.warn(message, VastlabWarning, stacklevel=2)
         arrays = [render.text(array, pa.field(name, array.type)) for array in arrays]
         kind = Kind.STRING
