@@ -57,6 +57,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         demo.make(tmp_path / "file" / "demo.db", EVENTS)
 
 
+def test_a_folder_in_its_place_is_named(tmp_path):
+    """Something else that stands there is not touched."""
+    target = tmp_path / "demo.db"
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+    with pytest.raises(DatabaseError, match=r"demo\.db"):
+        demo.make(target, EVENTS)
+    assert os.listdir(tmp_path) == ["demo.db"]
+    assert os.listdir(target) == ["mine.txt"]
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     """When the events cannot be made, no half-made database stays."""
 
