@@ -4,9 +4,13 @@ import io
 import json
 
 import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store import readers
+from vastlab.store.readers import _json_table
 
 BASE = {
     "timestamp": "2011-08-12T14:52:57.716360+0200",
@@ -108,6 +112,51 @@ def test_two_events_on_one_line_of_different_types():
         "suricata.flow",
         "suricata.flow",
     ]
+    assert problems.count == 0
+
+
+def maybe(*values: object) -> st.SearchStrategy[object]:
+    return st.sampled_from([None, *values])
+
+
+EVENTS = st.fixed_dictionaries(
+    {"event_type": st.sampled_from(["alert", "dns", "tls", "other"])},
+    optional={
+        "timestamp": maybe("2024-01-01T00:00:00.123456+0100", "2024-01-01", 5, 1.5, "soon"),
+        "flow_id": maybe(0, (1 << 64) - 1, -1, "7", 1.0, True),
+        "vlan": maybe([], [1, None], 5, ["x"], {}),
+        "src_ip": maybe("1.2.3.4", "::1", "nowhere", 5),
+        "proto": maybe("TCP", 6, ["x"], {"a": 1.5}),
+        "alert": maybe({}, {"action": "allowed"}, {"action": "x"}, {"new": 1}, [], "x"),
+        "dns": maybe(
+            {"answers": [{"rrname": "a", "ttl": 1}, None, {"new": "x"}]},
+            {"grouped": {"A": ["1.2.3.4", None], "AAAA": ["x"]}},
+        ),
+        "tls": maybe({"notbefore": "2024-01-01T00:00:00", "ja3": {"hash": "x"}}),
+    },
+)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=6))
+def test_both_ways_read_the_same(events):
+    """Arrow's parser is only a faster way to the same events, types and problems."""
+    lines = [json.dumps(event) for event in events]
+    batches, problems = read(*lines, format="suricata")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_json_table.JSONTable, "fast", lambda self, lines: None)
+        others, other_problems = read(*lines, format="suricata")
+    assert [batch.schema for batch in batches] == [batch.schema for batch in others]
+    assert [batch.to_pylist() for batch in batches] == [batch.to_pylist() for batch in others]
+    assert list(problems) == list(other_problems)
+    assert sum(batch.num_rows for batch in batches) + problems.count == len(events)
+    for batch in (*batches, *others):
+        batch.validate(full=True)
+
+
+def test_a_list_without_brackets_is_a_list():
+    """One element that stands for its list is no reason to lose an event."""
+    (batch,), problems = read(event("flow", vlan=5))
+    assert batch.column("vlan").to_pylist() == [[5]]
     assert problems.count == 0
 
 

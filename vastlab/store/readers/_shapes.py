@@ -135,7 +135,10 @@ def observe(shape: Shape, value: Any) -> Shape:
             return observe(RecordShape(), value)
         case Scalar.NULL, list():
             return observe(ListShape(Scalar.NULL), value)
-        case ((RecordShape(declared=True) | ListShape(declared=True)), _):
+        case ListShape(item, declared=True), _:
+            shape.item = observe(item, value)
+            return shape
+        case RecordShape(declared=True), _:
             return shape
         case Scalar(), (bool() | int() | float() | Decimal() | str()):
             return join(shape, _scalar(value))
@@ -190,6 +193,8 @@ def fit(value: Any, shape: Shape) -> Any:
             return _fit_record(value, fields)
         case ListShape(item) if isinstance(value, list):
             return [fit(member, item) for member in value]
+        case ListShape(item, declared=True):
+            return [fit(value, item)]  # some writers leave out the brackets around one element
         case RecordShape() | ListShape():
             raise MisfitError(f"{_brief(value)} is no {type_of(shape).kind.value}")
         case Scalar():

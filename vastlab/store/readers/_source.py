@@ -48,7 +48,7 @@ class Source:
     def __init__(self, name: str, raw: BinaryIO) -> None:
         self.name = name
         self._raw = raw
-        self._start = raw.tell() if raw.seekable() else 0
+        self._start = raw.tell() if _can_seek(raw) else 0
         magic = _read_full(raw, 4)
         rest = _Joined(magic, raw)
         self._stream: _Stream
@@ -95,7 +95,7 @@ class Source:
     @contextmanager
     def seekable(self) -> Iterator[BinaryIO]:
         """Give the whole content as a file that can be sought in."""
-        if isinstance(self._stream, _Joined) and self._raw.seekable():
+        if isinstance(self._stream, _Joined) and _can_seek(self._raw):
             self._raw.seek(self._start)
             yield self._raw
             return
@@ -115,6 +115,12 @@ def open_source(source: str | Path | BinaryIO) -> Iterator[Source]:
     else:
         name = getattr(source, "name", None)
         yield Source(name if isinstance(name, str) else "standard input", source)
+
+
+def _can_seek(raw: BinaryIO) -> bool:
+    # Whatever has a read() is taken for a stream.
+    seekable = getattr(raw, "seekable", None)
+    return seekable is not None and seekable()
 
 
 def _open(path: Path) -> BinaryIO:
