@@ -357,12 +357,12 @@ def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):
     """JupyterLab gets the notebooks, the demo by default, and folders as absolute paths."""
     started = []
 
-    def call(command, *, env, check):
-        started.append((command, env["VAST_ENDPOINT"]))
-        return subprocess.CompletedProcess(command, 0)
+    def become(command, environment):
+        started.append((command, environment["VAST_ENDPOINT"]))
+        return 0
 
     monkeypatch.setattr(_commands.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(_commands.subprocess, "run", call)
+    monkeypatch.setattr(_commands, "_become", become)
     assert shell("lab") == 0
     assert shell("lab", "-e", "logs", "--", "--no-browser") == 0
     (first, demo), (second, logs) = started

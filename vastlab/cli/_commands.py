@@ -277,7 +277,14 @@ def lab(args: Namespace) -> int:
         environment["VAST_ENDPOINT"] = _absolute(endpoint)
     environment.setdefault("VAST_ENDPOINT", "demo:")
     command = [sys.executable, "-m", "jupyterlab", str(folder), *args.arguments]
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - itself
+    return _become(command, environment)
+
+
+def _become(command: list[str], environment: Mapping[str, str]) -> int:
+    """Turn into another program, so that signals reach it; on Windows wait for it."""
+    if os.name == "posix":
+        os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter, no shell
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - as above
 
 
 def _absolute(endpoint: str) -> str:
