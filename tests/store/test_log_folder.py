@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import FormatError, QueryInterrupted, UsageError
@@ -58,10 +58,16 @@ def lines(*numbers):
 
 def numbers(folder):
     """Refresh, and return the values of the column `n` of all events."""
-    found = []
-    for file in folder.refresh().snapshot().files:
-        found += pq.read_table(file.path, columns=["n"]).column("n").to_pylist()
-    return sorted(found)
+    return sorted(values(folder.refresh().snapshot().files))
+
+
+def values(files):
+    """Return the values of the column `n` in data files."""
+    return [
+        value
+        for file in files
+        for value in pq.read_table(file.path, columns=["n"]).column("n").to_pylist()
+    ]
 
 
 def generations(folder):
@@ -450,7 +456,7 @@ def test_processes_may_refresh_at_the_same_time(logs, tmp_path):
 
 
 class Rotation(RuleBasedStateMachine):
-    """Whatever is done to the files of a folder, its events are those of the files."""
+    """Whatever is done to files, a folder has their events, and a follower sees each once."""
 
     def __init__(self):
         super().__init__()
@@ -460,6 +466,8 @@ class Rotation(RuleBasedStateMachine):
         self.folder = LogFolder(self.logs, Path(self.temporary.name, "cache"))
         self.number = 0
         self.contents = {}
+        self.generation = 0
+        self.followed = []
 
     def fresh(self, count):
         self.number += count
@@ -480,6 +488,12 @@ class Rotation(RuleBasedStateMachine):
         self.contents[name] = self.contents.get(name, []) + self.fresh(count)
         self.flush(name)
 
+    @rule(name=st.sampled_from(["a.json", "b.json"]))
+    def grow_by_half_a_line(self, name):
+        if name in self.contents:
+            path = write(self.logs / name, lines(*self.contents[name]) + '{"n": ')
+            age(path, -3600)
+
     @rule(source=names, goal=names)
     def move(self, source, goal):
         if source in self.contents and source != goal:
@@ -493,22 +507,22 @@ class Rotation(RuleBasedStateMachine):
             (self.logs / name).unlink()
 
     @rule()
-    def refresh(self):
-        if self.contents:
-            self.folder.refresh()
-
-    @invariant()
-    def serves_what_is_there(self):
-        if self.number % 2 and self.contents:
-            expected = sorted(n for content in self.contents.values() for n in content)
-            assert numbers(self.folder) == expected
+    def look(self):
+        if not self.contents:
+            return
+        expected = sorted(n for content in self.contents.values() for n in content)
+        assert numbers(self.folder) == expected
+        self.generation, files = self.folder.refresh().added(self.generation)
+        self.followed += values(files)
+        assert len(self.followed) == len(set(self.followed))
+        assert set(self.followed) >= set(expected)
 
     def teardown(self):
         self.temporary.cleanup()
 
 
 TestRotation = Rotation.TestCase
-TestRotation.settings = hypothesis.settings(max_examples=30, stateful_step_count=15)
+TestRotation.settings = hypothesis.settings(max_examples=30, stateful_step_count=20)
 
 
 @hypothesis.given(st.lists(st.integers(0, 3 * _digest.BLOCK), min_size=1, max_size=4))
