@@ -61,12 +61,23 @@ def test_creating_twice_keeps_what_is_there(database, events):
     assert Database.create(database.path).snapshot().counts == {"zeek.conn": 1}
 
 
-def test_creating_in_a_folder_of_other_files_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["conn.log", "manifest.json", "data/conn.log"])
+def test_creating_in_a_folder_of_other_files_is_refused(tmp_path, name):
     """A folder that holds other files is never turned into a database."""
-    (tmp_path / "conn.log").write_text("x")
-    with pytest.raises(DatabaseError, match=r"conn\.log"):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DatabaseError, match=name.split("/")[0]):
         Database.create(tmp_path)
-    assert os.listdir(tmp_path) == ["conn.log"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_creation_that_was_cut_short_is_finished(tmp_path):
+    """Empty folders that a crash left behind do not stand in the way."""
+    (tmp_path / "generations").mkdir()
+    (tmp_path / "manifest.json.1234").write_text("{")
+    assert Database.create(tmp_path).snapshot().generation == 0
 
 
 @pytest.mark.parametrize(

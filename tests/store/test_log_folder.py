@@ -280,6 +280,9 @@ def test_bad_lines_are_remembered_with_their_numbers(folder, logs):
     append(path, lines(2) + "rubbish\n")
     assert numbers(folder) == [1, 2]
     assert [problem.line for problem in folder.problems] == [2, 4]
+    append(path, "nonsense\n" * 30)
+    numbers(folder)
+    assert len(folder.problems) < folder.problem_count == 32
 
 
 def test_a_damaged_file_is_named_and_the_others_are_served(folder, logs):

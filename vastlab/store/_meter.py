@@ -28,6 +28,12 @@ class IngestProgress:
         The bytes of all files; what is not a file does not count.
     events
         How many events were read.
+
+    Examples
+    --------
+    >>> step = IngestProgress("conn.log", 1, 4, 250, 1000, 9000)
+    >>> f"{step.bytes_done / step.bytes_total:.0%}"
+    '25%'
     """
 
     source: str

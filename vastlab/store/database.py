@@ -26,6 +26,7 @@ GRACE = 3600.0
 _MANIFEST = "manifest.json"
 _DATA = "data"
 _STAGING = "staging"
+_FOLDERS = (manifest.FOLDER, _DATA, _STAGING)
 
 
 def is_database(path: str | Path) -> bool:
@@ -96,12 +97,13 @@ class Database:
             return cls.open(root)
         with disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            ours = {manifest.FOLDER, _DATA, _STAGING}
-            others = [name for name in os.listdir(root) if name not in ours]
-            if any(not name.startswith(_MANIFEST) for name in others):
-                msg = f"the folder {str(root)!r} holds other files: {others[0]!r}"
+            stranger = next((path for path in root.iterdir() if not _is_ours(path)), None)
+            if is_database(root):
+                return cls.open(root)
+            if stranger is not None:
+                msg = f"the folder {str(root)!r} holds other files: {stranger.name!r}"
                 raise DatabaseError(msg, hint="name a new or an empty folder")
-            for name in ours:
+            for name in _FOLDERS:
                 (root / name).mkdir(exist_ok=True)
             staged = root / f"{_MANIFEST}.{uuid4().hex}"
             write_synced(staged, json.dumps(manifest.FORMAT))
@@ -274,6 +276,13 @@ class Database:
         for path in candidates:
             if str(path) not in needed:
                 path.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether something may have been left by a `create` that did not come to its end."""
+    if path.name in _FOLDERS:
+        return path.is_dir() and not any(path.iterdir())
+    return path.name.startswith(f"{_MANIFEST}.")
 
 
 def _move_into_place(files: Collection[StagedFile]) -> None:

@@ -67,6 +67,12 @@ class DataFile:
         The generation that added it; 0 before it is committed.
     source
         A name for the part of one source that it holds; ``""`` where sources are mixed.
+
+    Examples
+    --------
+    >>> file = DataFile("/db/data/x.parquet", "zeek.conn", "0", 10, 2048, 1, 9, 20, 20)
+    >>> file.rows, file.last - file.first
+    (10, 8)
     """
 
     path: str
@@ -144,6 +150,11 @@ class Source:
         What was wrong with it: line numbers and reasons, the first so many.
     problem_count
         How many problems there were.
+
+    Examples
+    --------
+    >>> Source("/logs/conn.log", size=2048, digest="00").key
+    '/logs/conn.log'
     """
 
     key: str
@@ -172,6 +183,11 @@ class Snapshot:
         Sorted by schema name, first event time and path.
     sources
         What has been read, by key.
+
+    Examples
+    --------
+    >>> Snapshot(0, {}, ()).counts
+    {}
     """
 
     generation: int

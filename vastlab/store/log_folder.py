@@ -85,6 +85,13 @@ class LogFolder:
             for line, reason in source.problems
         )
 
+    @property
+    def problem_count(self) -> int:
+        """How many problems there are, also those that `problems` has no room for."""
+        if self._database is None:
+            return 0
+        return sum(source.problem_count for source in self._database.snapshot().sources.values())
+
     def refresh(
         self,
         progress: Callable[[IngestProgress], None] | None = None,
