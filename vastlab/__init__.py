@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vastlab._nested import allow_nested
 from vastlab.arrow import types as _arrow_types
 from vastlab.client import VAST, ExportMode
 from vastlab.collect import VastRow, collect_pyarrow, to_json_rows
@@ -28,6 +29,7 @@ __all__ = [
     "Taxonomy",
     "VastRow",
     "__version__",
+    "allow_nested",
     "collect_pyarrow",
     "connect",
     "load_ipython_extension",
