@@ -259,15 +259,20 @@ assert runner.run(answer()) == 7
 """
 
 _EXIT = """
-import asyncio
+import asyncio, contextlib
 from vastlab._loop import Runner
 runner = Runner()
-async def stream():
+async def inner():
     try:
         while True:
             yield 1
     finally:
+        await asyncio.sleep(0)
         print("closed", flush=True)
+async def stream():
+    async with contextlib.aclosing(inner()) as parts:
+        async for part in parts:
+            yield part
 kept = runner.iterate(stream)
 next(kept)
 """

@@ -46,6 +46,7 @@ class Runner:
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._sources: set[AsyncIterator[Any]] = set()
 
     def run(
         self, coroutine: Coroutine[Any, Any, T], *, tick: Callable[[], None] | None = None
@@ -95,10 +96,12 @@ class Runner:
             return factory()
 
         source = self.run(start())
+        self._sources.add(source)
         try:
             while (item := self.run(_next(source))) is not _End.END:
                 yield item
         finally:
+            self._sources.discard(source)
             self._discard(source)
 
     def close(self) -> None:
@@ -133,7 +136,7 @@ class Runner:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name=THREAD_NAME, daemon=True
+                    target=_serve, args=(self._loop, self._sources), name=THREAD_NAME, daemon=True
                 )
                 self._thread.start()
                 atexit.register(self.close)
@@ -208,26 +211,30 @@ async def _quietly(closing: Awaitable[object]) -> None:
         await closing
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, sources: set[AsyncIterator[Any]]) -> None:
     asyncio.set_event_loop(loop)
     executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix=f"{THREAD_NAME}-worker")
     loop.set_default_executor(executor)
     try:
         loop.run_forever()
-        loop.run_until_complete(_wind_down())
+        loop.run_until_complete(_wind_down(sources))
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         asyncio.set_event_loop(None)
         loop.close()
 
 
-async def _wind_down() -> None:
+async def _wind_down(sources: set[AsyncIterator[Any]]) -> None:
     """Cancel all tasks, close all generators and let the collector drop what they held."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=_PATIENCE)
+    # Outermost first: asyncio would close a generator and those inside it at the same time.
+    for source in tuple(sources):
+        if (close := getattr(source, "aclose", None)) is not None:
+            await _quietly(close())
     await asyncio.get_running_loop().shutdown_asyncgens()
     gc.collect()
 

@@ -388,6 +388,7 @@ class Connection:
         with progress() as show:
             tick = functools.partial(_tick, show, arrived, limit)
             self._run(arrived.take(ask), tick=tick)
+            tick()
 
     def _result(self, arrived: _Arrived, outcome: Outcome) -> Result:
         told = dataclasses.replace(
@@ -414,6 +415,8 @@ class _Client(VAST):
         self._told.append(line)
 
     def warn(self) -> None:
+        if self._told:
+            self._checked.clear()  # who asks the same again is warned again
         while self._told:
             warnings.warn(self._told.pop(0), errors.VastlabWarning, stacklevel=_depth())
 

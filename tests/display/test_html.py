@@ -20,7 +20,7 @@ ELEMENTS = {
     "div", "details", "summary", "b", "span", "code", "table", "thead", "tbody", "tr", "th", "td",
     "br",
 }  # fmt: skip
-ATTRIBUTES = {"style", "open", "title"}
+ATTRIBUTES = {"style", "open", "title", "cellpadding"}
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 HOSTILE = (
     '<img src=x onerror="window.__p=1">',

@@ -25,7 +25,7 @@ class Kernel:
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
-        self.run(f"%env VAST_ENDPOINT={folder}\n%load_ext vastlab.notebook")
+        self.run(f"%env VAST_ENDPOINT={folder}\n%load_ext vastlab")
 
     def run(
         self, code: str, *, on: Callable[[dict[str, Any]], None] | None = None

@@ -131,8 +131,8 @@ def table(shown: Preview) -> str:
         for row in shown.rows
     )
     return (
-        f'<div style="overflow-x:auto"><table style="{_TABLE}"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{_faint(text.left_out(shown))}"
+        f'<div style="overflow-x:auto"><table cellpadding="4" style="{_TABLE}">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>{_faint(text.left_out(shown))}"
     )
 
 
