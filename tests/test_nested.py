@@ -45,7 +45,9 @@ def python(*argv):
 def test_using_vastlab_leaves_asyncio_unpatched(tmp_path):
     """Importing, ingesting and querying change nothing of asyncio."""
     log = tmp_path / "eve.json"
-    log.write_text('{"event_type": "alert", "src_ip": "10.0.0.1"}\n')
+    log.write_text(
+        '{"timestamp": "2024-01-01T00:00:00Z", "event_type": "alert", "src_ip": "10.0.0.1"}\n'
+    )
     python("-c", UNPATCHED, str(tmp_path / "my.db"), str(log))
 
 
