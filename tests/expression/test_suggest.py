@@ -31,7 +31,7 @@ WORDS = TAXONOMY.merge(
         ("id.scoer == 5", "no schema has a field id.scoer: did you mean score?"),
         ("nowhere", "no schema has a field nowhere"),
         ("src == 1", "src is a record, ask for its fields: src.host or src.port"),
-        ("orgin == ::", "no schema has a field orgin: did you mean origin?"),
+        ("ogirin == ::", "no schema has a field ogirin: did you mean origin?"),
         ("lost == 1", "no schema has a field of the concept lost"),
         ("half == <_, _>", "no schema has a field for lost, which the model half needs"),
         (":Prot == 80", "no schema has a type :Prot: did you mean :port?"),
