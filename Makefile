@@ -27,6 +27,7 @@ test: $(DEV) ## Run the tests and the notebooks: under ten minutes on two cores.
 
 test-full: $(FULL) ## Run what is long or heavy: real engines, a browser, many examples.
 	$(PYTEST) -m full
+	$(NOTEBOOK) notebooks/nodes.ipynb
 
 lab: $(LAB) ## Open the notebooks in JupyterLab, on the demo database.
 	VAST_ENDPOINT=demo: $(BIN)/vastlab lab
@@ -67,5 +68,6 @@ $(DEV): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(LAB) $(RUNTIME)
 
-$(FULL): $(DEV)
-	@touch $@
+$(FULL): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[full]'
+	@touch $@ $(DEV) $(LAB) $(RUNTIME)
