@@ -6,13 +6,16 @@ import gzip
 import io
 import subprocess
 import sys
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vastlab.arrow import schema as arrow_schema
-from vastlab.errors import FormatError, UsageError
+from vastlab.errors import FormatError, UsageError, VastlabError
 from vastlab.store import readers
 
 ZEEK = (
@@ -199,3 +202,23 @@ def test_nothing_in_the_folder_of_real_files_is_silent(shared):
         problems = readers.Problems()
         count = sum(batch.num_rows for batch in readers.read(path, problems=problems))
         assert count + problems.count > 0, path
+
+
+TOKENS = [
+    *(b"#separator \\x09\n", b"#fields\tts\tx\n", b"#types\ttime\tset[addr]\n", b"#path\t../x\n"),
+    *(b"1\t1.2.3.4,::1\n", b"\t\t\n", b"#types\t\n", b"#\n", b"\\x", b"(empty)", b"-", b"1e9"),
+    *(b'{"a":', b'"b"', b"}", b"[", b"]", b",", b"\n", b'"', b"\\", b"a", b"\r", b"\0", b"\xff"),
+    *(b'{"event_type":"dns","timestamp":"x"}\n', b'{"event_type":"dns"}', b"a,b\n", b"1,2\n"),
+    *(b"\xff\xff\xff\xff", b"PAR1", b"ARROW1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"),
+]
+GARBAGE = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=4), max_size=30).map(b"".join)
+
+
+@pytest.mark.parametrize("format_", [None, *sorted(readers.FORMATS)])
+@given(data=GARBAGE)
+def test_no_input_does_harm(format_, data):
+    """Whatever the bytes are, the answer is whole events, problems, or an error of vastlab's."""
+    with suppress(VastlabError):
+        for batch in readers.read(io.BytesIO(data), format=format_, problems=readers.Problems()):
+            batch.validate(full=True)
+            assert arrow_schema.name_of(batch.schema)

@@ -69,8 +69,10 @@ def _is_csv(source: Source, head: bytes) -> bool:
     if ".csv" in Path(source.name).suffixes:
         return True
     lines = [line for line in text.splitlines()[:_LOOK] if line]
+    if len(lines) < 2:
+        return False
     delimiter = delimiter_of(lines[0])
     names = lines[0].split(delimiter)
     counts = {line.count(delimiter) for line in lines[: _LOOK - 1]}
     proper = all(name.strip('"').isidentifier() or "." in name for name in names)
-    return len(lines) > 1 and len(names) > 1 and len(counts) == 1 and proper
+    return len(names) > 1 and len(counts) == 1 and proper

@@ -20,6 +20,8 @@ from vastlab.types import Field, Schema, Type
 
 _BLANKS = b" \t\r"
 _HEAD = 1 << 16
+_FEW = 500
+_PIECES = 8
 _Numbered = tuple[list[int], list[bytes]]
 
 
@@ -91,23 +93,45 @@ class EventReader:
         documents.close()
 
     def _block(self, lines: list[bytes], numbers: list[int]) -> Iterator[pa.RecordBatch]:
-        groups = self._groups(lines, numbers)
-        if groups is None:
-            groups = self._decoded_groups(lines, numbers)
-        for name, group in groups.items():
-            if (batch := self._convert(name, group)) is not None:
-                yield batch
+        deep = any(map(_json_text.is_deep, lines))
+        groups = None if deep else self._groups(lines, numbers)
+        if groups is not None:
+            for name, group in groups.items():
+                yield from self._convert(name, group)
+        elif len(lines) > _FEW:
+            for piece in _pieces(lines, numbers):
+                yield from self._block(*piece)
+        else:
+            for name, group in self._decoded_groups(lines, numbers).items():
+                yield from self._convert(name, group)
 
-    def _convert(self, name: str, group: _Group) -> pa.RecordBatch | None:
+    def _convert(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
+        """Convert lines of one schema; where Arrow refuses them, smaller parts of them."""
         if name not in self._tables:
             self._tables[name] = JSONTable(
                 self._declared(name), self._source.name, self._problems, self._assemble(name)
             )
         table = self._tables[name]
         batch = table.fast(group.lines) if group.lines else None
+        if batch is None and len(group.lines) > _FEW and not group.events:
+            for lines, numbers in _pieces(group.lines, group.numbers):
+                yield from self._convert(name, _Group(lines, numbers))
+            return
+        if batch is None:
+            batch = self._decode_and_convert(table, group)
         if batch is not None:
-            return batch
-        return table.slow(group.events or list(self._decode(group.lines, group.numbers)))
+            yield batch
+
+    def _decode_and_convert(self, table: JSONTable, group: _Group) -> pa.RecordBatch | None:
+        if group.events:
+            return table.slow(group.events)
+        events = list(self._decode(group.lines, group.numbers))
+        readable = {number for number, _ in events}
+        pairs = zip(group.lines, group.numbers, strict=True)
+        lines = [line for line, number in pairs if number in readable]
+        # Without the bad lines Arrow may take the rest.
+        batch = table.fast(lines) if len(lines) == len(events) < len(group.lines) else None
+        return table.slow(events) if batch is None else batch
 
     def _decode(
         self, lines: Sequence[bytes], numbers: Sequence[int]
@@ -118,8 +142,6 @@ class EventReader:
         """Sort lines by schema without decoding them; ``None`` where that fails."""
         if self._key is None:
             return {self._name(None): _Group(lines, numbers)}
-        if any(map(_json_text.is_deep, lines)):
-            return None
         values = _column(lines, self._key)
         if values is None:
             return None
@@ -158,6 +180,13 @@ class EventReader:
             if len(group.lines) != len(group.events):
                 group.lines.clear()
         return groups
+
+
+def _pieces(lines: list[bytes], numbers: list[int]) -> Iterator[tuple[list[bytes], list[int]]]:
+    """Cut lines into some shorter lists."""
+    step = len(lines) // _PIECES + 1
+    for start in range(0, len(lines), step):
+        yield lines[start : start + step], numbers[start : start + step]
 
 
 def _column(lines: list[bytes], key: str) -> list[str | None] | None:

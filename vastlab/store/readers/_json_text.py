@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from vastlab.store.readers._problems import Problems
 
 DEEPEST = 100
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'{}[]"')
 _BLANK = " \t\r\n"
 
 
@@ -89,12 +88,13 @@ def is_deep(line: bytes) -> bool:
     """Tell whether a line nests so deeply that a recursive parser might overflow its stack."""
     if len(line) <= DEEPEST or line.count(b"{") + line.count(b"[") <= DEEPEST:
         return False
-    depth = 0
-    for byte in _STRING.sub(b"", line):
-        if byte in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                return True
-        elif byte in b"]}":
-            depth -= 1
-    return False
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(line.translate(None, _NO_STRUCTURE).split(b'"')[::2])
+    for depth in range(DEEPEST):
+        inner = outside_strings.replace(b"{}", b"").replace(b"[]", b"")
+        if inner == outside_strings:
+            # What has no partner cannot be trusted to be shallow.
+            return depth + inner.count(b"{") + inner.count(b"[") > DEEPEST
+        outside_strings = inner
+    return True

@@ -76,15 +76,19 @@ def _records(source: Source, problems: Problems) -> Iterator[Block]:
 
 
 def _start(block: Block, source: Source, name: str, problems: Problems) -> tuple[_Table, Block]:
-    head, _, rest = block.data.partition(b"\n")
+    data = block.data.lstrip(b"\r\n")
+    line = block.line + block.data.count(b"\n") - data.count(b"\n")
+    head, _, rest = data.partition(b"\n")
     try:
         text = head.decode().strip("\r")
-    except UnicodeDecodeError:
-        raise FormatError("the header line is no UTF-8", path=source.name, line=1) from None
-    delimiter = delimiter_of(text)
-    names = _unique(next(csv.reader([text], delimiter=delimiter), []))
-    table = _Table(names, delimiter, name, source.name, problems)
-    return table, Block(rest, block.line + 1)
+        delimiter = delimiter_of(text)
+        names = _unique(next(csv.reader([text], delimiter=delimiter), []))
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = f"no header line: {error}"
+        raise FormatError(reason, path=source.name, line=line) from error
+    if not names:
+        raise FormatError("no header line", path=source.name, line=line)
+    return _Table(names, delimiter, name, source.name, problems), Block(rest, line + 1)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
