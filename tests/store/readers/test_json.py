@@ -199,7 +199,7 @@ def test_a_schema_that_vastlab_knows_brings_its_types():
     "line, reason",
     [
         (b'{"a":1', "no JSON: Expecting ',' delimiter at column 7"),
-        (b'{"a":tru}', "no JSON: Expecting value at column 6"),
+        (b'{"a":yes}', "no JSON: Expecting value at column 6"),
         (b"[1]", "the line is no JSON object"),
         (b"5", "the line is no JSON object"),
         (b'{"a":1} x', "no JSON: Expecting value at column 9"),
