@@ -25,7 +25,7 @@ from vastlab.errors import (
     VastlabError,
     VastlabWarning,
 )
-from vastlab.expression import parse
+from vastlab.expression import parse, parse_query
 from vastlab.expression.ast import Expr, Predicate
 from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
@@ -306,7 +306,7 @@ class VAST:
         if not isinstance(expression, str):
             raise UsageError(f"the expression is no text: {expression!r}")
         now = time.time_ns()
-        expr: Expr = at(bind(parse(expression), params or {}), now)
+        expr: Expr = at(bind(parse_query(expression), params or {}), now)
         bounds = (_instant("since", since, now), _instant("until", until, now))
         return Query(expr, mode, limit, *bounds, self._taxonomy)
 

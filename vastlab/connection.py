@@ -22,6 +22,7 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager
 from datetime import datetime, tzinfo
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 from zoneinfo import ZoneInfo
@@ -33,7 +34,7 @@ from vastlab import _loop, _text, errors
 from vastlab.client import VAST, ExportMode
 from vastlab.collect import collect_pyarrow
 from vastlab.display.outcome import Outcome, plural
-from vastlab.expression import parse
+from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation
@@ -74,8 +75,12 @@ def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> C
 
     Examples
     --------
-    >>> with connect("demo:") as vast:  # doctest: +SKIP
-    ...     hits = vast.query("net.src.ip == 10.0.0.1")
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, connect(f"{folder}/my.db") as vast:
+    ...     report = vast.ingest(pa.table({"port": [80, 443]}), schema="my.ports")
+    ...     hits = vast.query("port < 100")
+    >>> hits["my.ports"]["port"].tolist()
+    [80]
     """
     return Connection(endpoint, tz=tz)
 
@@ -394,9 +399,17 @@ class Connection:
         told = dataclasses.replace(
             outcome,
             elapsed=time.monotonic() - arrived.started,
+            origin=self._origin(),
             limit_reached=not outcome.partial and 0 < outcome.limit <= arrived.events,
         )
         return Result(self._runner.run(arrived.tables()), told, zone=self._zone)
+
+    def _origin(self) -> str:
+        """Name the endpoint where a file beside the notebook chose it: it may be a stranger's."""
+        file = Path(self._vast.source)
+        if file.name != "vast.yaml" or file.parent.resolve() != Path.cwd():
+            return ""
+        return f"endpoint {self.endpoint} from {file}"
 
     def _keep(self, error: errors.VastlabError, partial: Result) -> None:
         self.last = partial
@@ -473,7 +486,7 @@ def _interrupted(partial: Result) -> errors.QueryInterrupted:
 
 def _final(expression: str, params: Mapping[str, object] | None) -> str:
     """Return the canonical text with all values in their places."""
-    return str(bind(parse(expression), params or {}))
+    return str(bind(parse_query(expression), params or {}))
 
 
 def _mode_name(mode: str | ExportMode) -> str:

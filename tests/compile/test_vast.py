@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vastlab.compile.vast import text
-from vastlab.expression import parse
+from vastlab.expression import parse, parse_query
 from vastlab.types import Field, Kind, Schema, Type
 
 TEXTS = [
@@ -30,7 +30,7 @@ TEXTS = [
 @pytest.mark.parametrize("expression,expected", TEXTS)
 def test_numbers_are_asked_for_in_every_type(expression, expected):
     """A number behind a field is sent once for each type that can hold it."""
-    assert text(parse(expression)) == expected
+    assert text(parse_query(expression)) == expected
     if expected:
         parse(expected)
 

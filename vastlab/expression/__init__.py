@@ -10,6 +10,6 @@ from __future__ import annotations
 from vastlab.expression.ast import Expr
 from vastlab.expression.normal_form import normal_form
 from vastlab.expression.parameters import bind
-from vastlab.expression.parser import parse
+from vastlab.expression.parser import parse, parse_query
 
-__all__ = ["Expr", "bind", "normal_form", "parse"]
+__all__ = ["Expr", "bind", "normal_form", "parse", "parse_query"]

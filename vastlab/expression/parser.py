@@ -84,8 +84,7 @@ def parse(text: str) -> Expr:
     Parameters
     ----------
     text
-        In the language of VAST 3.1, with vastlab's additions. The empty text asks for
-        everything.
+        In the language of VAST 3.1, with vastlab's additions.
 
     Returns
     -------
@@ -106,8 +105,6 @@ def parse(text: str) -> Expr:
     >>> print(parse("10.0.0.0/8 ni src_ip"))
     src_ip in 10.0.0.0/8
     """
-    if not text:
-        return Constant(True)
     _check_unicode(text)
     try:
         whole = _expression(text, skip(text, 0), 0)
@@ -117,6 +114,32 @@ def parse(text: str) -> Expr:
     except RecursionError:
         message = "the expression is nested too deep for the stack that is left"
         raise fault(message, text, 0, f"at most {MAX_DEPTH} levels") from None
+
+
+def parse_query(text: str) -> Expr:
+    """Read what somebody asks a node for: an expression, or nothing for everything.
+
+    Parameters
+    ----------
+    text
+        An expression, or the empty text, which is none.
+
+    Returns
+    -------
+    Expr
+        As `parse` returns it.
+
+    Raises
+    ------
+    ExpressionSyntaxError
+        With the position and what was expected there.
+
+    Examples
+    --------
+    >>> parse_query("")
+    Constant(value=True)
+    """
+    return parse(text) if text else Constant(True)
 
 
 # --- connectives ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from IPython.display import display
 from vastlab import errors
 from vastlab.config import Endpoint, resolve_endpoint
 from vastlab.connection import Connection
-from vastlab.expression import parse
+from vastlab.expression import parse_query
 from vastlab.expression.parameters import names
 from vastlab.notebook import options
 from vastlab.notebook.notes import Line, Note, warnings_shown
@@ -69,7 +69,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             connection.close()
 
     def _query(self, asked: Options, namespace: Mapping[str, Any]) -> Result:
-        wanted = names(parse(asked.expression))
+        wanted = names(parse_query(asked.expression))
         try:
             with warnings_shown():
                 return self.connection(asked.endpoint).query(
