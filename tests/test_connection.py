@@ -284,6 +284,17 @@ def test_repr_has_no_secrets():
     assert repr(Connection("/tmp/a\x1bb")) == r"Connection('/tmp/a\x1bb')"  # noqa: S108
 
 
+def test_a_file_in_the_folder_that_chooses_the_endpoint_is_named(folder, tmp_path, monkeypatch):
+    """In a stranger's folder, the result says which endpoint its settings chose."""
+    monkeypatch.delenv("VAST_ENDPOINT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vast.yaml").write_text(f"vast:\n  endpoint: '{folder}'\n")
+    with connect() as connection:
+        assert f"endpoint {folder} from vast.yaml" in repr(connection.query())
+    with connect(str(folder)) as connection:
+        assert "vast.yaml" not in repr(connection.query())
+
+
 def test_the_zone_reaches_the_displays(folder):
     """Displays use the zone of the connection; frames stay in UTC."""
     with connect(str(folder), tz="Europe/Berlin") as connection:

@@ -28,7 +28,7 @@ _FAILURE = (
     "white-space:pre-wrap;font-family:monospace"
 )
 _SUMMARY = "cursor:pointer;padding:.15em 0"
-_TABLE = "border-collapse:collapse;margin:.3em 0;font-size:.92em"
+_TABLE = "border-collapse:collapse;margin:.3em 0;font-size:.92em;line-height:normal"
 _HEAD = "text-align:{};white-space:nowrap"
 _CELL = "text-align:{};white-space:nowrap"
 

@@ -30,6 +30,8 @@ class Outcome:
         Whether the limit ended the query.
     partial
         Whether an interrupt or a failure ended it.
+    origin
+        Which endpoint was asked, where a file in the working folder chose it.
     """
 
     expression: str = ""
@@ -38,6 +40,7 @@ class Outcome:
     elapsed: float = 0.0
     limit_reached: bool = False
     partial: bool = False
+    origin: str = ""
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -53,6 +56,8 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
         said.append(f"partial: stopped after {plural(events, 'event')}")
     if outcome.limit_reached:
         said.append(f"first {plural(events, 'event')} (limit reached; -n 0 for all)")
+    if outcome.origin:
+        said.append(outcome.origin)
     return tuple(said)
 
 
