@@ -11,7 +11,7 @@ list for a list, `None` for null.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -53,6 +53,7 @@ from vastlab.types import Kind, Leaf, Schema, Type
 
 Row = dict[str, Any]
 Test = Callable[[Row], bool]
+Same = Mapping[Kind, tuple[type, ...]]
 EQ, NE, IN, NOT_IN, NI, NOT_NI = (
     Operator.EQ,
     Operator.NE,
@@ -78,27 +79,32 @@ SAME = {
 }
 
 
-def answers(expr: Expr, schema: Schema, rows: list[Row], taxonomy: Taxonomy) -> list[bool]:
-    """Which rows satisfy an expression; none if nothing in it binds."""
-    test = bind(expr, schema, taxonomy)
+def answers(
+    expr: Expr, schema: Schema, rows: list[Row], taxonomy: Taxonomy, same: Same = SAME
+) -> list[bool]:
+    """Which rows satisfy an expression; none if nothing in it binds.
+
+    `same` says which literals compare with which leaves: another table gives VAST's own rule.
+    """
+    test = bind(expr, schema, taxonomy, same)
     return [test is not None and test(row) for row in rows]
 
 
 # --- section 3: binding -----------------------------------------------------------------------
 
 
-def bind(expr: Expr, schema: Schema, taxonomy: Taxonomy) -> Test | None:
+def bind(expr: Expr, schema: Schema, taxonomy: Taxonomy, same: Same = SAME) -> Test | None:
     """Turn an expression into a test of a row; `None` if it is unresolved."""
     match expr:
         case Constant(value):
             return lambda row: value
         case And(operands):
-            tests = [bind(operand, schema, taxonomy) for operand in operands]
+            tests = [bind(operand, schema, taxonomy, same) for operand in operands]
             return None if None in tests else lambda row: all(test(row) for test in tests)
         case Or(operands):
-            return any_bound([bind(operand, schema, taxonomy) for operand in operands])
+            return any_bound([bind(operand, schema, taxonomy, same) for operand in operands])
         case Not(operand):
-            test = bind(operand, schema, taxonomy)
+            test = bind(operand, schema, taxonomy, same)
             return None if test is None else lambda row: not test(row)
         case Predicate(MetaExtractor(Meta.TYPE), operator, literal):
             of_name = Type(Kind.STRING)
@@ -108,11 +114,11 @@ def bind(expr: Expr, schema: Schema, taxonomy: Taxonomy) -> Test | None:
         case Predicate(FieldExtractor(name), operator, RecordLiteral() as record) if (
             name in taxonomy.models
         ):
-            return bind_model(name, operator, record, schema, taxonomy)
+            return bind_model(name, operator, record, schema, taxonomy, same)
         case Predicate(FieldExtractor(name)) if name in taxonomy.concepts:
-            return bind_concept(name, expr, schema, taxonomy)
+            return bind_concept(name, expr, schema, taxonomy, same)
         case Predicate():
-            return bind_extractor(expr, schema)
+            return bind_extractor(expr, schema, same)
 
 
 def any_bound(tests: list[Test | None]) -> Test | None:
@@ -121,14 +127,14 @@ def any_bound(tests: list[Test | None]) -> Test | None:
     return (lambda row: any(test(row) for test in bound)) if bound else None
 
 
-def bind_extractor(predicate: Predicate, schema: Schema) -> Test | None:
+def bind_extractor(predicate: Predicate, schema: Schema, same: Same = SAME) -> Test | None:
     """All leaves that match and fit; a conjunction for negated operators."""
     operator, literal = predicate.operator, predicate.literal
     leaves = [
         leaf
         for leaf in schema.leaves
         if matches(predicate.extractor, leaf, schema)
-        and is_compatible(leaf.type, operator, literal)
+        and is_compatible(leaf.type, operator, literal, same)
     ]
     if not leaves:
         return None
@@ -175,15 +181,15 @@ def is_congruent(asked: Type, type_: Type) -> bool:
 # --- section 4: compatibility -----------------------------------------------------------------
 
 
-def is_compatible(type_: Type, operator: Operator, literal: Literal) -> bool:
+def is_compatible(type_: Type, operator: Operator, literal: Literal, same: Same = SAME) -> bool:
     """Whether a leaf of this type can be compared with the literal at all."""
     kind = type_.kind
     container = isinstance(literal, ListLiteral | MapLiteral | RecordLiteral)
     match operator:
         case Operator.EQ | Operator.NE:
-            return isinstance(literal, Null) or is_same(type_, literal)
+            return isinstance(literal, Null) or is_same(type_, literal, same)
         case Operator.LT | Operator.LE | Operator.GT | Operator.GE:
-            return is_same(type_, literal)
+            return is_same(type_, literal, same)
         case Operator.IN | Operator.NOT_IN:
             if kind is Kind.STRING:  # patterns: design.md, The language, 3
                 return container or isinstance(literal, String | Pattern)
@@ -198,11 +204,11 @@ def is_compatible(type_: Type, operator: Operator, literal: Literal) -> bool:
             return kind is Kind.LIST
 
 
-def is_same(type_: Type, literal: Literal) -> bool:
+def is_same(type_: Type, literal: Literal, same: Same = SAME) -> bool:
     """Decide what the table calls same-type."""
     if type_.kind is Kind.ENUM:
         return isinstance(literal, String) and literal.value in dict(type_.labels)
-    return isinstance(literal, SAME.get(type_.kind, ()))
+    return isinstance(literal, same.get(type_.kind, ()))
 
 
 # --- section 5: evaluation --------------------------------------------------------------------
@@ -358,15 +364,15 @@ def re2(pattern: Pattern, text: str, *, full: bool) -> bool:
 
 
 def bind_concept(
-    name: str, predicate: Predicate, schema: Schema, taxonomy: Taxonomy
+    name: str, predicate: Predicate, schema: Schema, taxonomy: Taxonomy, same: Same
 ) -> Test | None:
     """Join all fields by "or", for negated operators too; else a plain field."""
     fields = [
         Predicate(FieldExtractor(e), predicate.operator, predicate.literal)
         for e in concept_fields(name, taxonomy, set())
     ]
-    test = any_bound([bind_extractor(field, schema) for field in fields])
-    return bind_extractor(predicate, schema) if test is None else test
+    test = any_bound([bind_extractor(field, schema, same) for field in fields])
+    return bind_extractor(predicate, schema, same) if test is None else test
 
 
 def concept_fields(name: str, taxonomy: Taxonomy, seen: set[str]) -> list[str]:
@@ -379,7 +385,12 @@ def concept_fields(name: str, taxonomy: Taxonomy, seen: set[str]) -> list[str]:
 
 
 def bind_model(
-    name: str, operator: Operator, record: RecordLiteral, schema: Schema, taxonomy: Taxonomy
+    name: str,
+    operator: Operator,
+    record: RecordLiteral,
+    schema: Schema,
+    taxonomy: Taxonomy,
+    same: Same,
 ) -> Test | None:
     """Existence of what is unrestricted, and the comparison of what is restricted."""
     leaves = model_leaves(name, taxonomy)
@@ -394,11 +405,11 @@ def bind_model(
     for leaf in leaves:
         value = values.get(leaf, Null())
         if isinstance(value, Null):
-            exist.append(bind(Predicate(FieldExtractor(leaf), NE, Null()), schema, taxonomy))
+            exist.append(bind(Predicate(FieldExtractor(leaf), NE, Null()), schema, taxonomy, same))
         else:
             positive = POSITIVE.get(operator, operator)
             test = Predicate(FieldExtractor(leaf), positive, value)
-            compare.append(bind(test, schema, taxonomy))
+            compare.append(bind(test, schema, taxonomy, same))
     if None in exist or None in compare:
         return None
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
-from unittest import mock
 
 import hypothesis
 import pyarrow as pa
@@ -12,8 +9,9 @@ import pytest
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
+from tests.vast_language import without_additions
 from vastlab.errors import ExpressionSyntaxError
-from vastlab.expression import _values, parse, parser, printer
+from vastlab.expression import parse, printer
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -54,22 +52,6 @@ def full_match(regex: str, text: str) -> bool:
 def pattern_in(text: str) -> str:
     """Read the regex between the slashes."""
     return parse(f"x == {text}").literal.regex
-
-
-@contextlib.contextmanager
-def without_additions() -> Iterator[None]:
-    """Read as VAST does: no words for signs, no spellings of our own."""
-    never = re.compile(r"(?!)")
-    names = {name: meta for name, meta in parser._METAS.items() if name != "#schema"}
-    with (
-        mock.patch.multiple(
-            parser, lone_word=lambda *_: None, exponent=lambda *_: None, _NOT_IN=never, _METAS=names
-        ),
-        mock.patch.multiple(
-            _values, plus=lambda *_: None, exponent=lambda *_: None, _added=lambda *_: None
-        ),
-    ):
-        yield
 
 
 BLANKS = tuple(" \t\n\v\f\r")

@@ -50,7 +50,7 @@ class LocalFilter:
             .select(f'"{_ROW}"')
             .collect()
         )
-        rows = pa.chunked_array([part.to_pyarrow().column(0) for part in found], pa.int64())
+        rows = pa.chunked_array([part.column(0) for part in found], pa.int64())
         if not len(rows):
             return None
         return TableSlice(batch.take(rows.combine_chunks()))

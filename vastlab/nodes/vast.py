@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import json
 import re
+import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
 from vastlab.compile import vast as compiler
 from vastlab.config import NodeEndpoint
-from vastlab.errors import FormatError, NodeConnectionError, NodeError, NodeTimeoutError
+from vastlab.errors import (
+    ClientNotFoundError,
+    FormatError,
+    NodeConnectionError,
+    NodeError,
+    NodeTimeoutError,
+)
 from vastlab.expression.ast import (
     And,
     Constant,
@@ -37,6 +45,7 @@ from vastlab.expression.literals import String, Time
 from vastlab.expression.operators import Operator
 from vastlab.nodes import _upload
 from vastlab.nodes._limit import limited
+from vastlab.nodes._local import LocalFilter
 from vastlab.nodes._plan import bind
 from vastlab.nodes._process import Child, Completed, Slots, clean_environment, pump, run
 from vastlab.nodes._vast_layouts import parse_layouts
@@ -51,10 +60,13 @@ IDLE_SECONDS = 3.0
 COUNT_SECONDS = 5.0
 MAX_CLIENTS = 4
 _ANSWER_SECONDS = 60.0
+_LONGEST_ARGUMENT = 100_000  # Linux allows 131,071 bytes
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
-_ERROR = re.compile(r"^!! ([a-z_]+(?:::[a-z_]+)*): (.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^!! ([a-z_]+(?:::[a-z_]+)*)(?:: (.*))?$", re.MULTILINE)
 _UNREACHABLE = "failed to connect to VAST node"
-_PIPELINES_SINCE = (3, 1)
+_LOST = ("caf::exit_reason::remote_link_unreachable", "remote_node_down")
+_VERSION = re.compile(rb'"VAST": *"v?([0-9]+)\.([0-9]+)')
+_OLDEST, _PIPELINES_SINCE, _TOO_NEW = (2, 0), (3, 1), (4, 0)
 
 
 class VastNode:
@@ -100,8 +112,7 @@ class VastNode:
 
     async def status(self) -> dict[str, Any]:
         """Return what ``vast status --detailed`` says."""
-        status: dict[str, Any] = json.loads(await self._output("status", "--detailed"))
-        return status
+        return self._object(await self._output("status", "--detailed"))
 
     async def explain(self, query: Query) -> Explanation:
         """Say what the query means for each schema; the node does not tell what it would read."""
@@ -126,59 +137,82 @@ class VastNode:
 
     async def ping(self) -> str:
         """Return the node's version; `NodeConnectionError` if nothing answers."""
+        await self._client_version()
         # Never waits for a slot: it is asked while an export holds one.
-        answer = await self._call(("status",), CONNECT_SECONDS + 1)
-        return str(json.loads(answer)["version"]["VAST"])
+        status = self._object(await self._call(("status",), CONNECT_SECONDS + 0.5))
+        return str(status.get("version", {}).get("VAST", "unknown"))
 
     # --- the export -------------------------------------------------------------------------
 
     async def _events(self, query: Query) -> AsyncGenerator[TableSlice, None]:
-        schemas = await self._schemas()
-        text = compiler.text(_with_bounds(query, schemas), schemas)
         attempts = 0
         while True:
-            async with aclosing(self._export(text, query)) as parts:
-                found = False
+            found = 0
+            async with aclosing(self._attempt(query)) as parts:
                 async for part in parts:
-                    found = True
+                    found += part.num_rows
                     yield part
+            if query.limit and found >= query.limit:
+                return
+            # The program of a node that was stopped ends as if the answer was complete.
+            await self._must_answer("")
             if query.mode is ExportMode.HISTORICAL:
                 return
             # A live export never ends by itself while its node lives, but for one that begins
             # with history where nothing stored is a candidate. It has returned nothing, so that
             # it can be asked again until there is: what arrived meanwhile is history then.
-            await self._must_answer("")
             if found or query.mode is ExportMode.CONTINUOUS:
                 raise self._gone("")
             await asyncio.sleep(_RETRY_SECONDS[min(attempts, len(_RETRY_SECONDS) - 1)])
             attempts += 1
 
+    async def _attempt(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        schemas = await self._schemas()
+        if query.mode is ExportMode.HISTORICAL:
+            text = compiler.text(_with_bounds(query, schemas), schemas)
+            async with aclosing(self._export(text, query)) as parts:
+                async for part in parts:
+                    yield part
+            return
+        # Bounds are written for schemas, and more of these may come: they are applied here.
+        known = {layout.name for layout in schemas}
+        bounded = not query.since is query.until is None
+        within, whole = LocalFilter(replace(query, expression=Constant(True))), LocalFilter(query)
+        asked = replace(query, limit=0) if bounded else query
+        text = compiler.text(query.expression, schemas)
+        async with aclosing(self._export(text, asked)) as parts:
+            async for part in parts:
+                kept = (within if part.name in known else whole).keep(part)
+                if kept is not None:
+                    yield kept
+
     async def _export(self, text: str, query: Query) -> AsyncGenerator[TableSlice, None]:
         async with self._slots.take():
-            child = Child(await self._export_argv(text, query), clean_environment())
+            child = await self._start(text, query)
             stream = pump(
                 lambda: _slices(child),
                 child.end,
                 idle=IDLE_SECONDS,
                 on_idle=lambda: self._must_answer(child.stderr),
             )
-            left = query.limit
             async with aclosing(stream) as parts:
                 async for part in parts:
                     yield part
-                    left -= part.num_rows
-                    if query.limit and left <= 0:
-                        return
             if child.returncode:
                 raise self._error(Completed(child.returncode, b"", child.stderr))
 
-    async def _export_argv(self, text: str, query: Query) -> tuple[str, ...]:
+    async def _start(self, text: str, query: Query) -> Child:
         mode = {ExportMode.CONTINUOUS: ("--continuous",), ExportMode.UNIFIED: ("--unified",)}
         limit = (f"--max-events={query.limit}",) if query.limit else ()
         if text and await self._client_version() >= _PIPELINES_SINCE:
             text = f"where {text}"
-        words = (text,) if text else ()
-        return (*self._argv(), "export", *mode.get(query.mode, ()), *limit, "arrow", *words)
+        argv = (*self._argv(), "export", *mode.get(query.mode, ()), *limit, "arrow")
+        if not _is_long(text):
+            return Child((*argv, text) if text else argv, clean_environment())
+        with tempfile.TemporaryFile() as file:
+            file.write(text.encode())
+            file.seek(0)
+            return Child(argv, clean_environment(), stdin=file.fileno())
 
     async def _must_answer(self, stderr: str) -> None:
         """Give an export up whose node is gone: its program might wait for ever."""
@@ -200,15 +234,20 @@ class VastNode:
         own = tuple(layout for layout in schemas if layout.name == name)
         expr = _all((_is_type(name), _with_bounds(query, own)))
         text = compiler.text(expr, own)
-        try:
-            return int(await self._output("count", text, seconds=COUNT_SECONDS))
-        except NodeTimeoutError:
-            # Counting waits for ever where the node finds no partition to look at.
-            await self._must_answer("")
+        if not _is_long(text):
+            try:
+                answer = await self._output("count", text, seconds=COUNT_SECONDS)
+                return int(answer)
+            except ValueError as error:
+                raise NodeError(f"{self._program.name} prints no number: {answer!r}") from error
+            except NodeTimeoutError:
+                # Counting waits for ever where the node finds no partition to look at.
+                await self._must_answer("")
         number = 0
         async with aclosing(self._export(text, Query(expr))) as parts:
             async for part in parts:
                 number += part.num_rows
+        await self._must_answer("")
         return number
 
     # --- questions to the node --------------------------------------------------------------
@@ -218,15 +257,18 @@ class VastNode:
 
     async def _client_version(self) -> tuple[int, ...]:
         if self._version is None:
-            done = await run((str(self._program), "version"), clean_environment(), timeout=10)
-            found = re.search(rb'"VAST": *"v?([0-9]+)\.([0-9]+)', done.stdout)
-            if done.returncode or found is None:
-                raise NodeError(
-                    f"{self._program} does not say which version it is",
-                    hint="vastlab needs `vast` from version 2 to 3",
+            done = await run((str(self._program), "version"), clean_environment(), timeout=5)
+            found = _VERSION.search(done.stdout)
+            version = (0,) if found is None else tuple(int(part) for part in found.groups())
+            if done.returncode or not _OLDEST <= version < _TOO_NEW:
+                says = ".".join(map(str, version)) if found else "not which version it is"
+                raise ClientNotFoundError(
+                    f"{self._program} cannot be used: it says {says}",
+                    hint="vastlab speaks with VAST through `vast` 2 or 3, with Tenzir through "
+                    "`tenzir` from 6 on",
                     stderr=done.stderr,
                 )
-            self._version = tuple(int(part) for part in found.groups())
+            self._version = version
         return self._version
 
     async def _output(self, *words: str, seconds: float = _ANSWER_SECONDS) -> bytes:
@@ -256,6 +298,15 @@ class VastNode:
             "--console-verbosity=quiet",
         )
 
+    def _object(self, answer: bytes) -> dict[str, Any]:
+        try:
+            parsed = json.loads(answer)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise NodeError(f"{self._program.name} prints no status: {answer[:80]!r}")
+        return parsed
+
     def _error(self, done: Completed) -> NodeError:
         found = _ERROR.findall(done.stderr)
         if not found:
@@ -265,13 +316,21 @@ class VastNode:
                 stderr=done.stderr,
             )
         code, message = found[-1]
+        if code in _LOST:
+            return self._gone(done.stderr)
         if message.startswith(_UNREACHABLE):
             return NodeConnectionError(
                 f"nothing answers at {self._endpoint}",
                 hint='start the node; connect("demo:") and connect("folder") work without one',
                 stderr=done.stderr,
             )
-        return NodeError(f"the node at {self._endpoint}: {message} [{code}]", stderr=done.stderr)
+        told = f"{message} [{code}]" if message else code
+        return NodeError(f"the node at {self._endpoint}: {told}", stderr=done.stderr)
+
+
+def _is_long(text: str) -> bool:
+    """Whether a text is too long for an argument: it is read from standard input then."""
+    return len(text.encode()) > _LONGEST_ARGUMENT
 
 
 def _slices(child: Child) -> Iterator[TableSlice]:
