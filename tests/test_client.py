@@ -465,3 +465,15 @@ def test_an_export_holds_a_few_batches_only(tmp_path):
     events, megabytes = map(int, ended.stdout.split())
     assert events == 64 * 65_536
     assert megabytes < 400
+
+
+async def test_what_cannot_be_read_of_a_folder_is_told_once(tmp_path):
+    """A malformed line of a folder of logs is named in a warning, and in the status."""
+    (tmp_path / "events.json").write_text('{"a": 1}\n{"a": \n')
+    async with VAST(tmp_path) as vast:
+        with pytest.warns(VastlabWarning, match=r"1 line or file .*events.json:2"):
+            assert await vast.count() == 1
+        assert await vast.count("a == 1") == 1
+        problems = (await vast.status())["problems"]
+    assert problems["count"] == 1
+    assert "events.json:2" in problems["first"][0]

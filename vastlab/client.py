@@ -34,6 +34,7 @@ from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query
+from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -91,6 +92,7 @@ class VAST:
         self._taxonomy = _taxonomy(settings, taxonomy)
         self._node: Node | None = None
         self._checked: set[Expr] = set()
+        self._complaint: str | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -312,7 +314,9 @@ class VAST:
 
     async def _counts(self, query: Query) -> dict[str, int]:
         await self._warn(query)
-        return await self._open().counts(query)
+        counts = await self._open().counts(query)
+        self._tell_of_problems()
+        return counts
 
     async def _slices(
         self, query: Query, stream: AsyncGenerator[TableSlice, None], timeout: float | None
@@ -324,8 +328,11 @@ class VAST:
 
         async with aclosing(stream):
             await _within(self._warn(query), left(), timeout)
-            while (part := await _within(anext(stream, None), left(), timeout)) is not None:
+            part = await _within(anext(stream, None), left(), timeout)
+            self._tell_of_problems()
+            while part is not None:
                 yield part
+                part = await _within(anext(stream, None), left(), timeout)
 
     async def _warn(self, query: Query) -> None:
         """Say what in an expression no schema of the node knows, once for each expression."""
@@ -338,6 +345,13 @@ class VAST:
             self._checked.add(query.expression)
         for line in suggest(query.expression, schemas.values(), query.taxonomy):
             self._tell(line)
+
+    def _tell_of_problems(self) -> None:
+        """Say what of a folder of logs could not be read, whenever that changes."""
+        complaint = self._node.complaint if isinstance(self._node, EmbeddedNode) else None
+        if complaint is not None and complaint != self._complaint:
+            self._tell(complaint)
+        self._complaint = complaint
 
     def _tell(self, line: str) -> None:
         warnings.warn(line, VastlabWarning, stacklevel=2)

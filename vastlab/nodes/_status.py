@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab.store.layout import DataFile, Snapshot
+from vastlab.store.readers import Problem
 
 _UNIT = 1024
+_SHOWN = 10  # problems
 _KEYS = {
     "VmRSS": "current-memory-usage",
     "VmHWM": "peak-memory-usage",
@@ -34,7 +36,8 @@ def report(snapshot: Snapshot, path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``system`` and ``catalog``.
+        ``version``, ``system`` and ``catalog``; ``problems`` where the files that the events
+        came from had any: how many, and the first of them.
     """
     return {
         "version": {
@@ -48,7 +51,18 @@ def report(snapshot: Snapshot, path: Path) -> dict[str, Any]:
             "num-partitions": len(snapshot.files),
             "schemas": {name: _schema(files) for name, files in _by_schema(snapshot).items()},
         },
+        **_problems(snapshot),
     }
+
+
+def _problems(snapshot: Snapshot) -> dict[str, Any]:
+    number = sum(source.problem_count for source in snapshot.sources.values())
+    first = [
+        str(Problem(source.key, line, reason))
+        for source in snapshot.sources.values()
+        for line, reason in source.problems
+    ]
+    return {"problems": {"count": number, "first": first[:_SHOWN]}} if number else {}
 
 
 def memory() -> dict[str, int]:

@@ -84,6 +84,16 @@ class EmbeddedNode:
         snapshot = await self._snapshot()
         return await self._in_thread(partial(_explain.explain, query, snapshot))
 
+    @property
+    def complaint(self) -> str | None:
+        """What could not be read of a folder of logs at the last look, in one line."""
+        number = self._folder.problem_count if self._folder is not None else 0
+        if self._folder is None or not number:
+            return None
+        first = next((str(problem) for problem in self._folder.problems), "")
+        noun = "line or file" if number == 1 else "lines or files"
+        return f"{number} {noun} in {self._path} could not be read, the first: {first}"
+
     async def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
         return _status.report(await self._snapshot(), self._path)
