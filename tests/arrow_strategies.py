@@ -153,25 +153,27 @@ def networks() -> st.SearchStrategy[tuple[bytes, int]]:
     return st.builds(network, addresses(), st.integers(0, 128))
 
 
+_PLAIN: dict[Kind, st.SearchStrategy[Any]] = {
+    Kind.NULL: st.none(),
+    Kind.BOOL: st.booleans(),
+    Kind.INT64: st.integers(-(2**63), 2**63 - 1),
+    Kind.UINT64: st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 70000)),
+    Kind.DOUBLE: st.floats(),
+    Kind.DURATION: st.one_of(st.integers(-LARGEST, LARGEST), st.integers(-(10**15), 10**15)),
+    Kind.TIME: st.one_of(
+        st.integers(-LARGEST, LARGEST),
+        st.integers(-(10**6), 10**6).map(lambda us: us * 1000),
+        st.integers(-(10**6), 10**6).map(lambda s: s * 10**9),
+    ),
+    Kind.STRING: texts(),
+    Kind.BLOB: st.binary(max_size=6),
+    Kind.IP: addresses(),
+    Kind.SUBNET: networks(),
+}
+
+
 def values(type_: Type) -> st.SearchStrategy[Any]:
     """Python values of a type, as `array` takes them; `None` is among them."""
-    plain: dict[Kind, st.SearchStrategy[Any]] = {
-        Kind.NULL: st.none(),
-        Kind.BOOL: st.booleans(),
-        Kind.INT64: st.integers(-(2**63), 2**63 - 1),
-        Kind.UINT64: st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 70000)),
-        Kind.DOUBLE: st.floats(),
-        Kind.DURATION: st.one_of(st.integers(-LARGEST, LARGEST), st.integers(-(10**15), 10**15)),
-        Kind.TIME: st.one_of(
-            st.integers(-LARGEST, LARGEST),
-            st.integers(-(10**6), 10**6).map(lambda us: us * 1000),
-            st.integers(-(10**6), 10**6).map(lambda s: s * 10**9),
-        ),
-        Kind.STRING: texts(),
-        Kind.BLOB: st.binary(max_size=6),
-        Kind.IP: addresses(),
-        Kind.SUBNET: networks(),
-    }
     match type_.kind:
         case Kind.ENUM:
             some: st.SearchStrategy[Any] = st.sampled_from([label for label, _ in type_.labels])
@@ -184,7 +186,7 @@ def values(type_: Type) -> st.SearchStrategy[Any]:
         case Kind.RECORD:
             some = st.tuples(*(values(member.type) for member in type_.fields))
         case kind:
-            some = plain[kind]
+            some = _PLAIN[kind]
     return st.one_of(some, st.none())
 
 

@@ -333,6 +333,41 @@ def test_foreign_types_become_the_nearest(array, expected):
     assert arrow_schema.normalise(normal) is normal
 
 
+@given(arrow_st.types())
+def test_nulls_become_any_type(type_):
+    """A column without any value takes each type; the labels of an enumeration are kept."""
+    nulls = arrow_schema.convert(pa.nulls(2), pa.field("x", pa.null()), type_)
+    assert nulls.type.equals(arrow_schema.type_to_arrow(type_), check_metadata=True)
+    assert nulls.null_count == (2 if type_.kind is not Kind.NULL else nulls.null_count)
+    nulls.validate(full=True)
+
+
+def test_classes_of_others_are_read():
+    """An extension array of a stranger's class is known by its name and its parameters."""
+
+    class Stranger(pa.ExtensionType):
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b'{ "red": 7 }'
+
+    storage = pa.DictionaryArray.from_arrays(pa.array([0, None], pa.uint8()), pa.array(["red"]))
+    stranger = Stranger(storage.type, "tenzir.enumeration")
+    array = pa.ExtensionArray.from_storage(stranger, storage)
+    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([array], names=["e"]))
+    assert normal.schema.field("e").type == arrow_types.EnumerationType((("red", 7),))
+    assert normal.column(0).to_pylist() == ["red", None]
+
+
+def test_records_without_fields_are_kept():
+    """A record without fields keeps its nulls beside columns that change."""
+    record = pa.array([{}, None], pa.struct([]))
+    field = pa.field("r", record.type, metadata={"TENZIR:name:0": "nothing"})
+    small = pa.array([1, 2], pa.int8())
+    schema = pa.schema([field, pa.field("n", small.type)])
+    outer = pa.StructArray.from_arrays([record, small], fields=list(schema))
+    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([outer], names=["o"]))
+    assert [row["o"]["r"] for row in normal.to_pylist()] == [{}, None]
+
+
 def test_dictionaries_of_addresses_are_opened():
     """A dictionary-encoded extension column is the extension column."""
     addresses = arrow_st.array(Type(Kind.IP), [bytes(16), b"\xff" * 16])
