@@ -353,9 +353,7 @@ def has_prefix(network: tuple[bytes, int], around: tuple[bytes, int]) -> bool:
 @functools.lru_cache(maxsize=10_000)
 def re2(pattern: Pattern, text: str, *, full: bool) -> bool:
     """Match with RE2 itself, which Arrow's kernels wrap."""
-    open_quote = pattern.regex.rfind(r"\Q") > pattern.regex.rfind(r"\E")
-    closed = pattern.regex + (r"\E" if open_quote else "")
-    regex = rf"\A(?:{closed})\z" if full else pattern.regex
+    regex = rf"\A(?:{pattern.closed})\z" if full else pattern.regex
     found = pc.match_substring_regex(pa.scalar(text), regex, ignore_case=pattern.ignore_case)
     return bool(found.as_py())
 

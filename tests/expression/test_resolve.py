@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
 from vastlab.errors import ExpressionError, ParameterError
-from vastlab.expression import parse
+from vastlab.expression import parse, parse_query
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -193,7 +193,7 @@ def test_resolving_twice_changes_nothing(data):
 )  # fmt: skip
 def test_bound_form(text, expected):
     """A comparison becomes one in the leaf's own type, or what it always answers."""
-    assert resolve(parse(text), SCHEMA) == expected
+    assert resolve(parse_query(text), SCHEMA) == expected
 
 
 @pytest.mark.parametrize(

@@ -444,8 +444,9 @@ def _convert_record(storage: pa.StructArray, type_: Type, target: pa.StructType)
     if not type_.fields:
         return storage
     children = [
-        _convert(storage.field(i), storage.type.field(i), member.type)
-        for i, member in enumerate(type_.fields)
+        # flatten() applies the record's own nulls: what lies below one may be anything.
+        _convert(child, storage.type.field(i), member.type)
+        for i, (child, member) in enumerate(zip(storage.flatten(), type_.fields, strict=True))
     ]
     return pa.StructArray.from_arrays(children, fields=list(target), mask=null_mask(storage))
 

@@ -42,6 +42,7 @@ from vastlab.types import Kind
 __all__ = ["condition", "path", "quote"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _OLDEST_YEAR = 1900
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LARGEST = sys.float_info.max
@@ -104,7 +105,8 @@ def quote(text: str) -> str:
     >>> print(quote('a"b\n'))
     "a\"b\n"
     """
-    return json.dumps(text, ensure_ascii=False)
+    # Half a surrogate pair is in no event, and cannot be written: U+FFFD stands for it.
+    return json.dumps(_SURROGATE.sub("\ufffd", text), ensure_ascii=False)
 
 
 def _complement(expr: Expr) -> Expr:
@@ -154,6 +156,8 @@ def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) ->
             return f"{field}.match_regex({quote(_flags(literal) + literal.regex)})"
         case Pattern():
             return _matches(field, literal)
+        case Double(value) if math.isnan(value):
+            return "false"
         case Double(value) if math.isinf(value):
             return _infinite(field, operator, above=value > 0)
         case _ if operator is Operator.NI:
@@ -165,7 +169,7 @@ def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) ->
 
 
 def _matches(subject: str, pattern: Pattern) -> str:
-    anchored = rf"{_flags(pattern)}\A(?:{pattern.regex})\z"
+    anchored = rf"{_flags(pattern)}\A(?:{pattern.closed})\z"
     return f"{subject}.match_regex({quote(anchored)})"
 
 
@@ -200,7 +204,7 @@ def _literal(literal: Literal) -> str:
         case Double(value):
             return _decimal(value)
         case Duration(nanoseconds):
-            return f"{nanoseconds}ns"
+            return _duration(nanoseconds)
         case Time(nanoseconds):
             return _time(nanoseconds)
         case String(text):
@@ -219,9 +223,16 @@ def _decimal(value: float) -> str:
     return digits if "." in digits else f"{digits}.0"
 
 
+def _duration(nanoseconds: int) -> str:
+    if nanoseconds == -(2**63):
+        # Written as the negative of a number that is one too large.
+        return f"({nanoseconds + 1}ns - 1ns)"
+    return f"{nanoseconds}ns"
+
+
 def _time(nanoseconds: int) -> str:
     seconds, fraction = divmod(nanoseconds, 10**9)
     moment = _EPOCH + datetime.timedelta(seconds=seconds)
     if moment.year < _OLDEST_YEAR:
-        return f"(1970-01-01 + {nanoseconds}ns)"
+        return f"(1970-01-01 + {_duration(nanoseconds)})"
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"

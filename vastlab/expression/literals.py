@@ -11,10 +11,14 @@ in the 128-bit space, so that ``10.0.0.0/8`` and ``::ffff:10.0.0.0/104`` are one
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 from vastlab.expression import printer
 from vastlab.types import Field, Kind, Type
+
+# A quotation to its end, which is the first group; or an escaped character.
+_QUOTATION = re.compile(r"\\Q(?:(?!\\E).)*+(\\E|)|\\.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,12 @@ class Pattern:
 
     regex: str
     ignore_case: bool = False
+
+    @property
+    def closed(self) -> str:
+        """The regex, with the end of a quotation that it leaves open: text may follow."""
+        quotations = [found[1] for found in _QUOTATION.finditer(self.regex)]
+        return self.regex + r"\E" if quotations and quotations[-1] == "" else self.regex
 
     def __str__(self) -> str:
         return printer.pattern(self.regex, ignore_case=self.ignore_case)

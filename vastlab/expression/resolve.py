@@ -238,10 +238,7 @@ def _is_ordered(left: bytes, operator: Operator, right: bytes) -> bool:
 def _search(name: str, operator: Operator, pattern: Pattern) -> bool:
     match operator:
         case Operator.EQ:
-            # A quotation that is left open would take the anchor in.
-            is_open = pattern.regex.rfind(r"\Q") > pattern.regex.rfind(r"\E")
-            closing = r"\E" if is_open else ""
-            regex = rf"\A(?:{pattern.regex}{closing})\z"
+            regex = rf"\A(?:{pattern.closed})\z"
         case Operator.IN:
             regex = pattern.regex
         case _:

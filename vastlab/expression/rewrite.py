@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
@@ -37,7 +36,6 @@ from vastlab.expression.literals import (
 from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Type
 
-_QUOTATION = re.compile(r"\\Q(?:(?!\\E).)*+(\\E|)|\\.", re.DOTALL)
 _NUMBERS: dict[Kind, type] = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
 
 
@@ -286,9 +284,7 @@ def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
 
 
 def _lower_search(predicate: Predicate, pattern: Pattern) -> Predicate:
-    quotations = [found[1] for found in _QUOTATION.finditer(pattern.regex)]
-    end = r"\E" if quotations and quotations[-1] == "" else ""  # else it would quote what follows
-    anywhere = Pattern(f"(?s:.*)(?:{pattern.regex}{end})(?s:.*)", pattern.ignore_case)
+    anywhere = Pattern(f"(?s:.*)(?:{pattern.closed})(?s:.*)", pattern.ignore_case)
     return Predicate(predicate.extractor, Operator.EQ, anywhere)
 
 
