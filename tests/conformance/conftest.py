@@ -6,6 +6,7 @@ with that reason.
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,3 +212,19 @@ def moment():
     """Return a function from an hour of the day of all events to a time."""
     start = dt.datetime(2009, 11, 18, tzinfo=dt.UTC)
     return lambda hour: start + dt.timedelta(hours=hour)
+
+
+SHARES = {"logs": 4, "vast": 2}
+"""Of how many expressions one is asked in the default suite; the others are `full`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Ask slow nodes less in the default suite."""
+    seen = collections.Counter()
+    for item in items:
+        kind = item.callspec.params.get("node") if hasattr(item, "callspec") else None
+        if kind in SHARES and item.originalname == "test_every_node_finds_the_same":
+            if seen[kind] % SHARES[kind]:
+                item.add_marker(pytest.mark.full)
+            seen[kind] += 1
