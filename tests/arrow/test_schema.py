@@ -128,10 +128,16 @@ class Disguise:
             case Kind.LIST:
                 offsets, (values,) = arrow_schema.list_parts(array)
                 item, values = self.field(Field("element", type_.item), values)
-                if self._draw(st.booleans()):
+                layout = self._draw(st.sampled_from(["plain", "large", "view"]))
+                if layout == "large":
                     large, as_type = offsets.cast(pa.int64()), pa.large_list(item)
                     return pa.LargeListArray.from_arrays(
                         large, values, type=as_type, mask=array.is_null()
+                    )
+                if layout == "view":
+                    sizes = pa.compute.list_value_length(array).fill_null(0)
+                    return pa.ListViewArray.from_arrays(
+                        offsets[:-1], sizes, values, type=pa.list_view(item), mask=array.is_null()
                     )
                 return pa.ListArray.from_arrays(
                     offsets, values, type=pa.list_(item), mask=array.is_null()
@@ -315,6 +321,13 @@ def test_a_name_over_another_shape_is_plain(name):
         (pa.array([b"abcd"], pa.binary(4)), [b"abcd"]),
         (pa.array([b"abcd"], pa.binary_view()), [b"abcd"]),
         (pa.array([[1, 2], None], pa.list_(pa.int32(), 2)), [[1, 2], None]),
+        (pa.array([[1], [2], None], pa.list_(pa.int32(), 1)).slice(1), [[2], None]),
+        (pa.array([[1], [2, 3], None], pa.large_list(pa.int32())).slice(1), [[2, 3], None]),
+        (pa.array([[1], [2, 3], None], pa.list_view(pa.int32())).slice(1), [[2, 3], None]),
+        (
+            pa.ListViewArray.from_arrays(pa.array([1, 0]), pa.array([2, 2]), pa.array([7, 8, 9])),
+            [[8, 9], [7, 8]],
+        ),
         (pa.array([[1], None, []], pa.list_view(pa.int32())), [[1], None, []]),
         (pa.array([[1], None, []], pa.large_list_view(pa.int32())), [[1], None, []]),
         (pa.array([b"0123456789abcdef"], pa.uuid()), [b"0123456789abcdef"]),

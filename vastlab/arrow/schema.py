@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -470,20 +471,31 @@ def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
     Without this, each slice of a long column would drag the values of the whole along; and
     `from_arrays` refuses a mask beside offsets that are a slice. Lists of other layouts are
     taken apart here too: a cast would lose the dictionaries of enumerations inside, and the
-    next look at them end the process.
+    next look at them end the process; and `flatten` cannot make empty extension arrays.
     """
-    if not isinstance(lists, (pa.ListArray, pa.MapArray)):
-        counts = pc.list_value_length(lists).fill_null(0).cast(pa.int32())
-        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(counts)])
-        return offsets, (lists.flatten(),)
-    inner = (lists.keys, lists.items) if isinstance(lists, pa.MapArray) else (lists.values,)
+    type_ = lists.type
+    if pa.types.is_fixed_size_list(type_):
+        size = type_.list_size
+        values = lists.values.slice(lists.offset * size, len(lists) * size)
+        return pa.array(np.arange(len(lists) + 1, dtype=np.int32) * np.int32(size)), (values,)
+    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        return _view_parts(lists)
+    inner = (lists.keys, lists.items) if pa.types.is_map(type_) else (lists.values,)
     if len(lists) == 0:
         return pa.array([0], pa.int32()), tuple(values.slice(0, 0) for values in inner)
     offsets = lists.offsets
     first, last = offsets[0].as_py(), offsets[len(offsets) - 1].as_py()
     if first or offsets.offset:
         offsets = pc.subtract(offsets, pa.scalar(first, offsets.type))
-    return offsets, tuple(values.slice(first, last - first) for values in inner)
+    return offsets.cast(pa.int32()), tuple(values.slice(first, last - first) for values in inner)
+
+
+def _view_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
+    sizes = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    shift = lists.offsets.to_numpy(zero_copy_only=False) - offsets[:-1]
+    places = np.arange(offsets[-1]) + np.repeat(shift, sizes)
+    return pa.array(offsets, pa.int32()), (lists.values.take(pa.array(places, pa.int64())),)
 
 
 def null_mask(array: pa.Array) -> pa.Array | None:
