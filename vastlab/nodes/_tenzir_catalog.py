@@ -1,26 +1,28 @@
-"""What a Tenzir node holds: its layouts, the conditions to ask them, and how answers align."""
+"""What a Tenzir node holds, and the conditions to ask for it."""
 
 from __future__ import annotations
 
-import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-from vastlab.arrow import schema as arrow_schema
 from vastlab.compile import tql
-from vastlab.expression.ast import Meta, MetaExtractor, Predicate
-from vastlab.expression.literals import Time
-from vastlab.expression.operators import Operator
+from vastlab.errors import NodeError
+from vastlab.expression.ast import Constant
 from vastlab.nodes._plan import bind
 from vastlab.nodes.base import Query
-from vastlab.types import Field, Kind, Leaf, Schema, Type
+from vastlab.store.layout import union
+from vastlab.types import Field, Kind, Schema, Type
 
-_ROWS = 8_192
-_ROWS_HELD = 65_536
+QUESTION = (
+    "schemas | merge { partitions | where not internal"
+    " | summarize schema, events=sum(events), last=max(max_import_time) }"
+)
+"""What a node is asked to tell its catalog."""
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 _KINDS = {
     "null": Kind.NULL,
     "bool": Kind.BOOL,
@@ -36,16 +38,87 @@ _KINDS = {
     "enumeration": Kind.STRING,
     "secret": Kind.STRING,
 }
+_NAMES = {kind: name for name, kind in reversed(_KINDS.items())} | {
+    Kind.LIST: "list",
+    Kind.RECORD: "record",
+}
 
 
-def parse_schemas(text: bytes) -> tuple[Schema, ...]:
-    """Read the answer to ``schemas | write_ndjson``: one layout a line, without internal ones."""
-    layouts = []
-    for line in text.splitlines():
-        described = json.loads(line)
-        if not any(attribute["key"] == "internal" for attribute in described["attributes"]):
-            layouts.append(Schema(described["name"], _fields(described["state"])))
-    return tuple(dict.fromkeys(layouts))
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The events of one schema that are in partitions.
+
+    Parameters
+    ----------
+    events
+        How many.
+    last
+        When the last one came, as a TQL literal. Whatever came later may be in memory only,
+        where a node has it for half a minute, and the catalog does not know its layout.
+    """
+
+    events: int
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The layouts that a node holds, and what is stored of them.
+
+    Parameters
+    ----------
+    layouts
+        Without those of the node's own metrics.
+    stored
+        By schema name.
+    """
+
+    layouts: tuple[Schema, ...] = ()
+    stored: Mapping[str, Stored] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, rows: Iterable[Mapping[str, Any]]) -> Catalog:
+        """Read the answer to `QUESTION`."""
+        layouts: dict[Schema, None] = {}
+        stored = {}
+        for row in rows:
+            if "state" not in row:
+                stored[row["schema"]] = Stored(row["events"], _time(row["last"]))
+            elif not any(attribute["key"] == "internal" for attribute in row["attributes"]):
+                layouts[Schema(row["name"], _fields(row["state"]))] = None
+        return cls(tuple(sorted(layouts, key=lambda layout: layout.name)), stored)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all schemas."""
+        return frozenset(layout.name for layout in self.layouts)
+
+    def by_name(self) -> dict[str, tuple[Schema, ...]]:
+        """Return the layouts of each name."""
+        alike: dict[str, list[Schema]] = defaultdict(list)
+        for layout in self.layouts:
+            alike[layout.name].append(layout)
+        return {name: tuple(layouts) for name, layouts in alike.items()}
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return for each name the union over its layouts."""
+        return {name: union(layouts) for name, layouts in sorted(self.by_name().items())}
+
+    def whole(self, query: Query) -> frozenset[str]:
+        """Return the names of which every event answers a query."""
+        return frozenset(
+            name
+            for name, layouts in self.by_name().items()
+            if name in self.stored
+            and all(bind(query, layout) == Constant(True) for layout in layouts)
+        )
+
+
+def _time(text: str) -> str:
+    # It becomes part of queries: never without a look at what it is.
+    if not _TIME.fullmatch(text):
+        raise NodeError(f"the node names no time: {text!r}")
+    return text
 
 
 def _fields(state: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -79,17 +152,26 @@ def where(query: Query, layouts: Iterable[Schema]) -> str | None:
     return f"({' or '.join(guarded)})" if guarded else None
 
 
-def unknown(layouts: Iterable[Schema]) -> str:
-    """Write the condition that holds for events of schemas that the catalog does not know."""
-    names = dict.fromkeys(layout.name for layout in layouts)
-    # An internal event is one of the node about itself; `export` leaves those out.
-    return " and ".join(["true", *(f"@name != {tql.quote(name)}" for name in names)])
+def unknown(names: Iterable[str]) -> str:
+    """Write the condition that holds for events of other schemas than these.
+
+    The node's catalog leaves all partitions of these schemas out, so it costs nothing.
+    """
+    return (
+        "("
+        + (" and ".join(f"@name != {tql.quote(name)}" for name in sorted(names)) or "true")
+        + ")"
+    )
 
 
-def since_import(nanoseconds: int) -> str:
-    """Write the condition that events arrived at a time or later."""
-    arrived = MetaExtractor(Meta.IMPORT_TIME)
-    return tql.condition(Predicate(arrived, Operator.GE, Time(nanoseconds)))
+def later(name: str, stored: Stored) -> str:
+    """Write the condition that holds for events of a schema that came after the stored ones."""
+    return f"(@name == {tql.quote(name)} and @import_time > {stored.last})"
+
+
+def any_of(conditions: Iterable[str | None]) -> str | None:
+    """Join conditions; ``None`` if there is none."""
+    return " or ".join(condition for condition in conditions if condition is not None) or None
 
 
 def _conditions(query: Query, layouts: list[Schema]) -> list[str]:
@@ -106,12 +188,17 @@ def _conditions(query: Query, layouts: list[Schema]) -> list[str]:
 
 
 def _guard(layout: Schema, layouts: list[Schema]) -> str:
-    """Tell a layout from the others of its name by the fields that it has and has not."""
-    mine = {leaf.path for leaf in layout.leaves}
-    others = [{leaf.path for leaf in other.leaves} for other in layouts]
-    tests = [_has(path) for path in sorted(mine) if any(path not in paths for paths in others)]
-    foreign = sorted(set().union(*others) - mine)
+    """Tell a layout from the others of its name by its fields and their types."""
+    mine = {leaf.path: leaf.type.kind for leaf in layout.leaves}
+    others = [{leaf.path: leaf.type.kind for leaf in other.leaves} for other in layouts]
+    tests = [_has(path) for path in sorted(mine) if any(path not in other for other in others)]
+    foreign = sorted(set().union(*others) - mine.keys())
     tests += [f"not {_has(path)}" for path in foreign if not _inside(path, mine)]
+    tests += [
+        _is(path, kind)
+        for path, kind in sorted(mine.items())
+        if any(other.get(path, kind) is not kind for other in others)
+    ]
     return " and ".join(tests) or "true"
 
 
@@ -124,102 +211,12 @@ def _has(path: tuple[str, ...]) -> str:
     return f"({' and '.join(steps)})"
 
 
-def _inside(path: tuple[str, ...], leaves: set[tuple[str, ...]]) -> bool:
+def _is(path: tuple[str, ...], kind: Kind) -> str:
+    """Write the test for a field's type; a null passes for any."""
+    subject = tql.path(path)
+    return f"({subject} == null or type_kind({subject}) == {tql.quote(_NAMES[kind])})"
+
+
+def _inside(path: tuple[str, ...], leaves: Container[tuple[str, ...]]) -> bool:
     # Below a field that is no record in this layout, `has` cannot be asked.
     return any(path[:depth] in leaves for depth in range(1, len(path)))
-
-
-# --- answers --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Aligner:
-    """Brings batches without their null fields back into the layouts of the catalog.
-
-    Parameters
-    ----------
-    layouts
-        The layouts, by name.
-    """
-
-    layouts: Mapping[str, tuple[Schema, ...]]
-
-    @classmethod
-    def of(cls, layouts: Iterable[Schema]) -> Aligner:
-        """Group layouts by name, the smallest first: the least is added to a batch."""
-        by_name: dict[str, list[Schema]] = defaultdict(list)
-        for layout in sorted(layouts, key=lambda layout: len(layout.leaves)):
-            by_name[layout.name].append(layout)
-        return cls({name: tuple(alike) for name, alike in by_name.items()})
-
-    def align(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Add the fields that are missing, as nulls, and restore the order."""
-        own = arrow_schema.from_arrow(batch.schema)
-        have = {leaf.path: leaf.type for leaf in own.leaves}
-        for layout in self.layouts.get(own.name, ()):
-            if _covers(layout, have):
-                return _widen(batch, own, layout)
-        return arrow_schema.normalise(batch)
-
-
-def _covers(layout: Schema, have: Mapping[tuple[str, ...], Type]) -> bool:
-    known = {leaf.path: leaf.type for leaf in layout.leaves}
-    return all(path in known and _fits(type_, known[path]) for path, type_ in have.items())
-
-
-def _fits(arrived: Type, known: Type) -> bool:
-    if arrived.kind is Kind.NULL or arrived.kind is known.kind:
-        if arrived.kind is Kind.LIST and arrived.item is not None and known.item is not None:
-            return _fits(arrived.item, known.item)
-        return True
-    return False
-
-
-def _widen(batch: pa.RecordBatch, own: Schema, layout: Schema) -> pa.RecordBatch:
-    flat = arrow_schema.flatten(arrow_schema.normalise(batch))
-    columns = {leaf.path: flat.column(leaf.column) for leaf in own.leaves}
-    target = arrow_schema.flat_schema(layout)
-    arrays = [
-        _column(columns.get(leaf.path), field, leaf, batch.num_rows)
-        for leaf, field in zip(layout.leaves, target, strict=True)
-    ]
-    wide = arrow_schema.record_batch(arrays, target, batch.num_rows)
-    return arrow_schema.nest(wide, layout)
-
-
-def _column(array: pa.Array | None, field: pa.Field, leaf: Leaf, num_rows: int) -> pa.Array:
-    if array is None or pa.types.is_null(array.type):
-        return pa.nulls(num_rows, field.type)
-    if array.type == field.type:
-        return array
-    # A list whose elements are all null arrives as a list of nothing.
-    return arrow_schema.convert(array, pa.field(field.name, array.type), leaf.type)
-
-
-class Coalescer:
-    """Joins batches of one layout: the node sends at most 1,024 rows at a time."""
-
-    def __init__(self) -> None:
-        self._held: dict[bytes, list[pa.RecordBatch]] = defaultdict(list)
-        self._rows = 0
-
-    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Take a batch, and return what has become large enough."""
-        key = batch.schema.serialize().to_pybytes()
-        alike = self._held[key]
-        alike.append(batch)
-        self._rows += batch.num_rows
-        if sum(part.num_rows for part in alike) >= _ROWS:
-            yield self._join(key)
-        elif self._rows >= _ROWS_HELD:
-            yield from self.flush()
-
-    def flush(self) -> Iterator[pa.RecordBatch]:
-        """Return everything that is held."""
-        for key in tuple(self._held):
-            yield self._join(key)
-
-    def _join(self, key: bytes) -> pa.RecordBatch:
-        alike = self._held.pop(key)
-        self._rows -= sum(part.num_rows for part in alike)
-        return pa.concat_batches(alike) if len(alike) > 1 else alike[0]

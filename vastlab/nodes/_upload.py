@@ -63,8 +63,9 @@ def _events(snapshot: Snapshot, fingerprint: str) -> Iterator[pa.RecordBatch]:
     for file in snapshot.files:
         if file.fingerprint == fingerprint:
             with pq.ParquetFile(file.path) as parquet:
-                for batch in parquet.iter_batches():
-                    yield layout.events(batch)
+                for group in range(parquet.num_row_groups):
+                    for batch in parquet.read_row_group(group).to_batches():
+                        yield layout.events(batch)
 
 
 async def feed(
