@@ -14,15 +14,18 @@ from vastlab.config import (
 )
 from vastlab.errors import UsageError
 from vastlab.nodes import demo
+from vastlab.nodes.archive import ArchiveNode
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.remote import RemoteNode
+from vastlab.store.archive import is_archive
+from vastlab.store.database import is_database
 
 _SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
 
 
 def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
-    """Return the node behind an endpoint; nothing is read or connected yet.
+    """Return the node behind an endpoint; no event is read and nothing connected yet.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
     match endpoint:
         case DemoEndpoint():
             return EmbeddedNode(demo.path(), make=demo.make)
+        case PathEndpoint(path) if is_archive(path) and not is_database(path):
+            return ArchiveNode(path)
         case PathEndpoint(path):
             return EmbeddedNode(path)
         case NodeEndpoint():

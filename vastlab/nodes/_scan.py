@@ -79,7 +79,7 @@ class FileScan:
             batch = next(self._batches, None)
             if batch is None:
                 break
-            slices.append(TableSlice(self._task.layout.events(batch)))
+            slices.append(TableSlice(batch))
             fetched += batch.nbytes
         self._budget = _PIECE_BYTES
         return slices
@@ -99,7 +99,7 @@ class FileScan:
         with _errors(self._task.file):
             for frame in self._frames():
                 for batch in frame.execute_stream():
-                    yield batch.to_pyarrow()
+                    yield self._task.layout.events(batch.to_pyarrow())
 
     def _frames(self) -> Iterator[datafusion.DataFrame]:
         task = self._task
@@ -141,21 +141,30 @@ def _errors(file: DataFile) -> Iterator[None]:
     except (VastlabError, GeneratorExit):
         raise
     except BaseException as error:
-        # Panics of the engine derive from BaseException, other failures are plain Exceptions.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+        reason = reason_of(error)
         _check(file)
-        reason = " ".join(str(error).split())[:500]
         raise CorruptFileError(
             f"cannot read {file.path}: {reason}", hint="`vastlab check` looks at every file"
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in a line why reading failed; what is no failure of that kind is raised again."""
+    # Panics of the engine derive from BaseException, other failures are plain Exceptions.
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+    return " ".join(str(error).split())[:500]
 
 
 # --- several files --------------------------------------------------------------------------
 
 
 async def export(
-    context: datafusion.SessionContext, pool: Executor, tasks: Iterable[Task], in_flight: int
+    context: datafusion.SessionContext,
+    pool: Executor,
+    tasks: Iterable[Task],
+    in_flight: int,
+    scan: Callable[[datafusion.SessionContext, Task], FileScan] = FileScan,
 ) -> AsyncGenerator[TableSlice, None]:
     """Read files in order; later ones are read ahead once the first one is through.
 
@@ -169,6 +178,8 @@ async def export(
         The files.
     in_flight
         How many files are read at the same time.
+    scan
+        Reads one of them.
     """
     waiting = iter(tasks)
     pumps: deque[_Pump] = deque()
@@ -176,7 +187,7 @@ async def export(
     try:
         while True:
             while len(pumps) < width and (task := next(waiting, None)) is not None:
-                pumps.append(_Pump(FileScan(context, task), pool))
+                pumps.append(_Pump(scan(context, task), pool))
             if not pumps:
                 return
             while slices := await pumps[0].get():
@@ -190,7 +201,11 @@ async def export(
 
 
 async def count(
-    context: datafusion.SessionContext, pool: Executor, tasks: Iterable[Task], in_flight: int
+    context: datafusion.SessionContext,
+    pool: Executor,
+    tasks: Iterable[Task],
+    in_flight: int,
+    scan: Callable[[datafusion.SessionContext, Task], FileScan] = FileScan,
 ) -> dict[str, int]:
     """Count the events of files by schema name."""
     counts: dict[str, int] = {}
@@ -199,8 +214,8 @@ async def count(
     try:
         while True:
             while len(running) < in_flight and (task := next(waiting, None)) is not None:
-                scan = FileScan(context, task)
-                running.append((task, scan, in_thread(pool, scan.count)))
+                reader = scan(context, task)
+                running.append((task, reader, in_thread(pool, reader.count)))
             if not running:
                 return counts
             task, _, answer = running[0]
@@ -210,8 +225,8 @@ async def count(
                 name = task.layout.schema.name
                 counts[name] = counts.get(name, 0) + number
     finally:
-        for _, scan, answer in running:
-            scan.stop()
+        for _, reader, answer in running:
+            reader.stop()
             answer.cancel()
 
 
