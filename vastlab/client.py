@@ -327,12 +327,26 @@ class VAST:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
         async with aclosing(stream):
-            await _within(self._warn(query), left(), timeout)
-            part = await _within(anext(stream, None), left(), timeout)
+            if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
+                await _within(self._warn(query), left(), timeout)
+            part = await _within(self._begin(query, stream), left(), timeout)
             self._tell_of_problems()
             while part is not None:
                 yield part
                 part = await _within(anext(stream, None), left(), timeout)
+
+    async def _begin(
+        self, query: Query, stream: AsyncGenerator[TableSlice, None]
+    ) -> TableSlice | None:
+        """Wait for the first events, and look for slips meanwhile: a node takes its time."""
+        look = asyncio.ensure_future(self._warn(query))
+        try:
+            part = await anext(stream, None)
+            await look
+        finally:
+            look.cancel()
+            await asyncio.wait([look])
+        return part
 
     async def _warn(self, query: Query) -> None:
         """Say what in an expression no schema of the node knows, once for each expression."""

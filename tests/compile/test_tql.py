@@ -51,7 +51,7 @@ FORMS = [
     (compare(Kind.DURATION, ">", Duration(-3_000_000)), "x > -3000000ns"),
     (compare(Kind.TIME, ">=", Time(1_500_000_001)), "x >= 1970-01-01T00:00:01.500000001Z"),
     (compare(Kind.TIME, "<", Time(-500_000_000)), "x < 1969-12-31T23:59:59.500000000Z"),
-    (compare(Kind.TIME, "<", Time(-(2**63))), "x < (1970-01-01 + -9223372036854775808ns)"),
+    (compare(Kind.TIME, "<", Time(-(2**63))), "x < (1970-01-01 + (-9223372036854775807ns - 1ns))"),
     (compare(Kind.STRING, "in", String("abc")), '(x in "abc")'),
     (compare(Kind.STRING, "!ni", String("b")), '(x != null and not ("b" in x))'),
     (compare(Kind.STRING, "==", Pattern("a.c")), r'x.match_regex("\\A(?:a.c)\\z")'),

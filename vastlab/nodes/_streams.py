@@ -128,7 +128,8 @@ class StreamServer:
     def _read(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb", buffering=_BUFFER) as stream:
             try:
-                if stream.peek(1):  # nothing came of some connections, and nothing is missing
+                # Nothing came of some connections, and nothing is missing then.
+                if stream.peek(1):  # type: ignore[attr-defined]  # buffered
                     with pa.ipc.open_stream(stream) as reader:
                         for batch in reader:
                             self._put(check(batch))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.compile import tql
-from vastlab.nodes._tenzir_catalog import Catalog, any_of, later, unknown
+from vastlab.nodes._tenzir_catalog import SHAPE, Catalog, any_of, later, unknown
 from vastlab.types import Kind, Schema, Type
 
 _MOST_LAYOUTS = 64  # a carrier each, in a pipeline of its own
@@ -80,7 +80,7 @@ class Carriers:
                 f" | @name = {tql.quote(layout.name)} }}"
                 for layout in self.layouts
             ),
-            f"group (type_id(this) if ({recent}) else @name) {{ {send} }}",
+            f"group ({SHAPE} if ({recent}) else @name) {{ {send} }}",
         ]
 
     def remove(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:

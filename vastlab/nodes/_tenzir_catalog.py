@@ -22,6 +22,9 @@ QUESTION = (
 )
 """What a node is asked to tell its catalog."""
 
+SHAPE = '@name + " " + type_id(this)'
+"""What events must have in common to go into one stream; a type's id does not tell its name."""
+
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 _KINDS = {
     "null": Kind.NULL,
@@ -38,7 +41,12 @@ _KINDS = {
     "enumeration": Kind.STRING,
     "secret": Kind.STRING,
 }
-_NAMES = {kind: name for name, kind in reversed(_KINDS.items())} | {
+# What TQL's `type_kind` says.
+_KIND_NAMES = {kind: name for name, kind in _KINDS.items() if kind is not Kind.STRING} | {
+    Kind.INT64: "int",
+    Kind.UINT64: "uint",
+    Kind.DOUBLE: "float",
+    Kind.STRING: "string",
     Kind.LIST: "list",
     Kind.RECORD: "record",
 }
@@ -214,7 +222,7 @@ def _has(path: tuple[str, ...]) -> str:
 def _is(path: tuple[str, ...], kind: Kind) -> str:
     """Write the test for a field's type; a null passes for any."""
     subject = tql.path(path)
-    return f"({subject} == null or type_kind({subject}) == {tql.quote(_NAMES[kind])})"
+    return f"({subject} == null or type_kind({subject}) == {tql.quote(_KIND_NAMES[kind])})"
 
 
 def _inside(path: tuple[str, ...], leaves: Container[tuple[str, ...]]) -> bool:

@@ -282,7 +282,7 @@ class TenzirNode:
 
 def _shapes(send: str) -> list[str]:
     """Send events of each shape in a stream of their own, which never has to wait for a type."""
-    return ["drop_null_fields", f"group type_id(this) {{ {send} }}"]
+    return ["drop_null_fields", f"group {catalogs.SHAPE} {{ {send} }}"]
 
 
 async def _give_up(task: asyncio.Future[Any]) -> None:
