@@ -147,27 +147,33 @@ class Addresses:
 
     def __init__(self, limit: int = 200_000) -> None:
         self._limit = limit
-        self._packed: dict[str, bytes] = {}
+        self._forget()
 
     def column(self, texts: pa.Array) -> pa.Array:
         """Convert an array of text, dictionary-encoded or not."""
         if not pa.types.is_dictionary(texts.type):
             texts = texts.dictionary_encode()
-        if len(self._packed) > self._limit:
-            self._packed = {}
-        distinct = texts.dictionary.to_pylist()
-        # No address is packed into nothing: what is not known yet stands out.
-        found = [self._packed.get(text, b"") for text in distinct]
-        if b"" in found:
-            for i, text in enumerate(distinct):
-                found[i] = found[i] or self._learn(text)
-        data = [None, pa.py_buffer(b"".join(found))]
-        packed = pa.Array.from_buffers(pa.binary(16), len(found), data)
-        return pa.ExtensionArray.from_storage(arrow_types.IP, packed.take(texts.indices))
+        if len(self._texts) > self._limit:
+            self._forget()
+        distinct = texts.dictionary.cast(pa.string())
+        at = pc.index_in(distinct, value_set=self._texts)
+        if at.null_count:
+            unknown = at.is_null()
+            new = pa.array(range(len(self._texts), len(self._texts) + at.null_count), pa.int32())
+            self._learn(distinct.filter(unknown))
+            at = pc.replace_with_mask(at, unknown, new)
+        packed = self._packed.take(at).take(texts.indices)
+        return pa.ExtensionArray.from_storage(arrow_types.IP, packed)
 
-    def _learn(self, text: str) -> bytes:
-        packed = self._packed[text] = address(text)
-        return packed
+    def _forget(self) -> None:
+        self._texts = pa.array([], pa.string())
+        self._packed = pa.array([], pa.binary(16))
+
+    def _learn(self, texts: pa.StringArray) -> None:
+        packed = b"".join([address(text) for text in texts.to_pylist()])
+        learned = pa.Array.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(packed)])
+        self._texts = pa.concat_arrays([self._texts, texts])
+        self._packed = pa.concat_arrays([self._packed, learned])
 
 
 def subnets(texts: pa.Array) -> pa.Array:
