@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vastlab.compile import tql
 from vastlab.expression.ast import And, Column, Constant, Meta, MetaExtractor, Not, Or, Predicate
 from vastlab.expression.literals import (
+    IP,
     Bool,
     Double,
     Duration,
@@ -21,6 +22,7 @@ from vastlab.expression.literals import (
     Null,
     Pattern,
     String,
+    Subnet,
     Time,
     UInt64,
 )
@@ -52,6 +54,9 @@ FORMS = [
     (compare(Kind.TIME, ">=", Time(1_500_000_001)), "x >= 1970-01-01T00:00:01.500000001Z"),
     (compare(Kind.TIME, "<", Time(-500_000_000)), "x < 1969-12-31T23:59:59.500000000Z"),
     (compare(Kind.TIME, "<", Time(-(2**63))), "x < (1970-01-01 + (-9223372036854775807ns - 1ns))"),
+    (compare(Kind.DOUBLE, "==", Double(math.nan)), "false"),
+    (compare(Kind.IP, "==", IP(b"\0" * 10 + b"\xff\xff\x0a\0\0\x01")), "x == 10.0.0.1"),
+    (compare(Kind.IP, "in", Subnet(b"\x20\x01" + b"\0" * 14, 16)), "(x in 2001::/16)"),
     (compare(Kind.STRING, "in", String("abc")), '(x in "abc")'),
     (compare(Kind.STRING, "!ni", String("b")), '(x != null and not ("b" in x))'),
     (compare(Kind.STRING, "==", Pattern("a.c")), r'x.match_regex("\\A(?:a.c)\\z")'),

@@ -74,8 +74,6 @@ def _by_type(schemas: tuple[Schema, ...], predicate: Predicate) -> Expr:
     arms = {
         kind: arm for kind in _KINDS if (arm := _arm(predicate, kind, literal.value)) is not None
     }
-    if not arms:
-        return predicate
     apart = Or(tuple(arms.values()))
     if not predicate.operator.is_negated:
         return apart
