@@ -6,22 +6,36 @@ with that reason.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from tests.nodes.fake_vast import FakeVast
 from vastlab.arrow import schema as arrow_schema
 from vastlab.client import VAST
+from vastlab.nodes import _programs
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 
+_ORDER = "never: a node answers in its own order, and a limit takes what comes first"
+_NAMES = "never: Tenzir keeps no names of types, and enumerations as text"
 CANNOT = {
-    ("logs", "ingest"): "a folder of logs is read as it is",
+    ("logs", "ingest"): "never: a folder of logs is read as it is",
+    ("vast", "order"): _ORDER,
+    ("tenzir", "order"): _ORDER,
+    ("vast", "own status"): "never: the status is the node's own",
+    ("tenzir", "own status"): "never: the status is the node's own",
+    ("vast", "start at the call"): "never: the program subscribes when it runs",
+    ("tenzir", "start at the call"): "never: the program subscribes when it runs",
+    ("tenzir", "type names"): _NAMES,
 }
 
 TIME = Type(Kind.TIME, names=("timestamp",))
@@ -157,6 +171,7 @@ class Behind:
     kind: str
     vast: VAST
     add: Callable[[pa.RecordBatch], None]
+    listens: Callable[[], Awaitable[None]]
     conn: pa.RecordBatch
     dns: pa.RecordBatch
 
@@ -171,12 +186,16 @@ class Behind:
         return batch(CONN, rows)
 
 
-def _embedded(folder: Path) -> tuple[VAST, Callable[[pa.RecordBatch], None]]:
+Made = tuple[VAST, Callable[[pa.RecordBatch], None], Callable[[], Awaitable[None]]]
+
+
+def _embedded(folder: Path, stack: ExitStack) -> Made:
     database = Database.create(folder / "events.db")
-    return VAST(database.path), lambda events: database.add([events]) and None
+    vast = VAST(database.path)
+    return vast, lambda events: database.add([events]) and None, vast.count
 
 
-def _logs(folder: Path) -> tuple[VAST, Callable[[pa.RecordBatch], None]]:
+def _logs(folder: Path, stack: ExitStack) -> Made:
     logs = folder / "logs"
     logs.mkdir()
 
@@ -188,10 +207,21 @@ def _logs(folder: Path) -> tuple[VAST, Callable[[pa.RecordBatch], None]]:
             writer.write_batch(events)
         beside.rename(path)
 
-    return VAST(logs), add
+    # The state counts that a folder of logs has when the export has looked at it.
+    vast = VAST(logs)
+    return vast, add, vast.count
 
 
-NODES = {"embedded": _embedded, "logs": _logs}
+def _vast(folder: Path, stack: ExitStack) -> Made:
+    node = FakeVast(folder / "bin")
+    stack.callback(node.close)
+    environment = stack.enter_context(pytest.MonkeyPatch.context())
+    environment.setenv("PATH", str(node.folder))
+    listens = partial(asyncio.to_thread, node.wait_until_listening)
+    return VAST(node.endpoint), node.add, listens
+
+
+NODES = {"embedded": _embedded, "logs": _logs, "vast": _vast}
 
 
 @pytest.fixture(params=NODES)
@@ -199,12 +229,15 @@ async def behind(request, tmp_path, monkeypatch):
     """Return each kind of node in turn, with the same events."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    vast, add = NODES[request.param](tmp_path)
-    conn, dns = batch(CONN, CONNS), batch(DNS, _dns_rows())
-    for events in (conn, dns):
-        add(events)
-    yield Behind(request.param, vast, add, conn, dns)
-    await vast.aclose()
+    # Else the client of an installed Tenzir would be asked, too.
+    monkeypatch.setattr(_programs, "find_tenzir", lambda: None)
+    with ExitStack() as stack:
+        vast, add, listens = NODES[request.param](tmp_path, stack)
+        conn, dns = batch(CONN, CONNS), batch(DNS, _dns_rows())
+        for events in (conn, dns):
+            add(events)
+        yield Behind(request.param, vast, add, listens, conn, dns)
+        await vast.aclose()
 
 
 @pytest.fixture
@@ -214,7 +247,11 @@ def moment():
     return lambda hour: start + dt.timedelta(hours=hour)
 
 
-SHARES = {"logs": 4, "vast": 2}
+SHARES = {
+    ("test_every_node_finds_the_same", "logs"): 4,
+    ("test_every_node_finds_the_same", "vast"): 2,
+    ("test_an_expression_finds_the_same_events_everywhere", "vast"): 4,
+}
 """Of how many expressions one is asked in the default suite; the others are `full`."""
 
 
@@ -223,8 +260,9 @@ def pytest_collection_modifyitems(items):
     """Ask slow nodes less in the default suite."""
     seen = collections.Counter()
     for item in items:
-        kind = item.callspec.params.get("node") if hasattr(item, "callspec") else None
-        if kind in SHARES and item.originalname == "test_every_node_finds_the_same":
-            if seen[kind] % SHARES[kind]:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        key = (item.originalname, params.get("node", params.get("behind"))) if params else None
+        if key in SHARES:
+            if seen[key] % SHARES[key]:
                 item.add_marker(pytest.mark.full)
-            seen[kind] += 1
+            seen[key] += 1

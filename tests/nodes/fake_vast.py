@@ -123,6 +123,18 @@ class FakeVast:
         with self.changed:
             assert self.changed.wait_for(lambda: self.listening, 30)
 
+    def wait_until_connected(self) -> None:
+        """Return when a client is connected."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.running, 30)
+
+    def wait_until_alone(self) -> None:
+        """Return when no program that was called runs any more."""
+        deadline = time.monotonic() + 30
+        while any(alive(call["pid"]) for call in self.calls):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def wait_for_queries(self, number: int) -> None:
         """Return when so many expressions have been asked for."""
         with self.changed:
@@ -176,8 +188,10 @@ class FakeVast:
         with self.changed:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
+            self.changed.notify_all()
         try:
-            with contextlib.suppress(OSError), link, link.makefile("rb") as stream:
+            # Whoever speaks another language is not answered.
+            with contextlib.suppress(OSError, ValueError), link, link.makefile("rb") as stream:
                 link.sendall(b"VAST\n")
                 if line := stream.readline():
                     self._answer(json.loads(line), Link(link, self.lives), stream)

@@ -33,9 +33,10 @@ class _Client(Node, Protocol):
         ...
 
 
+# In the order in which they are preferred, should a node ever answer both.
 _KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Path], _Client]]] = {
-    "vast": (_programs.find_vast, VastNode),
-    "tenzir": (_programs.find_tenzir, TenzirNode),
+    "vast": (lambda: _programs.find_vast(), VastNode),
+    "tenzir": (lambda: _programs.find_tenzir(), TenzirNode),
 }
 
 
@@ -102,18 +103,37 @@ class RemoteNode:
 
     async def _find(self) -> _Client:
         candidates = self._candidates()
-        answers = await asyncio.gather(
-            *(candidate.ping() for candidate in candidates), return_exceptions=True
-        )
-        errors = []
-        for candidate, answer in zip(candidates, answers, strict=True):
-            if isinstance(answer, str):
-                return candidate
-            if not isinstance(answer, NodeError):
-                raise answer
-            errors.append(answer)
-        told = next((e for e in errors if not isinstance(e, NodeConnectionError)), errors[0])
-        raise told
+        pings = [asyncio.ensure_future(candidate.ping()) for candidate in candidates]
+        try:
+            errors = []
+            for ended in asyncio.as_completed(pings):
+                try:
+                    await ended
+                except NodeError as error:
+                    errors.append(error)
+                else:
+                    # A client of the wrong kind may take seconds to give up.
+                    return next(
+                        candidate
+                        for candidate, ping in zip(candidates, pings, strict=True)
+                        if ping.done() and not ping.cancelled() and ping.exception() is None
+                    )
+        finally:
+            for ping in pings:
+                ping.cancel()
+            await asyncio.gather(*pings, return_exceptions=True)
+        raise self._none_answers(errors)
+
+    def _none_answers(self, errors: list[NodeError]) -> NodeError:
+        """Tell of what is wrong with a client rather than that nothing answers it."""
+        told = [error for error in errors if not isinstance(error, NodeConnectionError)]
+        if len(told) == len(errors) > 1:
+            return NodeConnectionError(
+                f"what listens at {self._endpoint} is no node: {told[0].message}",
+                hint="check the port; vastlab.client in vast.yaml names the client to use",
+                stderr="\n".join(error.stderr for error in told),
+            )
+        return next(iter(told or errors))
 
     def _candidates(self) -> list[_Client]:
         wanted = _KINDS if self._client == "auto" else {self._client: _KINDS[self._client]}

@@ -63,6 +63,7 @@ _ANSWER_SECONDS = 60.0
 _LONGEST_ARGUMENT = 100_000  # Linux allows 131,071 bytes
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _ERROR = re.compile(r"^!! ([a-z_]+(?:::[a-z_]+)*)(?:: (.*))?$", re.MULTILINE)
+_USAGE = re.compile(r"^error: (.*)$", re.MULTILINE)
 _UNREACHABLE = "failed to connect to VAST node"
 _LOST = ("caf::exit_reason::remote_link_unreachable", "remote_node_down")
 _VERSION = re.compile(rb'"VAST": *"v?([0-9]+)\.([0-9]+)')
@@ -311,8 +312,10 @@ class VastNode:
         found = _ERROR.findall(done.stderr)
         if not found:
             ending = f"signal {-done.returncode}" if done.returncode < 0 else str(done.returncode)
+            usage = _USAGE.search(done.stderr)
+            said = f": {usage[1]}" if usage else ""
             return NodeError(
-                f"{self._program.name} ended with {ending}, the answer is not complete",
+                f"{self._program.name} ended with {ending}, the answer is not complete{said}",
                 stderr=done.stderr,
             )
         code, message = found[-1]
