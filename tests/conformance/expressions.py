@@ -292,3 +292,4 @@ for _kind in ("tenzir", "tenzir folder"):
     for _text in EXPRESSIONS:
         if _text.startswith((":port", ":timestamp")):
             GAPS[_kind, _text] = NEVER_ALIAS
+    GAPS[_kind, 'role > "server"'] = NEVER_ENUM

@@ -77,7 +77,7 @@ async def test_every_recorded_export_is_read_whole(shared, replay):
     for path in cases(shared, "export", "*.arrow"):
         case = rows[path.stem.removesuffix(".arrow")]
         if case["arrow_exit"]:
-            with pytest.raises(NodeError, match="!!|invalid option parameter"):
+            with pytest.raises(NodeError, match=r"!!|invalid option parameter"):
                 await exported(replay(path))
             continue
         batches = await exported(replay(path))
