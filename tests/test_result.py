@@ -250,3 +250,32 @@ def test_results_are_compared_by_identity(result):
     assert result == result
     assert result != Result(result.to_arrow())
     assert len({result, result}) == 1
+
+
+def test_where_filters_without_asking_again():
+    """``where`` keeps the events that match, in every schema, and says of how many."""
+    hits = Result(
+        {"zeek.conn": [conn([3, 1, 2]), conn([9])], "zeek.dns": [conn([5], name="zeek.dns")]},
+        Outcome("resp_p >= 0", limit=5, limit_reached=True),
+    )
+    few = hits.where("resp_p >= $port", params={"port": 1})
+    assert {name: len(frame) for name, frame in few.items()} == {"zeek.conn": 2}
+    assert few.expression == "resp_p >= 0 && resp_p >= 1"
+    assert few.limit_reached
+    assert repr(few).startswith("of the first 5 events (limit reached; -n 0 for all)\n2 events")
+    assert few.where("").num_rows == 2
+    assert few.where("resp_p == 2").where("resp_p == 1").num_rows == 0
+
+
+def test_where_remarks_on_unknown_names():
+    """A field that no event here has is warned of, and finds nothing."""
+    hits = Result({"zeek.conn": [conn([1])]})
+    with pytest.warns(errors.VastlabWarning, match="resp_q"):
+        assert hits.where("resp_q == 1").num_rows == 0
+
+
+@pytest.mark.parametrize("expression", ["resp_p ==", "resp_p == $x"])
+def test_where_refuses_what_is_no_expression(expression):
+    """``where`` raises the errors of a query."""
+    with pytest.raises(errors.ExpressionError):
+        Result({"zeek.conn": [conn([1])]}).where(expression)

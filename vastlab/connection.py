@@ -35,9 +35,11 @@ from vastlab.client import VAST, ExportMode
 from vastlab.collect import collect_pyarrow
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
+from vastlab.expression.literals import Time
 from vastlab.expression.parameters import bind
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation
+from vastlab.pivot import Pivot
 from vastlab.result import Result
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
@@ -160,7 +162,6 @@ class Connection:
             On Ctrl-C or the kernel's interrupt; what had arrived is in ``.partial`` and
             in `last`.
         """
-        self._usable()
         ask = functools.partial(
             self._vast.export,
             expression,
@@ -171,24 +172,54 @@ class Connection:
             params=params,
             timeout=timeout,
         )
-        arrived = _Arrived()
+        outcome = Outcome(_final(expression, params), _mode_name(mode), limit)
+        return self._answer(ask, outcome, quiet=quiet)
 
-        def result(*, partial: bool = False) -> Result:
-            outcome = Outcome(_final(expression, params), _mode_name(mode), limit, partial=partial)
-            return self._result(arrived, outcome)
+    def follow(self, question: Pivot, *, limit: int = 0) -> Result:
+        """Ask what `Result.pivot` wants to know.
 
+        Parameters
+        ----------
+        question
+            What to look for, and what of it to keep.
+        limit
+            At most so many events; 0 for all.
+        """
+        ask = functools.partial(
+            self._vast.export,
+            question.expression,
+            limit=0 if question.near else limit,
+            since=_moment(question.since),
+            until=_moment(question.until),
+            params=question.params,
+        )
+        outcome = Outcome(_final(question.expression, question.params), limit=limit)
+        return self._answer(ask, outcome, keep=question.keep)
+
+    def _answer(
+        self,
+        ask: Callable[[], AsyncGenerator[TableSlice]],
+        outcome: Outcome,
+        *,
+        keep: Callable[[TableSlice], TableSlice | None] | None = None,
+        quiet: bool = False,
+    ) -> Result:
+        """Wait for all of an answer; whatever ends it, what has arrived is kept."""
+        self._usable()
+        arrived = _Arrived(keep, outcome.limit)
+        partial = dataclasses.replace(outcome, partial=True)
         try:
-            self._collect(arrived, ask, None if quiet else type(self).progress, limit)
+            self._collect(arrived, ask, None if quiet else type(self).progress)
         except KeyboardInterrupt as interrupt:
-            self.last = result(partial=True)
+            self.last = self._result(arrived, partial)
             if isinstance(interrupt.__context__, KeyboardInterrupt):
                 raise  # the second one, while the first was being obeyed
             raise _interrupted(self.last) from None
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
-                self._keep(error, result(partial=True))
+                self._keep(error, self._result(arrived, partial))
             raise
-        self.last = result()
+        self.last = self._result(arrived, outcome)
         return self.last
 
     def export(
@@ -226,6 +257,21 @@ class Connection:
         parts = self._runner.iterate(ask)
         self._exports.add(parts)
         return parts
+
+    def start(self, work: Callable[[VAST], Coroutine[Any, Any, T]]) -> _loop.Job[T]:
+        """Start work with the asynchronous client, on vastlab's own loop, and return at once.
+
+        Parameters
+        ----------
+        work
+            Makes the coroutine. What it calls runs in the loop's thread.
+        """
+        self._usable()
+        return self._runner.start(work(self._vast))
+
+    def remarks(self) -> list[str]:
+        """Take the warnings that no call has issued yet."""
+        return self._vast.told()
 
     def count(self, expression: str = "", **bounds: Any) -> int:
         """Count the events that match.
@@ -274,7 +320,7 @@ class Connection:
 
     def concepts(self) -> pd.DataFrame:
         """Return the concepts that expressions can name, with the fields they stand for."""
-        taxonomy = Taxonomy.default()
+        taxonomy = self.taxonomy
         rows = [
             (concept.description, taxonomy.fields(name))
             for name, concept in sorted(taxonomy.concepts.items())
@@ -284,7 +330,7 @@ class Connection:
 
     def models(self) -> pd.DataFrame:
         """Return the models that expressions can name, with the concepts they consist of."""
-        taxonomy = Taxonomy.default()
+        taxonomy = self.taxonomy
         rows = [
             (model.description, taxonomy.leaves(name))
             for name, model in sorted(taxonomy.models.items())
@@ -317,13 +363,28 @@ class Connection:
         call = self._vast.ingest(
             source, schema=schema, format=format, strict=strict, progress=seen.append
         )
-        progress = type(self).progress
-        if progress is None:
-            return self._run(call)
-        with progress() as show:
-            return self._run(call, tick=functools.partial(_ingest_tick, show, seen))
+        try:
+            return self._watched(call, seen)
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt.__context__, KeyboardInterrupt):
+                raise
+            events = seen[-1].events if seen else 0
+            raise errors.QueryInterrupted(
+                f"the ingest was interrupted after reading {plural(events, 'event')}",
+                hint="ask counts() what was added; the same call again adds what is missing",
+            ) from None
 
     # --- life -------------------------------------------------------------------------------
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts and models that expressions may name."""
+        return self._vast.taxonomy
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """Where displays show times; None for UTC."""
+        return self._zone
 
     @property
     def endpoint(self) -> str:
@@ -380,18 +441,26 @@ class Connection:
         finally:
             self._vast.warn()
 
+    def _watched(
+        self, call: Coroutine[Any, Any, IngestReport], seen: list[IngestProgress]
+    ) -> IngestReport:
+        progress = type(self).progress
+        if progress is None:
+            return self._run(call)
+        with progress() as show:
+            return self._run(call, tick=functools.partial(_ingest_tick, show, seen))
+
     def _collect(
         self,
         arrived: _Arrived,
         ask: Callable[[], AsyncGenerator[TableSlice]],
         progress: Callable[[], AbstractContextManager[Progress]] | None,
-        limit: int,
     ) -> None:
         if progress is None:
             self._run(arrived.take(ask))
             return
         with progress() as show:
-            tick = functools.partial(_tick, show, arrived, limit)
+            tick = functools.partial(_tick, show, arrived)
             self._run(arrived.take(ask), tick=tick)
             tick()
 
@@ -402,7 +471,8 @@ class Connection:
             origin=self._origin(),
             limit_reached=not outcome.partial and 0 < outcome.limit <= arrived.events,
         )
-        return Result(self._runner.run(arrived.tables()), told, zone=self._zone)
+        tables = self._runner.run(arrived.tables())
+        return Result(tables, told, zone=self._zone, source=self)
 
     def _origin(self) -> str:
         """Name the endpoint where a file beside the notebook chose it: it may be a stranger's."""
@@ -427,17 +497,23 @@ class _Client(VAST):
     def _tell(self, line: str) -> None:
         self._told.append(line)
 
-    def warn(self) -> None:
-        if self._told:
+    def told(self) -> list[str]:
+        told, self._told = self._told, []
+        if told:
             self._checked.clear()  # who asks the same again is warned again
-        while self._told:
-            warnings.warn(self._told.pop(0), errors.VastlabWarning, stacklevel=_depth())
+        return told
+
+    def warn(self) -> None:
+        for line in self.told():
+            warnings.warn(line, errors.VastlabWarning, stacklevel=_depth())
 
 
 class _Arrived:
     """What has arrived of an answer so far; it outlives a query that fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[TableSlice], TableSlice | None] | None, limit: int) -> None:
+        self.limit = limit
+        self._keep = keep
         self.slices: list[TableSlice] = []
         self.events = 0
         self.started = time.monotonic()
@@ -445,8 +521,18 @@ class _Arrived:
     async def take(self, ask: Callable[[], AsyncGenerator[TableSlice]]) -> None:
         async with contextlib.aclosing(ask()) as parts:
             async for part in parts:
-                self.slices.append(part)
-                self.events += part.num_rows
+                kept = part if self._keep is None else self._keep(part)
+                if kept is not None:
+                    self._add(kept)
+                if self._keep is not None and 0 < self.limit <= self.events:
+                    return
+
+    def _add(self, part: TableSlice) -> None:
+        over = self.events + part.num_rows - self.limit
+        if self._keep is not None and self.limit > 0 and over > 0:
+            part = TableSlice(part.to_pyarrow().slice(0, part.num_rows - over))
+        self.slices.append(part)
+        self.events += part.num_rows
 
     async def tables(self) -> dict[str, list[pa.Table]]:
         async def again() -> AsyncIterator[TableSlice]:
@@ -456,8 +542,9 @@ class _Arrived:
         return await collect_pyarrow(again())
 
 
-def _tick(show: Progress, arrived: _Arrived, limit: int) -> None:
-    show(arrived.events, min(1.0, arrived.events / limit) if limit else None)
+def _tick(show: Progress, arrived: _Arrived) -> None:
+    share = min(1.0, arrived.events / arrived.limit) if arrived.limit else None
+    show(arrived.events, share)
 
 
 def _ingest_tick(show: Progress, seen: list[IngestProgress]) -> None:
@@ -491,6 +578,11 @@ def _final(expression: str, params: Mapping[str, object] | None) -> str:
 
 def _mode_name(mode: str | ExportMode) -> str:
     return mode.value if isinstance(mode, ExportMode) else str(mode).lower()
+
+
+def _moment(nanoseconds: int | None) -> str | None:
+    """Write a time as the language does, since a datetime is not exact enough."""
+    return None if nanoseconds is None else str(Time(nanoseconds))
 
 
 def _zone(tz: str | tzinfo | None) -> tzinfo | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from vastlab import errors
+from vastlab import errors, pivot
 from vastlab._text import file_name, plain
 from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
@@ -22,15 +26,44 @@ from vastlab.display.histogram import histogram
 from vastlab.display.outcome import Outcome, most_first
 from vastlab.display.preview import Preview, Summary, preview, summarise
 from vastlab.display.spreadsheet import plain_table, text_table
+from vastlab.display.tally import flows, tally
+from vastlab.expression import parse, parse_query
+from vastlab.expression.ast import And, Expr, Predicate
+from vastlab.expression.literals import Duration
+from vastlab.expression.parameters import bind, to_literal
+from vastlab.expression.rewrite import at, normalise
+from vastlab.expression.suggest import suggest
+from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import to_frames
+from vastlab.nodes._local import LocalFilter
+from vastlab.nodes.base import Query
 from vastlab.store.database import Database
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
 
 if TYPE_CHECKING:
     import polars as pl
 
     from vastlab.display.figures import Picture
 
-__all__ = ["Result", "View"]
+__all__ = ["Result", "Source", "View"]
+
+
+class Source(Protocol):
+    """Where a result came from, and where more can be asked: a connection."""
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts that expressions may name."""
+        ...
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return what there is."""
+        ...
+
+    def follow(self, question: pivot.Pivot, *, limit: int) -> Result:
+        """Ask what a pivot wants to know."""
+        ...
 
 
 class Result(Mapping[str, pd.DataFrame]):
@@ -47,6 +80,8 @@ class Result(Mapping[str, pd.DataFrame]):
         How the query went.
     zone
         Where the displays show times; the data stay in UTC.
+    source
+        The connection, which `pivot` asks.
 
     Examples
     --------
@@ -64,7 +99,9 @@ class Result(Mapping[str, pd.DataFrame]):
         outcome: Outcome | None = None,
         *,
         zone: tzinfo | None = None,
+        source: Source | None = None,
     ) -> None:
+        self._source = source
         self._tables = {name: list(parts) for name, parts in sorted(tables.items())}
         self._outcome = outcome or Outcome()
         self._zone = zone
@@ -135,6 +172,84 @@ class Result(Mapping[str, pd.DataFrame]):
     def num_rows(self) -> int:
         """The number of events of all schemas."""
         return sum(part.num_rows for parts in self._tables.values() for part in parts)
+
+    # --- further questions ------------------------------------------------------------------
+
+    def where(self, expression: str, *, params: Mapping[str, object] | None = None) -> Result:
+        """Return the events of this result that match, without asking the node again.
+
+        Parameters
+        ----------
+        expression
+            A VAST expression; here its ``#import_time`` is now.
+        params
+            Values for the ``$names`` of the expression.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 8080], pa.uint64())})
+        >>> Result({"my.ports": [ports]}).where("port > 100").one()["port"].tolist()
+        [443, 8080]
+        """
+        if not isinstance(expression, str):
+            raise errors.UsageError(f"the expression is no text: {expression!r}")
+        started = time.monotonic()
+        asked = bind(parse_query(expression), params or {})
+        query = Query(at(asked, time.time_ns()), taxonomy=self._taxonomy())
+        found = self._filtered(LocalFilter(query), query)
+        outcome = dataclasses.replace(
+            self._outcome,
+            expression=_both(self.expression, asked),
+            elapsed=time.monotonic() - started,
+            chosen_from=self._outcome.chosen_from or self.num_rows,
+        )
+        return Result(found, outcome, zone=self._zone, source=self._source)
+
+    def pivot(
+        self,
+        field: str,
+        within: str | timedelta | None = None,
+        *,
+        limit: int = 0,
+    ) -> Result:
+        """Ask for the events of any schema that hold one of the values of a field.
+
+        Events count that hold it in a field of the same kind: any address; a ``uid``,
+        ``community_id`` or ``flow_id``; a domain, host name or file digest by VAST's concepts;
+        else a field of the same name. Lists are looked into.
+
+        Parameters
+        ----------
+        field
+            Named as in an expression: by the end of its path, with its schema or without.
+        within
+            How far the event may be in time from one here that names its value, such as
+            ``"5m"``; any distance if not given.
+        limit
+            At most so many events; 0 for all.
+
+        Returns
+        -------
+        Result
+            The events of this result among them.
+        """
+        if self._source is None:
+            raise errors.UsageError(
+                "this result does not know its connection", hint="ask through connect()"
+            )
+        span = None if within is None else _span(within)
+        question = pivot.plan(
+            field, self._tables, self._source.schemas(), self._source.taxonomy, span
+        )
+        if question.skipped:
+            warnings.warn(
+                f"not looked into: {_listed(dict.fromkeys(question.skipped))}",
+                errors.VastlabWarning,
+                stacklevel=2,
+            )
+        if not question.expression:
+            return Result({}, zone=self._zone, source=self._source)
+        return self._source.follow(question, limit=limit)
 
     # --- conversions ------------------------------------------------------------------------
 
@@ -260,12 +375,26 @@ class Result(Mapping[str, pd.DataFrame]):
             if len(self) != 1:
                 raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
             name = next(iter(self))
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise errors.UsageError(f"show() takes a number of events, not {n!r}")
-        return View(self._preview(name, n, html.COLUMNS))
+        return View(self._preview(name, _number("show", n), html.COLUMNS))
 
-    def timeline(self) -> Picture:
-        """Draw events over time, by schema (the extra ``plots``).
+    def tabs(self) -> Any:
+        """Return widgets: a tab for each schema, largest first, with its first events.
+
+        Returns
+        -------
+        ipywidgets.Widget
+            Above twelve schemas a list that can be filtered.
+        """
+        widgets = optional.load("vastlab.display.tabs", extra="lab")
+        return widgets.tabs([(s.name, s.events) for s in most_first(self._summarised())], self.show)
+
+    def timeline(self, by: str | None = None) -> Picture:
+        """Draw events over time (the extra ``plots``).
+
+        Parameters
+        ----------
+        by
+            A field whose values get a colour each; the schemas do if not given.
 
         Returns
         -------
@@ -273,8 +402,49 @@ class Result(Mapping[str, pd.DataFrame]):
             Which a notebook shows as it is.
         """
         figures = optional.load("vastlab.display.figures", extra="plots")
-        counted = histogram(self._tables, zone=self._zone)
+        counted = histogram(self._tables, zone=self._zone, by=by)
         picture: Picture = figures.timeline(counted, zone=self._zone)
+        return picture
+
+    def top(self, field: str, n: int = 20) -> Picture:
+        """Draw the most frequent values of a field, over all schemas (the extra ``plots``).
+
+        Parameters
+        ----------
+        field
+            Named as in an expression: by the end of its path, with its schema or without.
+        n
+            How many values, at most 200.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        figures = optional.load("vastlab.display.figures", extra="plots")
+        picture: Picture = figures.top(tally(self._tables, field, _number("top", n, 200)))
+        return picture
+
+    def graph(
+        self, source: str | None = None, target: str | None = None, *, n: int = 60
+    ) -> Picture:
+        """Draw who talks to whom, wider lines for more events (the extra ``plots``).
+
+        Parameters
+        ----------
+        source, target
+            The fields of the two ends; the addresses of connections if not given.
+        n
+            How many pairs, at most 500; those with most events.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        figures = optional.load("vastlab.display.figures", extra="plots")
+        counted = flows(self._tables, self._taxonomy(), _number("graph", n, 500), source, target)
+        picture: Picture = figures.graph(counted)
         return picture
 
     def line(self) -> str:
@@ -288,6 +458,27 @@ class Result(Mapping[str, pd.DataFrame]):
         return html.overview(self._outcome, self._summarised(), self._preview, self._zone)
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _taxonomy(self) -> Taxonomy:
+        return Taxonomy.default() if self._source is None else self._source.taxonomy
+
+    def _filtered(self, local: LocalFilter, query: Query) -> dict[str, list[pa.Table]]:
+        found: dict[str, list[pa.Table]] = {}
+        schemas = [
+            arrow_schema.from_arrow(part.schema, name)
+            for name, parts in self._tables.items()
+            for part in parts
+        ]
+        for line in suggest(query.expression, schemas, query.taxonomy) if schemas else ():
+            warnings.warn(line, errors.VastlabWarning, stacklevel=3)
+        for name, parts in self._tables.items():
+            for part in parts:
+                batches = (arrow_schema.normalise(b, name) for b in part.to_batches() if len(b))
+                kept = [few for b in batches if (few := local.keep(TableSlice(b))) is not None]
+                if kept:
+                    table = pa.Table.from_batches([few.to_pyarrow() for few in kept])
+                    found.setdefault(name, []).append(table)
+        return found
 
     def _parts(self, name: str) -> list[pa.Table]:
         try:
@@ -328,6 +519,36 @@ class View:
 
 class _UnknownSchemaError(errors.UsageError, KeyError):
     """A mapping's own error for a missing key, in the words of vastlab."""
+
+
+def _number(call: str, n: int, most: int | None = None) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise errors.UsageError(f"{call}() takes a number, not {n!r}")
+    if most is not None and n > most:
+        raise errors.UsageError(f"{call}() draws at most {most}, not {n:,}")
+    return n
+
+
+def _both(first: str, second: Expr) -> str:
+    """Write what events match that match both."""
+    return str(normalise(And((parse_query(first), second)))) if first else str(second)
+
+
+def _span(within: str | timedelta) -> int:
+    """Read a span as the language writes it, in nanoseconds."""
+    read: object = None
+    with contextlib.suppress(errors.VastlabError):
+        read = _literal(within) if isinstance(within, str) else to_literal(within)
+    if not isinstance(read, Duration) or read.nanoseconds < 0:
+        raise errors.UsageError(
+            f"within takes a span of time, not {within!r}", hint='such as "5m" or a timedelta'
+        )
+    return read.nanoseconds
+
+
+def _literal(text: str) -> object:
+    expr = parse(f"span == {text}")
+    return expr.literal if isinstance(expr, Predicate) else None
 
 
 def _listed(names: Mapping[str, Any]) -> str:

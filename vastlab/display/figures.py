@@ -9,13 +9,17 @@ import io
 from datetime import tzinfo
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import dates
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vastlab import _text
 from vastlab.display.histogram import Histogram
+from vastlab.display.outcome import plural
+from vastlab.display.tally import Flows, Tally
 
 _INK = "#808080"
 # Told apart by people with any colour vision, and on white as on black.
@@ -25,6 +29,7 @@ _COLOURS = (
 )  # fmt: skip
 _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
+_STEPS = 120
 _UNITS = (
     (86_400_000_000_000, "d"),
     (3_600_000_000_000, "h"),
@@ -64,9 +69,132 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
     return picture
 
 
+def top(counted: Tally) -> Picture:
+    """Draw how often values occur as horizontal bars, the most frequent on top.
+
+    Parameters
+    ----------
+    counted
+        What to draw.
+    """
+    height = 0.8 + 0.24 * max(3, len(counted.counts))
+    picture = Picture(figsize=(8, height), facecolor="none", layout="constrained")
+    axes = picture.add_subplot()
+    counts = list(counted.counts.values())
+    places = np.arange(len(counts))
+    axes.barh(places, counts, color=_COLOURS[0], height=0.7)
+    axes.set_yticks(places, [_label(value) for value in counted.counts])
+    axes.invert_yaxis()
+    for place, count in zip(places, counts, strict=True):
+        axes.annotate(
+            f"{count:,}", (count, place), (4, 0), textcoords="offset points",
+            color=_INK, va="center", fontsize=9,
+        )  # fmt: skip
+    axes.margins(x=0.12)
+    axes.set_facecolor("none")
+    axes.tick_params(colors=_INK, labelsize=9)
+    axes.xaxis.set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    _title(axes, counted.field, counted.others, counted.in_others, "value")
+    if not counts:
+        _empty(axes)
+    return picture
+
+
+def graph(counted: Flows) -> Picture:
+    """Draw who talks to whom: a wider line for more events, a larger dot for more partners.
+
+    Parameters
+    ----------
+    counted
+        What to draw.
+    """
+    picture = Picture(figsize=(9, 7), facecolor="none", layout="constrained")
+    axes = picture.add_subplot()
+    axes.set_axis_off()
+    axes.margins(0.12)
+    if not counted.edges:
+        _empty(axes)
+        return picture
+    names = list(dict.fromkeys(name for edge in counted.edges for name in edge))
+    number = {name: i for i, name in enumerate(names)}
+    ends = np.array([[number[a], number[b]] for a, b in counted.edges])
+    weights = np.log1p(np.array(list(counted.edges.values()), float))
+    places = spread(len(names), ends)
+    _edges(axes, places, ends, weights / weights.max())
+    partners = np.bincount(ends.ravel(), minlength=len(names))
+    sizes = 20 + 180 * partners / partners.max()
+    sources = np.isin(np.arange(len(names)), ends[:, 0])
+    colours = [_COLOURS[0] if source else _COLOURS[1] for source in sources]
+    axes.scatter(*places.T, s=sizes, c=colours, zorder=2)
+    for name, place in zip(names, places, strict=True):
+        axes.annotate(
+            _label(name), place, (0, 7), textcoords="offset points",
+            color=_INK, ha="center", fontsize=8, zorder=3,
+        )  # fmt: skip
+    _title(axes, "source (blue) to destination", counted.others, counted.in_others, "pair")
+    return picture
+
+
+def spread(count: int, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Place dots so that those with a line between them are near; the same each time.
+
+    Parameters
+    ----------
+    count
+        How many dots.
+    ends
+        The two ends of each line.
+
+    Returns
+    -------
+    numpy.ndarray
+        A row of two coordinates for each dot.
+    """
+    angles = 2 * np.pi * np.arange(count) / count
+    # Not quite a circle, on which forces could cancel each other.
+    places = np.column_stack([np.cos(angles), np.sin(angles)]) * (1 + 0.1 * angles[:, None])
+    distance = 1 / np.sqrt(count)
+    for step in np.linspace(0.2, 0.005, _STEPS):
+        gaps = places[:, None] - places[None]
+        lengths = np.maximum(np.hypot(gaps[..., 0], gaps[..., 1]), 1e-3)
+        push = (gaps * (distance / lengths)[..., None] ** 2).sum(axis=1)
+        along = places[ends[:, 1]] - places[ends[:, 0]]
+        pull = along * np.hypot(along[:, 0], along[:, 1])[:, None] / distance
+        np.add.at(push, ends[:, 0], pull)
+        np.add.at(push, ends[:, 1], -pull)
+        push -= 0.3 * places  # or what has no line to the others drifts away
+        size = np.maximum(np.hypot(push[:, 0], push[:, 1]), 1e-9)
+        places = places + push * (np.minimum(size, step) / size)[:, None]
+    return np.asarray(places - places.mean(axis=0), np.float64)
+
+
+def _edges(
+    axes: Axes,
+    places: npt.NDArray[np.float64],
+    ends: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+) -> None:
+    lines = LineCollection(
+        list(places[ends]), linewidths=0.6 + 3 * weights, colors=_INK, alpha=0.5, zorder=1
+    )
+    axes.add_collection(lines)
+
+
+def _title(axes: Axes, text: str, others: int, in_others: int, noun: str) -> None:
+    left_out = f" · {plural(others, f'other {noun}')} with {plural(in_others, 'event')}"
+    said = _label(text) + (left_out if others else "")
+    axes.set_title(said, color=_INK, fontsize=9, loc="left")
+
+
+def _empty(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no events", color=_INK, ha="center", transform=axes.transAxes)
+
+
 def _bars(axes: Axes, counted: Histogram) -> None:
     if not counted.series:
-        axes.text(0.5, 0.5, "no events", color=_INK, ha="center", transform=axes.transAxes)
+        _empty(axes)
         return
     left = dates.date2num(counted.edges)
     width = counted.width / 86_400_000_000_000

@@ -9,12 +9,15 @@ from datetime import tzinfo
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vastlab.display.preview import event_times, in_zone
+from vastlab.display.tally import columns, tally
 
 BUCKETS = 200
 SERIES = 8
 OTHER = "other"
+NONE = "(none)"
 _SECOND = 1_000_000_000
 # What people count time in; days and weeks begin at midnight, weeks on Monday.
 _WIDTHS = (
@@ -62,6 +65,7 @@ def histogram(
     *,
     zone: tzinfo | None = None,
     buckets: int = BUCKETS,
+    by: str | None = None,
 ) -> Histogram:
     """Count events per bucket of their event time.
 
@@ -73,8 +77,13 @@ def histogram(
         Whose clock the edges follow; UTC if not given.
     buckets
         At most so many.
+    by
+        A field whose values make the series, instead of the schemas; events without it count
+        under `NONE`.
     """
     times = {name: _times(parts, zone) for name, parts in tables.items()}
+    if by is not None:
+        times = _by(tables, by, zone)
     total = sum(part.num_rows for parts in tables.values() for part in parts)
     timed = {name: values for name, values in times.items() if len(values)}
     untimed = total - sum(map(len, timed.values()))
@@ -88,6 +97,32 @@ def histogram(
         for name, values in timed.items()
     }
     return Histogram(start, width, _largest(counted), untimed)
+
+
+def _by(
+    tables: Mapping[str, Sequence[pa.Table]], field: str, zone: tzinfo | None
+) -> dict[str, Counts]:
+    """Split the times by the values of a field: the frequent ones, the others, and none."""
+    found = tally(tables, field, SERIES - 1)
+    known = pa.array(list(found.counts), pa.string())
+    rest = f"{OTHER} ({found.others})"
+    split: dict[str, list[Counts]] = {}
+    codes = {
+        (name, n): np.full(len(t), -1) for name, ts in tables.items() for n, t in enumerate(ts)
+    }
+    for (name, number, rows), values in columns(tables, field):
+        index = pc.fill_null(pc.index_in(values, value_set=known), len(known))
+        codes[name, number][rows] = np.asarray(index, np.int64)
+    for key, code in codes.items():
+        times = event_times(numbered[key])
+        if times is not None:
+            local = in_zone(times, zone).cast(pa.timestamp("ns")).cast(pa.int64())
+            valid = np.asarray(local.is_valid(), np.bool_)
+            moments = np.asarray(local.drop_null(), np.int64)
+            for series in np.unique(code[valid]):
+                label = [*found.counts, rest, NONE][series]
+                split.setdefault(label, []).append(moments[code[valid] == series])
+    return {label: np.concatenate(parts) for label, parts in split.items()}
 
 
 def _times(parts: Sequence[pa.Table], zone: tzinfo | None) -> Counts:

@@ -32,6 +32,8 @@ class Outcome:
         Whether an interrupt or a failure ended it.
     origin
         Which endpoint was asked, where a file in the working folder chose it.
+    chosen_from
+        How many events had arrived, where only some of them are shown.
     """
 
     expression: str = ""
@@ -41,6 +43,7 @@ class Outcome:
     limit_reached: bool = False
     partial: bool = False
     origin: str = ""
+    chosen_from: int = 0
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -52,10 +55,12 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
     ('first 100 events (limit reached; -n 0 for all)',)
     """
     said = []
+    came = plural(outcome.chosen_from or events, "event")
     if outcome.partial:
-        said.append(f"partial: stopped after {plural(events, 'event')}")
+        said.append(f"partial: stopped after {came}")
     if outcome.limit_reached:
-        said.append(f"first {plural(events, 'event')} (limit reached; -n 0 for all)")
+        of = "of the " if outcome.chosen_from else ""
+        said.append(f"{of}first {came} (limit reached; -n 0 for all)")
     if outcome.origin:
         said.append(outcome.origin)
     return tuple(said)

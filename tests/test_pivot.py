@@ -1,0 +1,195 @@
+"""From events to the events around them."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.display.conftest import START, conn
+from vastlab import errors
+from vastlab.arrow import schema as arrow_schema
+from vastlab.connection import connect
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.pivot import MOST_VALUES, Kinds, plan
+from vastlab.result import Result
+from vastlab.table_slice import TableSlice
+
+SECOND = 1_000_000_000
+
+
+def _events(name: str, **columns: pa.Array) -> pa.Table:
+    batch = pa.RecordBatch.from_pydict(columns)
+    return pa.Table.from_batches([arrow_schema.normalise(batch, name)])
+
+
+def _times(*seconds: float) -> pa.Array:
+    return pa.array([START + int(s * SECOND) for s in seconds], pa.timestamp("ns", "UTC"))
+
+
+@pytest.fixture
+def vast(tmp_path):
+    """Connect to events that name each other."""
+    with connect(str(tmp_path / "some.db")) as vast:
+        vast.ingest(conn([0, 60, 600]))
+        vast.ingest(_events("zeek.dns", ts=_times(0, 5, 900), uid=["C1", "C2", "C1"]))
+        vast.ingest(_events("zeek.files", ts=_times(1, 2), conn_uids=[["C9", "C1"], None]))
+        vast.ingest(_events("other.log", at=_times(3), note=["C1"]))
+        vast.ingest(_events("zeek.http", ts=_times(7, 8), host=["a.example", "b.example"]))
+        vast.ingest(_events("zeek.ssl", ts=_times(9, 9), server_name=["a.example", ""]))
+        yield vast
+
+
+def test_an_identifier_is_followed_into_lists(vast):
+    """A uid is found where a list of uids holds it, and in no field of another meaning."""
+    found = vast.query('uid == "C1"', limit=0).pivot("uid")
+    assert {name: len(frame) for name, frame in found.items()} == {"zeek.dns": 2, "zeek.files": 1}
+    assert vast.last is found
+
+
+def test_a_span_of_time_bounds_the_answer(vast):
+    """With ``within`` an event counts that is near to one that named its value."""
+    named = vast.query('uid == "C1"', limit=0).where("ts < 2009-11-18T08:10:00")
+    assert named.num_rows == 1
+    for within in ("5s", "5m", timedelta(seconds=5)):
+        found = named.pivot("uid", within)
+        assert {name: len(frame) for name, frame in found.items()} == {
+            "zeek.dns": 1,
+            "zeek.files": 1,
+        }
+
+
+def test_domains_are_followed_by_concepts(vast):
+    """A host name of one protocol is found in the other's field of the same meaning."""
+    found = vast.query('#type == "zeek.ssl"', limit=0).pivot("server_name")
+    assert {name: len(frame) for name, frame in found.items()} == {"zeek.http": 1, "zeek.ssl": 1}
+
+
+def test_addresses_are_followed_everywhere(vast):
+    """An address is looked for in every field of addresses."""
+    found = vast.query('#type == "zeek.conn"', limit=1).pivot("orig_h")
+    assert found.num_rows == 3
+    assert found.expression == ":ip in [10.0.0.1]"
+
+
+def test_the_limit_counts_what_is_kept(vast):
+    """A limit counts the events near in time, not those that were looked at."""
+    found = vast.query('uid == "C2"').pivot("uid", "1h", limit=1)
+    assert (found.num_rows, found.limit_reached) == (1, True)
+    assert vast.query('uid == "C1"', limit=0).pivot("uid", "1h", limit=1).num_rows == 1
+
+
+def test_values_are_never_part_of_the_text(vast):
+    """A value that looks like an expression is only a value."""
+    hostile = '" || #type != "'
+    vast.ingest(_events("evil.log", ts=_times(1), uid=[hostile]))
+    found = vast.query('#type == "evil.log"').pivot("uid")
+    assert (list(found), found.num_rows) == (["evil.log"], 1)
+
+
+def test_nothing_named_finds_nothing(vast):
+    """Where all values are missing or empty, nothing is asked."""
+    assert vast.query('#type == "zeek.ssl" && server_name == ""').pivot("server_name").num_rows == 0
+
+
+@pytest.mark.parametrize("field", ["nope", "ts", "", "zeek.dns."])
+def test_a_field_that_cannot_be_followed(vast, field):
+    """An unknown field, or one of times, is an error."""
+    with pytest.raises(errors.UsageError, match="can be followed"):
+        vast.query('uid == "C1"').pivot(field)
+
+
+def test_a_field_of_several_meanings_is_refused():
+    """A name that means different things in two schemas wants its schema."""
+    tables = {
+        "zeek.http": [_events("zeek.http", host=["a"])],
+        "demo.asset": [_events("demo.asset", host=["b"])],
+    }
+    with pytest.raises(errors.UsageError, match="several things"):
+        plan("host", tables, {}, Taxonomy.default())
+    schemas = {"zeek.http": arrow_schema.from_arrow(tables["zeek.http"][0].schema)}
+    asked = plan("zeek.http.host", tables, schemas, Taxonomy.default())
+    assert asked.expression == "zeek.http.host in $values"
+    assert asked.params == {"values": ["a"]}
+
+
+@pytest.mark.parametrize("within", ["soon", "-5s", 5, "2009-11-18", ""])
+def test_a_span_that_is_none(vast, within):
+    """What is no span of time is refused before anything is asked."""
+    with pytest.raises(errors.UsageError, match="within"):
+        vast.query('uid == "C1"').pivot("uid", within)
+
+
+def test_too_many_values_are_refused():
+    """More values than can be asked for are an error that says how to go on."""
+    many = _events("x", uid=[f"C{n}" for n in range(MOST_VALUES + 1)])
+    with pytest.raises(errors.UsageError, match=r"10,001 different values"):
+        plan("uid", {"x": [many]}, {}, Taxonomy.default())
+
+
+def test_lists_left_out_are_named():
+    """Where values and lists are many, the lists that are left out are named."""
+    lists = _events("y", uids=[["C1"]])
+    many = _events("x", uid=[f"C{n}" for n in range(1_001)])
+    schemas = {"y": arrow_schema.from_arrow(lists.schema)}
+    asked = plan("uid", {"x": [many]}, schemas, Taxonomy.default())
+    assert asked.skipped == ("y.uids",)
+
+
+def test_a_result_without_connection_cannot_ask():
+    """A result that was made by hand says that it has nobody to ask."""
+    with pytest.raises(errors.UsageError, match="connection"):
+        Result({"zeek.conn": [conn([0])]}).pivot("orig_h")
+
+
+def test_numbers_and_texts_are_kinds_of_their_own():
+    """A number is never compared with a text of the same name."""
+    number = arrow_schema.from_arrow(_events("a", flow_id=pa.array([1], pa.uint64())).schema)
+    text = arrow_schema.from_arrow(_events("b", flow_id=["1"]).schema)
+    kinds = Kinds(Taxonomy.default())
+    assert kinds.of("a", number.leaves[0]) != kinds.of("b", text.leaves[0])
+
+
+def _uids(rows: list[tuple[int, str | None]]) -> pa.Table:
+    times, values = zip(*rows, strict=True)
+    return _events("x", ts=_times(*times), uid=pa.array(values, pa.string()))
+
+
+_ROWS = st.lists(
+    st.tuples(st.integers(0, 40), st.sampled_from("abc") | st.none()), min_size=1, max_size=12
+)
+
+
+@given(_ROWS, _ROWS, st.integers(0, 15))
+@settings(max_examples=150)
+def test_near_is_what_it_says(named, asked, within):
+    """Exactly those events are kept that one with the same value is near to."""
+    tables = [
+        _events(
+            "x", ts=_times(*(t for t, _ in rows)), uid=pa.array([v for _, v in rows], pa.string())
+        )
+        for rows in (named, asked)
+    ]
+    schemas = {"x": arrow_schema.from_arrow(tables[0].schema)}
+    pivot = plan("uid", {"x": [tables[0]]}, schemas, Taxonomy.default(), within * SECOND)
+    expected = [
+        (t, v)
+        for t, v in asked
+        if v is not None and any(v == w and abs(t - u) <= within for u, w in named)
+    ]
+    (batch,) = tables[1].to_batches()
+    kept = pivot.keep(TableSlice(batch)) if pivot.expression else None
+    rows = [] if kept is None else kept.to_pyarrow().to_pylist()
+    assert [((r["ts"].value - START) // SECOND, r["uid"]) for r in rows] == expected
+    for t, _ in expected:
+        assert pivot.since <= START + t * SECOND < pivot.until
+
+
+def test_addresses_travel_as_addresses():
+    """Values of an address field are address objects, not text."""
+    asked = plan("orig_h", {"zeek.conn": [conn([0])]}, {}, Taxonomy.default())
+    assert asked.params == {"values": [ipaddress.ip_address("10.0.0.1")]}

@@ -1,0 +1,347 @@
+"""From events to the events around them: whatever holds one of their values, near in time."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vastlab.arrow import render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.display.preview import sort_keys
+from vastlab.display.tally import named
+from vastlab.errors import ExpressionError, UsageError
+from vastlab.expression import parse
+from vastlab.expression.ast import FieldExtractor, Predicate
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.table_slice import TableSlice
+from vastlab.types import Kind, Leaf, Schema, Type
+
+__all__ = ["Kinds", "Pivot", "plan"]
+
+MOST_VALUES = 10_000
+_MOST_OPERANDS = 1_000  # each element of a list is looked for on its own
+# Names of identifiers that Zeek and Suricata give to one thing in several events.
+_IDENTIFIERS = {
+    "uid": ("uid", "uids", "conn_uids", "tunnel_parents"),
+    "fuid": ("fuid", "fuids", "orig_fuids", "resp_fuids", "parent_fuid"),
+    "flow_id": ("flow_id",),
+    "community_id": ("community_id",),
+}
+_CONCEPTS = {
+    "community_id": ("net.community_id",),
+    "domain": ("net.domain", "net.hostname", "net.src.hostname", "net.dst.hostname"),
+    "md5": ("file.hash.md5",),
+    "sha1": ("file.hash.sha1",),
+    "sha256": ("file.hash.sha256",),
+    "source port": ("net.src.port",),
+    "destination port": ("net.dst.port",),
+}
+_NO_CONCEPT_KNOWS = {"zeek.http.host": "domain"}
+_NUMBER = " (number)"
+_NO_TIME = np.iinfo(np.int64).max
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Kinds:
+    """Tells which fields hold values of one kind.
+
+    Parameters
+    ----------
+    taxonomy
+        Its concepts say what fields mean the same.
+
+    Examples
+    --------
+    >>> uids = Leaf(("conn_uids",), Type(Kind.LIST, item=Type(Kind.STRING)), "conn_uids")
+    >>> Kinds(Taxonomy.default()).of("zeek.files", uids)
+    'uid'
+    """
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self._fields = dict(_NO_CONCEPT_KNOWS)
+        for kind, concepts in _CONCEPTS.items():
+            for concept in concepts:
+                if concept in taxonomy.concepts:
+                    self._fields.update(dict.fromkeys(taxonomy.fields(concept), kind))
+        self._names = {name: kind for kind, names in _IDENTIFIERS.items() for name in names}
+
+    def of(self, schema: str, leaf: Leaf) -> str:
+        """Return the kind of a field; ``""`` where its values cannot be followed.
+
+        Parameters
+        ----------
+        schema
+            The name of its schema.
+        leaf
+            The field.
+        """
+        match _base(leaf.type).kind:
+            case Kind.IP:
+                return "ip"
+            case Kind.STRING:
+                return self._meaning(schema, leaf)
+            case Kind.UINT64 | Kind.INT64:
+                return f"{self._meaning(schema, leaf)}{_NUMBER}"
+            case _:
+                return ""
+
+    def _meaning(self, schema: str, leaf: Leaf) -> str:
+        named = self._names.get(leaf.path[-1])
+        return named or self._fields.get(f"{schema}.{leaf.name}") or leaf.path[-1]
+
+    def leaves(self, schema: Schema, kind: str) -> Iterator[Leaf]:
+        """Return the fields of a schema that are of a kind.
+
+        Parameters
+        ----------
+        schema
+            Where to look.
+        kind
+            What `of` returns.
+        """
+        return (leaf for leaf in schema.leaves if self.of(schema.name, leaf) == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Pivot:
+    """What to ask for; `keep` chooses from the answer.
+
+    Parameters
+    ----------
+    expression, params
+        The question; an empty one where there is nothing to look for.
+    since, until
+        Bounds of the event time in nanoseconds, the second one exclusive; None for no bounds.
+    near
+        Which of the answers count; None for all of them.
+    skipped
+        Lists that are not looked into, since that would be too much to ask.
+    """
+
+    expression: str = ""
+    params: Mapping[str, object] | None = None
+    since: int | None = None
+    until: int | None = None
+    near: Near | None = None
+    skipped: tuple[str, ...] = ()
+
+    def keep(self, part: TableSlice) -> TableSlice | None:
+        """Return what counts of the events that hold one of the values.
+
+        Parameters
+        ----------
+        part
+            Some of the answer.
+        """
+        return part if self.near is None else self.near.keep(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Chooses events near in time to one that named the same value.
+
+    Parameters
+    ----------
+    kinds, kind
+        Which fields are compared.
+    values
+        The values, as text.
+    moments
+        For each value when it was named, in order of time.
+    within
+        How near, in nanoseconds.
+    """
+
+    kinds: Kinds
+    kind: str
+    values: pa.Array
+    moments: tuple[Numbers, ...]
+    within: int
+
+    def keep(self, part: TableSlice) -> TableSlice | None:
+        """Return the events of a slice that are near; None where there are none."""
+        batch = arrow_schema.normalise(part.to_pyarrow())
+        times = sort_keys(pa.Table.from_batches([batch]))
+        flat = arrow_schema.flatten(batch)
+        chosen = np.zeros(len(batch), np.bool_)
+        for leaf in self.kinds.leaves(arrow_schema.from_arrow(batch.schema), self.kind):
+            rows, texts = _texts(flat, leaf)
+            codes = pc.index_in(texts, value_set=self.values)
+            known = np.asarray(codes.is_valid())
+            rows = rows[known]
+            near = self._near(np.asarray(codes.drop_null(), np.int64), times[rows])
+            chosen[rows[near]] = True
+        if chosen.all():
+            return part
+        return TableSlice(batch.filter(pa.array(chosen))) if chosen.any() else None
+
+    def _near(self, codes: Numbers, times: Numbers) -> npt.NDArray[np.bool_]:
+        near = np.zeros(len(codes), np.bool_)
+        for code in np.unique(codes):
+            rows = np.flatnonzero((codes == code) & (times != _NO_TIME))
+            named, asked = self.moments[code], times[rows]
+            if len(named):
+                right = np.searchsorted(named, asked)
+                before = asked - named[np.maximum(right - 1, 0)]
+                after = named[np.minimum(right, len(named) - 1)] - asked
+                near[rows] = np.minimum(abs(before), abs(after)) <= self.within
+        return near
+
+
+def plan(
+    field: str,
+    tables: Mapping[str, Sequence[pa.Table]],
+    schemas: Mapping[str, Schema],
+    taxonomy: Taxonomy,
+    within: int | None = None,
+) -> Pivot:
+    """Find out what to ask for.
+
+    Parameters
+    ----------
+    field
+        A field of the events, named by the end of its path, with its schema or without.
+    tables
+        The events that name the values.
+    schemas
+        What there is to search.
+    taxonomy
+        Says which fields mean the same.
+    within
+        Nanoseconds between an event and one that named its value; None for any.
+
+    Raises
+    ------
+    UsageError
+        There is no such field, its values cannot be followed, or they are too many.
+    """
+    kinds = Kinds(taxonomy)
+    kind, rows = _source(field, tables, kinds)
+    values = pa.array(sorted(set(rows["value"].to_pylist())), pa.string())
+    if len(values) > MOST_VALUES:
+        raise UsageError(
+            f"{field} has {len(values):,} different values, more than the {MOST_VALUES:,} "
+            "that can be followed",
+            hint="choose some first: result.where(expression).pivot(field)",
+        )
+    if not len(values):
+        return Pivot()
+    expression, params, skipped = _question(schemas, kinds, kind, _read(kind, values))
+    if within is None:
+        return Pivot(expression, params, skipped=skipped)
+    moments = _moments(rows, values)
+    named = np.concatenate(moments)
+    if not len(named):
+        return Pivot()
+    near = Near(kinds, kind, values, moments, within)
+    low, high = int(named.min()) - within, int(named.max()) + within + 1
+    bounds = (max(low, -_NO_TIME), min(high, int(_NO_TIME)))
+    return Pivot(expression, params, *bounds, near, skipped)
+
+
+def _source(
+    field: str, tables: Mapping[str, Sequence[pa.Table]], kinds: Kinds
+) -> tuple[str, pa.Table]:
+    """Return the kind of a field, and its values with their times."""
+    found: set[str] = set()
+    parts: list[pa.Table] = []
+    for name, layouts in tables.items():
+        for table in layouts:
+            schema = arrow_schema.from_arrow(table.schema, name)
+            for leaf in named(field, schema):
+                if kind := kinds.of(name, leaf):
+                    found.add(kind)
+                    parts += _values(table, leaf)
+    if not found:
+        raise UsageError(
+            f"no events of this result have a field {field!r} that can be followed",
+            hint="fields hold addresses, text or whole numbers, and are named as in an expression",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"{field!r} means several things here: {', '.join(sorted(found))}",
+            hint="put the schema before it, as in 'zeek.conn.uid'",
+        )
+    return found.pop(), pa.concat_tables(parts) if parts else _NOTHING
+
+
+_NOTHING = pa.table({"value": pa.array([], pa.string()), "time": pa.array([], pa.int64())})
+
+
+def _values(table: pa.Table, leaf: Leaf) -> Iterator[pa.Table]:
+    for batch in table.to_batches():
+        rows, texts = _texts(arrow_schema.flatten(arrow_schema.normalise(batch)), leaf)
+        times = sort_keys(pa.Table.from_batches([batch]))[rows]
+        part = pa.table({"value": texts, "time": pa.array(times)})
+        yield part.filter(pc.not_equal(part["value"], ""))
+
+
+def _texts(flat: pa.RecordBatch, leaf: Leaf) -> tuple[Numbers, pa.Array]:
+    """Return the values of a field as text, and the row that each of them stands in."""
+    column = flat.column(flat.schema.names.index(leaf.column))
+    rows = np.arange(len(column))
+    if leaf.type.kind is Kind.LIST:
+        rows = np.asarray(pc.list_parent_indices(column), np.int64)
+        column = pc.list_flatten(column)
+    texts = render.render(column, _base(leaf.type)).cast(pa.string())
+    return rows[np.asarray(texts.is_valid())], texts.drop_null()
+
+
+def _base(type_: Type) -> Type:
+    return type_.item if type_.kind is Kind.LIST and type_.item is not None else type_
+
+
+def _moments(rows: pa.Table, values: pa.Array) -> tuple[Numbers, ...]:
+    codes = np.asarray(pc.index_in(rows["value"], value_set=values).combine_chunks(), np.int64)
+    times = rows["time"].to_numpy()
+    order = np.lexsort((times, codes))
+    starts = np.searchsorted(codes[order], np.arange(len(values) + 1))
+    ordered = times[order]
+    groups = (ordered[a:b] for a, b in itertools.pairwise(starts))
+    return tuple(group[group != _NO_TIME] for group in groups)
+
+
+def _read(kind: str, values: pa.Array) -> list[object]:
+    texts = values.to_pylist()
+    if kind == "ip":
+        return [ipaddress.ip_address(text) for text in texts]
+    return [int(text) for text in texts] if kind.endswith(_NUMBER) else texts
+
+
+def _question(
+    schemas: Mapping[str, Schema], kinds: Kinds, kind: str, values: list[object]
+) -> tuple[str, dict[str, object], tuple[str, ...]]:
+    fields = {
+        f"{schema.name}.{leaf.name}": leaf.type.kind is Kind.LIST
+        for schema in schemas.values()
+        for leaf in kinds.leaves(schema, kind)
+    }
+    spelt = {name: is_list for name, is_list in fields.items() if _is_spelt(name)}
+    lists = [name for name, is_list in spelt.items() if is_list]
+    into = lists if len(lists) * len(values) <= _MOST_OPERANDS else []
+    params: dict[str, object] = {"values": values}
+    operands = [f"{name} in $values" for name, is_list in spelt.items() if not is_list]
+    if kind == "ip":
+        operands = [":ip in $values"]  # which stands for all of them
+    if into:
+        params |= {f"value{i}": value for i, value in enumerate(values)}
+        operands += [f"{name} ni $value{i}" for name in into for i in range(len(values))]
+    skipped = tuple(name for name in fields if name not in spelt or (name in lists and not into))
+    return " || ".join(operands), params, skipped
+
+
+def _is_spelt(name: str) -> bool:
+    """Tell whether an expression can name a field."""
+    try:
+        expr = parse(f"{name} == null")
+    except ExpressionError:
+        return False
+    return isinstance(expr, Predicate) and expr.extractor == FieldExtractor(name)
