@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from vastlab import cli
 from vastlab.cli import _commands
+from vastlab.nodes import _programs
 from vastlab.nodes import demo as demo_node
 
 _LINE = (
@@ -452,3 +453,42 @@ def test_terminal_gets_a_table(cache, tmp_path, database):
     assert "\x1b[" in text
     assert "zeek.http" in text
     assert '"#type"' not in text
+
+
+# --- a node of one's own --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["stop", "status"])
+def test_no_node_runs(shell, capfd, tmp_path, action):
+    """Where no node was started, it is said, and the exit code is 1."""
+    assert shell("node", action, str(tmp_path)) == 1
+    assert "no node" in _one_line(capfd.readouterr().err)
+
+
+def test_node_cannot_start(shell, capfd, tmp_path, monkeypatch):
+    """Where no engine is installed, the remedy is named."""
+    monkeypatch.setattr(_programs, "_bundled", lambda *parts: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shell("node", "start", "state") == 2
+    assert "vastlab[tenzir]" in _one_line(capfd.readouterr().err)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(_programs.find_tenzir() is None, reason="the package tenzir is not installed")
+def test_node_starts_tells_and_stops(cache, tmp_path):
+    """A node that the shell started answers until the shell stops it."""
+
+    def node(action: str) -> tuple[int, str]:
+        process = _start(cache, tmp_path, "node", action, "state")
+        out, _ = process.communicate(timeout=120)
+        return process.returncode, out.decode()
+
+    try:
+        code, endpoint = node("start")
+        assert code == 0
+        assert node("status") == (0, endpoint)
+        count = _start(cache, tmp_path, "count", "-e", endpoint.strip())
+        assert count.communicate(timeout=120)[0] == b"0\n"
+    finally:
+        assert node("stop") == (0, "")
+    assert node("status") == (1, "")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,16 @@ def test_a_recycled_process_number_is_no_running_node(tmp_path):
     (tmp_path / "vastlab-node.json").write_text(json.dumps(record))
     assert own.running_node(tmp_path) is None
     assert own.stop_node(tmp_path) is False
+
+
+def test_a_node_of_somebody_else_is_left_alone(tmp_path):
+    """Two nodes on one folder would ruin it: the second one is refused."""
+    program = tmp_path / "tenzir-node"
+    program.symlink_to(Path("/bin/sleep").resolve())
+    with subprocess.Popen((str(program), "60")) as foreign:
+        try:
+            (tmp_path / "pid.lock").write_text(f"{foreign.pid}\n")
+            with pytest.raises(LockedError, match=f"process {foreign.pid}"):
+                own.start_node(tmp_path)
+        finally:
+            foreign.kill()

@@ -1,7 +1,8 @@
-"""``vastlab`` on the shell: demo, query, count, status, import, check, lab.
+"""``vastlab`` on the shell: demo, query, count, status, import, check, node, lab.
 
 Answers go to stdout; progress, warnings and errors go to stderr. The exit code is 0 for an
-answer, 1 where some files turned out to be damaged, 2 for an error, and 130 for Ctrl-C.
+answer, 1 where some files turned out to be damaged or no node runs, 2 for an error, and 130 for
+Ctrl-C.
 """
 
 from __future__ import annotations

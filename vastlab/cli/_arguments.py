@@ -9,6 +9,7 @@ from vastlab.errors import UsageError
 from vastlab.nodes.base import ExportMode
 
 FORMATS = ("table", "json", "csv", "arrow", "parquet")
+NODE_ACTIONS = ("start", "stop", "status")
 MODES = tuple(mode.value for mode in ExportMode)
 
 _EPILOG = """\
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(
         dest="command", metavar="COMMAND", title="commands", parser_class=_Parser
     )
-    for add in (_demo, _query, _count, _status, _import, _check, _lab):
+    for add in (_demo, _query, _count, _status, _import, _check, _node, _lab):
         _endpoint(add(commands))
     return root
 
@@ -121,6 +122,15 @@ def _import(commands: _Commands[_Parser]) -> _Parser:
 
 def _check(commands: _Commands[_Parser]) -> _Parser:
     return _command(commands, "check", "read every page of a database, and name what is damaged")
+
+
+def _node(commands: _Commands[_Parser]) -> _Parser:
+    command = _command(commands, "node", "start or stop a Tenzir node of your own")
+    command.add_argument(
+        "action", metavar="ACTION", choices=NODE_ACTIONS, help=" | ".join(NODE_ACTIONS)
+    )
+    command.add_argument("folder", metavar="FOLDER", help="where the node keeps its events")
+    return command
 
 
 def _lab(commands: _Commands[_Parser]) -> _Parser:

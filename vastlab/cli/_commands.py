@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from argparse import Namespace
@@ -25,6 +26,7 @@ from vastlab.config import DemoEndpoint, PathEndpoint, resolve_endpoint
 from vastlab.display.outcome import plural
 from vastlab.errors import UsageError
 from vastlab.nodes import demo as demo_node
+from vastlab.nodes import own
 from vastlab.store.check import check as check_database
 from vastlab.store.database import Database, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -34,6 +36,7 @@ DEMO_EXPRESSION = "203.0.113.99"
 _DEMO_ROWS = 3
 _WORD = re.compile(r"\w+")
 _PROBLEMS = 10  # malformed lines that are shown
+_NOT_RUNNING = 1  # the exit code where there is no node
 _DAMAGED = 1  # the exit code where some files are damaged
 
 _Slices = AsyncGenerator[TableSlice, None]
@@ -266,6 +269,30 @@ def _next_steps(endpoint: str) -> Iterator[str]:
     yield f"  vastlab lab -e {endpoint}"
 
 
+# --- a node of one's own --------------------------------------------------------------------
+
+
+def node(args: Namespace) -> int:
+    """Start a node that outlives this process, stop it, or tell where it listens."""
+    match args.action:
+        case "start":
+            started = own.start_node(args.folder, detached=True)
+            sys.stdout.write(f"{started.endpoint}\n")
+            complain(
+                plain(f"stop it with: vastlab node stop {shlex.quote(args.folder)}"), style="dim"
+            )
+            return 0
+        case "stop":
+            if own.stop_node(args.folder):
+                return 0
+        case _:
+            if (running := own.running_node(args.folder)) is not None:
+                sys.stdout.write(f"{running.endpoint}\n")
+                return 0
+    complain(plain(f"no node of vastlab's runs on {args.folder}"))
+    return _NOT_RUNNING
+
+
 def lab(args: Namespace) -> int:
     """Open the notebooks in JupyterLab."""
     if importlib.util.find_spec("jupyterlab") is None:
@@ -314,5 +341,6 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "status": status,
     "import": import_,
     "check": check,
+    "node": node,
     "lab": lab,
 }

@@ -22,6 +22,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _RECORD = "vastlab-node.json"
 _LOG = "node.log"
+_LOCK = "pid.lock"  # the node's own
 _POLL_SECONDS = 0.05
 
 
@@ -87,6 +88,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
             f"a node runs on {state} already, at {running.endpoint}",
             hint=f'use connect("{running.endpoint}"), or stop it',
         )
+    _refuse_a_foreign_node(state)
     state.mkdir(parents=True, exist_ok=True)
     endpoint = f"127.0.0.1:{_free_port()}"
     node = OwnNode(state, endpoint, _spawn(state, endpoint))
@@ -144,6 +146,18 @@ def running_node(folder: str | os.PathLike[str]) -> OwnNode | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return node if _is_alive(node.pid) and _is_node(node.pid) else None
+
+
+def _refuse_a_foreign_node(state: Path) -> None:
+    try:
+        pid = int((state / _LOCK).read_text())
+    except (OSError, ValueError):
+        return
+    if _is_alive(pid) and _is_node(pid):
+        raise LockedError(
+            f"another node runs on {state} already (process {pid})",
+            hint="connect to where it listens, or choose another folder",
+        )
 
 
 def _spawn(state: Path, endpoint: str) -> int:
@@ -219,4 +233,4 @@ def _is_node(pid: int) -> bool:
         argv = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return True  # no /proc here: the number has to do
-    return argv.startswith(b"tenzir-node\0")
+    return Path(os.fsdecode(argv.split(b"\0")[0])).name == "tenzir-node"
