@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.errors import FormatError
+from vastlab.store import _parquet
 from vastlab.store.layout import Range
 from vastlab.types import Schema
 
@@ -171,7 +172,7 @@ def _describe_parquet(path: str) -> Partition:
 
 
 def _read_parquet(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-    yield from pq.ParquetFile(file).iter_batches(_ROWS)
+    yield from _parquet.batches(pq.ParquetFile(file), _ROWS)
 
 
 def _original(file: pq.ParquetFile) -> pa.Schema:

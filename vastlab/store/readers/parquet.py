@@ -10,6 +10,7 @@ import pyarrow.parquet
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.errors import FormatError
+from vastlab.store import _parquet
 from vastlab.store.readers._problems import Problems
 from vastlab.store.readers._source import Source
 
@@ -42,7 +43,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
         try:
             parquet = pyarrow.parquet.ParquetFile(file)
             name = schema or arrow_schema.name_of(parquet.schema_arrow) or source.stem
-            for batch in parquet.iter_batches(_ROWS):
+            for batch in _parquet.batches(parquet, _ROWS):
                 yield arrow_schema.normalise(check(batch), name)
         except (OSError, pa.ArrowException) as error:
             reason = source.damage or str(error).split("\n", 1)[0]
