@@ -17,7 +17,7 @@ from tests import arrow_strategies as arrow
 from tests import reference_evaluator as reference
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile.datafusion import predicate
-from vastlab.expression import parse
+from vastlab.expression.parser import parse_query
 from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Concept, Model, Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
@@ -231,7 +231,7 @@ def rows():
 @pytest.mark.parametrize("text, expected", FACTS, ids=[text or "(empty)" for text, _ in FACTS])
 def test_fact(text, expected, batch):
     """An expression finds the events that the specification says."""
-    bound = resolve(parse(text), SCHEMA, TAXONOMY)
+    bound = resolve(parse_query(text), SCHEMA, TAXONOMY)
     compiled = lit(False) if bound is None else predicate(bound, SCHEMA)
     certain = functions.coalesce(compiled, lit(False)).alias("found")
     found = SessionContext().read_batches([batch]).select(certain).to_pydict()["found"]
@@ -241,5 +241,5 @@ def test_fact(text, expected, batch):
 @pytest.mark.parametrize("text, expected", FACTS, ids=[text or "(empty)" for text, _ in FACTS])
 def test_reference_knows_fact(text, expected):
     """The evaluator that drawn expressions are compared with agrees."""
-    found = reference.answers(parse(text), SCHEMA, list(rows()), TAXONOMY)
+    found = reference.answers(parse_query(text), SCHEMA, list(rows()), TAXONOMY)
     assert {i + 1 for i, holds in enumerate(found) if holds} == expected

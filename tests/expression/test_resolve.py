@@ -181,7 +181,6 @@ def test_resolving_twice_changes_nothing(data):
         ("pairs ni \"tcp\"", NO),
         ("bare ni 5", NO),
         ("id == 5", None),
-        ("", YES),
         ("#type == \"zeek.conn\" && b == 1", Predicate(NUMBER, Operator.EQ, Int64(1))),
         ("#type == \"zeek.dns\" && b == 1", NO),
         ("#type == \"zeek.dns\" || b == 1", Predicate(NUMBER, Operator.EQ, Int64(1))),
