@@ -284,6 +284,7 @@ community_id == "1:OVWcGh3PNAKieiOooGSpNgZnsB4="
 NEVER_BYTES = "never: VAST 3.1 has no type for bytes, so that the field is not there"
 NEVER_ALIAS = "never: Tenzir keeps no names of types"
 NEVER_ENUM = "never: Tenzir keeps enumerations as text, without their order"
+NEVER_EMPTY = "never: Tenzir gives a field without a value the type null, which is no string"
 
 GAPS: dict[tuple[str, str], str] = {
     ("vast", "key != null"): NEVER_BYTES,
@@ -293,3 +294,4 @@ for _kind in ("tenzir", "tenzir folder"):
         if _text.startswith((":port", ":timestamp")):
             GAPS[_kind, _text] = NEVER_ALIAS
     GAPS[_kind, 'role > "server"'] = NEVER_ENUM
+    GAPS[_kind, ':string != "tcp"'] = NEVER_EMPTY
