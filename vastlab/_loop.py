@@ -69,10 +69,10 @@ class Runner:
         """
         try:
             self._refuse_own_thread()
-            job = _Job(self._started(), coroutine)
         except BaseException:
             coroutine.close()
             raise
+        job = self.start(coroutine)
         with _keyboard_interrupts():
             try:
                 job.wait(tick)
@@ -80,6 +80,20 @@ class Runner:
                 job.cancel()
                 raise
         return job.result()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
+        """Start a coroutine and return at once.
+
+        Parameters
+        ----------
+        coroutine
+            What to run.
+        """
+        try:
+            return Job(self._started(), coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
 
     def iterate(self, factory: Callable[[], AsyncIterator[T]]) -> Generator[T]:
         """Iterate over an asynchronous iterator, pulling one item at a time.
@@ -149,7 +163,7 @@ class Runner:
             return
         if threading.current_thread() is self._thread:
             # A forgotten iterator may be collected on this thread, where nobody can wait.
-            _Job(loop, _quietly(close()))
+            Job(loop, _quietly(close()))
         else:
             self.run(_quietly(close()))
 
@@ -160,7 +174,7 @@ def background() -> Runner:
     return Runner()
 
 
-class _Job(Generic[T]):
+class Job(Generic[T]):
     """A task on the loop, and the calling thread's view of it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -193,11 +207,17 @@ class _Job(Generic[T]):
             tick()
 
     def cancel(self) -> None:
-        if not self._answer.done():
+        """End the task, and give it a moment to clean up."""
+        if not self._answer.done() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
             concurrent.futures.wait((self._answer,), _PATIENCE)
 
+    def done(self) -> bool:
+        """Say whether the task has ended."""
+        return self._answer.done()
+
     def result(self) -> T:
+        """Wait for the answer."""
         return self._answer.result()
 
 

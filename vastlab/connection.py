@@ -40,6 +40,7 @@ from vastlab.expression.parameters import bind
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation
 from vastlab.pivot import Pivot
+from vastlab.queries import Queries
 from vastlab.result import Result
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
@@ -375,6 +376,15 @@ class Connection:
             ) from None
 
     # --- life -------------------------------------------------------------------------------
+
+    @property
+    def queries(self) -> Queries:
+        """The saved queries, each a method: ``vast.queries.beacons(host="10.1.4.17")``.
+
+        They come from ``queries.yaml`` in the working folder and in that of the user's
+        ``vast.yaml``. Besides its parameters each takes `query`'s arguments.
+        """
+        return Queries(self.query)
 
     @property
     def taxonomy(self) -> Taxonomy:
