@@ -453,9 +453,24 @@ def _convert_record(storage: pa.StructArray, type_: Type, target: pa.StructType)
 
 
 def _convert_list(storage: pa.Array, type_: Type, target: pa.ListType) -> pa.Array:
-    offsets, (values,) = list_parts(storage)
-    values = _convert(values, storage.type.value_field, type_.item or Type(Kind.NULL))
+    item, field = type_.item or Type(Kind.NULL), storage.type.value_field
+    if pa.types.is_list_view(storage.type) or pa.types.is_large_list_view(storage.type):
+        offsets, places = _view_places(storage)
+        # Not every type can be taken from, but all of vastlab's own form can.
+        values = _convert(storage.values, field, item).take(places)
+    else:
+        offsets, (values,) = list_parts(storage)
+        values = _convert(values, field, item)
     return pa.ListArray.from_arrays(offsets, values, type=target, mask=null_mask(storage))
+
+
+def _view_places(views: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the offsets that lists have when their values stand in order, and where those are."""
+    sizes = pc.list_value_length(views).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    shift = views.offsets.to_numpy(zero_copy_only=False) - offsets[:-1]
+    places = np.arange(offsets[-1]) + np.repeat(shift, sizes)
+    return pa.array(offsets, pa.int32()), pa.array(places, pa.int64())
 
 
 def _convert_map(storage: pa.MapArray, type_: Type, target: pa.MapType) -> pa.Array:
@@ -478,8 +493,6 @@ def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
         size = type_.list_size
         values = lists.values.slice(lists.offset * size, len(lists) * size)
         return pa.array(np.arange(len(lists) + 1, dtype=np.int32) * np.int32(size)), (values,)
-    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
-        return _view_parts(lists)
     inner = (lists.keys, lists.items) if pa.types.is_map(type_) else (lists.values,)
     if len(lists) == 0:
         return pa.array([0], pa.int32()), tuple(values.slice(0, 0) for values in inner)
@@ -488,14 +501,6 @@ def list_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
     if first or offsets.offset:
         offsets = pc.subtract(offsets, pa.scalar(first, offsets.type))
     return offsets.cast(pa.int32()), tuple(values.slice(first, last - first) for values in inner)
-
-
-def _view_parts(lists: pa.Array) -> tuple[pa.Array, tuple[pa.Array, ...]]:
-    sizes = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    shift = lists.offsets.to_numpy(zero_copy_only=False) - offsets[:-1]
-    places = np.arange(offsets[-1]) + np.repeat(shift, sizes)
-    return pa.array(offsets, pa.int32()), (lists.values.take(pa.array(places, pa.int64())),)
 
 
 def null_mask(array: pa.Array) -> pa.Array | None:
