@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.display.conftest import conn
 from vastlab.display import figures
 from vastlab.display.histogram import histogram
+from vastlab.display.tally import Flows, Tally
 
 
 def _drawn(tables, **how):
@@ -50,3 +52,48 @@ def test_nothing_to_draw_is_said():
 def test_untimed_events_are_said():
     """Events that are not in the picture are counted above it."""
     assert "2 events without a time" in _drawn({"x": [conn([0, None, None])]}).axes[0].get_title()
+
+
+_HOSTILE = ["$\\frac{", "_hidden", "a\x1bb", "x" * 500, "%s{}", "", "<script>"]
+
+
+def test_frequent_values_are_bars():
+    """Each value has a bar and its number; controls and mathematics are only text."""
+    counted = Tally("f$x", {name: 7 - i for i, name in enumerate(_HOSTILE)}, 2, 3)
+    picture = figures.top(counted)
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    axes = picture.axes[0]
+    assert len(axes.patches) == len(_HOSTILE)
+    assert "2 other values with 3 events" in axes.get_title("left")
+    assert not [t for t in axes.get_yticklabels() if "\x1b" in t.get_text()]
+
+
+def test_a_graph_has_few_marks():
+    """The largest graph stays far below 5,000 marks, and hostile names are only text."""
+    names = [*_HOSTILE, *(f"h{i}" for i in range(200))]
+    pairs = [(names[i % len(names)], names[(i * 7 + 1) % len(names)]) for i in range(500)]
+    picture = figures.graph(Flows({pair: i + 1 for i, pair in enumerate(pairs)}, 0, 0))
+    assert picture._repr_png_()
+    axes = picture.axes[0]
+    lines, dots = axes.collections
+    assert len(lines.get_segments()) + len(dots.get_offsets()) + len(axes.texts) < 5000
+    assert picture.get_facecolor()[3] == 0
+
+
+@pytest.mark.parametrize(
+    "pairs", [[(0, 0)], [(0, 1)], [(0, 1), (2, 3)], [(i, 0) for i in range(9)]]
+)
+def test_dots_do_not_fall_together(pairs):
+    """Every dot has a place of its own, the same each time."""
+    ends = np.array(pairs)
+    count = int(ends.max()) + 1
+    places = figures.spread(count, ends)
+    assert np.isfinite(places).all()
+    assert len({tuple(place) for place in places.round(3)}) == count
+    assert (places == figures.spread(count, ends)).all()
+
+
+def test_empty_pictures_say_so():
+    """No events give a picture that says so."""
+    for picture in (figures.top(Tally("x", {}, 0, 0)), figures.graph(Flows({}, 0, 0))):
+        assert picture.axes[0].texts[0].get_text() == "no events"

@@ -9,7 +9,7 @@ from IPython.core.completer import provisionalcompleter
 
 from tests.display.conftest import CONN
 from vastlab import errors
-from vastlab.notebook.completion import Catalogue, candidates
+from vastlab.notebook.completion import Catalogue, Names, candidates
 
 
 class Node:
@@ -28,7 +28,7 @@ class Node:
         return {CONN.name: CONN}
 
 
-def _settled(catalogue: Catalogue, node: Node) -> tuple[str, ...]:
+def _settled(catalogue: Catalogue, node: Node) -> Names:
     catalogue.names()
     assert node.done.wait(5)
     for thread in threading.enumerate():
@@ -37,30 +37,57 @@ def _settled(catalogue: Catalogue, node: Node) -> tuple[str, ...]:
     return catalogue.names()
 
 
+KNOWN = Names(
+    fields={"id.orig_h": "ip", "uid": "string"},
+    schemas={"zeek.conn": "schema"},
+    aliases={":port": "alias"},
+    concepts={"net.src.ip": "concept"},
+    profiles={"case17": "profile"},
+    queries={"beacons": "saved query"},
+    parameters={"beacons": ("host", "hours")},
+)
+
+
 @pytest.mark.parametrize(
     "before, expected",
     [
-        ("%vast id.o", ["id.orig_h"]),
-        ("%vast -n 5 id.o", ["id.orig_h"]),
-        ("%vast -m un", ["unified"]),
-        ("%vast --mode=c", ["continuous"]),
-        ("%vast --lim", ["--limit"]),
-        ("%vast x in $su", ["$suspects"]),
-        ("%vast #ty", ["#type"]),
-        ("%vast :ui", [":uint64"]),
-        ("%vast zzz", []),
+        ("%vast id.o", {"id.orig_h": "ip"}),
+        ("%vast -n 5 id.o", {"id.orig_h": "ip"}),
+        ("%vast -m un", {"unified": "mode"}),
+        ("%vast --mode=c", {"continuous": "mode"}),
+        ("%vast --lim", {"--limit": "N"}),
+        ("%vast x in $su", {"$suspects": "variable"}),
+        ("%vast #ty", {"#type": "meta"}),
+        ("%vast :ui", {":uint64": "type"}),
+        ("%vast :po", {":port": "alias"}),
+        ("%vast net.", {"net.src.ip": "concept"}),
+        ("%vast resp_p !i", {"!in": "operator"}),
+        ('%vast #type == "zeek.', {"zeek.conn": "schema"}),
+        ('%vast #type in ["a", "z', {"zeek.conn": "schema"}),
+        ("%vast -P c", {"case17": "profile"}),
+        ("%vast_use ", {"case17": "profile"}),
+        ("%vast_run b", {"beacons": "saved query"}),
+        ("%vast_run beacons ho", {"host=": "parameter", "hours=": "parameter"}),
+        ("%vast_run beacons host=$s", {"$suspects": "variable"}),
+        ("%vast_schemas z", {"zeek.conn": "schema"}),
+        ("%vast_status z", {}),
+        ("%vast zzz", {}),
     ],
 )
 def test_what_can_follow(before, expected):
-    """Fields, modes, options, variables and extractors are offered where they fit."""
-    assert candidates(before, ["id.orig_h", "uid"], ["suspects", "_hidden"]) == expected
+    """Everything that can be named is offered where it fits, with what it is."""
+    magic = before.split()[0].lstrip("%")
+    assert candidates(before, KNOWN, ["suspects", "_hidden"], magic) == expected
 
 
 def test_the_catalogue_knows_the_node():
     """Fields, schemas and concepts of the node are known after it has answered."""
     node = Node()
     names = _settled(Catalogue(lambda: node), node)
-    assert {"id.orig_h", "zeek.conn", "net.src.ip"} <= set(names)
+    assert names.fields["id.orig_h"] == names.fields["orig_h"] == "ip"
+    assert "zeek.conn" in names.schemas
+    assert "net.src.ip" in names.concepts
+    assert ":port" in names.aliases
 
 
 def test_the_catalogue_asks_seldom():
@@ -75,14 +102,15 @@ def test_the_catalogue_asks_seldom():
 def test_a_broken_node_does_not_disturb():
     """Where the node fails, nothing is known and nothing is raised."""
     node = Node(broken=True)
-    assert _settled(Catalogue(lambda: node), node) == ()
+    assert _settled(Catalogue(lambda: node), node) == Names()
 
 
 def test_only_vast_cells_are_completed(shell):
     """In other cells Python's own completion is left alone."""
     shell.names["resp_value"] = 1
     assert "resp_value" in _completed(shell, "resp_v")
-    assert _completed(shell, "%vast --li") == ["--limit"]
+    assert _completed(shell, "%vast --lim") == ["--limit"]
+    assert _completed(shell, "x = %vast_use -") == []
     assert _completed(shell, "%%vast -n 5\n:ui") == [":uint64"]
 
 

@@ -143,3 +143,121 @@ def test_unload_removes_everything(shell):
     with pytest.raises(errors.UsageError, match="closed"):
         connection.query()
     notebook.unload_ipython_extension(shell.ip)
+
+
+PROFILES = "vastlab: {profiles: {small: {endpoint: %s}, gone: {endpoint: /no/such/folder}}}"
+QUERIES = "- {name: port, expression: 'resp_p == $p', params: {p: {type: int, default: 4}}}"
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch, folder):
+    """Work in a folder with profiles and saved queries."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vast.yaml").write_text(PROFILES % folder)
+    (tmp_path / "queries.yaml").write_text(QUERIES)
+    return tmp_path
+
+
+def test_profiles(shell, beside, folder):
+    """``-P`` asks a profile once, ``%vast_use`` from then on, and ``-`` goes back."""
+    assert shell.run("%vast -P small resp_p == 4").num_rows == 1
+    assert str(folder) in repr(shell.run("%vast_use"))
+    assert repr(shell.run("%vast_use gone")) == "using /no/such/folder (profile gone)"
+    with pytest.raises(errors.UsageError):
+        shell.run("%vast resp_p == 4")
+    assert repr(shell.run("%vast_use -")) == f"using {folder}"
+    for cell in ("%vast_use smal", "%vast --profile smal resp_p == 4"):
+        with pytest.raises(errors.ConfigError, match="did you mean 'small'"):
+            shell.run(cell)
+
+
+def test_saved_queries(shell, beside):
+    """``%vast_run`` asks a saved query, with options, values and variables."""
+    assert shell.run("%vast_run port").num_rows == 1
+    assert shell.run("%vast_run -n 1 port p=2").num_rows == 1
+    shell.names["mine"] = 3
+    assert shell.run("%vast_run -o found port p=$mine;") is None
+    assert shell.names["found"].expression == "resp_p == 3"
+    assert "port(p: int = 4)" in repr(shell.run("%vast_run"))
+
+
+@pytest.mark.parametrize(
+    "cell, said",
+    [
+        ("%vast_run prot", "did you mean 'port'"),
+        ("%vast_run port q=1", "no parameter"),
+        ("%vast_run port 4", "gives no parameter"),
+        ("%vast_run port p=$unset", "no variable 'unset'"),
+        ("%vast_run port 'p=4", "apart"),
+        ("%vast_status x", "takes nothing"),
+        ("%vast_schemas zeek.con", "did you mean 'zeek.conn'"),
+        ("%vast --live --timeout 5 resp_p == 4", "live"),
+    ],
+)
+def test_slips_in_the_other_magics(shell, beside, cell, said):
+    """Each slip fails the cell with what to do about it."""
+    with pytest.raises(errors.VastlabError, match=said):
+        shell.run(cell)
+
+
+def test_status_and_schemas(shell, folder):
+    """What is asked, how it is, and what is there, as text."""
+    assert repr(shell.run("%vast_status")).startswith(f"using {folder}\n")
+    assert repr(shell.run("%vast_schemas")) == "zeek.conn  4 fields\nzeek.dns  4 fields"
+    assert "  id.orig_h  ip" in repr(shell.run("%vast_schemas zeek.c*"))
+
+
+@pytest.mark.parametrize(
+    "cell, said",
+    [
+        ("%vast -n -1 resp_p == 1", "whole number"),
+        ("%vast -n 1e9 resp_p == 1", "whole number"),
+        ("%vast -n 1.5 resp_p == 1", "whole number"),
+        ("%vast -n", "needs a value"),
+        ("%vast -m histrical resp_p == 1", "did you mean historical"),
+        ("%vast --limt 5 resp_p == 1", "did you mean --limit"),
+        ("%vast -Z resp_p == 1", "unknown option -Z"),
+        ("%vast -o 1x resp_p == 1", "name of a variable"),
+        ("%vast -o class resp_p == 1", "name of a variable"),
+        ("%vast -e demo: -P x resp_p == 1", "exclude"),
+        ("%vast --timeout soon resp_p == 1", "takes seconds"),
+        ("%vast --quiet=1 resp_p == 1", "takes no value"),
+        ("%vast -n " + "9" * 5000 + " resp_p == 1", "whole number"),
+    ],
+)
+def test_bad_options(shell, cell, said, capsys):
+    """Every wrong option is one short line that says what would be right."""
+    with pytest.raises(errors.UsageError, match=said):
+        shell.run(cell)
+    assert all(len(line) < 300 for line in capsys.readouterr().out.split("\n"))
+
+
+def test_an_expression_of_a_megabyte(shell, capsys):
+    """A huge expression works, and its error and its summary stay short."""
+    many = ", ".join(["4"] * 200_000)
+    assert len(repr(shell.run(f"%vast -n 1 resp_p in [{many}]"))) < 1_000
+    with pytest.raises(errors.ExpressionSyntaxError):
+        shell.run(f"%vast resp_p in [{many}, ]] ==")
+    assert len(capsys.readouterr().out) < 3_000
+
+
+def test_an_empty_expression_is_everything(shell):
+    """A cell without an expression asks for all events."""
+    assert shell.run("%vast").num_rows == shell.run("%%vast -n 0\n\n").num_rows == 8
+
+
+def test_whole_tracebacks_on_wish(shell, capsys):
+    """``%config VastMagics.tracebacks`` turns the one line into a traceback, and back."""
+    for wish, shown in (("True", True), ("False", False)):
+        shell.run(f"%config VastMagics.tracebacks = {wish}")
+        with pytest.raises(errors.UsageError):
+            shell.run("%vast -n x")
+        assert ("Traceback" in capsys.readouterr().out) is shown
+
+
+def test_unload_removes_all_magics(shell):
+    """No magic of vastlab is left, also not in the list of what can be configured."""
+    notebook.unload_ipython_extension(shell.ip)
+    for kind in shell.ip.magics_manager.magics.values():
+        assert not [name for name in kind if name.startswith("vast")]
+    assert not [c for c in shell.ip.configurables if isinstance(c, VastMagics)]

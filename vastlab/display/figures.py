@@ -120,14 +120,14 @@ def graph(counted: Flows) -> Picture:
     names = list(dict.fromkeys(name for edge in counted.edges for name in edge))
     number = {name: i for i, name in enumerate(names)}
     ends = np.array([[number[a], number[b]] for a, b in counted.edges])
-    weights = np.log1p(np.array(list(counted.edges.values()), float))
+    weights = np.sqrt(np.array(list(counted.edges.values()), float))
     places = spread(len(names), ends)
     _edges(axes, places, ends, weights / weights.max())
     partners = np.bincount(ends.ravel(), minlength=len(names))
     sizes = 20 + 180 * partners / partners.max()
     sources = np.isin(np.arange(len(names)), ends[:, 0])
     colours = [_COLOURS[0] if source else _COLOURS[1] for source in sources]
-    axes.scatter(*places.T, s=sizes, c=colours, zorder=2)
+    axes.scatter(places[:, 0], places[:, 1], s=sizes, c=colours, zorder=2)
     for name, place in zip(names, places, strict=True):
         axes.annotate(
             _label(name), place, (0, 7), textcoords="offset points",

@@ -107,9 +107,8 @@ def _by(
     known = pa.array(list(found.counts), pa.string())
     rest = f"{OTHER} ({found.others})"
     split: dict[str, list[Counts]] = {}
-    codes = {
-        (name, n): np.full(len(t), -1) for name, ts in tables.items() for n, t in enumerate(ts)
-    }
+    numbered = {(name, n): table for name, ts in tables.items() for n, table in enumerate(ts)}
+    codes = {key: np.full(len(table), -1) for key, table in numbered.items()}
     for (name, number, rows), values in columns(tables, field):
         index = pc.fill_null(pc.index_in(values, value_set=known), len(known))
         codes[name, number][rows] = np.asarray(index, np.int64)

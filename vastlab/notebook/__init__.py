@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from vastlab.connection import Connection
-from vastlab.notebook import completion
+from vastlab.notebook import completion, handover
 from vastlab.notebook.magics import VastMagics, without_body
 from vastlab.notebook.progress import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
@@ -16,6 +16,7 @@ from vastlab.notebook.widgets.query_box import QueryBox
 __all__ = ["QueryBox", "load_ipython_extension", "unload_ipython_extension"]
 
 _REGISTERED = VastMagics.__name__
+_NAMES = ("vast", "vast_run", "vast_schemas", "vast_status", "vast_use")
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -57,7 +58,10 @@ def unload_ipython_extension(shell: Any) -> None:
     cleanups[:] = [cleanup for cleanup in cleanups if cleanup is not without_body]
     magics = shell.magics_manager.registry.pop(_REGISTERED, None)
     if isinstance(magics, VastMagics):
+        handover.stop_all()
+        shell.configurables.remove(magics)  # where IPython put it, for %config
         magics.close()
     for kind in shell.magics_manager.magics.values():
-        kind.pop("vast", None)
+        for name in _NAMES:
+            kind.pop(name, None)
     Connection.progress = None

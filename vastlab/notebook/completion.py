@@ -1,34 +1,70 @@
-"""Completion in ``%vast`` and ``%%vast``: what the node knows, without ever waiting for it."""
+"""Completion in the magics: what the node knows, without ever waiting for it."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
-from vastlab.connection import Connection
+from vastlab import _text, queries
+from vastlab.config import Settings
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.notebook.magics import VastMagics
-from vastlab.notebook.options import FLAGS
+from vastlab.notebook.options import FLAGS, MODES
 from vastlab.types import Schema
 
 IDENTIFIER = "vastlab.vast"
-_MODES = ("historical", "continuous", "unified")
-_WORDS = (
-    *("#type", "#schema", "#import_time", "#field", "&&", "||", "in", "!in", "and", "or", "not"),
+_OPERATORS = ("&&", "||", "in", "!in", "ni", "!ni", "and", "or", "not", "==", "!=", "<=", ">=")
+_META = ("#type", "#schema", "#import_time", "#field")
+_TYPES = (
     *(":bool", ":int64", ":uint64", ":double", ":duration", ":time", ":string", ":ip", ":subnet"),
 )
-_MAGIC = re.compile(r"\s*(?:[\w, ]+=\s*)?%{1,2}vast\b")
-_TOKEN = re.compile(r"[#:$@\w.\-&|!]*$")
+_MAGIC = re.compile(r"\s*(?:[\w, ]+=\s*)?%{1,2}(?P<name>vast(?:_use|_run|_schemas|_status)?)(?!\w)")
+_TOKEN = re.compile(r"(?:[&|=<>]+|!=?\w*|[#:$@\w.\-]*)$")
+_QUOTED = re.compile(r'#(?:type|schema)\s*(?:==|!=|ni|!ni|in|!in)\s*\[?[^\]]*"(?P<name>[^"]*)$')
 _FRESH_FOR = 30.0  # seconds
+_SHOWN = 500
+
+
+class Node(Protocol):
+    """What the catalogue asks: a connection."""
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return what there is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What can be named, with what each name is.
+
+    Parameters
+    ----------
+    fields, schemas, aliases, concepts
+        Names of a node, each with its type or description.
+    profiles, queries
+        Names from the settings.
+    parameters
+        The parameters of each saved query.
+    """
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    concepts: Mapping[str, str] = field(default_factory=dict)
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    queries: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Catalogue:
-    """The names that a node knows, fetched in the background.
+    """The names that a node and the settings know, fetched in the background.
 
     Parameters
     ----------
@@ -36,13 +72,13 @@ class Catalogue:
         Returns the connection to ask.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], Node]) -> None:
         self._connect = connect
-        self._names: tuple[str, ...] = ()
+        self._names = Names()
         self._asked = float("-inf")
         self._lock = threading.Lock()
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Names:
         """Return what is known by now, and ask again when that is old."""
         with self._lock:
             stale = time.monotonic() - self._asked > _FRESH_FOR
@@ -53,10 +89,42 @@ class Catalogue:
         return self._names
 
     def _fetch(self) -> None:
-        try:
-            self._names = _names(self._connect().schemas().values())
-        except Exception:  # noqa: BLE001 - a node that does not answer must not disturb typing
-            return
+        # One after the other: where the node does not answer, the settings still do.
+        for step in (_from_settings, _from_queries, self._from_node):
+            with contextlib.suppress(Exception):  # nothing that fails may disturb typing
+                self._names = step(self._names)
+
+    def _from_node(self, names: Names) -> Names:
+        known = self._connect().schemas().values()
+        leaves = [leaf for schema in known for leaf in schema.leaves]
+        suffixes = {
+            suffix: str(found[0].type)
+            for schema in known
+            for suffix, found in schema.leaves_by_suffix.items()
+        }
+        whole = {leaf.name: str(leaf.type) for leaf in leaves}
+        concepts = Taxonomy.default().concepts
+        return replace(
+            names,
+            fields=dict(sorted({**suffixes, **whole}.items())),
+            schemas={schema.name: "schema" for schema in known},
+            aliases={f":{n}": "alias" for leaf in leaves for n in leaf.type.names},
+            concepts=dict.fromkeys(sorted(concepts), "concept"),
+        )
+
+
+def _from_settings(names: Names) -> Names:
+    profiles = dict.fromkeys(Settings.load().profiles, "profile")
+    return replace(names, profiles=profiles)
+
+
+def _from_queries(names: Names) -> Names:
+    saved = queries.load()
+    return replace(
+        names,
+        queries=dict.fromkeys(saved, "saved query"),
+        parameters={n: tuple(p.name for p in query.parameters) for n, query in saved.items()},
+    )
 
 
 def install(shell: Any, magics: VastMagics) -> None:
@@ -71,34 +139,75 @@ def remove(shell: Any) -> None:
     matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]
 
 
-def candidates(before: str, known: Iterable[str], variables: Iterable[str]) -> list[str]:
-    """Return what can follow a text, best first.
+def candidates(
+    before: str, known: Names, variables: Iterable[str], magic: str = "vast"
+) -> dict[str, str]:
+    """Return what can follow a text, best first, each with what it is.
 
     Parameters
     ----------
     before
         The line up to the cursor.
     known
-        Names of schemas, fields and concepts.
+        What can be named.
     variables
         Names of the user's variables.
+    magic
+        Which of the magics the line belongs to.
 
     Examples
     --------
-    >>> candidates("%vast id.o", ["id.orig_h", "uid"], [])
-    ['id.orig_h']
+    >>> candidates("%vast id.o", Names({"id.orig_h": "ip", "uid": "string"}), [])
+    {'id.orig_h': 'ip'}
     """
-    token = _fragment(before)
-    offered: Iterable[str]
+    token = fragment(before)
+    offered = _offered(before, token, known, variables, magic)
+    fitting = {word: kind for word, kind in offered.items() if word.startswith(token)}
+    return dict(list(fitting.items())[:_SHOWN])
+
+
+def _offered(
+    before: str, token: str, known: Names, variables: Iterable[str], magic: str
+) -> Mapping[str, str]:
     if re.search(r"(?:-m|--mode)[ =]\S*$", before):
-        offered = _MODES
-    elif token.startswith("-"):
-        offered = [f"--{flag.name}" for flag in FLAGS]
-    elif token.startswith("$"):
-        offered = [f"${name}" for name in sorted(variables) if not name.startswith("_")]
-    else:
-        offered = [*known, *_WORDS]
-    return [word for word in dict.fromkeys(offered) if word.startswith(token)]
+        return dict.fromkeys(MODES, "mode")
+    if magic == "vast_use" or re.search(r"(?:-P|--profile)[ =]\S*$", before):
+        return known.profiles
+    if magic in {"vast_schemas", "vast_status"}:
+        return known.schemas if magic == "vast_schemas" else {}
+    if token.startswith("-"):
+        return {f"--{flag.name}": flag.wants or "option" for flag in FLAGS}
+    if token.startswith("$"):
+        return {f"${name}": "variable" for name in sorted(variables) if name[:1] != "_"}
+    if magic == "vast_run":
+        chosen = [word for word in before.split() if word in known.parameters]
+        given = known.parameters[chosen[-1]] if chosen else ()
+        return {f"{name}=": "parameter" for name in given} if chosen else known.queries
+    if _QUOTED.search(before):
+        return known.schemas
+    return {
+        **known.fields,
+        **known.schemas,
+        **known.concepts,
+        **dict.fromkeys(_META, "meta"),
+        **dict.fromkeys(_TYPES, "type"),
+        **known.aliases,
+        **dict.fromkeys(_OPERATORS, "operator"),
+    }
+
+
+def fragment(before: str) -> str:
+    """Return the word that stands before the cursor.
+
+    Examples
+    --------
+    >>> fragment("resp_p == 22 && #ty"), fragment('#type == "zeek.')
+    ('#ty', 'zeek.')
+    """
+    if match := _QUOTED.search(before):
+        return match["name"]
+    match = _TOKEN.search(before)
+    return match.group() if match else ""
 
 
 def _matcher(shell: Any, catalogue: Catalogue) -> Any:
@@ -106,26 +215,17 @@ def _matcher(shell: Any, catalogue: Catalogue) -> Any:
     def match(context: CompletionContext) -> dict[str, Any]:
         lines = context.full_text.split("\n")
         before = lines[context.cursor_line][: context.cursor_position]
-        if not _MAGIC.match(lines[0] if lines[0].lstrip().startswith("%%") else before):
+        found = _MAGIC.match(lines[0] if lines[0].lstrip().startswith("%%") else before)
+        if found is None or (context.cursor_line == 0 and found.end() >= len(before)):
             return {"completions": []}
-        words = candidates(before, catalogue.names(), shell.user_ns)
+        words = candidates(before, catalogue.names(), list(shell.user_ns), found["name"])
         return {
-            "completions": [SimpleCompletion(text=word, type="vast") for word in words],
-            "matched_fragment": _fragment(before),
+            "completions": [
+                SimpleCompletion(text=word, type=_text.plain(kind)) for word, kind in words.items()
+            ],
+            "matched_fragment": fragment(before),
             "suppress": True,
             "ordered": True,
         }
 
     return match
-
-
-def _fragment(before: str) -> str:
-    match = _TOKEN.search(before)
-    return match.group() if match else ""
-
-
-def _names(schemas: Iterable[Schema]) -> tuple[str, ...]:
-    known = list(schemas)
-    fields = {leaf.name for schema in known for leaf in schema.leaves}
-    concepts = Taxonomy.default().concepts
-    return (*sorted(fields), *sorted(schema.name for schema in known), *sorted(concepts))

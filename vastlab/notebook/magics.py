@@ -1,62 +1,171 @@
-"""The magics ``%vast`` and ``%%vast``."""
+"""The magics ``%vast``, ``%%vast`` and those beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import fnmatch
+import functools
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import traitlets
+import yaml
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
+    line_magic,
     magics_class,
     needs_local_scope,
     no_var_expand,
 )
 from IPython.display import display
 
-from vastlab import errors
-from vastlab.config import Endpoint, resolve_endpoint
+from vastlab import errors, queries
+from vastlab.config import Endpoint, Settings, resolve_endpoint
 from vastlab.connection import Connection
+from vastlab.display.outcome import plural
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import names
-from vastlab.notebook import options
+from vastlab.notebook import handover, options
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
+from vastlab.types import Schema
+
+
+def _reported(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an error show its whole traceback where the user wants that."""
+
+    @functools.wraps(call)
+    def reported(self: VastMagics, *args: Any, **named: Any) -> Any:
+        try:
+            return call(self, *args, **named)
+        except errors.VastlabError as error:
+            if self.tracebacks:
+                _show_in_full(error, self.shell)
+            raise
+
+    return reported
+
+
+def _show_in_full(error: errors.VastlabError, shell: Any) -> None:
+    def render() -> Any:
+        return shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+
+    vars(error)["_render_traceback_"] = render
 
 
 @magics_class
 class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type information
     """The magics of one shell, and the connections that they opened."""
 
+    tracebacks = traitlets.Bool(False, help="Show whole tracebacks instead of one line.").tag(
+        config=True
+    )
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._connections: dict[Endpoint, Connection] = {}
+        self._profile: str | None = None
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython carries no type information
     @needs_local_scope  # type: ignore[untyped-decorator]
     @line_cell_magic  # type: ignore[untyped-decorator]
+    @_reported
     def vast(
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
-    ) -> Result | Note | None:
+    ) -> Any:
         """Ask VAST: options first, then the expression. ``%vast -h`` lists the options."""
         asked = options.parse(line, cell)
         if asked.help:
             return Note(options.usage())
-        result = self._query(asked, {**self.shell.user_ns, **(local_ns or {})})
-        if asked.out is not None:
-            self.shell.user_ns[asked.out] = result
-            return None if asked.hidden else Line(f"{asked.out} = {result.line()}")
-        return None if asked.hidden else result
+        namespace = {**self.shell.user_ns, **(local_ns or {})}
+        wanted = names(parse_query(asked.expression))
+        params = {name: namespace[name] for name in wanted if name in namespace}
+        return self._answer(asked, params)
 
-    def connection(self, endpoint: str | None = None) -> Connection:
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @needs_local_scope  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    @_reported
+    def vast_run(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Ask a saved query: ``%vast_run [options] NAME parameter=value ...``."""
+        asked = options.parse(line)
+        saved = queries.load()
+        if asked.help or not asked.expression:
+            listed = "\n".join(map(queries.describe, saved.values()))
+            nothing = f"there are no saved queries: put some in {queries.FILE}"
+            return Note(f"%vast_run [options] NAME parameter=value ...\n\n{listed or nothing}")
+        name, *given = _words(asked.expression)
+        query = queries.find(name, saved)
+        namespace = {**self.shell.user_ns, **(local_ns or {})}
+        params = query.values(dict(_given(word, namespace) for word in given))
+        return self._answer(replace(asked, expression=query.expression), params)
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    @_reported
+    def vast_use(self, line: str) -> Note:
+        """Use a profile of ``vast.yaml`` from now on: ``%vast_use PROFILE``; alone, list them."""
+        name = line.strip()
+        settings = Settings.load()
+        if name == "-":
+            self._profile = None
+        elif name:
+            settings.profile(name)
+            self._profile = name
+        profiles = [f"  {each}  {_bare(settings.profiles[each])}" for each in settings.profiles]
+        listed = [] if name else (profiles or ["  no profiles under vastlab: in vast.yaml"])
+        return Note("\n".join([f"using {self._used()}", *listed]))
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    @_reported
+    def vast_status(self, line: str) -> Note:
+        """Say what is asked, how it is, and which live views run: ``%vast_status``."""
+        if line.strip():
+            raise errors.UsageError(f"%vast_status takes nothing, not {line.strip()!r}")
+        status = self.connection().status()
+        shown = yaml.safe_dump(
+            status, sort_keys=False, allow_unicode=True, default_flow_style=False
+        )
+        views = [f"live: {line}" for line in handover.running()]
+        return Note("\n".join([f"using {self._used()}", *views, shown.rstrip()]))
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    @_reported
+    def vast_schemas(self, line: str) -> Note:
+        """List schemas and their fields: ``%vast_schemas``, ``%vast_schemas zeek.*``."""
+        pattern = line.strip()
+        schemas = self.connection().schemas()
+        if not pattern:
+            rows = [f"{name}  {plural(len(s.leaves), 'field')}" for name, s in schemas.items()]
+            return Note("\n".join(rows) or "there are no events")
+        found = [name for name in schemas if fnmatch.fnmatchcase(name, pattern)]
+        if not found:
+            close = difflib.get_close_matches(pattern, schemas, 1)
+            raise errors.UsageError(
+                f"no schema matches {pattern!r}",
+                hint=f"did you mean {close[0]!r}?" if close else "%vast_schemas lists all",
+            )
+        return Note("\n".join(line for name in found for line in _fields(schemas[name])))
+
+    def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
         """Return the connection to an endpoint, the same one each time.
 
         Parameters
         ----------
         endpoint
             As in `vastlab.connect`.
+        profile
+            The name of an endpoint in the settings.
         """
+        if endpoint is None and (chosen := profile or self._profile):
+            endpoint = Settings.load().profile(chosen)
         resolved = resolve_endpoint(endpoint)
         if resolved not in self._connections:
             self._connections[resolved] = Connection(endpoint)
@@ -68,18 +177,30 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             _, connection = self._connections.popitem()
             connection.close()
 
-    def _query(self, asked: Options, namespace: Mapping[str, Any]) -> Result:
-        wanted = names(parse_query(asked.expression))
+    def _answer(self, asked: Options, params: Mapping[str, object]) -> Any:
+        if asked.live:
+            view = handover.open_view(self.connection(asked.endpoint, asked.profile), asked, params)
+            return self._given_out(asked, view, repr(view))
+        result = self._query(asked, params)
+        return self._given_out(asked, result, result.line())
+
+    def _given_out(self, asked: Options, value: Any, line: str) -> Any:
+        if asked.out is None:
+            return None if asked.hidden else value
+        self.shell.user_ns[asked.out] = value
+        return None if asked.hidden else Line(f"{asked.out} = {line}")
+
+    def _query(self, asked: Options, params: Mapping[str, object]) -> Result:
         try:
             with warnings_shown():
-                return self.connection(asked.endpoint).query(
+                return self.connection(asked.endpoint, asked.profile).query(
                     asked.expression,
-                    limit=asked.limit,
-                    mode=asked.mode,
+                    limit=100 if asked.limit is None else asked.limit,
+                    mode=asked.mode or "historical",
                     since=asked.since,
                     until=asked.until,
                     timeout=asked.timeout,
-                    params={name: namespace[name] for name in wanted if name in namespace},
+                    params=params,
                     quiet=asked.quiet,
                 )
         except errors.QueryInterrupted as interrupt:
@@ -87,6 +208,40 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
                 self.shell.user_ns[asked.out] = interrupt.partial
             display(interrupt.partial)
             raise
+
+    def _used(self) -> str:
+        endpoint = self.connection().endpoint
+        return f"{endpoint} (profile {self._profile})" if self._profile else endpoint
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise errors.UsageError(f"cannot tell the words apart: {error}") from None
+
+
+def _given(word: str, namespace: Mapping[str, Any]) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise errors.UsageError(
+            f"{word!r} gives no parameter a value", hint="as in host=10.1.4.17 or host=$variable"
+        )
+    if not value.startswith("$"):
+        return name, value
+    if value[1:] not in namespace:
+        raise errors.ParameterError(f"there is no variable {value[1:]!r}")
+    return name, namespace[value[1:]]
+
+
+def _bare(endpoint: str) -> str:
+    """Leave out user names and passwords."""
+    return re.sub(r"//[^/@]*@", "//", endpoint)
+
+
+def _fields(schema: Schema) -> list[str]:
+    width = max((len(leaf.name) for leaf in schema.leaves), default=0)
+    return [schema.name, *(f"  {leaf.name.ljust(width)}  {leaf.type}" for leaf in schema.leaves)]
 
 
 def without_body(lines: list[str]) -> list[str]:
@@ -98,6 +253,6 @@ def without_body(lines: list[str]) -> list[str]:
     ['%vast -h']
     """
     head, *body = lines or [""]
-    if head.startswith("%%vast") and head[6:7].strip() == "" and not "".join(body).strip():
+    if head.startswith("%%vast") and not head[6:7].strip() and not "".join(body).strip():
         return [head[1:]]
     return lines

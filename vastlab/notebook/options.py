@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vastlab import errors
+from vastlab import _text, errors
 
 _OPTION = re.compile(r"\s*(?:--(?P<long>[A-Za-z][A-Za-z-]*)(?P<equals>=)?|-(?P<short>[A-Za-z]))")
+MODES = ("historical", "continuous", "unified")
 _END = re.compile(r"\s*--(?=\s|$)")
 _VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>\S+))""")
 
@@ -25,7 +26,12 @@ class Options:
     expression
         What to ask.
     limit, mode, since, until, timeout, endpoint, quiet
-        As in `vastlab.Connection.query` and `vastlab.connect`.
+        As in `vastlab.Connection.query` and `vastlab.connect`; a limit or a mode that was not
+        asked for is None.
+    profile
+        The name of an endpoint in the settings.
+    live
+        Whether the answer is to be watched as it comes.
     out
         The variable to assign the result to.
     help
@@ -35,10 +41,12 @@ class Options:
     """
 
     expression: str
-    limit: int = 100
-    mode: str = "historical"
+    limit: int | None = None
+    mode: str | None = None
     out: str | None = None
     endpoint: str | None = None
+    profile: str | None = None
+    live: bool = False
     since: str | None = None
     until: str | None = None
     timeout: float | None = None
@@ -59,12 +67,21 @@ class Flag:
 
 
 def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
+    if not re.fullmatch(r"[0-9]{1,19}", text):
         raise errors.UsageError(
-            f"-n/--limit takes a whole number, not {text!r}", hint="0 for all events"
-        ) from None
+            f"-n/--limit takes a whole number, not {_text.cut(text, 40)!r}", hint="0 for all events"
+        )
+    return int(text)
+
+
+def _mode(text: str) -> str:
+    if text.lower() in MODES:
+        return text.lower()
+    close = difflib.get_close_matches(text.lower(), MODES, 1)
+    raise errors.UsageError(
+        f"-m/--mode takes one of {', '.join(MODES)}, not {_text.cut(text, 40)!r}",
+        hint=f"did you mean {close[0]}?" if close else None,
+    )
 
 
 def _seconds(text: str) -> float:
@@ -82,12 +99,14 @@ def _variable(text: str) -> str:
 
 FLAGS = (
     Flag("n", "limit", "N", "at most so many events (100; 0 for all)", _whole),
-    Flag("m", "mode", "MODE", "historical, continuous or unified"),
+    Flag("m", "mode", "MODE", "historical, continuous or unified", _mode),
     Flag("o", "out", "NAME", "assign the result to a variable and show one line", _variable),
     Flag("e", "endpoint", "ENDPOINT", "demo:, a folder or host:port"),
+    Flag("P", "profile", "NAME", "an endpoint under vastlab.profiles in vast.yaml"),
     Flag("", "since", "TIME", "event time from here on: 2009-11-18, or 2h for a span until now"),
     Flag("", "until", "TIME", "event time before this"),
     Flag("", "timeout", "S", "seconds that the query may take", _seconds),
+    Flag("", "live", "", "watch events as they come (unified, no limit, unless -m and -n say)"),
     Flag("q", "quiet", "", "show no progress"),
     Flag("h", "help", "", "show this help"),
 )
@@ -126,6 +145,8 @@ def parse(line: str, cell: str | None = None) -> Options:
             values[flag.name] = True
     if end := _END.match(line, position):
         position = end.end()
+    if "endpoint" in values and "profile" in values:
+        raise errors.UsageError("-e/--endpoint and -P/--profile exclude each other")
     rest = line[position:].strip()
     expression = rest if cell is None else f"{rest}\n{cell}".strip()
     hidden = expression.endswith(";")

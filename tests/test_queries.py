@@ -1,0 +1,120 @@
+"""Saved queries."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from tests.display.conftest import conn
+from vastlab import errors
+from vastlab.config import Settings
+from vastlab.connection import connect
+from vastlab.expression.literals import Duration
+from vastlab.queries import FILE, Parameter, Queries, load
+
+BEACONS = """
+- name: beacons
+  description: one host to some ports
+  expression: 'id.orig_h == $host && resp_p in $ports'
+  params:
+    host: {type: ip}
+    ports: {type: list<int>, default: [1, 2]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE).write_text(BEACONS)
+    return tmp_path
+
+
+def test_a_query_is_a_method(folder):
+    """A saved query asks with typed values, defaults, and the arguments of a query."""
+    with connect(str(folder / "some.db")) as vast:
+        vast.ingest(conn([0, 1, 2, 3]))
+        found = vast.queries.beacons(host="10.0.0.1", limit=1)
+        assert (found.num_rows, found.limit) == (1, 1)
+        assert found.expression == "id.orig_h == 10.0.0.1 && resp_p in [1, 2]"
+        host = ipaddress.ip_address("10.0.0.1")
+        assert vast.queries["beacons"](host=host, ports="3").num_rows == 1
+        assert "beacons" in dir(vast.queries)
+        assert repr(vast.queries) == (
+            "beacons(host: ip, ports: list<int> = [1, 2]): one host to some ports"
+        )
+
+
+def test_the_folder_of_the_notebook_counts_first(folder, tmp_path_factory):
+    """Of two queries with one name, the one beside the notebook counts."""
+    user = tmp_path_factory.mktemp("user")
+    (user / FILE).write_text("- {name: beacons, expression: ':ip'}\n- {name: all, expression: ''}")
+    queries = load(folder, Settings(user_folder=user))
+    assert set(queries) == {"all", "beacons"}
+    assert queries["beacons"].parameters
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({}, r"needs \$host, a ip"),
+        ({"host": "nowhere"}, "takes a ip"),
+        ({"hots": "10.0.0.1"}, "did you mean 'host'"),
+        ({"host": "10.0.0.1", "ports": "1,x"}, "takes a int"),
+        ({"host": object()}, "no literal"),
+    ],
+)
+def test_values_that_do_not_fit(folder, given, said):
+    """Missing, unknown and misfitting values are errors that name the parameter."""
+    with connect(str(folder / "some.db")) as vast, pytest.raises(errors.ParameterError, match=said):
+        vast.queries.beacons(**given)
+
+
+def test_an_unknown_query_is_suggested(folder):
+    """A name that is nearly one gives a suggestion, and is a missing attribute to Python."""
+    queries = Queries(lambda *_, **__: None)
+    with pytest.raises(errors.UsageError, match="did you mean 'beacons'"):
+        queries.beacon  # noqa: B018 - the look-up is what is tested
+    assert not hasattr(queries, "beacon")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("name: x", "no list"),
+        ("- 5", "no mapping"),
+        ("- {name: x, expression: ':ip', parms: {}}", "did you mean 'params'"),
+        ("- {name: 'a b', expression: ':ip'}", "cannot be called"),
+        ("- {name: x}", "no expression"),
+        ("- {name: x, expression: 'resp_p =='}", "ends too early"),
+        ("- {name: x, expression: 'a == $b', params: {c: {type: ip}}}", "does not use"),
+        ("- {name: x, expression: 'a == $b', params: {b: {type: address}}}", "unknown type"),
+        ("- {name: x, expression: 'a == $b', params: {b: {type: ip, default: x}}}", "default"),
+        ("- {name: x, expression: ':ip'}\n- {name: x, expression: ':ip'}", "two queries"),
+        ("- {", "cannot read"),
+    ],
+)
+def test_a_file_that_is_wrong(tmp_path, text, said):
+    """Each way to write a file wrong is an error that names the file."""
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(errors.ConfigError, match=said) as raised:
+        load(tmp_path, Settings())
+    assert FILE in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "type_, text, value",
+    [
+        ("string", "a b", "a b"),
+        ("int", "-5", -5),
+        ("double", "0.5", 0.5),
+        ("bool", "True", True),
+        ("subnet", "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
+        ("duration", "5s", Duration(5_000_000_000)),
+        ("list<string>", "a, b", ["a", "b"]),
+    ],
+)
+def test_text_is_read_as_its_type(type_, text, value):
+    """Text becomes a value of the parameter's type."""
+    assert Parameter("x", type_).read(text) == value

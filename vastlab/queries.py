@@ -1,0 +1,376 @@
+"""Saved queries: expressions with a name, and with parameters of a type.
+
+They stand in ``queries.yaml``, beside the notebook and in the folder of the user's
+``vast.yaml``; of two with one name, the one beside the notebook counts::
+
+    - name: beacons
+      description: Connections of one host to one place
+      expression: 'id.orig_h == $host && id.resp_p in $ports'
+      params:
+        host: {type: ip}
+        ports: {type: list<int>, default: [443, 8443]}
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vastlab import errors
+from vastlab.config import Settings
+from vastlab.expression import parse, parse_query
+from vastlab.expression.ast import Predicate
+from vastlab.expression.literals import Duration, Time
+from vastlab.expression.parameters import names, to_literal
+from vastlab.result import Result
+
+__all__ = ["Parameter", "Queries", "SavedQuery", "load"]
+
+FILE = "queries.yaml"
+_KEYS = ("name", "description", "expression", "params")
+_PARAMETER_KEYS = ("type", "default", "description")
+_NOTHING = object()
+_LARGEST_FILE = 1 << 20
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+def _literal(kind: type[Time | Duration]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        expr = parse(f"value == {text}")
+        if not isinstance(expr, Predicate) or not isinstance(expr.literal, kind):
+            raise ValueError(text)
+        return expr.literal
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "string": str,
+    "int": int,
+    "double": float,
+    "bool": _truth,
+    "ip": ipaddress.ip_address,
+    "subnet": ipaddress.ip_network,
+    "time": _literal(Time),
+    "duration": _literal(Duration),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a saved query.
+
+    Parameters
+    ----------
+    name
+        What stands behind the ``$``.
+    type
+        ``string int double bool ip subnet time duration``, or ``list<...>`` of one of these.
+    default
+        Its value where none is given; only with `optional`.
+    optional
+        Whether there is a default.
+
+    Examples
+    --------
+    >>> Parameter("hosts", "list<ip>").read("10.0.0.1,10.0.0.2")
+    [IPv4Address('10.0.0.1'), IPv4Address('10.0.0.2')]
+    """
+
+    name: str
+    type: str = "string"
+    default: Any = None
+    optional: bool = False
+
+    def read(self, value: object) -> Any:
+        """Turn text into a value of the parameter's type; other values stay as they are.
+
+        Parameters
+        ----------
+        value
+            What the caller gave.
+        """
+        if self.type.startswith("list<"):
+            if isinstance(value, str):
+                value = [item.strip() for item in value.split(",") if item.strip()]
+            items = value if isinstance(value, list | tuple) else None
+            return value if items is None else [self._read(item) for item in items]
+        return self._read(value)
+
+    def _read(self, value: object) -> Any:
+        base = self.type.removeprefix("list<").removesuffix(">")
+        if not isinstance(value, str):
+            return value
+        try:
+            return _READERS[base](value)
+        except (ValueError, KeyError, errors.VastlabError):
+            raise errors.ParameterError(
+                f"the parameter ${self.name} takes a {base}, not {value!r}"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedQuery:
+    """A query with a name.
+
+    Parameters
+    ----------
+    name
+        How it is called.
+    expression
+        What it asks.
+    description
+        What it is for.
+    parameters
+        The ``$names`` of the expression.
+    source
+        The file that it comes from.
+
+    Examples
+    --------
+    >>> query = SavedQuery("web", "resp_p == $port", parameters=(Parameter("port", "int"),))
+    >>> query.values({"port": "80"})
+    {'port': 80}
+    """
+
+    name: str
+    expression: str
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    source: str = field(default="", compare=False)
+
+    def values(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return a value for each parameter.
+
+        Parameters
+        ----------
+        given
+            Values, or text that is read as the parameter's type.
+
+        Raises
+        ------
+        ParameterError
+            A value is missing, does not fit, or belongs to no parameter.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise errors.ParameterError(
+                    f"the query {self.name!r} has no parameter ${name}", hint=_hint(name, known)
+                )
+        for parameter in self.parameters:
+            if parameter.name not in given and not parameter.optional:
+                raise errors.ParameterError(
+                    f"the query {self.name!r} needs ${parameter.name}, a {parameter.type}"
+                )
+        return {
+            name: parameter.read(given.get(name, parameter.default))
+            for name, parameter in known.items()
+        }
+
+
+def load(folder: Path | None = None, settings: Settings | None = None) -> dict[str, SavedQuery]:
+    """Read the saved queries.
+
+    Parameters
+    ----------
+    folder
+        Where the notebook is; the working folder if not given.
+    settings
+        They name the user's folder; those of the process if not given.
+
+    Returns
+    -------
+    dict of str to SavedQuery
+        By name.
+
+    Raises
+    ------
+    ConfigError
+        A file that cannot be read, or a query in it that is none.
+
+    Examples
+    --------
+    >>> load(Path("no-such-folder"), Settings())
+    {}
+    """
+    settings = Settings.load() if settings is None else settings
+    folders = [settings.user_folder, Path() if folder is None else folder]
+    files = [place / FILE for place in folders if place is not None]
+    return {query.name: query for path in files if path.is_file() for query in _read(path)}
+
+
+class Queries:
+    """The saved queries of a connection: each is a method that asks it.
+
+    Parameters
+    ----------
+    ask
+        Asks an expression with parameters.
+
+    Examples
+    --------
+    >>> Queries(print)
+    <no saved queries: put some in queries.yaml>
+    """
+
+    def __init__(self, ask: Callable[..., Result]) -> None:
+        self._ask = ask
+
+    def __getattr__(self, name: str) -> Callable[..., Result]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except errors.UsageError as error:
+            raise _MissingError(error.message, hint=error.hint) from None
+
+    def __getitem__(self, name: str) -> Callable[..., Result]:
+        query = find(name, load())
+
+        def ask(**given: object) -> Result:
+            own = {parameter.name for parameter in query.parameters}
+            how = {key: given.pop(key) for key in list(given) if key in _HOW and key not in own}
+            return self._ask(query.expression, params=query.values(given), **how)
+
+        ask.__name__ = query.name
+        ask.__doc__ = query.description
+        return ask
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *load()]
+
+    def __repr__(self) -> str:
+        lines = list(map(describe, load().values()))
+        return "\n".join(lines) or f"<no saved queries: put some in {FILE}>"
+
+
+_HOW = frozenset({"limit", "mode", "since", "until", "timeout", "quiet"})
+
+
+def find(name: str, queries: Mapping[str, SavedQuery]) -> SavedQuery:
+    """Return a saved query.
+
+    Parameters
+    ----------
+    name
+        How it is called.
+    queries
+        What `load` returns.
+
+    Raises
+    ------
+    UsageError
+        There is none of this name.
+    """
+    if name in queries:
+        return queries[name]
+    hint = _hint(name, queries) if queries else f"put some in {FILE} beside the notebook"
+    raise errors.UsageError(f"no such saved query: {name!r}", hint=hint)
+
+
+def describe(query: SavedQuery) -> str:
+    """Describe a saved query in one line.
+
+    Examples
+    --------
+    >>> describe(SavedQuery("web", "resp_p == $port", "the web", (Parameter("port", "int"),)))
+    'web(port: int): the web'
+    """
+    wanted = ", ".join(
+        f"{p.name}: {p.type}" + (f" = {p.default}" if p.optional else "") for p in query.parameters
+    )
+    about = f": {query.description}" if query.description else ""
+    return f"{query.name}({wanted}){about}"
+
+
+class _MissingError(errors.UsageError, AttributeError):
+    """The error of a missing attribute, in the words of vastlab."""
+
+
+def _read(path: Path) -> Iterable[SavedQuery]:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise errors.ConfigError(f"{path} is larger than 1 MB")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise errors.ConfigError(f"cannot read the queries in {path}: {reason}") from error
+    if not isinstance(content or [], list):
+        raise errors.ConfigError(f"{path}: no list of queries", hint="each begins with '- name:'")
+    found: dict[str, SavedQuery] = {}
+    for entry in content or []:
+        query = _query(entry, path)
+        if query.name in found:
+            raise errors.ConfigError(f"{path}: two queries are called {query.name!r}")
+        found[query.name] = query
+    return found.values()
+
+
+def _query(entry: object, path: Path) -> SavedQuery:
+    keys = _mapping(entry, _KEYS, path, "a query")
+    name, expression = keys.get("name"), keys.get("expression")
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        raise errors.ConfigError(f"{path}: a query cannot be called {name!r}", hint="a plain word")
+    where = f"{path}: the query {name!r}"
+    if not isinstance(expression, str):
+        raise errors.ConfigError(f"{where} has no expression")
+    try:
+        wanted = names(parse_query(expression))
+    except errors.ExpressionError as error:
+        raise errors.ConfigError(f"{where}: {error}") from None
+    params = _mapping(keys.get("params") or {}, None, path, f"params of {name!r}")
+    for parameter in params:
+        if parameter not in wanted:
+            raise errors.ConfigError(
+                f"{where} does not use its parameter {parameter!r}", hint=_hint(parameter, wanted)
+            )
+    parameters = tuple(_parameter(key, params.get(key), path, where) for key in wanted)
+    return SavedQuery(name, expression, str(keys.get("description") or ""), parameters, str(path))
+
+
+def _parameter(name: str, entry: object, path: Path, where: str) -> Parameter:
+    keys = _mapping(entry or {}, _PARAMETER_KEYS, path, f"the parameter {name!r}")
+    type_ = keys.get("type", "string")
+    base = str(type_).removeprefix("list<").removesuffix(">")
+    if base not in _READERS or type_ not in (base, f"list<{base}>"):
+        raise errors.ConfigError(
+            f"{where}: the parameter {name!r} has the unknown type {type_!r}",
+            hint=_hint(base, _READERS),
+        )
+    default = keys.get("default", _NOTHING)
+    if default is _NOTHING:
+        return Parameter(name, str(type_))
+    parameter = Parameter(name, str(type_), default, optional=True)
+    try:
+        to_literal(parameter.read(default))
+    except errors.ParameterError as error:
+        raise errors.ConfigError(f"{where}: the default of {name!r}: {error}") from None
+    return parameter
+
+
+def _mapping(
+    value: object, keys: tuple[str, ...] | None, path: Path, where: str
+) -> dict[str, object]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise errors.ConfigError(f"{path}: {where} is no mapping of names to values")
+    for key in value:
+        if keys is not None and key not in keys:
+            raise errors.ConfigError(f"{path}: unknown key {key!r}", hint=_hint(key, keys))
+    return value
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are {', '.join(sorted(known))}" if list(known) else "it has none"
