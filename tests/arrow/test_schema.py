@@ -380,6 +380,14 @@ def test_records_without_fields_are_kept():
     normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([outer], names=["o"]))
     assert [row["o"]["r"] for row in normal.to_pylist()] == [{}, None]
 
+    class Stranger(pa.ExtensionType):
+        def __arrow_ext_serialize__(self) -> bytes:
+            return b""
+
+    strange = pa.ExtensionArray.from_storage(Stranger(record.type, "a.b"), record)
+    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([strange], names=["r"]))
+    assert normal.column(0).equals(record)
+
 
 def test_dictionaries_of_addresses_are_opened():
     """A dictionary-encoded extension column is the extension column."""
