@@ -91,15 +91,14 @@ def test_batches_keep_their_own_import_times(tmp_path, events):
     assert [p.import_time.cast(pa.int64()).to_pylist() for p in parts(tmp_path)] == [[10], [20, 20]]
 
 
-def test_parquet_tells_its_event_times(tmp_path, events):
-    """The statistics of a Parquet file order it by event time, Feather has only import times."""
-    archive_files.add(tmp_path, events([5, 3, None]), 7, suffix="parquet")
-    archive_files.add(tmp_path, events([1], "zeek.dns"), 9)
-    view = Archive(tmp_path).view()
-    conn, dns = view.snapshot.files
-    assert (conn.first, conn.last, conn.import_first) == (3 * 10**9, 5 * 10**9, 7)
-    assert (dns.first, dns.last) == (9, 9)
-    assert view.timed == {conn.path}
+@pytest.mark.parametrize("suffix", archive_files.FORMATS)
+def test_files_are_in_the_order_of_their_import(tmp_path, suffix, events):
+    """Within a schema, what was imported first comes first."""
+    for time in (30, 10, 20):
+        archive_files.add(tmp_path, events([100 - time]), time, suffix=suffix)
+    files = Archive(tmp_path).view().snapshot.files
+    assert [file.import_first for file in files] == [10, 20, 30]
+    assert {(file.rows, file.schema_name) for file in files} == {(1, "zeek.conn")}
 
 
 def test_layouts_of_one_name_are_kept_apart_and_joined(tmp_path, events):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +21,6 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.errors import FormatError
 from vastlab.store import _parquet
-from vastlab.store.layout import Range
 from vastlab.types import Schema
 
 FEATHER, PARQUET, SEGMENT = ".feather", ".parquet", ".store"
@@ -47,15 +46,16 @@ class Partition:
         Of its events.
     rows
         Their number.
-    ranges
-        What is known of the values: always the import time, the event time in Parquet.
+    import_first, import_last
+        When they were imported.
     origin
         How the file came to be: ``ingest``, ``rebuild``, or ``""`` where it does not say.
     """
 
     schema: Schema
     rows: int
-    ranges: dict[str, Range] = field(default_factory=dict)
+    import_first: int
+    import_last: int
     origin: str = ""
 
     @property
@@ -134,19 +134,11 @@ def _must_be_whole(path: str, magic: bytes) -> None:
 
 def _describe_feather(path: str) -> Partition:
     with pa.OSFile(path) as file:
-        whole = pa.ipc.open_file(file).schema
-        place = _place(whole, _TIME)
-        options = pa.ipc.IpcReadOptions(included_fields=[place])
+        stored = pa.ipc.open_file(file).schema
+        options = pa.ipc.IpcReadOptions(included_fields=[_place(stored, _TIME)])
         reader = pa.ipc.open_file(file, options=options)
         times = [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
-    schema = _schema(whole)
-    import_time = pa.chunked_array(times, whole.field(place).type)
-    return Partition(
-        schema,
-        len(import_time),
-        {arrow_schema.IMPORT_TIME: _range(import_time)},
-        _origin(whole),
-    )
+    return _partition(stored, times)
 
 
 def _read_feather(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
@@ -159,20 +151,16 @@ def _read_feather(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
 
 def _describe_parquet(path: str) -> Partition:
+    # Not from the statistics: pyarrow ends the process where those are damaged.
     with pq.ParquetFile(path) as file:
         stored = _original(file)
-        schema = _schema(stored)
         _place(stored, _TIME)
-        imported = _statistics(file.metadata, (_TIME,)) or _range(file.read([_TIME]).column(0))
-        ranges = {arrow_schema.IMPORT_TIME: imported}
-        if (leaf := schema.event_time) is not None:
-            known = _statistics(file.metadata, (_EVENT, *leaf.path))
-            ranges |= {} if known is None else {leaf.column: known}
-        return Partition(schema, file.metadata.num_rows, ranges, _origin(stored))
+        times = [batch.column(0) for batch in _parquet.batches(file, _ROWS, [_TIME])]
+    return _partition(stored, times)
 
 
 def _read_parquet(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-    yield from _parquet.batches(pq.ParquetFile(file), _ROWS)
+    yield from _parquet.open_plain(file).iter_batches(_ROWS)
 
 
 def _original(file: pq.ParquetFile) -> pa.Schema:
@@ -183,35 +171,19 @@ def _original(file: pq.ParquetFile) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(written)))
 
 
-def _statistics(metadata: pq.FileMetaData, path: tuple[str, ...]) -> Range | None:
-    """Join what the row groups say of a time; nothing where one of them says nothing."""
-    column = ".".join(path)
-    found = [
-        chunk
-        for i in range(metadata.num_row_groups)
-        for chunk in map(metadata.row_group(i).column, range(metadata.num_columns))
-        if chunk.path_in_schema == column
-    ]
-    known = [chunk.statistics for chunk in found]
-    if len(found) != metadata.num_row_groups or not all(
-        s is not None and s.has_min_max and s.has_null_count and s.physical_type == "INT64"
-        for s in known
-    ):
-        return None
-    stamps = [
-        pc.min_max(pa.array([s.min, s.max], pa.timestamp("ns")).cast(pa.int64())) for s in known
-    ]
-    if not stamps:
-        return None
-    return Range(
-        min(s["min"].as_py() for s in stamps),
-        max(s["max"].as_py() for s in stamps),
-        sum(s.null_count for s in known),
-        metadata.num_rows,
-    )
-
-
 # --- the wrapping ---------------------------------------------------------------------------
+
+
+def _partition(stored: pa.Schema, times: list[pa.Array]) -> Partition:
+    imported = [stamps for stamps in map(_nanoseconds, times) if stamps.null_count < len(stamps)]
+    bounds = [pc.min_max(stamps.cast(pa.int64())).as_py() for stamps in imported]
+    return Partition(
+        _schema(stored),
+        sum(map(len, times)),
+        min((each["min"] for each in bounds), default=0),
+        max((each["max"] for each in bounds), default=0),
+        _origin(stored),
+    )
 
 
 def _schema(stored: pa.Schema) -> Schema:
@@ -237,13 +209,7 @@ def _origin(stored: pa.Schema) -> str:
     return next((metadata[k].decode("utf-8", "replace") for k in keys if k in metadata), "")
 
 
-def _range(import_time: pa.ChunkedArray) -> Range:
-    stamps = _nanoseconds(import_time)
-    bounds = pc.min_max(stamps.cast(pa.int64())).as_py()
-    return Range(bounds["min"], bounds["max"], stamps.null_count, len(stamps))
-
-
-def _nanoseconds(import_time: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def _nanoseconds(import_time: pa.Array) -> pa.Array:
     return import_time.cast(pa.timestamp("ns"))
 
 

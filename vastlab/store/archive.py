@@ -70,8 +70,6 @@ class View:
         How many files hold events of the node about itself. They are left out.
     merged
         Paths of files that may hold events which older files held before.
-    timed
-        Paths of files whose event time is known; the others are ordered by import time.
 
     Examples
     --------
@@ -84,7 +82,6 @@ class View:
     superseded: tuple[DataFile, ...] = ()
     internal: int = 0
     merged: frozenset[str] = frozenset()
-    timed: frozenset[str] = frozenset()
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
@@ -243,7 +240,6 @@ class Archive:
             tuple(superseded),
             sum(partition.is_internal for partition in partitions.values()),
             frozenset(p for p, found in partitions.items() if found.origin != _partition.INGESTED),
-            frozenset(p for p, found in partitions.items() if _event_time(found) is not None),
         )
 
     def _fingerprint(self, partition: Partition) -> str:
@@ -308,28 +304,18 @@ def key(name: str) -> str:
     return os.path.splitext(name.rsplit("/", 1)[-1])[0].lower()
 
 
-def _event_time(partition: Partition) -> Range | None:
-    leaf = partition.schema.event_time
-    known = None if leaf is None else partition.ranges.get(leaf.column)
-    return known if known is not None and known.minimum is not None else None
-
-
 def _data_file(path: str, stamp: Stamp, partition: Partition, fingerprint: str) -> DataFile:
-    imported = partition.ranges[arrow_schema.IMPORT_TIME]
-    ordered = _event_time(partition) or imported
+    first, last = partition.import_first, partition.import_last
     return DataFile(
         path,
         partition.schema.name,
         fingerprint,
         partition.rows,
         stamp[0],
-        _integer(ordered.minimum),
-        _integer(ordered.maximum),
-        _integer(imported.minimum),
-        _integer(imported.maximum),
-        partition.ranges,
+        # The event times are known to nobody who has not read all of the file.
+        first,
+        last,
+        first,
+        last,
+        {arrow_schema.IMPORT_TIME: Range(first, last, 0, partition.rows)},
     )
-
-
-def _integer(bound: object) -> int:
-    return bound if isinstance(bound, int) else 0
