@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import ipywidgets as widgets
@@ -31,6 +32,16 @@ def _find(box: QueryBox, kind: type) -> widgets.Widget:
     raise AssertionError(kind)
 
 
+def _click(box: QueryBox) -> None:
+    """Click on Run, and wait for what that began."""
+    _find(box, widgets.Button).click()
+    box.wait()
+
+
+def _status(box: QueryBox) -> str:
+    return box.children[3].value
+
+
 def test_run_without_a_browser(box):
     """Setting traits and calling `run` is all it takes."""
     result = box.run()
@@ -43,7 +54,7 @@ def test_run_without_a_browser(box):
 
 def test_the_button_runs(box):
     """A click asks what the form says and shows a tab for each schema."""
-    _find(box, widgets.Button).click()
+    _click(box)
     tabs = _find(box, widgets.Tab)
     assert tabs.titles == ("zeek.conn (4)", "zeek.dns (2)")
     for child in tabs.children:
@@ -67,13 +78,13 @@ def test_a_click_shows_errors_and_raises_none(box):
     box.run()
     before = box.result
     box.expression = 'note == "<b>" && resp_p =='
-    _find(box, widgets.Button).click()
+    _click(box)
     assert "ends too early" in box.error
     assert "^" in box.error
     assert box.result is before
-    assert "<b>" in "".join(check(_find(box, widgets.HTML).value).text)
+    assert "<b>" in "".join(check(_status(box)).text)
     box.expression = "resp_p == 4"
-    _find(box, widgets.Button).click()
+    _click(box)
     assert (box.error, box.result.num_rows) == ("", 1)
 
 
@@ -91,11 +102,11 @@ def test_any_failure_stays_in_the_box(box, monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("\x1b[31m<script>")
 
-    monkeypatch.setattr(Connection, "query", broken)
-    _find(box, widgets.Button).click()
+    monkeypatch.setattr(Connection, "start", broken)
+    _click(box)
     assert "RuntimeError" in box.error
     assert "\x1b" not in box.error
-    check(_find(box, widgets.HTML).value)
+    check(_status(box))
 
 
 def test_bad_state_is_refused(box):
@@ -110,14 +121,14 @@ def test_nothing_found_has_no_tabs(box):
     box.expression = "resp_p == 99"
     box.run()
     assert _find(box, widgets.Tab).children == ()
-    assert "0 events" in _find(box, widgets.HTML).value
+    assert "0 events" in _status(box)
 
 
 def test_unknown_names_are_remarked_on(box):
     """What no schema knows is said in the box."""
     box.expression = "nope == 1"
     box.run()
-    assert "no schema has a field nope" in "".join(check(_find(box, widgets.HTML).value).text)
+    assert "no schema has a field nope" in "".join(check(_status(box)).text)
 
 
 def test_tabs_of_hostile_events(tmp_path):
@@ -132,9 +143,97 @@ def test_tabs_of_hostile_events(tmp_path):
     assert r"\x1b<img src=x" in "".join(check(tabs.children[0].value).text)
 
 
-def test_old_tabs_are_closed(box):
-    """A second answer leaves no widget of the first one behind."""
+def test_answers_make_no_widgets(box):
+    """A second answer fills the widgets of the first one, so that none is left behind."""
+    made: list[widgets.Widget] = []
+    widgets.Widget.on_widget_constructed(made.append)
+    try:
+        box.run()
+        box.expression = "resp_p == 4"
+        box.run()
+    finally:
+        widgets.Widget.on_widget_constructed(None)
+    assert made == []
+    assert _find(box, widgets.Tab).titles == ("zeek.conn (1)",)
+
+
+def test_closing_closes_everything_inside(folder):
+    """A box that is closed leaves no widget for the saved notebook, and closes twice."""
+    box = QueryBox(str(folder))
+    inside = [box]
+    for widget in inside:
+        inside += getattr(widget, "children", ())
+    box.close()
+    box.close()
+    assert len(inside) > 10
+    assert all(widget.comm is None for widget in inside)
+
+
+def test_as_text(box):
+    """Where there are no widgets, the form and its answer are text."""
+    assert repr(box) == "QueryBox('resp_p >= 1', historical, limit 0)"
     box.run()
-    old = _find(box, widgets.Tab).children
+    assert "6 events in 2 schemas" in repr(box)
+
+
+def test_stop_keeps_what_arrived(folder):
+    """A query that waits for events ends on Stop, and its part is there."""
+    with Connection(str(folder)) as connection:
+        box = QueryBox(connection, expression="resp_p >= 0", mode="unified", limit=0)
+        arrived = threading.Event()
+        box.start()
+        box.start()
+        assert box.running
+        assert _find(box, widgets.Button).description == "Stop"
+        box.children[3].observe(lambda _: arrived.set(), "value")
+        assert arrived.wait(60)
+        _find(box, widgets.Button).click()
+        box.wait()
+        assert not box.running
+        assert box.result.partial
+        assert (box.error, _find(box, widgets.Button).description) == ("", "Run")
+        assert "partial: stopped after" in _status(box)
+        box.stop()
+
+
+def test_history_brings_an_expression_back(box):
+    """The newest expression comes first, each one once, and choosing it fills the form."""
+    for number in (1, 2, 1, 3, *range(4, 60)):
+        box.expression = f"resp_p == {number}"
+        box.run()
+    assert box.history[0] == "resp_p == 59"
+    assert len(box.history) == len(set(box.history)) == 50
+    past = _find(box, widgets.Combobox)
+    assert past.options == box.history
+    past.value = "resp_p == 58"
+    assert (box.expression, past.value) == ("resp_p == 58", "")
+
+
+def test_profiles_are_offered(tmp_path, monkeypatch, folder):
+    """A profile of vast.yaml is another connection, with a history of its own."""
+    text = f"vastlab:\n  profiles:\n    other:\n      endpoint: {folder}\n"
+    (tmp_path / "vast.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    box = QueryBox("nowhere", expression="resp_p == 4")
+    assert [value for _, value in _find(box, widgets.Dropdown).options] == ["", "other"]
+    _find(box, widgets.Dropdown).value = "other"
+    _click(box)
+    assert (box.error, box.result.num_rows) == ("", 1)
+    assert box.history == ("resp_p == 4",)
+    box.profile = ""
+    assert box.history == ()
+    box.close()
+
+
+def test_the_slider_goes_through_the_events(box):
+    """The tree below the tabs is the event at the slider, in the order of the table."""
     box.run()
-    assert all(child.comm is None for child in old)
+    slider = _find(box, widgets.IntSlider)
+    detail = box.children[4].children[3]
+    assert slider.max == 3
+    for number, first in enumerate(["08:00:00", "08:00:01", "08:00:02", "08:00:03"]):
+        slider.value = number
+        assert first in "".join(check(detail.value).text)
+    assert "orig_h" in detail.value
+    _find(box, widgets.Tab).selected_index = 1
+    assert slider.max == 1

@@ -27,6 +27,7 @@ from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.notebook.ring import Ring
+from vastlab.notebook.widgets.closing import close_children
 from vastlab.result import Result
 from vastlab.table_slice import TableSlice
 
@@ -140,6 +141,7 @@ class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
     def close(self) -> None:
         """Stop, and take the widgets away."""
         self.stop()
+        close_children(self)
         super().close()
 
     # --- what arrived -----------------------------------------------------------------------

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import ipywidgets as widgets
 import traitlets
 
-from vastlab import _text, errors
+from vastlab import _loop, _text, errors
+from vastlab.client import VAST
+from vastlab.collect import collect_pyarrow
+from vastlab.config import Settings
 from vastlab.connection import Connection
 from vastlab.display import html
+from vastlab.display.outcome import Outcome, plural
 from vastlab.notebook.notes import warnings_kept
+from vastlab.notebook.widgets.answer import Answer
+from vastlab.notebook.widgets.closing import close_children
 from vastlab.result import Result
+from vastlab.table_slice import TableSlice
 
 __all__ = ["QueryBox"]
 
 _MODES = ("historical", "continuous", "unified")
 _LARGEST_LIMIT = 2**31 - 1
-_TABS = 20
-_TITLE_WIDTH = 32
+_REMEMBERED = 50
+_EVERY = 0.25  # seconds between two updates of the status
 
 
 class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
@@ -45,6 +55,9 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
     expression = traitlets.Unicode("")
     mode = traitlets.Enum(_MODES, "historical")
     limit = traitlets.Int(100, min=0)
+    profile = traitlets.Unicode("")
+    """A profile of ``vast.yaml``; empty for the connection that the box was made with."""
+    running = traitlets.Bool(False)
     result = traitlets.Instance(Result, allow_none=True)
     error = traitlets.Unicode("")
 
@@ -56,46 +69,29 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         mode: str = "historical",
         limit: int = 100,
     ) -> None:
-        self._connection = (
-            connection if isinstance(connection, Connection) else Connection(connection)
-        )
-        self._mode = widgets.ToggleButtons(
-            options=_MODES,
-            tooltips=(
-                "what is stored",
-                "what arrives from now on",
-                "first the one, then the other",
-            ),
-            style={"button_width": "auto"},
-        )
-        self._limit = widgets.BoundedIntText(
-            max=_LARGEST_LIMIT,
-            description="limit",
-            tooltip="at most so many events; 0 for all",
-            style={"description_width": "auto"},
-            layout=widgets.Layout(width="11em"),
-        )
-        self._button = widgets.Button(description="Run", icon="play", button_style="primary")
-        self._text = widgets.Textarea(
-            placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
-            rows=3,
-            layout=widgets.Layout(width="100%"),
-        )
-        self._status = widgets.HTML()
-        self._tabs = widgets.Tab(layout=widgets.Layout(display="none"))
-        controls = widgets.HBox(
-            [self._mode, self._limit, self._button],
-            layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1em"),
-        )
-        super().__init__([controls, self._text, self._status, self._tabs])
-        traitlets.link((self, "expression"), (self._text, "value"))
-        traitlets.link((self, "mode"), (self._mode, "value"))
-        traitlets.link((self, "limit"), (self._limit, "value"))
+        self._given = connection if isinstance(connection, Connection) else Connection(connection)
+        self._profiles = Settings.load().profiles
+        self._opened: dict[str, Connection] = {}
+        self._asked: dict[str, list[str]] = {}
+        self._job: _loop.Job[None] | None = None
+        self._build()
+        for name, form in self._forms.items():
+            traitlets.link((self, name), (form, "value"))
         self.expression, self.mode, self.limit = expression, mode, limit
         self._button.on_click(self._clicked)
+        self._past.observe(self._recalled, "value")
+        self.observe(self._profile_chosen, "profile")
+        self.observe(lambda change: self._label(change["new"]), "running")
+
+    # --- asking -----------------------------------------------------------------------------
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """What was asked with this profile, newest first; at most fifty expressions."""
+        return tuple(self._asked.get(self.profile, ()))
 
     def run(self) -> Result:
-        """Ask, and show the answer.
+        """Ask, wait, and show the answer.
 
         Returns
         -------
@@ -107,30 +103,136 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         VastlabError
             Also in `error`, as text.
         """
-        self.error = ""
-        self._button.disabled = True
-        self._status.value = html.line("asking …")
+        self._begin()
         try:
             with warnings_kept() as remarks:
-                answer = self._connection.query(
+                answer = self._connection().query(
                     self.expression, limit=self.limit, mode=self.mode, quiet=True
                 )
         except BaseException as error:
-            self._fail(error)
+            self._fail(error, getattr(error, "partial", None))
             raise
         finally:
-            self._button.disabled = False
+            self.running = False
         self._show(answer, remarks)
         return answer
 
-    def _clicked(self, _: Any) -> None:
-        try:
-            self.run()
-        except Exception:  # noqa: BLE001 - the box shows it; nothing may raise into a callback
+    def start(self) -> None:
+        """Ask without waiting, as a click on Run does; harmless while it runs."""
+        if self.running:
             return
+        self._begin()
+        try:
+            self._job = self._connection().start(self._ask)
+        except BaseException as error:
+            self.running = False
+            self._fail(error, None)
+            raise
 
-    def _fail(self, error: BaseException) -> None:
-        partial = getattr(error, "partial", None)
+    def stop(self) -> None:
+        """End what `start` began, and show what has arrived; twice is once."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def wait(self) -> None:
+        """Wait until what `start` began has ended."""
+        if self._job is not None:
+            self._job.result()
+
+    def close(self) -> None:
+        """Stop, and take the form away with everything in it."""
+        if getattr(self, "_job", None) is not None:
+            self.stop()
+        for connection in getattr(self, "_opened", {}).values():
+            connection.close()
+        close_children(self)
+        super().close()
+
+    def __repr__(self) -> str:
+        asked = _text.plain(repr(_text.cut(self.expression, 80)))
+        form = f"QueryBox({asked}, {self.mode}, limit {self.limit})"
+        return form if self.result is None else f"{form}\n{self.result!r}"
+
+    # --- on the loop ------------------------------------------------------------------------
+
+    async def _ask(self, vast: VAST) -> None:
+        asked = Outcome(self.expression, self.mode, self.limit)
+        arrived: list[TableSlice] = []
+        ticker = asyncio.ensure_future(self._tick(arrived, started := time.monotonic()))
+        failure: BaseException | None = None
+        try:
+            export = vast.export(asked.expression, asked.mode, asked.limit)
+            async with aclosing(export) as parts:
+                async for part in parts:
+                    arrived.append(part)  # noqa: PERF401 - what came before a failure counts
+        except asyncio.CancelledError:
+            failure = errors.QueryInterrupted("stopped")
+        except Exception as error:  # noqa: BLE001 - shown in the box: nobody waits here
+            failure = error
+        finally:
+            ticker.cancel()
+        try:
+            elapsed = time.monotonic() - started
+            answer = await self._answer(arrived, asked, elapsed, partial=failure is not None)
+            self._finish(answer, failure)
+        except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
+            self._fail(error, None)
+        finally:
+            self.running = False
+
+    async def _tick(self, arrived: Sequence[TableSlice], started: float) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            events, elapsed = sum(part.num_rows for part in arrived), time.monotonic() - started
+            self._status.value = html.line(
+                f"asking … {plural(events, 'event')} · {events / elapsed:,.0f}/s · {elapsed:.1f} s"
+            )
+
+    async def _answer(
+        self, arrived: Sequence[TableSlice], asked: Outcome, elapsed: float, *, partial: bool
+    ) -> Result:
+        async def again() -> AsyncIterator[TableSlice]:
+            for part in arrived:
+                yield part
+
+        events = sum(part.num_rows for part in arrived)
+        outcome = Outcome(
+            asked.expression,
+            asked.mode,
+            asked.limit,
+            elapsed,
+            limit_reached=not partial and 0 < asked.limit <= events,
+            partial=partial,
+        )
+        connection = self._connection()
+        tables = await collect_pyarrow(again())
+        return Result(tables, outcome, zone=connection.zone, source=connection)
+
+    # --- showing ----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.error = ""
+        self.running = True
+        self._status.value = html.line("asking …")
+        past = self._asked.setdefault(self.profile, [])
+        if self.expression.strip():
+            if self.expression in past:
+                past.remove(self.expression)
+            past.insert(0, self.expression)
+            del past[_REMEMBERED:]
+            self._past.options = past
+
+    def _finish(self, answer: Result, failure: BaseException | None) -> None:
+        remarks = self._connection().remarks()
+        if failure is None:
+            self._show(answer, remarks)
+        elif isinstance(failure, errors.QueryInterrupted):
+            note = f"partial: stopped after {plural(answer.num_rows, 'event')}"
+            self._show(answer, [*remarks, note])
+        else:
+            self._fail(failure, answer if answer.num_rows else None)
+
+    def _fail(self, error: BaseException, partial: Result | None) -> None:
         if isinstance(partial, Result):
             self._show(partial, [])
         text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
@@ -140,16 +242,87 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
     def _show(self, answer: Result, remarks: Sequence[str]) -> None:
         self.result = answer
         self._status.value = "".join(map(html.note, remarks)) + html.line(answer.line())
-        names = answer.names[:_TABS]
-        old = self._tabs.children
-        self._tabs.children = [widgets.HTML(answer.show(name)._repr_html_()) for name in names]
-        self._tabs.titles = [_title(name, answer) for name in names]
-        self._tabs.selected_index = 0 if names else None
-        self._tabs.layout.display = None if names else "none"
-        for child in old:
-            child.close()
+        self._view.show(answer)
+
+    # --- the form ---------------------------------------------------------------------------
+
+    def _connection(self) -> Connection:
+        if not self.profile:
+            return self._given
+        if self.profile not in self._opened:
+            self._opened[self.profile] = Connection(Settings.load().profile(self.profile))
+        return self._opened[self.profile]
+
+    def _clicked(self, _: Any) -> None:
+        try:
+            if self.running:
+                self.stop()
+            else:
+                self.start()
+        except Exception:  # noqa: BLE001 - the box shows it; nothing may raise into a callback
+            return
+
+    def _recalled(self, change: Any) -> None:
+        if change["new"] in self._past.options:
+            self.expression = change["new"]
+            self._past.value = ""
+
+    def _profile_chosen(self, _: Any) -> None:
+        self._past.options = self.history
+
+    def _label(self, is_running: bool) -> None:
+        self._button.description = "Stop" if is_running else "Run"
+        self._button.icon = "stop" if is_running else "play"
+        self._button.button_style = "warning" if is_running else "primary"
+
+    def _build(self) -> None:
+        self._button = widgets.Button(layout=widgets.Layout(width="6em"))
+        self._label(False)
+        self._past = widgets.Combobox(
+            placeholder="history", layout=widgets.Layout(width="100%"), continuous_update=False
+        )
+        self._status = widgets.HTML()
+        self._view = Answer()
+        self._forms = {
+            "mode": _mode_form(),
+            "limit": _limit_form(),
+            "profile": self._profile_form(),
+            "expression": widgets.Textarea(
+                placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
+                rows=3,
+                layout=widgets.Layout(width="100%"),
+            ),
+        }
+        controls = widgets.HBox(
+            [self._forms["mode"], self._forms["limit"], self._forms["profile"], self._button],
+            layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1em"),
+        )
+        text = self._forms["expression"]
+        super().__init__([controls, text, self._past, self._status, self._view])
+
+    def _profile_form(self) -> widgets.Dropdown:
+        named = [(_text.cut(_text.plain(name), 40), name) for name in self._profiles]
+        return widgets.Dropdown(
+            options=[(_text.cut(_text.plain(self._given.endpoint), 40), ""), *named],
+            description="profile",
+            style={"description_width": "auto"},
+            layout=widgets.Layout(width="16em", display=None if named else "none"),
+        )
 
 
-def _title(name: str, answer: Result) -> str:
-    events = sum(part.num_rows for part in answer.to_arrow()[name])
-    return f"{_text.cut(_text.plain(name), _TITLE_WIDTH)} ({events:,})"
+def _mode_form() -> widgets.ToggleButtons:
+    return widgets.ToggleButtons(
+        options=_MODES,
+        tooltips=("what is stored", "what arrives from now on", "first the one, then the other"),
+        style={"button_width": "auto"},
+    )
+
+
+def _limit_form() -> widgets.BoundedIntText:
+    return widgets.BoundedIntText(
+        max=_LARGEST_LIMIT,
+        description="limit",
+        tooltip="at most so many events; 0 for all",
+        style={"description_width": "auto"},
+        layout=widgets.Layout(width="11em"),
+    )
