@@ -322,12 +322,11 @@ async def _ask(endpoint: str, program: Path, listing: Mapping[str, Stamp]) -> _A
         return _Answer()
     node = TenzirNode(where, program)
     try:
-        rows = await node._partitions("")
+        live = await node.stores()
     except NodeError as error:
         return _Answer(endpoint=endpoint, silence=str(error))
     finally:
         await node.aclose()
-    live = frozenset(row["store"]["url"] for row in rows if row.get("store"))
     keys = {key(name) for name in live}
     # A file that is not in the node's list may be on its way there: ask again next time.
     settled = all(key(path) in keys for path in listing)

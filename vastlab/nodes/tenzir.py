@@ -259,6 +259,11 @@ class TenzirNode:
                     counts[kept.name] += kept.num_rows
         return counts
 
+    async def stores(self) -> frozenset[str]:
+        """Return the URLs of the files that hold what the node has written."""
+        rows = await self._partitions("")
+        return frozenset(row["store"]["url"] for row in rows if row.get("store"))
+
     async def _partitions(self, condition: str) -> list[dict[str, Any]]:
         return await self._client.ask(f"partitions {condition} | where not internal")
 
