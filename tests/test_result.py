@@ -279,3 +279,68 @@ def test_where_refuses_what_is_no_expression(expression):
     """``where`` raises the errors of a query."""
     with pytest.raises(errors.ExpressionError):
         Result({"zeek.conn": [conn([1])]}).where(expression)
+
+
+def _hard() -> dict[str, Result]:
+    fields = [pa.field("n", pa.int64())]
+    nothing = pa.table({"n": []}, pa.schema(fields, metadata={"VAST:name:0": "none"}))
+    return {
+        "no rows": Result({"none": [nothing]}),
+        "nothing": Result({}),
+        "2,000 columns": Result({"wide": [wide(2_000, 5, "x")]}),
+        "300 schemas": Result({f"s{n}": [conn([n], name=f"s{n}")] for n in range(300)}),
+        "strings of a megabyte": Result({"x": [conn([0, 1, 2], ["<&\x1b\u202e" * 250_000] * 3)]}),
+    }
+
+
+@pytest.mark.parametrize("case", list(_hard()))
+def test_hard_results_stay_small(case):
+    """Whatever a result holds, its displays stay small and its conversions work."""
+    result = _hard()[case]
+    assert len(repr(result)) < 10_000
+    markup = result._repr_html_()
+    assert len(markup) < 200_000
+    assert not {"\x1b", "\u202e"} & set(repr(result) + markup)
+    assert len(result.line()) < 500
+    assert len(result.summary()) == len(result)
+    assert {name: len(frame) for name, frame in result.items()} == {
+        name: sum(part.num_rows for part in parts) for name, parts in result.to_arrow().items()
+    }
+    assert result.timeline()._repr_png_()
+    assert result.where("").num_rows == result.num_rows
+    assert result.tabs() is not None
+
+
+@pytest.mark.parametrize("call", ["top", "graph"])
+@pytest.mark.parametrize("n", [-1, True, "3", 5_000])
+def test_pictures_want_a_number_that_can_be_drawn(call, n):
+    """A picture takes a number of marks, and not too many."""
+    result = Result({"zeek.conn": [conn([1])]})
+    with pytest.raises(errors.UsageError, match=call):
+        result.top("note", n) if call == "top" else result.graph(n=n)
+
+
+def test_pictures_of_a_result():
+    """Top values, a timeline by a field and a graph are pictures that a notebook shows."""
+    result = Result({"zeek.conn": [conn([1, 2, 3])]})
+    for picture in (
+        result.top("note"),
+        result.timeline("note"),
+        result.graph("id.orig_h", "note"),
+    ):
+        assert picture._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(errors.UsageError, match="'nope'"):
+        result.timeline("nope")
+
+
+def test_pictures_say_what_is_missing(monkeypatch):
+    """Without matplotlib each picture says what to install."""
+
+    def missing(_: str) -> None:
+        raise ModuleNotFoundError("no", name="matplotlib")
+
+    monkeypatch.setattr(optional.importlib, "import_module", missing)
+    result = Result({"zeek.conn": [conn([1])]})
+    for draw in (result.timeline, result.graph, lambda: result.top("note")):
+        with pytest.raises(errors.UsageError, match=r"vastlab\[plots\]"):
+            draw()

@@ -375,7 +375,7 @@ class Result(Mapping[str, pd.DataFrame]):
             if len(self) != 1:
                 raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
             name = next(iter(self))
-        return View(self._preview(name, _number("show", n), html.COLUMNS))
+        return View(self._preview(name, _number("show", "events", n), html.COLUMNS))
 
     def tabs(self) -> Any:
         """Return widgets: a tab for each schema, largest first, with its first events.
@@ -422,7 +422,7 @@ class Result(Mapping[str, pd.DataFrame]):
             Which a notebook shows as it is.
         """
         figures = optional.load("vastlab.display.figures", extra="plots")
-        picture: Picture = figures.top(tally(self._tables, field, _number("top", n, 200)))
+        picture: Picture = figures.top(tally(self._tables, field, _number("top", "values", n, 200)))
         return picture
 
     def graph(
@@ -443,7 +443,9 @@ class Result(Mapping[str, pd.DataFrame]):
             Which a notebook shows as it is.
         """
         figures = optional.load("vastlab.display.figures", extra="plots")
-        counted = flows(self._tables, self._taxonomy(), _number("graph", n, 500), source, target)
+        counted = flows(
+            self._tables, self._taxonomy(), _number("graph", "pairs", n, 500), source, target
+        )
         picture: Picture = figures.graph(counted)
         return picture
 
@@ -521,9 +523,9 @@ class _UnknownSchemaError(errors.UsageError, KeyError):
     """A mapping's own error for a missing key, in the words of vastlab."""
 
 
-def _number(call: str, n: int, most: int | None = None) -> int:
+def _number(call: str, things: str, n: int, most: int | None = None) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise errors.UsageError(f"{call}() takes a number, not {n!r}")
+        raise errors.UsageError(f"{call}() takes a number of {things}, not {n!r}")
     if most is not None and n > most:
         raise errors.UsageError(f"{call}() draws at most {most}, not {n:,}")
     return n

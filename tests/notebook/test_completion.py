@@ -110,7 +110,6 @@ def test_only_vast_cells_are_completed(shell):
     shell.names["resp_value"] = 1
     assert "resp_value" in _completed(shell, "resp_v")
     assert _completed(shell, "%vast --lim") == ["--limit"]
-    assert _completed(shell, "x = %vast_use -") == []
     assert _completed(shell, "%%vast -n 5\n:ui") == [":uint64"]
 
 

@@ -117,3 +117,57 @@ def test_asyncio_is_left_unpatched(kernel):
     assert (
         _data(shown, "text/plain")[-1] == "('asyncio.runners', '_asyncio', 'asyncio.base_events')"
     )
+
+
+def test_two_kernels_share_a_database(kernel, folder):
+    """A second kernel asks the same database while the first one has it open."""
+    other = Kernel(folder)
+    try:
+        for each in (kernel, other, kernel):
+            _, shown = each.run("x = %vast -n 0 resp_p >= 0\nx.num_rows")
+            assert _data(shown, "text/plain")[-1] == "8"
+    finally:
+        other.close()
+
+
+def test_restart_in_the_middle_of_a_query(folder):
+    """A kernel that is restarted while a query waits comes back, and answers."""
+    kernel = Kernel(folder)
+    try:
+        waiting = f"%vast -m continuous -n 0 -e {folder}"
+        kernel.client.execute(waiting)
+        while kernel.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "display_data":
+            pass
+        kernel.manager.restart_kernel(now=False)
+        kernel.client.wait_for_ready(timeout=PATIENCE)
+        _, shown = kernel.run(
+            f"%env VAST_ENDPOINT={folder}\n%load_ext vastlab\nx = %vast resp_p == 4\nx.num_rows"
+        )
+        assert _data(shown, "text/plain")[-1] == "1"
+    finally:
+        kernel.close()
+
+
+def test_unload_leaves_a_kernel_that_works(folder):
+    """After unloading there is no magic, and loading again brings it back."""
+    kernel = Kernel(folder)
+    try:
+        kernel.run("%vast resp_p == 4")
+        reply, _ = kernel.run("%reload_ext vastlab\n%unload_ext vastlab")
+        assert reply["status"] == "ok"
+        _, shown = kernel.run("%vast resp_p == 4")
+        assert any("not found" in str(message["content"]) for message in shown)
+        _, shown = kernel.run("%load_ext vastlab\nx = %vast resp_p == 4\nx.num_rows")
+        assert _data(shown, "text/plain")[-1] == "1"
+    finally:
+        kernel.close()
+
+
+def test_completion_over_the_sockets(kernel):
+    """The kernel completes fields in line and cell magics once it knows the node."""
+    for code in ("%vast id.or", "%%vast -n 5\nid.or"):
+        matches: list[str] = []
+        while "id.orig_h" not in matches:  # the catalogue is fetched in the background
+            reply = kernel.client.complete(code, reply=True, timeout=PATIENCE)
+            matches = reply["content"]["matches"]
+        assert matches == ["id.orig_h"]

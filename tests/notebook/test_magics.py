@@ -246,6 +246,16 @@ def test_an_empty_expression_is_everything(shell):
     assert shell.run("%vast").num_rows == shell.run("%%vast -n 0\n\n").num_rows == 8
 
 
+def test_live_hands_over(shell):
+    """``--live`` returns a running view at once, ``%vast_status`` lists it, unloading stops it."""
+    view = shell.run("%vast --live -n 0 -o seen resp_p == 4;")
+    assert view is None
+    assert "live: " in repr(shell.run("%vast_status"))
+    notebook.unload_ipython_extension(shell.ip)
+    notebook.load_ipython_extension(shell.ip)
+    assert "live: " not in repr(shell.run("%vast_status"))
+
+
 def test_whole_tracebacks_on_wish(shell, capsys):
     """``%config VastMagics.tracebacks`` turns the one line into a traceback, and back."""
     for wish, shown in (("True", True), ("False", False)):

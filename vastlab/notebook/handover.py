@@ -38,19 +38,17 @@ def open_view(connection: Connection, asked: Options, params: Mapping[str, objec
             f"live views need {error.name!r}, which is not installed",
             hint="-m unified waits for events in the cell",
         ) from error
-    unfit = [f"--{name}" for name in ("until", "timeout") if getattr(asked, name) is not None]
-    if unfit:
-        raise errors.UsageError(f"--live takes no {unfit[0]}", hint="stop the view instead")
-    view = module.LiveView(
+    if asked.timeout is not None:
+        raise errors.UsageError("--live takes no --timeout", hint="stop the view instead")
+    return module.LiveView(
         connection,
         asked.expression,
-        mode=asked.mode or "unified",
-        limit=asked.limit or 0,
+        asked.mode or "unified",
+        asked.limit or 0,
         since=asked.since,
+        until=asked.until,
         params=params,
     )
-    view.start()
-    return view
 
 
 def running() -> list[str]:
