@@ -91,8 +91,6 @@ def describe(path: str) -> Partition:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, FormatError):
-            raise
         raise FormatError(f"damaged: {error}") from error
 
 
