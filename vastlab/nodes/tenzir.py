@@ -27,6 +27,7 @@ from vastlab.nodes._tenzir_align import Aligner
 from vastlab.nodes._tenzir_carriers import Carriers
 from vastlab.nodes._tenzir_catalog import Catalog
 from vastlab.nodes._tenzir_client import TenzirClient
+from vastlab.nodes._tenzir_lists import EmptyLists, put_back
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
@@ -57,6 +58,7 @@ class TenzirNode:
         self._client = TenzirClient(endpoint, program, max_clients)
         self._known: Catalog | None = None
         self._question: asyncio.Task[Catalog] | None = None
+        self._waiting = 0
 
     # --- queries ----------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class TenzirNode:
             async with aclosing(self._stored_events(query, known)) as parts:
                 first = asyncio.ensure_future(anext(parts, None))
                 try:
-                    catalog = await asyncio.shield(question)
+                    catalog = await self._answer(question)
                     is_same = catalog.layouts == known.layouts
                     part = await first if is_same else None
                 finally:
@@ -152,7 +154,7 @@ class TenzirNode:
                     part = await anext(parts, None)
                 if is_same:
                     return
-        async with aclosing(self._stored_events(query, await asyncio.shield(question))) as parts:
+        async with aclosing(self._stored_events(query, await self._answer(question))) as parts:
             async for part in parts:
                 yield part
 
@@ -171,13 +173,19 @@ class TenzirNode:
         retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
         catalog = await self._catalog()
         source = f"export live=true{retro}"
-        async with aclosing(self._selected(query, catalog, source, None)) as parts:
+        lists = EmptyLists.of(catalog.layouts)
+        async with aclosing(self._selected(query, catalog, source, None, lists)) as parts:
             async for part in parts:
                 yield part
         raise self._client.gone("")  # a live export has no end of its own
 
     async def _selected(
-        self, query: Query, catalog: Catalog, source: str, carriers: Carriers | None
+        self,
+        query: Query,
+        catalog: Catalog,
+        source: str,
+        carriers: Carriers | None,
+        lists: EmptyLists | None = None,
     ) -> _Slices:
         """Return the events of a source that a query asks for.
 
@@ -191,7 +199,8 @@ class TenzirNode:
 
         def pipeline(send: str) -> str:
             shapes = _shapes(send) if carriers is None else carriers.steps(catalog, send)
-            return " | ".join([source, f"where {condition}", *shapes])
+            hidden = () if lists is None else lists.steps()
+            return " | ".join([source, f"where {condition}", *hidden, *shapes])
 
         aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
         async with aclosing(self._client.stream(pipeline, query.limit or None)) as batches:
@@ -199,7 +208,8 @@ class TenzirNode:
                 events = batch if carriers is None else carriers.remove(batch)
                 if events is None:
                     continue
-                part = TableSlice(aligner.align(events))
+                events, lengths = (events, {}) if lists is None else lists.take(events)
+                part = TableSlice(put_back(aligner.align(events), lengths))
                 kept = part if part.name in names else local.keep(part)
                 if kept is not None:
                     yield kept
@@ -207,7 +217,19 @@ class TenzirNode:
     # --- questions to the node --------------------------------------------------------------
 
     async def _catalog(self) -> Catalog:
-        return await asyncio.shield(await self._ask_catalog())
+        return await self._answer(await self._ask_catalog())
+
+    async def _answer(self, question: asyncio.Task[Catalog]) -> Catalog:
+        """Wait for an answer together with others; the last one who leaves ends the question."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(question)
+        except asyncio.CancelledError:
+            if self._waiting == 1:
+                await _give_up(question)
+            raise
+        finally:
+            self._waiting -= 1
 
     async def _ask_catalog(self) -> asyncio.Task[Catalog]:
         """Begin to ask, or return the question that is being asked.
