@@ -30,6 +30,8 @@ _TIME, _EVENT = "import_time", "event"
 _ORIGIN = "store:origin"
 _INTERNAL = "internal"
 _ROWS = 65_536
+# What pyarrow makes of a footer that names other columns than the file has is anything.
+_DAMAGE = (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError)
 
 
 class UnfinishedError(FormatError):
@@ -90,7 +92,7 @@ def describe(path: str) -> Partition:
         return _describe_feather(path) if suffix == FEATHER else _describe_parquet(path)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (*_DAMAGE, OSError) as error:
         raise FormatError(f"damaged: {error}") from error
 
 
@@ -153,7 +155,7 @@ def _describe_parquet(path: str) -> Partition:
     with pq.ParquetFile(path) as file:
         stored = _original(file)
         _place(stored, _TIME)
-        times = [batch.column(0) for batch in _parquet.batches(file, _ROWS, [_TIME])]
+        times = [batch.column(_TIME) for batch in _parquet.batches(file, _ROWS, [_TIME])]
     return _partition(stored, times)
 
 
