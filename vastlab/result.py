@@ -155,7 +155,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     @property
     def limit_reached(self) -> bool:
-        """Whether the limit ended the query, so that there may be more."""
+        """Whether the limit ended the query, so that there may be more; maybe there is not."""
         return self._outcome.limit_reached
 
     @property

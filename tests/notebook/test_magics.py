@@ -37,6 +37,8 @@ def test_a_semicolon_hides_the_result(shell):
     assert shell.run("%vast resp_p == 4;") is None
     assert shell.run("%vast -o z resp_p == 4;") is None
     assert shell.names["z"].num_rows == 1
+    shell.run("before = 1\nw = %vast resp_p == 4;\nv = %vast resp_p == 3 ; ")
+    assert (shell.names["w"].num_rows, shell.names["v"].expression) == (1, "resp_p == 3")
 
 
 def test_parameters_come_from_the_namespace(shell):

@@ -9,13 +9,14 @@ from typing import Any
 
 from vastlab.connection import Connection
 from vastlab.notebook import completion, handover
-from vastlab.notebook.magics import VastMagics, without_body
+from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
 from vastlab.notebook.progress import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
 
 __all__ = ["QueryBox", "load_ipython_extension", "unload_ipython_extension"]
 
 _REGISTERED = VastMagics.__name__
+_CLEANUPS = (without_body, without_semicolons)
 _NAMES = ("vast", "vast_run", "vast_schemas", "vast_status", "vast_use")
 
 
@@ -36,7 +37,7 @@ def load_ipython_extension(shell: Any) -> None:
     magics = VastMagics(shell)
     shell.register_magics(magics)
     completion.install(shell, magics)
-    shell.input_transformers_cleanup.append(without_body)
+    shell.input_transformers_cleanup.extend(_CLEANUPS)
     Connection.progress = ProgressLine
 
 
@@ -55,7 +56,7 @@ def unload_ipython_extension(shell: Any) -> None:
     """
     completion.remove(shell)
     cleanups = shell.input_transformers_cleanup
-    cleanups[:] = [cleanup for cleanup in cleanups if cleanup is not without_body]
+    cleanups[:] = [cleanup for cleanup in cleanups if cleanup not in _CLEANUPS]
     magics = shell.magics_manager.registry.pop(_REGISTERED, None)
     if isinstance(magics, VastMagics):
         handover.stop_all()

@@ -256,3 +256,17 @@ def without_body(lines: list[str]) -> list[str]:
     if head.startswith("%%vast") and not head[6:7].strip() and not "".join(body).strip():
         return [head[1:]]
     return lines
+
+
+def without_semicolons(lines: list[str]) -> list[str]:
+    """Let ``x = %vast ...;`` assign: the semicolon hides, and an assignment shows nothing.
+
+    Examples
+    --------
+    >>> without_semicolons(["x = %vast resp_p == 4;"])
+    ['x = %vast resp_p == 4']
+    """
+    return [_ASSIGNED.sub(r"\1\2", line) for line in lines]
+
+
+_ASSIGNED = re.compile(r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run)?\s.*?)[;\s]*;\s*?(\n?)$")
