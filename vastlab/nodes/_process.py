@@ -186,6 +186,18 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
+async def start(argv: tuple[str, ...], env: Mapping[str, str]) -> Child:
+    """Start a child in a thread; one that is started when the task is cancelled is ended."""
+    starting = asyncio.ensure_future(asyncio.to_thread(Child, argv, env))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await asyncio.to_thread(starting.result().end)
+        raise
+
+
 async def run(
     argv: tuple[str, ...], env: Mapping[str, str], *, timeout: float | None = None
 ) -> Completed:
@@ -198,7 +210,7 @@ async def run(
     timeout
         Seconds after which the program is ended and `NodeTimeoutError` raised.
     """
-    child = await asyncio.to_thread(Child, argv, env)
+    child = await start(argv, env)
     try:
         async with asyncio.timeout(timeout):
             output = await asyncio.to_thread(child.stdout.read)

@@ -19,7 +19,16 @@ from vastlab.compile import tql
 from vastlab.config import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError, NodeTimeoutError
 from vastlab.nodes import _upload
-from vastlab.nodes._process import Child, Completed, Slots, clean_environment, finish, pump, run
+from vastlab.nodes._process import (
+    Child,
+    Completed,
+    Slots,
+    clean_environment,
+    finish,
+    pump,
+    run,
+    start,
+)
 from vastlab.nodes._streams import StreamServer
 from vastlab.nodes._tenzir_align import Coalescer
 
@@ -127,7 +136,7 @@ class TenzirClient:
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         send = f"to_unix_socket {tql.quote(str(server.path))} {{ write_feather }}"
         argv = (*self._argv(), *_from_file(pipeline(send), server.folder))
-        child = await asyncio.to_thread(Child, argv, clean_environment())
+        child = await start(argv, clean_environment())
         watcher = threading.Thread(
             target=_finish_with, args=(child, server), name="vastlab-watch", daemon=True
         )
