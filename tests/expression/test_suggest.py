@@ -49,7 +49,11 @@ def test_unknown_name(text, expected):
     "text, better",
     [
         ("took > 5", "took > 5s"),
-        ("took in [5]", None),
+        ("took in [5]", "took in [5s]"),
+        ('src.host in ["10.0.0.1", "10.0.0.0/8"]', "src.host in [10.0.0.1, 10.0.0.0/8]"),
+        ('src.host in ["a"]', ""),
+        ("took in [5, 5s]", None),
+        ("took in []", None),
         ("took > nan", ""),
         ("ts > 5", "ts > 1970-01-01T00:00:05"),
         ('ts > "2009-11-18"', "ts > 2009-11-18"),
@@ -90,6 +94,17 @@ def test_literal_that_never_fits(text, better):
     assert warnings[0].partition(": write ")[2] == better
     if better:
         assert resolve(parse(better), SCHEMA, WORDS) not in (None, Constant(False))
+
+
+def test_a_list_that_excludes_nothing():
+    """A negated list of which nothing fits is a slip, too, and a long one is cut."""
+    (line,) = suggest(parse('src.host !in ["10.0.0.1", "10.0.0.2"]'), [SCHEMA])
+    assert " excludes nothing, since " in line
+    assert line.endswith(": write src.host !in [10.0.0.1, 10.0.0.2]")
+    many = ", ".join(f'"10.0.0.{i}"' for i in range(200))
+    (line,) = suggest(parse(f"src.host in [{many}]"), [SCHEMA])
+    assert "10.0.0.1" in line
+    assert len(line) < 300
 
 
 def test_one_schema_that_knows_is_enough():

@@ -32,6 +32,7 @@ from vastlab.expression.literals import (
     Double,
     Duration,
     Int64,
+    ListLiteral,
     Literal,
     Null,
     Parameter,
@@ -180,12 +181,29 @@ def _misfit(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
     operator, literal = predicate.operator, predicate.literal
     if isinstance(literal, Parameter):
         return None
-    if any(fit(leaf, operator, literal) is not None for leaf in leaves):
+    if any(_fits(leaf, operator, literal) for leaf in leaves):
         return None
     kinds = dict.fromkeys(_described(leaf) for leaf in leaves)
-    message = f"{predicate} finds nothing, since {predicate.extractor} is {_few(list(kinds))}"
+    # A list binds to every field, so that its negation holds wherever there is a value.
+    idle = operator.is_negated and isinstance(literal, ListLiteral)
+    does = "excludes nothing" if idle else "finds nothing"
+    message = f"{_short(predicate)} {does}, since {predicate.extractor} is {_few(list(kinds))}"
     better = next(_fitting(predicate, leaves), None)
-    return f"{message}: write {better}" if better is not None else message
+    return f"{message}: write {_short(better)}" if better is not None else message
+
+
+def _fits(leaf: Leaf, operator: Operator, literal: Literal) -> bool:
+    bound = fit(leaf, operator.positive, literal)
+    match literal:
+        case ListLiteral(items) if items and operator.positive is Operator.IN:
+            return bound != Constant(False) or any(isinstance(i, Parameter) for i in items)
+        case _:
+            return bound is not None
+
+
+def _short(predicate: Predicate) -> str:
+    text = str(predicate)
+    return _text.cut(text, _LONGEST) if isinstance(predicate.literal, ListLiteral) else text
 
 
 def _described(leaf: Leaf) -> str:
@@ -201,7 +219,7 @@ def _fitting(predicate: Predicate, leaves: Sequence[Leaf]) -> Iterator[Predicate
     for leaf in leaves:
         values = [predicate.literal, *_readings(leaf, predicate.literal)]
         for value, operator in itertools.product(values, _operators(predicate.operator)):
-            if fit(leaf, operator, value) not in (None, Constant(False)):
+            if _fits(leaf, operator, value) and fit(leaf, operator, value) != Constant(False):
                 yield replace(predicate, operator=operator, literal=value)
 
 
@@ -232,6 +250,8 @@ def _readings(leaf: Leaf, literal: Literal) -> Iterator[Literal]:
                 yield Bool(bool(value))
         case Duration(nanoseconds):
             yield UInt64(abs(nanoseconds) // _SECOND)
+        case ListLiteral(items):
+            yield ListLiteral(tuple(next(_readings(leaf, item), item) for item in items))
     if isinstance(literal, UInt64 | Int64 | Double | Bool | IP | Subnet) and kind is Kind.STRING:
         yield String(str(literal))
 
