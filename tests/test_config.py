@@ -96,6 +96,13 @@ def test_an_endpoint_that_names_nothing_is_one_error(text, part):
         parse_endpoint(text)
 
 
+@pytest.mark.parametrize("thing", [5, b"logs", ["logs"]])
+def test_an_endpoint_that_is_no_text_is_a_usage_error(thing):
+    """What is neither text nor path is named."""
+    with pytest.raises(UsageError, match="no text"):
+        parse_endpoint(thing)
+
+
 def test_a_path_object_is_always_a_path():
     """What looks like a node is a folder when it comes as a path object."""
     assert parse_endpoint(Path("localhost:80")) == PathEndpoint(Path("localhost:80"))
@@ -121,6 +128,7 @@ def test_a_node_is_written_as_it_is_read(text):
 )
 @example("s3://[")
 @example("~no-such-user/db")
+@example("~\x00")
 def test_every_text_is_an_endpoint_or_a_usage_error(text):
     """No text makes any other exception."""
     with contextlib.suppress(UsageError):

@@ -145,15 +145,17 @@ def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
     Raises
     ------
     UsageError
-        An empty text, an unknown scheme, a port or protocol that does not exist.
+        No text, an empty text, an unknown scheme, a port or protocol that does not exist.
 
     Examples
     --------
     >>> parse_endpoint(":5158"), parse_endpoint("logs")
     (NodeEndpoint(host='127.0.0.1', port=5158), PathEndpoint(path=PosixPath('logs')))
     """
-    if not isinstance(text, str):
+    if isinstance(text, os.PathLike):
         return PathEndpoint(_path(text))
+    if not isinstance(text, str):
+        raise UsageError(f"the endpoint is no text: {text!r}", hint=_SUPPORTED)
     if not text.strip():
         raise UsageError("the endpoint is empty", hint=_SUPPORTED)
     if text == "demo:":
@@ -212,6 +214,8 @@ def _path(text: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UsageError(f"no such user in the endpoint {os.fspath(text)!r}") from None
+    except ValueError:  # a null character behind a tilde
+        raise UsageError(f"no path can be {os.fspath(text)!r}", hint=_SUPPORTED) from None
 
 
 def _split(text: str) -> SplitResult:
