@@ -87,18 +87,19 @@ def _one_line(text: str) -> str:
     "args, said",
     [
         (["query", "-e", "missing"], "no such folder: missing"),
-        (["count", "-e", "empty"], "empty"),
+        (["count", "-e", "empty"], "/empty' holds no files (name one with logs"),
         (["query", "-e", "odd"], "odd"),
         (["import", "-e", "new.db", "no.log"], "no.log"),
         (["import", "-e", "new.db", "torn.json.gz"], "torn.json.gz"),
         (["import", "-e", "new.db", "gone.json"], "gone.json"),
         (["check", "-e", "missing"], "missing"),
-        (["check", "-e", "logs"], "logs"),
+        (["check", "-e", "logs"], "can be queried as it is"),
         (["query", "-e", "logs", "-n", "-1"], "-1 is negative"),
         (["query", "-e", "logs", "-n", "many"], "'many' is no whole number"),
         (["query", "-e", "logs", "-m", "later"], "'later' is none of historical"),
         (["query", "-e", "logs", "-f", "xml"], "xml"),
         (["query", "-e", "logs", "--since", "yesterdayish"], "yesterdayish"),
+        (["count", "-e", "logs", "--since", "2010-01-01", "--until", "2009-01-01"], "is after"),
         (["query", "-e", "ftp://host/logs"], "ftp"),
         (["query", "-e", "logs", "resp_p", "==", "80"], "wants quotes"),
         (["query", "-e", "logs", "-f", "parquet", "8.8.8.8"], "nothing matches"),
@@ -249,6 +250,16 @@ def test_table_says_what_it_leaves_out(shell, capfd, database):
     assert "stopped after 5 events" in _one_line(err)
     assert shell("query", "-e", database, "-f", "table", "192.0.2.77") == 0
     assert "nothing matches" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("format_", ["json", "csv", "arrow", "parquet"])
+def test_file_of_the_first_events_is_no_secret(shell, capfdbinary, database, format_):
+    """Every format tells on stderr that the limit ended the query, and only then."""
+    asked = ["query", "-e", database, "-f", format_, '#type == "demo.asset"']
+    assert shell(*asked, "-n", "5") == 0
+    assert "stopped after 5 events; -n 0" in _one_line(capfdbinary.readouterr().err.decode())
+    assert shell(*asked) == 0
+    assert capfdbinary.readouterr().err == b""
 
 
 def test_bounds_of_time(shell, capfd, database):
@@ -410,6 +421,19 @@ def test_interrupt_ends_with_130(cache, tmp_path, database):
     _, err = process.communicate()
     assert process.returncode == 130
     assert _one_line(err.decode()) == "vastlab: interrupted"
+
+
+def test_second_interrupt_shows_no_traceback(cache, tmp_path, database):
+    """Ctrl-C twice, as impatient people press it, ends the program just as cleanly."""
+    process = _start(cache, tmp_path, "query", "-e", database, "-m", "unified", "-n", "0")
+    for _ in range(3000):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == b"vastlab: interrupted\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert err == b""
+    assert process.returncode in (130, -signal.SIGINT)
 
 
 def _on_a_terminal(cache: Path, folder: Path, *args: str) -> str:

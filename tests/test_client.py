@@ -193,6 +193,13 @@ async def test_a_bound_that_is_no_time_is_a_usage_error(vast, bound):
         vast.export(until=bound)
 
 
+async def test_bounds_in_the_wrong_order_are_a_usage_error(vast):
+    """A range of time that ends before it begins is a slip; an empty one is not."""
+    with pytest.raises(UsageError, match="is after until 2009-11-17"):
+        vast.export(since="2009-11-18", until="2009-11-17")
+    assert await exported(vast.export(since="2009-11-18", until="2009-11-18")) == []
+
+
 # --- endpoints ------------------------------------------------------------------------------
 
 

@@ -310,6 +310,9 @@ class VAST:
         now = time.time_ns()
         expr: Expr = at(bind(parse_query(expression), params or {}), now)
         bounds = (_instant("since", since, now), _instant("until", until, now))
+        match bounds:
+            case int(first), int(last) if first > last:
+                raise UsageError(f"since {since} is after until {until}", hint="swap the two")
         return Query(expr, mode, limit, *bounds, self._taxonomy)
 
     async def _counts(self, query: Query) -> dict[str, int]:

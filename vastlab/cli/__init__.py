@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,7 +31,12 @@ _PIPE_CLOSED = 141
 
 def main() -> NoReturn:
     """Run the command line of this process, and end it."""
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+        # From here on a Ctrl-C ends the process at once: there is nothing left to tidy up.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:  # a second one, while the first was dealt with
+        code = _INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

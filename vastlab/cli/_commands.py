@@ -59,8 +59,16 @@ def query(args: Namespace) -> int:
                     sample = _output.Sample(asked=frozenset(_WORD.findall(args.expression)))
                     await _table(stream, args.limit, sample)
                     return
+                found = 0
                 with _counter(args.limit, quiet=sys.stdout.isatty()) as counted:
-                    await _output.write(stream, format_, counted)
+
+                    def add(number: int) -> None:
+                        nonlocal found
+                        found += number
+                        counted(number)
+
+                    await _output.write(stream, format_, add)
+                _tell_of_limit(found, args.limit)
 
     asyncio.run(run())
     return 0
@@ -76,10 +84,15 @@ async def _table(stream: _Slices, limit: int, sample: _output.Sample) -> None:
         # What arrived before an interrupt or a failure is shown, too.
         sample.draw(console())
     found = sum(sample.counts.values())
+    _tell_of_limit(found, limit)
+    if not found:
+        complain("nothing matches", style="yellow")
+
+
+def _tell_of_limit(found: int, limit: int) -> None:
+    """Say that there may be more: a file with the first events looks like one with all."""
     if limit and found >= limit:
         complain(f"stopped after {plural(found, 'event')}; -n 0 for all", style="yellow")
-    elif not found:
-        complain("nothing matches", style="yellow")
 
 
 @contextlib.contextmanager

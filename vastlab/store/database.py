@@ -72,12 +72,13 @@ class Database:
         root = Path(path).absolute()
         if not root.is_dir():
             msg = f"there is no folder {str(root)!r}"
-            raise DatabaseError(msg, hint="check the path, or ingest something into it")
+            raise DatabaseError(msg, hint="check the spelling; `vastlab import` makes a database")
         try:
             found = _read_format(root)
         except FileNotFoundError:
             msg = f"the folder {str(root)!r} is no vastlab database: it has no {_MANIFEST}"
-            raise DatabaseError(msg) from None
+            hint = "`vastlab import` makes one; a folder of logs can be queried as it is"
+            raise DatabaseError(msg, hint=hint) from None
         except (OSError, ValueError) as error:
             msg = f"{str(root / _MANIFEST)!r} cannot be read: {error}"
             raise CorruptFileError(msg) from error

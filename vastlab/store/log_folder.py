@@ -124,7 +124,8 @@ class LogFolder:
             raise UsageError(f"no such folder: {str(self._folder)!r}")
         sightings = self._look()
         if not sightings:
-            raise FormatError(f"the folder {str(self._folder)!r} holds no files")
+            msg = f"the folder {str(self._folder)!r} holds no files"
+            raise FormatError(msg, hint="name one with logs, or `vastlab import` into this one")
         database, snapshot = self._open()
         update = _Update(snapshot, sightings, meter)
         if update.is_needed:
