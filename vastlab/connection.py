@@ -583,6 +583,8 @@ def _interrupted(partial: Result) -> errors.QueryInterrupted:
 
 def _final(expression: str, params: Mapping[str, object] | None) -> str:
     """Return the canonical text with all values in their places."""
+    if not isinstance(expression, str):
+        raise errors.UsageError(f"the expression is no text: {expression!r}")
     return str(bind(parse_query(expression), params or {}))
 
 
