@@ -356,3 +356,19 @@ def test_processes_that_end_in_the_middle_exit_cleanly(folder):
 
     with ThreadPoolExecutor(2) as pool:
         assert set(pool.map(end_early, range(100))) == {(0, "")}
+
+
+def test_an_interrupted_ingest_says_so(tmp_path, monkeypatch):
+    """An interrupt while files are added is an error of its own; a second one goes through."""
+    with connect(str(tmp_path / "new.db")) as vast:
+        first, second = KeyboardInterrupt(), KeyboardInterrupt()
+        second.__context__ = first
+        for raised, kind in ((first, errors.QueryInterrupted), (second, KeyboardInterrupt)):
+
+            def stop(call, seen, raised=raised):
+                call.close()
+                raise raised
+
+            monkeypatch.setattr(vast, "_watched", stop)
+            with pytest.raises(kind):
+                vast.ingest(conn([1]))
