@@ -160,21 +160,34 @@ class TenzirNode:
 
     async def _stored_events(self, query: Query, catalog: Catalog) -> _Slices:
         """Return what is stored, and what is only in the node's memory as yet."""
-        carriers = None
-        if not 0 < query.limit < _FEW:
+        known = catalogs.where(query, catalog.layouts)
+        new = catalogs.unknown(catalog.names)
+        if 0 < query.limit < _FEW:
+            # A program that stops by itself leaves the processor to us; what is filtered here
+            # would not count.
+            passes = [] if known is None else [[f"where {known}", f"head {query.limit}"]]
+            passes.append([f"where {new}"])
+            carriers = None
+        else:
+            passes = [[f"where {catalogs.any_of([known, new])}"]]
             carriers = Carriers.of(
                 layout for layout in catalog.layouts if catalogs.where(query, (layout,)) is not None
             )
-        async with aclosing(self._selected(query, catalog, "export", carriers)) as parts:
-            async for part in parts:
-                yield part
+        for steps in passes:
+            stream = self._selected(query, catalog, ["export", *steps], carriers)
+            async with aclosing(stream) as parts:
+                async for part in parts:
+                    yield part
 
     async def _live_events(self, query: Query) -> _Slices:
         retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
         catalog = await self._catalog()
-        source = f"export live=true{retro}"
+        condition = catalogs.any_of([
+            catalogs.where(query, catalog.layouts), catalogs.unknown(catalog.names)
+        ])  # fmt: skip
+        steps = [f"export live=true{retro}", f"where {condition}"]
         lists = EmptyLists.of(catalog.layouts)
-        async with aclosing(self._selected(query, catalog, source, None, lists)) as parts:
+        async with aclosing(self._selected(query, catalog, steps, None, lists)) as parts:
             async for part in parts:
                 yield part
         raise self._client.gone("")  # a live export has no end of its own
@@ -183,24 +196,21 @@ class TenzirNode:
         self,
         query: Query,
         catalog: Catalog,
-        source: str,
+        steps: list[str],
         carriers: Carriers | None,
         lists: EmptyLists | None = None,
     ) -> _Slices:
-        """Return the events of a source that a query asks for.
+        """Run the steps, and return the events that a query asks for.
 
         No condition can be written for schemas that the catalog does not name: all of their
         events are asked for, and filtered here.
         """
         names = catalog.names
-        condition = catalogs.any_of([
-            catalogs.where(query, catalog.layouts), catalogs.unknown(names)
-        ])  # fmt: skip
 
         def pipeline(send: str) -> str:
             shapes = _shapes(send) if carriers is None else carriers.steps(catalog, send)
             hidden = () if lists is None else lists.steps()
-            return " | ".join([source, f"where {condition}", *hidden, *shapes])
+            return " | ".join([*steps, *hidden, *shapes])
 
         aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
         async with aclosing(self._client.stream(pipeline, query.limit or None)) as batches:
