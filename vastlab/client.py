@@ -11,13 +11,13 @@ import os
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from vastlab.config import Endpoint, Settings, resolve_endpoint
+from vastlab.config import DEFAULT_SOURCE, Endpoint, Settings, resolve_endpoint
 from vastlab.errors import (
     ExpressionSyntaxError,
     NodeTimeoutError,
@@ -93,6 +93,7 @@ class VAST:
         self._node: Node | None = None
         self._checked: set[Expr] = set()
         self._complaint: str | None = None
+        self._streams: dict[AsyncGenerator[TableSlice, None], asyncio.Event] = {}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -125,6 +126,11 @@ class VAST:
 
     async def aclose(self) -> None:
         """End what runs and let go of threads and files; the client can be used again."""
+        for stream, closed in tuple(self._streams.items()):
+            try:
+                await stream.aclose()
+            except RuntimeError:  # left by a `break`: it is being closed already
+                await closed.wait()
         node, self._node = self._node, None
         if node is not None:
             await node.aclose()
@@ -293,7 +299,8 @@ class VAST:
 
     def _open(self) -> Node:
         if self._node is None:
-            self._node = open_node(self._endpoint, self._client)
+            named = self._source != DEFAULT_SOURCE
+            self._node = open_node(self._endpoint, self._client, named=named)
         return self._node
 
     def _query(
@@ -329,7 +336,7 @@ class VAST:
         def left() -> float | None:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
-        async with aclosing(stream):
+        async with self._kept(stream):
             if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
                 await _within(self._warn(query), left(), timeout)
             part = await _within(self._begin(query, stream), left(), timeout)
@@ -337,6 +344,17 @@ class VAST:
             while part is not None:
                 yield part
                 part = await _within(anext(stream, None), left(), timeout)
+
+    @asynccontextmanager
+    async def _kept(self, stream: AsyncGenerator[TableSlice, None]) -> AsyncGenerator[None, None]:
+        """Close a stream at the end, and know of it until then."""
+        self._streams[stream] = closed = asyncio.Event()
+        try:
+            async with aclosing(stream):
+                yield
+        finally:
+            del self._streams[stream]
+            closed.set()
 
     async def _begin(
         self, query: Query, stream: AsyncGenerator[TableSlice, None]

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 DEFAULT_ENDPOINT = "127.0.0.1:5158"
+DEFAULT_SOURCE = "the default"
 _DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 5158
 _LAST_PORT = 65535
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -264,7 +265,7 @@ class Settings:
     """
 
     endpoint: str = DEFAULT_ENDPOINT
-    source: str = "the default"
+    source: str = DEFAULT_SOURCE
     client: str | None = None
     profiles: Mapping[str, str] = field(default_factory=dict)
     user_folder: Path | None = None
@@ -297,7 +298,7 @@ class Settings:
         endpoints = [(file.endpoint, file.source) for file in found if file.endpoint]
         if variable := environ.get("VAST_ENDPOINT"):
             endpoints.insert(0, (variable, "VAST_ENDPOINT"))
-        endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, "the default"))
+        endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, DEFAULT_SOURCE))
         client = next((file.client for file in found if file.client), None)
         profiles = {name: text for file in reversed(found) for name, text in file.profiles.items()}
         return cls(endpoint, source, client, profiles, user if user.is_dir() else None)

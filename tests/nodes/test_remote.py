@@ -214,3 +214,13 @@ def place_files(recorded, folder, monkeypatch):
         file = folder / name.removeprefix("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+
+
+async def test_where_nobody_named_an_endpoint_the_error_says_so(monkeypatch, tmp_path):
+    """The default endpoint is tried in silence; an error says how to name another one."""
+    monkeypatch.setattr(_programs, "find_vast", lambda: None)
+    monkeypatch.setattr(_programs, "find_tenzir", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    node = RemoteNode(NodeEndpoint("127.0.0.1", 5158), named=False)
+    with pytest.raises(ClientNotFoundError, match=r'no endpoint was named; .*"demo:"'):
+        await node.status()

@@ -188,7 +188,8 @@ def import_(args: Namespace) -> int:
 
     report = asyncio.run(run())
     _report(report)
-    return _DAMAGED if report.failed else 0
+    nothing = bool(report.problem_count) and not report.events
+    return _DAMAGED if report.failed or nothing else 0
 
 
 def _report(report: IngestReport) -> None:

@@ -24,7 +24,7 @@ from vastlab.store.database import is_database
 _SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
 
 
-def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
+def open_node(endpoint: Endpoint, client: str | None = None, *, named: bool = True) -> Node:
     """Return the node behind an endpoint; no event is read and nothing connected yet.
 
     Parameters
@@ -33,6 +33,8 @@ def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
         What `vastlab.config.resolve_endpoint` returns.
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out.
+    named
+        Whether somebody asked for this endpoint, rather than none.
     """
     match endpoint:
         case DemoEndpoint():
@@ -42,7 +44,7 @@ def open_node(endpoint: Endpoint, client: str | None = None) -> Node:
         case PathEndpoint(path):
             return EmbeddedNode(path)
         case NodeEndpoint():
-            return RemoteNode(endpoint, client or "auto")
+            return RemoteNode(endpoint, client or "auto", named=named)
         case ObjectStoreEndpoint() | ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:

@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab.store.layout import DataFile, Snapshot
-from vastlab.store.readers import Problem
 
 _UNIT = 1024
 _SHOWN = 10  # problems
@@ -57,12 +56,8 @@ def report(snapshot: Snapshot, path: Path) -> dict[str, Any]:
 
 def _problems(snapshot: Snapshot) -> dict[str, Any]:
     number = sum(source.problem_count for source in snapshot.sources.values())
-    first = [
-        str(Problem(source.key, line, reason))
-        for source in snapshot.sources.values()
-        for line, reason in source.problems
-    ]
-    return {"problems": {"count": number, "first": first[:_SHOWN]}} if number else {}
+    first = [str(problem) for problem in snapshot.problems[:_SHOWN]]
+    return {"problems": {"count": number, "first": first}} if number else {}
 
 
 def memory() -> dict[str, int]:

@@ -120,10 +120,12 @@ class EmbeddedNode:
             progress=progress,
             cancelled=cancelled,
         )
+        working = _scan.in_thread(self._pool, work)
         try:
-            return await self._in_thread(work)
+            return await asyncio.shield(working)
         except asyncio.CancelledError:
             cancelled.set()
+            await asyncio.wait([working])  # it tidies up first
             raise
 
     async def aclose(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from vastlab.config import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
 from vastlab.nodes import _programs
+from vastlab.nodes._process import Slots
 from vastlab.nodes.base import Explanation, Node, Query
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.vast import VastNode
@@ -22,6 +23,9 @@ from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
+_NAME_ONE = (
+    'a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e on the shell'
+)
 CLIENTS = ("auto", "vast", "tenzir")
 
 
@@ -49,16 +53,20 @@ class RemoteNode:
         Where it listens.
     client
         ``auto``, or the one client to use.
+    named
+        Whether somebody asked for this endpoint; the default is tried where nobody asked.
     """
 
-    def __init__(self, endpoint: NodeEndpoint, client: str = "auto") -> None:
+    def __init__(self, endpoint: NodeEndpoint, client: str = "auto", *, named: bool = True) -> None:
         if client not in CLIENTS:
             raise ConfigError(
                 f"no such client: {client!r}", hint=f"vastlab.client is one of {', '.join(CLIENTS)}"
             )
         self._endpoint = endpoint
         self._client = client
+        self._named = named
         self._found: _Client | None = None
+        self._turn = Slots(1)
 
     def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch."""
@@ -98,7 +106,12 @@ class RemoteNode:
 
     async def _node(self) -> Node:
         if self._found is None:
-            self._found = await self._find()
+            try:
+                self._found = await self._find()
+            except (NodeConnectionError, ClientNotFoundError) as error:
+                if not self._named:
+                    error.hint = f"no endpoint was named; {_NAME_ONE}"
+                raise
         return self._found
 
     async def _find(self) -> _Client:

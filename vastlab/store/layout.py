@@ -9,6 +9,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from vastlab.store import columns
+from vastlab.store.readers._problems import Problem
 from vastlab.types import Field, Kind, Schema, Type
 
 __all__ = ["DataFile", "Layout", "Range", "Snapshot", "Source", "union"]
@@ -194,6 +195,15 @@ class Snapshot:
     layouts: Mapping[str, Layout]
     files: tuple[DataFile, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was wrong with the sources: first with logs, then with files that are none."""
+        return tuple(
+            Problem(source.key, line, reason)
+            for source in sorted(self.sources.values(), key=lambda source: not source.format)
+            for line, reason in source.problems
+        )
 
     @cached_property
     def counts(self) -> dict[str, int]:

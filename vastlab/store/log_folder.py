@@ -79,11 +79,7 @@ class LogFolder:
         """What was wrong with the logs, at the last look: files that are none, bad lines."""
         if self._database is None:
             return ()
-        return tuple(
-            Problem(source.key, line, reason)
-            for source in self._database.snapshot().sources.values()
-            for line, reason in source.problems
-        )
+        return self._database.snapshot().problems
 
     @property
     def problem_count(self) -> int:
