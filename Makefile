@@ -63,10 +63,12 @@ $(BIN)/pip:
 			echo "no pip for a virtual environment: install python3-venv or python3-pip"; exit 1; }
 
 $(RUNTIME): pyproject.toml | $(BIN)/pip
+	@echo 'installing what vastlab needs into $(VENV): a minute'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(LAB): pyproject.toml | $(BIN)/pip
+	@echo 'installing JupyterLab into $(VENV): a minute or two'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,plots]'
 	@touch $@ $(RUNTIME)
 
