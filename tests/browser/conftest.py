@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -26,6 +27,11 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+_SETTINGS = {
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+    # All cells are in the page, also those out of sight.
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+}
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -121,11 +127,10 @@ class Lab:
 
     def _start(self) -> subprocess.Popen[bytes]:
         state = self.root.parent / "jupyter"
-        settings = state / "settings" / "@jupyterlab" / "apputils-extension"
-        settings.mkdir(parents=True)
-        (settings / "notification.jupyterlab-settings").write_text(
-            '{"fetchNews": "false", "checkForUpdates": false}'
-        )
+        for name, text in _SETTINGS.items():
+            file = state / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
         env = os.environ | {
             "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
             "JUPYTER_CONFIG_DIR": str(state / "config"),
@@ -167,7 +172,11 @@ class Lab:
             return json.load(answer) if answer.status == 200 else None
 
     def kernels(self) -> list[dict[str, Any]]:
-        return list(self._api("kernels"))
+        """Return the kernels; none where one of them is just starting or ending."""
+        try:
+            return list(self._api("kernels"))
+        except urllib.error.HTTPError:
+            return []
 
     def interrupt(self) -> None:
         """Interrupt all kernels."""
@@ -188,7 +197,8 @@ class Lab:
         """Close a notebook and end its kernel."""
         opened.page.close()
         for kernel in self.kernels():
-            self._api(f"kernels/{kernel['id']}", "DELETE")
+            with contextlib.suppress(urllib.error.HTTPError):  # it has ended by itself
+                self._api(f"kernels/{kernel['id']}", "DELETE")
 
     def close(self) -> None:
         self._browser.close()

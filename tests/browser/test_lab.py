@@ -102,14 +102,13 @@ def test_completion(notebook):
     page.run_all()
     page.settle()
     page.cell("%vast orig_by")
-    # What is known comes in the background; a second Tab finds it.
-    for _ in range(20):
+
+    def completed() -> bool:
+        # What is known comes in the background; a later Tab finds it.
         page.page.keyboard.press("Tab")
         page.page.wait_for_timeout(500)
-        if "orig_bytes" in page.page.locator(".jp-Cell").last.inner_text():
-            break
         shown = page.page.locator(".jp-Completer-item").all_inner_texts()
-        if any("orig_bytes" in text for text in shown):
-            break
-    else:
-        raise AssertionError(page.page.locator(".jp-Cell").last.inner_text())
+        typed = page.page.locator(".jp-Cell").last.inner_text()
+        return any("orig_bytes" in text for text in [typed, *shown])
+
+    page.until(completed)

@@ -14,6 +14,7 @@ from vastlab.types import Leaf
 
 _VALUE_WIDTH = 2_000
 _FAINT = "opacity:.7"
+_WHOLE = "line-height:1.45"
 _INSIDE = "margin-left:1.4em"
 _VALUE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 
@@ -42,7 +43,9 @@ def tree(table: pa.Table, row: int) -> str:
         render.text(column, field)[0].as_py()
         for column, field in zip(flat.columns, flat.schema, strict=True)
     ]
-    return f"<div>{''.join(_drawn(list(zip(leaves, texts, strict=True)), 0))}</div>"
+    return (
+        f'<div style="{_WHOLE}">{"".join(_drawn(list(zip(leaves, texts, strict=True)), 0))}</div>'
+    )
 
 
 def _drawn(entries: Sequence[_Entry], depth: int) -> Iterator[str]:

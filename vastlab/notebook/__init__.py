@@ -9,11 +9,19 @@ from typing import Any
 
 from vastlab.connection import Connection
 from vastlab.notebook import completion, handover
+from vastlab.notebook.live import LiveView
 from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
 from vastlab.notebook.progress import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
+from vastlab.notebook.widgets.schema_tree import SchemaTree
 
-__all__ = ["QueryBox", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "LiveView",
+    "QueryBox",
+    "SchemaTree",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
 
 _REGISTERED = VastMagics.__name__
 _CLEANUPS = (without_body, without_semicolons)

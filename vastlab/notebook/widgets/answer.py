@@ -36,10 +36,12 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         self._more = widgets.HTML()
         self._slider = widgets.IntSlider(
             description="event",
+            min=1,
+            value=1,
             continuous_update=False,
             layout=widgets.Layout(width="30em"),
         )
-        self._tree = widgets.HTML()
+        self._tree = widgets.HTML(layout=box)
         super().__init__(
             [self._tabs, self._more, self._slider, self._tree],
             layout=widgets.Layout(display="none"),
@@ -59,7 +61,7 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         others = len(result) - len(names)
         self._more.value = html.line(f"and {others:,} more schemas") if others > 0 else ""
         self.layout.display = None if names else "none"
-        self._slider.value = 0
+        self._slider.value = 1
         self._look()
 
     def _look(self, _: Any = None) -> None:
@@ -68,9 +70,8 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
             self._tree.value = ""
             return
         events = self._reached(self._result, self._names[number])
-        self._slider.max = max(0, len(events) - 1)
-        at = min(self._slider.value, len(events) - 1)
-        self._tree.value = tree(*events[at]) if events else ""
+        self._slider.max = max(1, len(events))
+        self._tree.value = tree(*events[self._slider.value - 1]) if events else ""
 
     def _reached(self, result: Result, name: str) -> list[tuple[pa.Table, int]]:
         """Find the events that come first, in the order of the table above."""

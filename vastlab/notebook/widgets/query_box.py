@@ -279,7 +279,7 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self._button = widgets.Button(layout=widgets.Layout(width="6em"))
         self._label(False)
         self._past = widgets.Combobox(
-            placeholder="history", layout=widgets.Layout(width="100%"), continuous_update=False
+            placeholder="history", layout=widgets.Layout(width="auto"), continuous_update=False
         )
         self._status = widgets.HTML()
         self._view = Answer()
@@ -290,7 +290,7 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
             "expression": widgets.Textarea(
                 placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
                 rows=3,
-                layout=widgets.Layout(width="100%"),
+                layout=widgets.Layout(width="auto"),
             ),
         }
         controls = widgets.HBox(
