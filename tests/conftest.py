@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -23,7 +24,17 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("ci")
 
+# IPython puts a module of its own in this place, from which no process can be spawned.
+MAIN = sys.modules["__main__"]
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def main_module():
+    """Keep the main module what it is, whatever a test or a fixture puts in its place."""
+    sys.modules["__main__"] = MAIN
+    yield
+    sys.modules["__main__"] = MAIN
 
 
 @pytest.fixture(scope="session")

@@ -46,4 +46,5 @@ def reply(answer: dict, pipeline: str) -> None:
     sys.exit(answer.get("status", 0))
 
 
-main()
+if __name__ == "__main__":
+    main()
