@@ -7,11 +7,12 @@ made from any event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,8 @@ __all__ = ["VAST", "ExportMode"]
 
 Moment = str | datetime | timedelta | None
 
+_TURNS = 3
+_PATIENCE = 5.0  # seconds for a stream that was left to end what it runs
 _REMEMBERED = 1000  # expressions that were looked at for slips
 
 _T = TypeVar("_T")
@@ -93,7 +96,7 @@ class VAST:
         self._node: Node | None = None
         self._checked: set[Expr] = set()
         self._complaint: str | None = None
-        self._streams: dict[AsyncGenerator[TableSlice, None], asyncio.Event] = {}
+        self._closing: set[asyncio.Event] = set()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -126,11 +129,12 @@ class VAST:
 
     async def aclose(self) -> None:
         """End what runs and let go of threads and files; the client can be used again."""
-        for stream, closed in tuple(self._streams.items()):
-            try:
-                await stream.aclose()
-            except RuntimeError:  # left by a `break`: it is being closed already
-                await closed.wait()
+        for _ in range(_TURNS):  # of the loop, until it closes what a `break` has left
+            await asyncio.sleep(0)
+        for closed in tuple(self._closing):
+            # RuntimeError: it belongs to another loop.
+            with contextlib.suppress(TimeoutError, RuntimeError):
+                await asyncio.wait_for(closed.wait(), _PATIENCE)
         node, self._node = self._node, None
         if node is not None:
             await node.aclose()
@@ -336,24 +340,22 @@ class VAST:
         def left() -> float | None:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
-        async with self._kept(stream):
-            if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
-                await _within(self._warn(query), left(), timeout)
-            part = await _within(self._begin(query, stream), left(), timeout)
-            self._tell_of_problems()
-            while part is not None:
-                yield part
-                part = await _within(anext(stream, None), left(), timeout)
-
-    @asynccontextmanager
-    async def _kept(self, stream: AsyncGenerator[TableSlice, None]) -> AsyncGenerator[None, None]:
-        """Close a stream at the end, and know of it until then."""
-        self._streams[stream] = closed = asyncio.Event()
+        closed = asyncio.Event()
         try:
             async with aclosing(stream):
-                yield
+                if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
+                    await _within(self._warn(query), left(), timeout)
+                part = await _within(self._begin(query, stream), left(), timeout)
+                self._tell_of_problems()
+                while part is not None:
+                    try:
+                        yield part
+                    except GeneratorExit:
+                        self._closing.add(closed)
+                        raise
+                    part = await _within(anext(stream, None), left(), timeout)
         finally:
-            del self._streams[stream]
+            self._closing.discard(closed)
             closed.set()
 
     async def _begin(

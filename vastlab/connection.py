@@ -112,6 +112,7 @@ class Connection:
         self._vast = _Client(endpoint)
         self._runner = _loop.background()
         self._exports: weakref.WeakSet[Generator[TableSlice]] = weakref.WeakSet()
+        self._jobs: weakref.WeakSet[_loop.Job[Any]] = weakref.WeakSet()
         self._pid = os.getpid()
         self._closed = False
         self.last: Result | None = None
@@ -265,10 +266,12 @@ class Connection:
         Parameters
         ----------
         work
-            Makes the coroutine. What it calls runs in the loop's thread.
+            Makes the coroutine. What it calls runs in the loop's thread; `close` cancels it.
         """
         self._usable()
-        return self._runner.start(work(self._vast))
+        job = self._runner.start(work(self._vast))
+        self._jobs.add(job)
+        return job
 
     def remarks(self) -> list[str]:
         """Take the warnings that no call has issued yet."""
@@ -410,6 +413,8 @@ class Connection:
             # Another thread may be taking a batch at this moment; the node ends it below.
             with contextlib.suppress(ValueError):
                 parts.close()
+        for job in list(self._jobs):
+            job.cancel()
         self._runner.run(self._vast.aclose())
 
     def __enter__(self) -> Connection:

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pytest
 
 from vastlab.arrow import schema as arrow_schema
+from vastlab.client import VAST
 from vastlab.config import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError
 from vastlab.expression import parse
 from vastlab.expression.parameters import bind
-from vastlab.nodes import _tenzir_client
+from vastlab.nodes import _programs, _tenzir_client
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.types import Field, Kind, Schema, Type
@@ -222,6 +223,16 @@ async def test_leaving_and_cancelling_end_the_program(fake):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert all(has_ended(call["pid"]) for call in fake.calls)
+
+
+async def test_a_break_ends_the_program_with_its_client(fake, monkeypatch):
+    """Whoever leaves a loop by `break` leaves nothing that outlives the client."""
+    monkeypatch.setattr(_programs, "find_tenzir", lambda: fake.program)
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], "sleep": 60}})
+    async with VAST("127.0.0.1:5158", client="tenzir") as vast:
+        async for _ in vast.export(limit=0):
+            break
     assert all(has_ended(call["pid"]) for call in fake.calls)
 
 
