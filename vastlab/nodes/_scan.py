@@ -250,6 +250,8 @@ class _Pump:
         self._pool = pool
         self._pieces: asyncio.Queue[Any] = asyncio.Queue(_PIECES_AHEAD)
         self._task = asyncio.get_running_loop().create_task(self._run())
+        # A loop that dies with its thread when Python exits is nothing to complain of.
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own word
 
     async def get(self) -> list[TableSlice]:
         """Return the next piece; an empty one is the end."""
