@@ -68,6 +68,7 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit as done:  # argparse, after it printed the help
         return int(done.code or 0)
     except (KeyboardInterrupt, QueryInterrupted):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one could only disturb the end
         complain("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
