@@ -153,3 +153,18 @@ def test_known_differences(regex, text, expected):
     """What Rust reads differently is written so that it means what RE2 means."""
     assert rust(regex, [text], ignore_case=False, full=True) == [expected]
     assert re2(regex, [text], ignore_case=False, full=True) == [expected]
+
+
+@pytest.mark.parametrize(
+    "written,expected",
+    [
+        (r"\pL", r"\p{L}"),
+        (r"\PN", r"\P{N}"),
+        (r"\p{Greek}", r"\p{Greek}"),
+        (r"\p{^Lu}", r"\P{Lu}"),
+        (r"\P{^Lu}", r"\p{Lu}"),
+    ],
+)
+def test_unicode_properties_have_one_spelling(written, expected):
+    """A property keeps its meaning, negated by its letter, by a caret or by both."""
+    assert expected in to_rust(written)
