@@ -211,7 +211,7 @@ def fragment(before: str) -> str:
 
 
 def _matcher(shell: Any, catalogue: Catalogue) -> Any:
-    @context_matcher(identifier=IDENTIFIER)  # type: ignore[untyped-decorator]
+    @context_matcher(identifier=IDENTIFIER)  # type: ignore[untyped-decorator]  # IPython has no types
     def match(context: CompletionContext) -> dict[str, Any]:
         lines = context.full_text.split("\n")
         before = lines[context.cursor_line][: context.cursor_position]

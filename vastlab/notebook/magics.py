@@ -72,8 +72,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         self._profile: str | None = None
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython carries no type information
-    @needs_local_scope  # type: ignore[untyped-decorator]
-    @line_cell_magic  # type: ignore[untyped-decorator]
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_cell_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast(
         self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
@@ -87,9 +87,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         params = {name: namespace[name] for name in wanted if name in namespace}
         return self._answer(asked, params)
 
-    @no_var_expand  # type: ignore[untyped-decorator]
-    @needs_local_scope  # type: ignore[untyped-decorator]
-    @line_magic  # type: ignore[untyped-decorator]
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_run(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Ask a saved query: ``%vast_run [options] NAME parameter=value ...``."""
@@ -105,8 +105,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         params = query.values(dict(_given(word, namespace) for word in given))
         return self._answer(replace(asked, expression=query.expression), params)
 
-    @no_var_expand  # type: ignore[untyped-decorator]
-    @line_magic  # type: ignore[untyped-decorator]
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_use(self, line: str) -> Note:
         """Use a profile of ``vast.yaml`` from now on: ``%vast_use PROFILE``; alone, list them."""
@@ -121,8 +121,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         listed = [] if name else (profiles or ["  no profiles under vastlab: in vast.yaml"])
         return Note("\n".join([f"using {self._used()}", *listed]))
 
-    @no_var_expand  # type: ignore[untyped-decorator]
-    @line_magic  # type: ignore[untyped-decorator]
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_status(self, line: str) -> Note:
         """Say what is asked, how it is, and which live views run: ``%vast_status``."""
@@ -135,8 +135,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         views = [f"live: {line}" for line in handover.running()]
         return Note("\n".join([f"using {self._used()}", *views, shown.rstrip()]))
 
-    @no_var_expand  # type: ignore[untyped-decorator]
-    @line_magic  # type: ignore[untyped-decorator]
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_schemas(self, line: str) -> Note:
         """List schemas and their fields: ``%vast_schemas``, ``%vast_schemas zeek.*``."""
