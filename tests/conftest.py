@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,11 @@ hypothesis.settings.register_profile(
     "full", parent=hypothesis.settings.get_profile("ci"), max_examples=2000
 )
 hypothesis.settings.load_profile("ci")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what it starts in the background, and so would every program
+    # that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # IPython puts a module of its own in this place, from which no process can be spawned.
 MAIN = sys.modules["__main__"]
