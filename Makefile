@@ -13,8 +13,8 @@ FULL    := $(VENV)/.installed-full
 PYTEST   := $(BIN)/python -m pytest -n 2 --dist worksteal
 NOTEBOOK := VAST_ENDPOINT=demo: $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -p no:randomly
 
-# The layers in which a branch without a test would be a wrong answer: all of them are reached,
-# but for one or two that drawn examples leave out now and then.
+# The layers in which a branch without a test would be a wrong answer. Examples that are written
+# down reach every branch of them, in every run; what drawn examples reach does not count.
 LANGUAGE       := vastlab/arrow/*,vastlab/compile/*,vastlab/expression/*
 LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language_facts.py
 
@@ -32,9 +32,8 @@ test: $(DEV) ## Run the tests and the notebooks: under ten minutes on two cores.
 
 test-full: $(FULL) ## Run what is long or heavy: real engines, a browser, many examples.
 	$(PYTEST) -m full
-	$(PYTEST) -m "not full" --cov --cov-branch --cov-report= $(LANGUAGE_TESTS)
-	$(BIN)/coverage report --include='$(LANGUAGE)' --show-missing --skip-covered \
-		--precision=2 --fail-under=99.9
+	$(PYTEST) -m "not full and not hypothesis" --cov --cov-branch --cov-report= $(LANGUAGE_TESTS)
+	$(BIN)/coverage report --include='$(LANGUAGE)' --show-missing --skip-covered --fail-under=100
 	$(NOTEBOOK) notebooks/nodes.ipynb
 
 lab: $(LAB) ## Open the notebooks in JupyterLab, on the demo database.

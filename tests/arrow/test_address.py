@@ -33,6 +33,21 @@ def test_networks_survive_text(networks):
     assert read == networks
 
 
+TEXTS = {
+    "10.0.0.1": (arrow_st.V4_MAPPED + b"\x0a\0\0\1", 128),
+    "10.0.0.0/8": (arrow_st.V4_MAPPED + b"\x0a\0\0\0", 104),
+    "2001:db8::/32": (b"\x20\x01\x0d\xb8" + bytes(12), 32),
+}
+
+
+@pytest.mark.parametrize("texts", [list(TEXTS), ["10.0.0.0/8", "2001:db8::/32"], ["10.0.0.1"], []])
+def test_addresses_and_networks_may_be_mixed(texts):
+    """Each text is read by itself, whatever stands beside it; addresses are 128 bits long."""
+    matrix, lengths = address.parse(pa.array(texts, pa.string()))
+    read = [(row.tobytes(), length) for row, length in zip(matrix, lengths.tolist(), strict=True)]
+    assert read == [TEXTS[text] for text in texts]
+
+
 @pytest.mark.parametrize(
     "text", ["", "10.0.0", "10.0.0.256", "01.2.3.4", "1.2.3.4.5", "1.2.3.4/33", "::g", "host", None]
 )
@@ -50,6 +65,23 @@ def test_containment_counts_bits(packed, network):
     lengths = np.full(len(packed), 128, np.int16)
     expected = [ipaddress.IPv6Address(value) in wide for value in packed]
     assert address.within(matrix, lengths, network).tolist() == expected
+
+
+def test_networks_lie_in_networks():
+    """A network lies in another with at most as many bits that it shares; no text lies nowhere."""
+    texts = ["10.0.0.0/8", "10.1.0.0/16", "10.0.0.0/7", "11.0.0.1", "::/0", "host"]
+    inside = address.within(*address.parse(pa.array(texts)), address.parse_network("10.0.0.0/8"))
+    assert inside.tolist() == [True, True, False, False, False, False]
+
+
+def test_keys_sort_by_address_then_length():
+    """Keys of networks compare like their addresses, and of equal ones like their lengths."""
+    networks = [(bytes(16), 0), (bytes(16), 96), None, (bytes(15) + b"\1", 128)]
+    keys = address.network_keys(arrow_st.array(Type(Kind.SUBNET), networks).storage)
+    assert keys.to_pylist() == [n and n[0] + bytes([n[1]]) for n in networks]
+    addresses, lengths = address.split_keys(keys.drop_null())
+    assert addresses.to_pylist() == [n[0] for n in networks if n]
+    assert lengths.to_pylist() == [n[1] for n in networks if n]
 
 
 def test_no_values_need_no_memory():

@@ -43,6 +43,12 @@ class Pipe(io.RawIOBase):
         return False
 
 
+def test_no_batches_are_no_stream():
+    """Where there is nothing to write, nothing is written, and reads as nothing."""
+    assert stream() == b""
+    assert list(read_streams(io.BytesIO())) == []
+
+
 @given(st.lists(arrow_st.tables(max_rows=3), max_size=4))
 def test_what_is_written_is_read(pairs):
     """Batches of any schemas come back in order, one stream for each run of equal schemas."""

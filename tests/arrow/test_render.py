@@ -202,6 +202,21 @@ def test_rows_of_a_slice(pair, data):
     assert render.to_python(render.rows(batch.slice(start, 2))) == rows[start : start + 2]
 
 
+def test_rows_of_each_kind_are_plain():
+    """Networks and labels are text in rows, and what JSON cannot say of a double is None."""
+    label = Type(Kind.ENUM, labels=(("red", 3), ("blue", 1)))
+    columns = {
+        "n": arrow_st.array(Type(Kind.SUBNET), [(bytes(16), 8), None]),
+        "e": arrow_st.array(label, ["blue", None]),
+        "d": pa.array([math.inf, 0.5]),
+        "f": pa.array([1.5, None]),
+    }
+    assert render.to_python(render.rows(pa.RecordBatch.from_pydict(columns))) == [
+        {"n": "::/8", "e": "blue", "d": None, "f": 1.5},
+        {"n": None, "e": None, "d": 0.5, "f": None},
+    ]
+
+
 def test_maps_become_dictionaries():
     """Maps are dictionaries with text for keys; of equal keys, none is lost."""
     type_ = Type(Kind.MAP, key=Type(Kind.IP), item=Type(Kind.LIST, item=Type(Kind.INT64)))

@@ -225,6 +225,22 @@ def test_batches_can_be_pickled(pair):
     assert same(pickle.loads(pickle.dumps(batch)), batch)  # noqa: S301 - our own bytes
 
 
+def test_a_fingerprint_notices_every_part():
+    """Names, types, aliases and attributes all count; where a schema was made does not."""
+    one, text = Field("x", Type(Kind.INT64)), Type(Kind.STRING)
+    schemas = [
+        Schema("a", (one,)),
+        Schema("b", (one,)),
+        Schema("a", (one,), (("skip", ""),)),
+        Schema("a", (Field("y", one.type),)),
+        Schema("a", (Field("x", text),)),
+        Schema("a", (Field("x", Type(Kind.INT64, ("port",))),)),
+    ]
+    prints = [arrow_schema.fingerprint(schema) for schema in schemas]
+    assert len(set(prints)) == len(schemas)
+    assert prints[0] == arrow_schema.fingerprint(pickle.loads(pickle.dumps(schemas[0])))  # noqa: S301 - our own bytes
+
+
 @given(arrow_st.schemas(), arrow_st.schemas())
 def test_fingerprints_tell_schemas_apart(left, right):
     """Two schemas share a fingerprint only if they are equal."""
@@ -238,6 +254,29 @@ def test_a_record_of_nulls_hides_its_members():
     record = pa.StructArray.from_arrays([inner], names=["x"], mask=pa.array([True, False]))
     flat = arrow_schema.flatten(pa.RecordBatch.from_arrays([record], names=["r"]))
     assert flat.to_pydict() == {"r.x": [None, 2]}
+
+
+def test_records_without_fields_have_no_columns_but_come_back():
+    """An empty record is nothing in the flat form, and stands in its place in the nested one."""
+    empty = Field("empty", Type(Kind.RECORD))
+    outer = Type(Kind.RECORD, fields=(empty, Field("x", Type(Kind.INT64))))
+    schema = Schema("s", (Field("r", outer), empty))
+    rows = [{"r": {"empty": {}, "x": 1}, "empty": {}}]
+    batch = pa.RecordBatch.from_pylist(rows, arrow_schema.to_arrow(schema))
+    flat = arrow_schema.flatten(batch)
+    assert flat.to_pydict() == {"r.x": [1]}
+    assert flat.schema.equals(arrow_schema.flat_schema(schema), check_metadata=True)
+    assert same(arrow_schema.nest(flat, schema), batch)
+
+
+def test_columns_of_nothing_but_nulls_take_any_type():
+    """A column without a type becomes one of nulls of the type that the schema wants."""
+    schema = Schema("s", (Field("a", Type(Kind.IP)), Field("b", Type(Kind.LIST))))
+    nested = arrow_schema.nest(
+        pa.RecordBatch.from_pydict({"a": pa.nulls(2), "b": pa.nulls(2)}), schema
+    )
+    assert nested.schema.equals(arrow_schema.to_arrow(schema), check_metadata=True)
+    assert nested.to_pydict() == {"a": [None, None], "b": [None, None]}
 
 
 def test_nesting_takes_columns_in_any_order_and_encoding():

@@ -44,6 +44,12 @@ def test_types_of_different_names_differ(index):
         assert (pa.list_(TYPES[index]) == pa.list_(type_)) == same
 
 
+def test_equal_enumerations_are_one_key():
+    """A set holds two enumerations of the same labels once, and keeps others apart."""
+    labels = [(("red", 3), ("blue", 1)), (("red", 3), ("blue", 1)), (("red", 3),)]
+    assert len({arrow_types.EnumerationType(pairs) for pairs in labels}) == 2
+
+
 @given(arrow_st.labels(), arrow_st.labels())
 def test_enumerations_are_their_labels(left, right):
     """Two enumerations are equal, and hash alike, exactly when their labels and keys are."""

@@ -129,6 +129,20 @@ def test_a_string_stays_one_token(text):
     assert not re.search(r'(?<!\\)(\\\\)*"', written[1:-1])
 
 
+@pytest.mark.parametrize(
+    "parts,text",
+    [
+        (("id", "orig_h"), "id.orig_h"),
+        (("id", "orig-h"), 'this["id"]["orig-h"]'),
+        (("in",), 'this["in"]'),
+        (('a"]',), r'this["a\"]"]'),
+    ],
+)
+def test_names_that_are_no_identifiers_are_quoted(parts, text):
+    """A path with a name that TQL would read otherwise is a chain of quoted steps."""
+    assert tql.path(parts) == text
+
+
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
 def test_a_field_name_stays_a_name(parts):
     """A path is bare identifiers or quoted steps, whatever the names are."""

@@ -26,6 +26,7 @@ from vastlab.expression.ast import (
 from vastlab.expression.literals import (
     IP,
     Double,
+    Duration,
     Int64,
     ListLiteral,
     Null,
@@ -33,6 +34,8 @@ from vastlab.expression.literals import (
     Pattern,
     RecordLiteral,
     String,
+    Subnet,
+    Time,
     UInt64,
 )
 from vastlab.expression.operators import Operator
@@ -88,6 +91,31 @@ def test_the_nodes_own_texts_are_read(shared):
     for line in path.read_text(encoding="utf-8").splitlines():
         expr = parse(line.partition(": ")[2])
         assert parse(str(expr)) == expr
+
+
+def test_durations_that_no_product_of_doubles_gives_are_sums():
+    """What VAST would round is written in several units, and read as the same."""
+    assert printer.duration(2**63 - 1) == "106751d23h47m16s854ms775us807ns"
+    assert printer.duration(2**53 + 1) == "104d5h59m59s254ms740us993ns"
+    assert printer.duration(86_400 * 10**9 * 105 + 1 + 2**53) == "209d5h59m59s254ms740us993ns"
+    assert printer.duration(200 * 86_400 * 10**9 + 300 * 10**9 + 3) == "200d5m3ns"
+    assert parse(f"x == {printer.duration(2**63 - 1)}").literal == Duration(2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    "nanoseconds, text",
+    [
+        (-2_208_988_800_000_000_000, "1900-01-01"),
+        (-2_208_988_800_000_000_001, "@-2208988800.000000001"),
+        (1_000_000_000, "1970-01-01T00:00:01"),
+        (59_500_000_000, "1970-01-01T00:00:59.5"),
+        (16_000_000_022, "1970-01-01T00:00:16.0000000225"),
+    ],
+)
+def test_times_are_dates_where_a_date_can_say_them(nanoseconds, text):
+    """Times before the first year of dates are seconds; both are read as what they were."""
+    assert printer.time(nanoseconds) == text
+    assert parse(f"x == {text}").literal == Time(nanoseconds)
 
 
 @hypothesis.given(language.INT64)
@@ -160,9 +188,12 @@ def test_addresses_that_begin_like_a_duration_are_in_capitals():
 
 
 def test_a_record_never_reads_an_address_as_a_name():
-    """Without names, addresses are written in full."""
+    """Without names, addresses and networks are written in full; other values are as ever."""
     record = RecordLiteral((("", IP(bytes([0, 0xA, 0, 0xB]) + bytes(12))),))
     assert str(record) == "<000a:000b:0000:0000:0000:0000:0000:0000>"
+    assert parse(f"x == {record}").literal == record
+    record = RecordLiteral((("", String("a")), ("", Subnet(bytes([0, 0xA]) + bytes(14), 16))))
+    assert str(record) == '<"a", 000a:0000:0000:0000:0000:0000:0000:0000/16>'
     assert parse(f"x == {record}").literal == record
 
 
@@ -206,3 +237,12 @@ def test_bare_values_without_a_type_print_as_they_are():
     assert str(Predicate(nothing, Operator.LT, UInt64(1))) == ":null < 1"
     assert str(Predicate(AliasExtractor("port"), Operator.EQ, UInt64(1))) == ":port == 1"
     assert printer.type_name(Type(Kind.MAP)) == "map"
+
+
+def test_an_unquotable_text_is_searched_for_by_a_pattern():
+    """`ni` and `!ni` of a text that quotes cannot hold ask for any text around it."""
+    contains, lacks = (
+        str(Predicate(FIELD, operator, String("\n"))) for operator in (Operator.NI, Operator.NOT_NI)
+    )
+    assert contains == r"f == /(?s:.*)\x0a(?s:.*)/"
+    assert lacks == r"f != /(?s:.*)\x0a(?s:.*)/"

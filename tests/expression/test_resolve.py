@@ -195,6 +195,21 @@ def test_bound_form(text, expected):
     assert resolve(parse_query(text), SCHEMA) == expected
 
 
+def test_complements():
+    """A bound complement stays one, that of a constant is folded, that of nothing is nothing."""
+    wide = parse("b == 1")
+    assert resolve(Not(wide), SCHEMA) == Not(Predicate(NUMBER, Operator.EQ, Int64(1)))
+    assert resolve(Not(parse('#type == "zeek.conn"')), SCHEMA) == NO
+    assert resolve(Not(Constant(False)), SCHEMA) == YES
+    assert resolve(Not(parse("c == 1")), SCHEMA) is None
+
+
+@pytest.mark.parametrize("bound", [MATCH, Predicate(HOST, Operator.IN, NET), there(TAGS), YES])
+def test_what_is_bound_stays(bound):
+    """A bound tree is bound to itself, in one schema or in another."""
+    assert resolve(bound, SCHEMA) == bound
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [

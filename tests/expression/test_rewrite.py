@@ -131,6 +131,18 @@ def test_a_lowered_search_finds_the_same_texts(regex, ignore_case, operator, row
         assert same_answers(lowered, search, rows)
 
 
+def test_networks_and_texts_are_taken_out_of_lists():
+    """What VAST does not look for in a list becomes a comparison of its own."""
+    lowered = {
+        'x in [10.0.0.0/8, "a", 1]': 'x in 10.0.0.0/8 || x == "a" || x in [1]',
+        "x !in [10.0.0.0/8, 10.1.0.1]": "x !in 10.0.0.0/8 && x !in [10.1.0.1]",
+        ":ip in [10.0.0.0/8]": ":ip in 10.0.0.0/8",
+        'x in ["a"]': 'x == "a"',
+    }
+    for text, expected in lowered.items():
+        assert str(lower(parse(text))) == expected, text
+
+
 def test_a_quotation_in_a_search_ends_where_it_did():
     """A quotation that is left open takes nothing in, and an escaped backslash opens none."""
     for regex, inner in {r"\Qa(": r"\Qa(\E", r"\\Qa": r"\\Qa", r"\Qa\Eb": r"\Qa\Eb"}.items():
@@ -236,6 +248,15 @@ def test_walks_pass_constants_and_negations():
         "2",
     ]
     assert map_literals(tree, lambda value: value) == tree
+    one_more = map_literals(tree, lambda v: lit.UInt64(v.value + 1) if type(v) is lit.UInt64 else v)
+    assert one_more == Not(And((Constant(True), parse("a == <b: {2 -> [3]}>"))))
+
+
+def test_relative_times_become_fixed_everywhere():
+    """Times in lists are fixed like others, and other literals stay."""
+    fixed = at(parse("x in [now, now - 1s, 5]"), 10**9)
+    assert str(fixed) == "x in [1970-01-01T00:00:01, 1970-01-01, 5]"
+    assert str(at(parse("x > now || y < 5"), 10**9)) == "x > 1970-01-01T00:00:01 || y < 5"
 
 
 def test_constants_decide_or_vanish():
