@@ -95,6 +95,7 @@ def test_the_nodes_own_texts_are_read(shared):
 
 def test_durations_that_no_product_of_doubles_gives_are_sums():
     """What VAST would round is written in several units, and read as the same."""
+    assert printer.duration(0) == "0s"
     assert printer.duration(2**63 - 1) == "106751d23h47m16s854ms775us807ns"
     assert printer.duration(2**53 + 1) == "104d5h59m59s254ms740us993ns"
     assert printer.duration(86_400 * 10**9 * 105 + 1 + 2**53) == "209d5h59m59s254ms740us993ns"
