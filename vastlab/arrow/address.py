@@ -150,23 +150,26 @@ def parse(texts: pa.StringArray) -> tuple[Octets, npt.NDArray[np.int16]]:
         The addresses, and the length of the prefix in the 128-bit space: 128 for a single
         address, -1 for what is neither an address nor a network.
     """
-    matrix = np.zeros((len(texts), 16), np.uint8)
-    lengths = np.full(len(texts), -1, np.int16)
-    dotted = pc.match_substring_regex(texts, _DOTTED).fill_null(False)
-    four = np.flatnonzero(dotted.to_numpy(zero_copy_only=False))
-    if len(four):
-        parts = pc.split_pattern(texts.filter(dotted), ".").flatten().cast(pa.uint8())
-        matrix[four, 10:12] = 0xFF
-        matrix[four, 12:] = parts.to_numpy(zero_copy_only=False).reshape(-1, 4)
-        lengths[four] = 128
-    others = pc.and_(pc.invert(dotted), texts.is_valid())
-    rows = np.flatnonzero(others.to_numpy(zero_copy_only=False))
-    for row, text in zip(rows.tolist(), texts.filter(others).to_pylist(), strict=True):
-        network = parse_network(text)
+    matrix, four = parse_four(texts)
+    lengths = np.where(four, np.int16(128), np.int16(-1))
+    others = np.flatnonzero(~four)
+    for row, text in zip(others.tolist(), texts.take(others).to_pylist(), strict=True):
+        network = None if text is None else parse_network(text)
         if network is not None:
             packed, lengths[row] = network
             matrix[row] = np.frombuffer(packed, np.uint8)
     return matrix, lengths
+
+
+def parse_four(texts: pa.StringArray) -> tuple[Octets, Mask]:
+    """Read the IPv4 addresses among texts; the mask says where they are, all else is zero."""
+    dotted = pc.match_substring_regex(texts, _DOTTED).fill_null(False)
+    four = dotted.to_numpy(zero_copy_only=False)
+    matrix = np.zeros((len(texts), 16), np.uint8)
+    parts = pc.list_flatten(pc.split_pattern(texts.filter(dotted), ".")).cast(pa.uint8())
+    matrix[four, 10:12] = 0xFF
+    matrix[four, 12:] = parts.to_numpy(zero_copy_only=False).reshape(-1, 4)
+    return matrix, four
 
 
 _BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"

@@ -73,14 +73,19 @@ def test_what_is_no_address_is_refused(text):
         _values.address(text)
 
 
-def test_a_column_of_addresses_forgets_in_time():
-    """The memory of known addresses is bounded."""
-    addresses = _values.Addresses(limit=2)
-    for i in range(5):
-        column = addresses.column(pa.array([f"10.0.0.{i}", None, f"10.0.0.{i}"]))
-        assert column.storage.to_pylist()[1] is None
-        assert column.storage[0] == column.storage[2]
-    assert len(addresses._packed) <= 4
+@given(st.lists(st.none() | st.ip_addresses()), st.booleans())
+def test_a_column_of_addresses_has_the_bytes_of_each(ips, encoded):
+    """A column reads each text as it is read alone, and nulls stay null."""
+    texts = pa.array([None if ip is None else str(ip) for ip in ips], pa.string())
+    found = _values.addresses(texts.dictionary_encode() if encoded else texts).storage.to_pylist()
+    assert found == [None if ip is None else _values.address(str(ip)) for ip in ips]
+
+
+@pytest.mark.parametrize("text", ["", "1.2.3.4/8", "fe80::1%eth0", "01.2.3.4"])
+def test_a_column_of_addresses_holds_nothing_else(text):
+    """One text that is no address is an error that names it."""
+    with pytest.raises(ValueError, match=f"'{text}' is no address"):
+        _values.addresses(pa.array(["10.0.0.1", None, text, "::1"]))
 
 
 @given(st.ip_addresses(), st.integers(0, 128))

@@ -63,7 +63,6 @@ class JSONTable:
         self._path = path
         self._problems = problems
         self._assemble = assemble
-        self._addresses = _values.Addresses()
         self._number_times = False
         self._sampled = False
 
@@ -154,7 +153,7 @@ class JSONTable:
             case Kind.TIME | Kind.DURATION if pa.types.is_decimal(array.type):
                 return _values.from_decimal(_nanosecond_places(array), type_.kind)
             case Kind.IP:
-                return self._addresses.column(array)
+                return _values.addresses(array)
             case Kind.SUBNET:
                 return _values.subnets(array)
             case Kind.ENUM:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab.arrow import address as arrow_address
 from vastlab.arrow import types as arrow_types
 from vastlab.types import Kind
 
@@ -33,7 +34,6 @@ PLAIN_KINDS = (
     Kind.SUBNET,
     Kind.STRING,
 )
-_V4_PREFIX = b"\0" * 10 + b"\xff\xff"
 _V4_BITS = 96
 _INT64 = range(-(1 << 63), 1 << 63)
 _UINT64 = range(1 << 64)
@@ -79,7 +79,7 @@ def address(text: str) -> bytes:
     try:
         if ":" in text:
             return socket.inet_pton(socket.AF_INET6, text)
-        return _V4_PREFIX + socket.inet_pton(socket.AF_INET, text)
+        return arrow_address.MAPPED_PREFIX + socket.inet_pton(socket.AF_INET, text)
     except (OSError, ValueError):
         raise ValueError(f"{text!r} is no address") from None
 
@@ -92,7 +92,7 @@ def subnet(text: str) -> tuple[bytes, int]:
         raise ValueError(f"{text!r} is no subnet") from None
     packed = network.network_address.packed
     if network.version == 4:
-        return _V4_PREFIX + packed, _V4_BITS + network.prefixlen
+        return arrow_address.MAPPED_PREFIX + packed, _V4_BITS + network.prefixlen
     return packed, network.prefixlen
 
 
@@ -136,44 +136,17 @@ def iso_time(text: str) -> int:
 # --- whole columns --------------------------------------------------------------------------
 
 
-class Addresses:
-    """Turns columns of addresses into 16 bytes each; remembers what it has seen.
-
-    Parameters
-    ----------
-    limit
-        How many distinct addresses to remember.
-    """
-
-    def __init__(self, limit: int = 200_000) -> None:
-        self._limit = limit
-        self._forget()
-
-    def column(self, texts: pa.Array) -> pa.Array:
-        """Convert an array of text, dictionary-encoded or not."""
-        if not pa.types.is_dictionary(texts.type):
-            texts = texts.dictionary_encode()
-        if len(self._texts) > self._limit:
-            self._forget()
-        distinct = texts.dictionary.cast(pa.string())
-        at = pc.index_in(distinct, value_set=self._texts)
-        if at.null_count:
-            unknown = at.is_null()
-            new = pa.array(range(len(self._texts), len(self._texts) + at.null_count), pa.int32())
-            self._learn(distinct.filter(unknown))
-            at = pc.replace_with_mask(at, unknown, new)
-        packed = self._packed.take(at).take(texts.indices)
-        return pa.ExtensionArray.from_storage(arrow_types.IP, packed)
-
-    def _forget(self) -> None:
-        self._texts = pa.array([], pa.string())
-        self._packed = pa.array([], pa.binary(16))
-
-    def _learn(self, texts: pa.StringArray) -> None:
-        packed = b"".join([address(text) for text in texts.to_pylist()])
-        learned = pa.Array.from_buffers(pa.binary(16), len(texts), [None, pa.py_buffer(packed)])
-        self._texts = pa.concat_arrays([self._texts, texts])
-        self._packed = pa.concat_arrays([self._packed, learned])
+def addresses(texts: pa.Array) -> pa.Array:
+    """Convert an array of text, dictionary-encoded or not, into addresses."""
+    if not pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_encode()
+    distinct = texts.dictionary.cast(pa.string())
+    packed, four = arrow_address.parse_four(distinct)
+    others = np.flatnonzero(~four)
+    for row, text in zip(others.tolist(), distinct.take(others).to_pylist(), strict=True):
+        packed[row] = np.frombuffer(address(text), np.uint8)
+    values = pa.Array.from_buffers(pa.binary(16), len(packed), [None, pa.py_buffer(packed)])
+    return pa.ExtensionArray.from_storage(arrow_types.IP, values.take(texts.indices))
 
 
 def subnets(texts: pa.Array) -> pa.Array:
@@ -187,12 +160,12 @@ def subnets(texts: pa.Array) -> pa.Array:
 
 def subnet_array(pairs: Sequence[tuple[bytes, int] | None]) -> pa.Array:
     """Make a column of what `subnet` gives."""
-    addresses = pa.array([None if pair is None else pair[0] for pair in pairs], pa.binary(16))
+    packed = pa.array([None if pair is None else pair[0] for pair in pairs], pa.binary(16))
     lengths = pa.array([None if pair is None else pair[1] for pair in pairs], pa.uint8())
     storage = pa.StructArray.from_arrays(
-        [pa.ExtensionArray.from_storage(arrow_types.IP, addresses), lengths],
+        [pa.ExtensionArray.from_storage(arrow_types.IP, packed), lengths],
         fields=list(arrow_types.SUBNET.storage_type),
-        mask=addresses.is_null(),
+        mask=packed.is_null(),
     )
     return pa.ExtensionArray.from_storage(arrow_types.SUBNET, storage)
 
@@ -219,7 +192,7 @@ def booleans(texts: pa.Array, true: str = "T", false: str = "F") -> pa.Array:
     return found.cast(pa.bool_())
 
 
-def from_text(texts: pa.Array, kind: Kind, addresses: Addresses) -> pa.Array:
+def from_text(texts: pa.Array, kind: Kind) -> pa.Array:
     """Convert an array of text into a column of a kind without parts."""
     converters: dict[Kind, Callable[[], pa.Array]] = {
         Kind.BOOL: lambda: booleans(texts),
@@ -228,7 +201,7 @@ def from_text(texts: pa.Array, kind: Kind, addresses: Addresses) -> pa.Array:
         Kind.DOUBLE: lambda: texts.cast(pa.float64()),
         Kind.TIME: lambda: from_decimal(texts.cast(_DECIMAL), kind),
         Kind.DURATION: lambda: from_decimal(texts.cast(_DECIMAL), kind),
-        Kind.IP: lambda: addresses.column(texts),
+        Kind.IP: lambda: addresses(texts),
         Kind.SUBNET: lambda: subnets(texts),
         Kind.STRING: lambda: texts,
     }

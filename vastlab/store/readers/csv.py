@@ -122,7 +122,6 @@ class _Table:
         self._name = name
         self._path = path
         self._problems = problems
-        self._addresses = _values.Addresses()
 
     def batch(self, block: Block) -> pa.RecordBatch | None:
         """Convert some rows: with Arrow's parser, or one by one where it refuses."""
@@ -186,7 +185,7 @@ class _Table:
             case Kind.TIME:
                 return _times(column)
             case kind:
-                return _values.from_text(column, kind, self._addresses)
+                return _values.from_text(column, kind)
 
     def _good_rows(self, block: Block, *, line_by_line: bool) -> Iterator[list[str | None]]:
         """Read row by row; reports those that cannot be read."""

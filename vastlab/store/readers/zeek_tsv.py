@@ -53,7 +53,6 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
         In nested form.
     """
     parser = HeaderParser()
-    addresses = _values.Addresses()
     log: _Log | None = None
     for block in blocks(source, problems):
         for part in _parts(block):
@@ -65,7 +64,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
                     log = None
                 elif log is None or log.header is not header:
                     name = schema or f"zeek.{header.path or source.stem}"
-                    log = _Log(header, name, source.name, problems, addresses)
+                    log = _Log(header, name, source.name, problems)
             elif log is not None:
                 yield from log.batches(part)
             else:
@@ -108,19 +107,11 @@ def _report_all(part: Block, path: str, problems: Problems) -> None:
 class _Log:
     """The lines under one header."""
 
-    def __init__(
-        self,
-        header: Header,
-        name: str,
-        path: str,
-        problems: Problems,
-        addresses: _values.Addresses,
-    ) -> None:
+    def __init__(self, header: Header, name: str, path: str, problems: Problems) -> None:
         self.header = header
         self.schema = _nested.nested_schema(name, header.types)
         self._path = path
         self._problems = problems
-        self._addresses = addresses
         self._separator = header.separator.encode()
         # Positions, not names: Arrow need not care what they look like.
         self._names = [str(i) for i in range(len(header.types))]
@@ -179,7 +170,7 @@ class _Log:
             case Kind.TIME | Kind.DURATION:
                 return _values.from_decimal(column, type_.kind)
             case Kind.IP:
-                return self._addresses.column(column)
+                return _values.addresses(column)
             case Kind.SUBNET:
                 return _values.subnets(column)
             case Kind.STRING:
@@ -203,7 +194,7 @@ class _Log:
         if item.kind is Kind.STRING:
             values = self._text(lists.values, escaped)
         else:
-            values = _values.from_text(lists.values, item.kind, self._addresses)
+            values = _values.from_text(lists.values, item.kind)
         return pa.ListArray.from_arrays(lists.offsets, values).take(encoded.indices)
 
     def _elements(self, text: str) -> list[str | None]:
@@ -247,7 +238,7 @@ class _Log:
             if type_.kind is Kind.LIST:
                 self._list(texts, type_.item or Type(Kind.STRING), escaped=False)
             else:
-                _values.from_text(texts, type_.kind, self._addresses)
+                _values.from_text(texts, type_.kind)
         except ValueError:
             return False
         return True
