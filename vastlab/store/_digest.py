@@ -42,7 +42,10 @@ class Digest:
         """Take more bytes."""
         self._rest += data
         while len(self._rest) >= 2 * BLOCK:
-            self._chain = hashlib.sha256(self._chain + self._rest[:BLOCK]).digest()
+            chain = hashlib.sha256(self._chain)
+            with memoryview(self._rest)[:BLOCK] as block:
+                chain.update(block)
+            self._chain = chain.digest()
             del self._rest[:BLOCK]
 
     def value(self) -> str:

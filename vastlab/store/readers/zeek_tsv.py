@@ -145,7 +145,7 @@ class _Log:
         return _nested.nest(arrays, self.schema, len(columns[0]))
 
     def _parse(self, data: bytes) -> list[pa.Array]:
-        if not data.strip(b"\n"):
+        if not data.lstrip(b"\n"):
             return [pa.array([], type_) for type_ in self._csv_types.values()]
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
