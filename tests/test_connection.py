@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +20,10 @@ import pytest
 from tests.display.conftest import conn
 from vastlab import errors
 from vastlab.connection import Connection, connect
+from vastlab.nodes.base import Step
 from vastlab.store.database import Database
+from vastlab.store.ingest import IngestProgress
+from vastlab.store.log_folder import LogFolder
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,31 @@ def folder(tmp_path_factory) -> Path:
 def vast(folder) -> Iterator[Connection]:
     with connect(str(folder)) as connection:
         yield connection
+
+
+class Display:
+    """A progress display that only remembers, and calls back at each step."""
+
+    def __init__(self, on: Callable[[Step], None] = lambda step: None) -> None:
+        self.on = on
+        self.steps: list[Step] = []
+        self.opened = self.closed = 0
+
+    def __call__(self):
+        self.opened += 1
+        return self._open()
+
+    @contextlib.contextmanager
+    def _open(self):
+        try:
+            yield self._show
+        finally:
+            self.closed += 1
+
+    def _show(self, step: Step, elapsed: float) -> None:
+        assert elapsed >= 0
+        self.steps.append(step)
+        self.on(step)
 
 
 def _interrupt_when(ready: threading.Event, times: int = 1) -> threading.Thread:
@@ -251,26 +280,120 @@ def test_a_connection_works_after_an_interrupt(vast, endless, monkeypatch):
 
 def test_progress_is_told_in_the_waiting_thread(vast, endless, monkeypatch):
     """A progress display is used by the thread that waits, and closed at the end."""
-    seen: list[tuple[str, int, float | None]] = []
+    seen: list[tuple[str, Step]] = []
 
-    class Display:
-        def __enter__(self):
-            return self
+    def interrupt(step: Step) -> None:
+        seen.append((threading.current_thread().name, step))
+        if step.events:
+            os.kill(os.getpid(), signal.SIGINT)
 
-        def __call__(self, events: int, share: float | None) -> None:
-            seen.append((threading.current_thread().name, events, share))
-            if events:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        def __exit__(self, *_: object) -> None:
-            seen.append(("closed", 0, None))
-
-    monkeypatch.setattr(Connection, "progress", Display)
+    display = Display(interrupt)
+    monkeypatch.setattr(Connection, "progress", display)
     with pytest.raises(errors.QueryInterrupted):
         vast.query("", limit=10)
-    assert seen[-1] == ("closed", 0, None)
-    assert (threading.main_thread().name, 5, 0.5) in seen
-    assert {name for name, *_ in seen} == {threading.main_thread().name, "closed"}
+    assert (display.opened, display.closed) == (1, 1)
+    assert seen[-1] == (threading.main_thread().name, Step("", 5, 0.5))
+    assert {name for name, _ in seen} == {threading.main_thread().name}
+
+
+CALLS = [
+    (Connection.count, "counting"),
+    (Connection.counts, "counting"),
+    (Connection.explain, "planning"),
+    (Connection.status, "asking for the status"),
+    (Connection.schemas, "asking for the schemas"),
+]
+
+
+@pytest.mark.parametrize("call, doing", CALLS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_every_call_shows_what_is_done_and_can_be_interrupted(
+    vast, monkeypatch, call, doing, times
+):
+    """What takes long is named meanwhile; one interrupt ends it in a line, a second one at once."""
+    release = threading.Event()
+
+    async def stuck(*_: object, **__: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if times > 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.to_thread(release.wait)
+
+    display = Display(lambda _: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(vast._vast, call.__name__, stuck)
+    monkeypatch.setattr(Connection, "progress", display)
+    kind = errors.QueryInterrupted if times == 1 else KeyboardInterrupt
+    with pytest.raises(kind, match=f"interrupted while {doing}" if times == 1 else None):
+        call(vast)
+    release.set()
+    assert display.steps[0] == Step(doing)
+    assert (display.opened, display.closed) == (1, 1)
+    monkeypatch.undo()
+    assert vast.count() == 8
+
+
+def test_an_export_shows_one_line_however_many_batches(vast, monkeypatch):
+    """Waiting for the batches of one export is one display, with the events taken so far."""
+    display = Display()
+    monkeypatch.setattr(Connection, "progress", display)
+    taken = sum(part.num_rows for part in vast.export("", limit=0))
+    assert (display.opened, display.closed) == (1, 1)
+    assert display.steps[-1] == Step("", taken)
+
+
+def test_an_export_that_is_left_closes_its_line(vast, monkeypatch):
+    """Who stops taking batches leaves no display behind."""
+    display = Display()
+    monkeypatch.setattr(Connection, "progress", display)
+    for _ in vast.export("", limit=0):
+        break
+    assert (display.opened, display.closed) == (1, 1)
+
+
+def test_an_interrupted_export_says_how_far_it_was(vast, endless):
+    """Ctrl-C while the next batch is awaited is one clear error, and the batches stay."""
+    parts = vast.export("", limit=0)
+    taken = [next(parts)]
+    thread = _interrupt_when(endless)
+    with pytest.raises(errors.QueryInterrupted, match="interrupted after 5 events"):
+        taken += parts
+    thread.join()
+    assert len(taken) == 1
+
+
+def test_an_export_warns_where_the_user_is(vast):
+    """A field that no schema has is said of an export as of a query, and only once."""
+    with pytest.warns(errors.VastlabWarning, match="no schema has a field nope") as caught:
+        assert list(vast.export("nope == 1")) == []
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_reading_a_folder_of_logs_is_told(tmp_path, monkeypatch):
+    """Before the first answer from a folder, the line says what is read, and how far that is."""
+    stopped = threading.Event()
+
+    def refresh(self, progress, *, cancelled):
+        progress(IngestProgress("conn.log", 1, 4, 250, 1000, 9000))
+        cancelled.wait()
+        stopped.set()
+
+    reading = Step("reading 4 logs", 9000, 0.25)
+
+    def interrupt(step: Step) -> None:
+        if step == reading:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(LogFolder, "refresh", refresh)
+    monkeypatch.setattr(Connection, "progress", display := Display(interrupt))
+    with (
+        connect(str(tmp_path)) as vast,
+        pytest.raises(errors.QueryInterrupted, match="interrupted after 0 events"),
+    ):
+        vast.query("")
+    assert display.steps[-1] == reading
+    assert stopped.wait(10)
 
 
 def test_quiet_shows_no_progress(vast, monkeypatch):
@@ -365,10 +488,10 @@ def test_an_interrupted_ingest_says_so(tmp_path, monkeypatch):
         second.__context__ = first
         for raised, kind in ((first, errors.QueryInterrupted), (second, KeyboardInterrupt)):
 
-            def stop(call, seen, raised=raised):
+            def stop(call, look, raised=raised):
                 call.close()
                 raise raised
 
-            monkeypatch.setattr(vast, "_watched", stop)
+            monkeypatch.setattr(vast, "_run", stop)
             with pytest.raises(kind):
                 vast.ingest(conn([1]))

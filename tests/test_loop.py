@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from vastlab import errors
-from vastlab._loop import THREAD_NAME, Runner
+from vastlab._loop import THREAD_NAME, Job, Runner
 
 
 @pytest.fixture
@@ -163,6 +163,22 @@ def test_interrupt_cancels_and_waits(runner):
     with pytest.raises(KeyboardInterrupt):
         runner.run(_until_cancelled(cleaned, started))
     thread.join()
+    assert cleaned.is_set()
+
+
+def test_an_interrupt_while_a_coroutine_starts_cancels_it_too(runner, monkeypatch):
+    """Wherever in the call Ctrl-C arrives, nothing goes on that nobody waits for."""
+    cleaned, started = threading.Event(), threading.Event()
+    begin = Job.begin
+
+    def interrupted(job):
+        begin(job)
+        started.wait(5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(_until_cancelled(cleaned, started))
     assert cleaned.is_set()
 
 

@@ -72,9 +72,10 @@ class Runner:
         except BaseException:
             coroutine.close()
             raise
-        job = self.start(coroutine)
+        job = self._job(coroutine)
         with _keyboard_interrupts():
             try:
+                job.begin()
                 job.wait(tick)
             except BaseException:
                 job.cancel()
@@ -89,13 +90,14 @@ class Runner:
         coroutine
             What to run.
         """
-        try:
-            return Job(self._started(), coroutine)
-        except BaseException:
-            coroutine.close()
-            raise
+        return self._job(coroutine).begin()
 
-    def iterate(self, factory: Callable[[], AsyncIterator[T]]) -> Generator[T]:
+    def iterate(
+        self,
+        factory: Callable[[], AsyncIterator[T]],
+        *,
+        tick: Callable[[], None] | None = None,
+    ) -> Generator[T]:
         """Iterate over an asynchronous iterator, pulling one item at a time.
 
         The source makes its next item only when asked, and is closed when the caller stops.
@@ -104,6 +106,8 @@ class Runner:
         ----------
         factory
             Makes the iterator; called on the loop.
+        tick
+            Called about ten times a second while waiting for an item, in the waiting thread.
         """
 
         async def start() -> AsyncIterator[T]:
@@ -112,7 +116,7 @@ class Runner:
         source = self.run(start())
         self._sources.add(source)
         try:
-            while (item := self.run(_next(source))) is not _End.END:
+            while (item := self.run(_next(source), tick=tick)) is not _End.END:
                 yield item
         finally:
             self._sources.discard(source)
@@ -143,6 +147,13 @@ class Runner:
                 hint="await the asynchronous API (vastlab.VAST) there",
             )
 
+    def _job(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
+        try:
+            return Job(self._started(), coroutine)
+        except BaseException:
+            coroutine.close()
+            raise
+
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
             self._reset()
@@ -163,7 +174,7 @@ class Runner:
             return
         if threading.current_thread() is self._thread:
             # A forgotten iterator may be collected on this thread, where nobody can wait.
-            Job(loop, _quietly(close()))
+            Job(loop, _quietly(close())).begin()
         else:
             self.run(_quietly(close()))
 
@@ -182,7 +193,11 @@ class Job(Generic[T]):
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
         self._answer: concurrent.futures.Future[T] = concurrent.futures.Future()
-        loop.call_soon_threadsafe(self._start)
+
+    def begin(self) -> Job[T]:
+        """Start the task; an interrupt in the middle of this leaves a job that can be cancelled."""
+        self._loop.call_soon_threadsafe(self._start)
+        return self
 
     def _start(self) -> None:
         self._task = self._loop.create_task(self._coroutine)

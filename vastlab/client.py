@@ -34,7 +34,7 @@ from vastlab.expression.rewrite import at, predicates
 from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
-from vastlab.nodes.base import Explanation, ExportMode, Node, Query
+from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
@@ -382,6 +382,10 @@ class VAST:
             self._checked.add(query.expression)
         for line in suggest(query.expression, schemas.values(), query.taxonomy):
             self._tell(line)
+
+    @property
+    def _preparation(self) -> Step | None:
+        return self._node.preparation if isinstance(self._node, EmbeddedNode) else None
 
     def _tell_of_problems(self) -> None:
         """Say what of a folder of logs could not be read, whenever that changes."""

@@ -7,38 +7,36 @@ import dataclasses
 import functools
 import os
 import re
-import sys
-import time
-import warnings
 import weakref
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Coroutine,
     Generator,
     Iterator,
     Mapping,
+    Sequence,
 )
-from contextlib import AbstractContextManager
 from datetime import datetime, tzinfo
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import pyarrow as pa
 
 from vastlab import _loop, _text, errors
+from vastlab._arrived import Arrived
+from vastlab._remarks import RemarkingClient
+from vastlab._waiting import Display, Watch, interruptible
 from vastlab.client import VAST, ExportMode
-from vastlab.collect import collect_pyarrow
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
 from vastlab.expression.literals import Time
 from vastlab.expression.parameters import bind
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.nodes.base import Explanation
+from vastlab.nodes.base import Explanation, Step
 from vastlab.pivot import Pivot
 from vastlab.queries import Queries
 from vastlab.result import Result
@@ -50,14 +48,6 @@ __all__ = ["Connection", "connect"]
 
 T = TypeVar("T")
 Moment = str | datetime | None
-
-
-class Progress(Protocol):
-    """Shows how far a call is; used by the thread that waits, ten times a second."""
-
-    def __call__(self, events: int, share: float | None) -> None:
-        """Show so many events, and which share of the work is done where that is known."""
-        ...
 
 
 def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> Connection:
@@ -79,6 +69,7 @@ def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> C
     Examples
     --------
     >>> import tempfile
+    >>> import pyarrow as pa
     >>> with tempfile.TemporaryDirectory() as folder, connect(f"{folder}/my.db") as vast:
     ...     report = vast.ingest(pa.table({"port": [80, 443]}), schema="my.ports")
     ...     hits = vast.query("port < 100")
@@ -104,12 +95,12 @@ class Connection:
     >>> vast.close()
     """
 
-    progress: ClassVar[Callable[[], AbstractContextManager[Progress]] | None] = None
-    """Makes a progress display for each query; the notebook extension puts one here."""
+    progress: ClassVar[Display | None] = None
+    """Makes a progress display for each call; the notebook extension puts one here."""
 
     def __init__(self, endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> None:
         self._zone = _zone(tz)
-        self._vast = _Client(endpoint)
+        self._vast = RemarkingClient(endpoint)
         self._runner = _loop.background()
         self._exports: weakref.WeakSet[Generator[TableSlice]] = weakref.WeakSet()
         self._jobs: weakref.WeakSet[_loop.Job[Any]] = weakref.WeakSet()
@@ -208,15 +199,14 @@ class Connection:
     ) -> Result:
         """Wait for all of an answer; whatever ends it, what has arrived is kept."""
         self._usable()
-        arrived = _Arrived(keep, outcome.limit)
+        arrived = Arrived(outcome.limit, keep)
         partial = dataclasses.replace(outcome, partial=True)
         try:
-            self._collect(arrived, ask, None if quiet else type(self).progress)
-        except KeyboardInterrupt as interrupt:
+            with interruptible(lambda: _interrupted(arrived.events)):
+                self._run(arrived.take(ask), arrived.step, quiet=quiet)
+        except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
-            if isinstance(interrupt.__context__, KeyboardInterrupt):
-                raise  # the second one, while the first was being obeyed
-            raise _interrupted(self.last) from None
+            raise
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
                 self._keep(error, self._result(arrived, partial))
@@ -256,7 +246,7 @@ class Connection:
             params=params,
             timeout=timeout,
         )
-        parts = self._runner.iterate(ask)
+        parts = self._take(ask)
         self._exports.add(parts)
         return parts
 
@@ -287,7 +277,7 @@ class Connection:
         bounds
             ``since``, ``until`` and ``params`` as in `query`.
         """
-        return self._run(self._vast.count(expression, **bounds))
+        return self._do(self._vast.count(expression, **bounds), "counting")
 
     def counts(self, expression: str = "", **bounds: Any) -> pd.Series[int]:
         """Count the events that match for each schema, most first.
@@ -297,7 +287,7 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        counts = self._run(self._vast.counts(expression, **bounds))
+        counts = self._do(self._vast.counts(expression, **bounds), "counting")
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         index = pd.Index(list(ordered), name="schema", dtype="str")
         return pd.Series(list(ordered.values()), index, "int64", "events")
@@ -310,17 +300,17 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        return self._run(self._vast.explain(expression, **bounds))
+        return self._do(self._vast.explain(expression, **bounds), "planning")
 
     # --- what is there ----------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        return self._run(self._vast.status())
+        return self._do(self._vast.status(), "asking for the status")
 
     def schemas(self) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
-        return self._run(self._vast.schemas())
+        return self._do(self._vast.schemas(), "asking for the schemas")
 
     def concepts(self) -> pd.DataFrame:
         """Return the concepts that expressions can name, with the fields they stand for."""
@@ -363,20 +353,20 @@ class Connection:
         strict
             Whether a line that cannot be read is an error instead of being counted.
         """
-        seen: list[IngestProgress] = []
+        seen: deque[IngestProgress] = deque(maxlen=1)
         call = self._vast.ingest(
             source, schema=schema, format=format, strict=strict, progress=seen.append
         )
-        try:
-            return self._watched(call, seen)
-        except KeyboardInterrupt as interrupt:
-            if isinstance(interrupt.__context__, KeyboardInterrupt):
-                raise
-            events = seen[-1].events if seen else 0
-            raise errors.QueryInterrupted(
-                f"the ingest was interrupted after reading {plural(events, 'event')}",
+
+        def interrupted() -> errors.QueryInterrupted:
+            events = plural(seen[-1].events if seen else 0, "event")
+            return errors.QueryInterrupted(
+                f"the ingest was interrupted after reading {events}",
                 hint="ask counts() what was added; the same call again adds what is missing",
-            ) from None
+            )
+
+        with interruptible(interrupted):
+            return self._run(call, lambda: _read(seen))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -444,7 +434,7 @@ class Connection:
             )
 
     def _run(
-        self, coroutine: Coroutine[Any, Any, T], *, tick: Callable[[], None] | None = None
+        self, coroutine: Coroutine[Any, Any, T], look: Callable[[], Step], *, quiet: bool = False
     ) -> T:
         try:
             self._usable()
@@ -452,39 +442,45 @@ class Connection:
             coroutine.close()
             raise
         try:
-            return self._runner.run(coroutine, tick=tick)
+            with self._watch(look, quiet=quiet) as watch:
+                return self._runner.run(coroutine, tick=watch.tick)
         finally:
             self._vast.warn()
 
-    def _watched(
-        self, call: Coroutine[Any, Any, IngestReport], seen: list[IngestProgress]
-    ) -> IngestReport:
-        progress = type(self).progress
-        if progress is None:
-            return self._run(call)
-        with progress() as show:
-            return self._run(call, tick=functools.partial(_ingest_tick, show, seen))
+    def _do(self, coroutine: Coroutine[Any, Any, T], doing: str) -> T:
+        """Wait for an answer that comes as a whole."""
+        with interruptible(lambda: errors.QueryInterrupted(f"interrupted while {doing}")):
+            return self._run(coroutine, lambda: Step(doing))
 
-    def _collect(
-        self,
-        arrived: _Arrived,
-        ask: Callable[[], AsyncGenerator[TableSlice]],
-        progress: Callable[[], AbstractContextManager[Progress]] | None,
-    ) -> None:
-        if progress is None:
-            self._run(arrived.take(ask))
-            return
-        with progress() as show:
-            tick = functools.partial(_tick, show, arrived)
-            self._run(arrived.take(ask), tick=tick)
-            tick()
+    def _watch(self, look: Callable[[], Step], *, quiet: bool = False) -> Watch:
+        display = None if quiet else type(self).progress
+        return Watch(display, lambda: self._vast.step(look()))
 
-    def _result(self, arrived: _Arrived, outcome: Outcome) -> Result:
+    def _take(self, ask: Callable[[], AsyncGenerator[TableSlice]]) -> Generator[TableSlice]:
+        """Wait for one batch after the other; what the caller does meanwhile is no wait."""
+        events = 0
+
+        def interrupted() -> errors.QueryInterrupted:
+            return errors.QueryInterrupted(f"interrupted after {plural(events, 'event')}")
+
+        with (
+            interruptible(interrupted),
+            self._watch(lambda: Step("", events)) as watch,
+            contextlib.closing(self._runner.iterate(ask, tick=watch.tick)) as parts,
+        ):
+            for part in parts:
+                events += part.num_rows
+                self._vast.warn()
+                with watch.paused():
+                    yield part
+            self._vast.warn()
+
+    def _result(self, arrived: Arrived, outcome: Outcome) -> Result:
         told = dataclasses.replace(
             outcome,
-            elapsed=time.monotonic() - arrived.started,
+            elapsed=arrived.elapsed,
             origin=self._origin(),
-            limit_reached=not outcome.partial and 0 < outcome.limit <= arrived.events,
+            limit_reached=not outcome.partial and arrived.is_full,
         )
         tables = self._runner.run(arrived.tables())
         return Result(tables, told, zone=self._zone, source=self)
@@ -502,87 +498,18 @@ class Connection:
             error.partial = partial
 
 
-class _Client(VAST):
-    """Keeps warnings until the thread that waits can issue them, where the user's code is."""
-
-    def __init__(self, endpoint: str | None) -> None:
-        super().__init__(endpoint)
-        self._told: list[str] = []
-
-    def _tell(self, line: str) -> None:
-        self._told.append(line)
-
-    def told(self) -> list[str]:
-        told, self._told = self._told, []
-        if told:
-            self._checked.clear()  # who asks the same again is warned again
-        return told
-
-    def warn(self) -> None:
-        for line in self.told():
-            warnings.warn(line, errors.VastlabWarning, stacklevel=_depth())
+def _read(seen: Sequence[IngestProgress]) -> Step:
+    if not seen:
+        return Step("", 0)
+    newest = seen[-1]
+    total = newest.bytes_total
+    return Step("", newest.events, min(1.0, newest.bytes_done / total) if total else None)
 
 
-class _Arrived:
-    """What has arrived of an answer so far; it outlives a query that fails."""
-
-    def __init__(self, keep: Callable[[TableSlice], TableSlice | None] | None, limit: int) -> None:
-        self.limit = limit
-        self._keep = keep
-        self.slices: list[TableSlice] = []
-        self.events = 0
-        self.started = time.monotonic()
-
-    async def take(self, ask: Callable[[], AsyncGenerator[TableSlice]]) -> None:
-        async with contextlib.aclosing(ask()) as parts:
-            async for part in parts:
-                kept = part if self._keep is None else self._keep(part)
-                if kept is not None:
-                    self._add(kept)
-                if self._keep is not None and 0 < self.limit <= self.events:
-                    return
-
-    def _add(self, part: TableSlice) -> None:
-        over = self.events + part.num_rows - self.limit
-        if self._keep is not None and self.limit > 0 and over > 0:
-            part = TableSlice(part.to_pyarrow().slice(0, part.num_rows - over))
-        self.slices.append(part)
-        self.events += part.num_rows
-
-    async def tables(self) -> dict[str, list[pa.Table]]:
-        async def again() -> AsyncIterator[TableSlice]:
-            for part in self.slices:
-                yield part
-
-        return await collect_pyarrow(again())
-
-
-def _tick(show: Progress, arrived: _Arrived) -> None:
-    share = min(1.0, arrived.events / arrived.limit) if arrived.limit else None
-    show(arrived.events, share)
-
-
-def _ingest_tick(show: Progress, seen: list[IngestProgress]) -> None:
-    if seen:
-        newest = seen[-1]
-        seen[:-1] = []
-        total = newest.bytes_total
-        show(newest.events, min(1.0, newest.bytes_done / total) if total else None)
-
-
-def _depth() -> int:
-    """Return how many calls up the code stands that called vastlab."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("vastlab."):
-        depth, frame = depth + 1, frame.f_back
-    return depth
-
-
-def _interrupted(partial: Result) -> errors.QueryInterrupted:
+def _interrupted(events: int) -> errors.QueryInterrupted:
     return errors.QueryInterrupted(
-        f"interrupted after {plural(partial.num_rows, 'event')}",
+        f"interrupted after {plural(events, 'event')}",
         hint="what had arrived is kept in .last of the connection",
-        partial=partial,
     )
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 
 import pytest
 
 from vastlab import config, nodes
-from vastlab.errors import DatabaseError, UsageError
+from vastlab.errors import DatabaseError, QueryInterrupted, UsageError
 from vastlab.nodes import demo
-from vastlab.nodes.base import Query
+from vastlab.nodes.base import Query, Step
 from vastlab.store.database import Database, is_database
 
 EVENTS = 3000
@@ -34,6 +35,43 @@ def test_a_database_that_is_made_is_complete(tmp_path):
     counts = Database.open(tmp_path / "d" / "demo.db").snapshot().counts
     assert sum(counts.values()) == EVENTS
     assert os.listdir(tmp_path / "d") == ["demo.db"]
+
+
+def test_making_tells_how_far_it_is(tmp_path):
+    """The number of events grows to all of them."""
+    told: list[tuple[int, int]] = []
+    demo.make(tmp_path / "demo.db", EVENTS, tell=lambda *how_far: told.append(how_far))
+    assert told[-1] == (EVENTS, EVENTS)
+    assert told == sorted(told)
+    assert len(told) > 1
+
+
+def test_making_can_be_given_up(tmp_path):
+    """Who does not wait for it any more finds nothing half made."""
+    given_up = threading.Event()
+    with pytest.raises(QueryInterrupted):
+        demo.make(tmp_path / "demo.db", EVENTS, tell=lambda *_: given_up.set(), cancelled=given_up)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_node_says_that_it_makes_the_demo(cache, monkeypatch):
+    """The first query tells what takes so long, and nothing of it afterwards."""
+    node = nodes.open_node(config.DemoEndpoint())
+    seen: list[Step | None] = []
+
+    def batches(events):
+        for batch in demo_batches(EVENTS):
+            yield batch
+            seen.append(node.preparation)
+
+    demo_batches = demo.demo.batches
+    monkeypatch.setattr(demo, "EVENTS", EVENTS)
+    monkeypatch.setattr(demo.demo, "batches", batches)
+    await node.counts(Query())
+    assert {step.doing for step in seen} == {"making the demo database"}
+    assert seen[-1].events == EVENTS
+    assert node.preparation is None
+    await node.aclose()
 
 
 def test_two_processes_may_make_it_at_once(tmp_path):
@@ -83,7 +121,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 async def test_the_demo_endpoint_makes_its_database_on_first_use(cache, monkeypatch):
     """It is made when it is asked, not when it is opened, and is read-only."""
     monkeypatch.setattr(nodes.demo, "EVENTS", EVENTS)
-    monkeypatch.setattr(nodes.demo, "make", lambda path: _make_small(path))
+    monkeypatch.setattr(nodes.demo, "make", _make_small)
     node = nodes.open_node(config.DemoEndpoint())
     assert not is_database(demo.path())
     assert sum((await node.counts(Query())).values()) == EVENTS
@@ -93,5 +131,5 @@ async def test_the_demo_endpoint_makes_its_database_on_first_use(cache, monkeypa
     await node.aclose()
 
 
-def _make_small(path, make=demo.make):
-    make(path, EVENTS)
+def _make_small(path, make=demo.make, **how):
+    make(path, EVENTS, **how)

@@ -18,7 +18,7 @@ from vastlab.expression.ast import Constant, FieldExtractor, Predicate, TypeExtr
 from vastlab.expression.literals import IP, Double, String, UInt64
 from vastlab.expression.operators import Operator
 from vastlab.nodes import _scan, embedded
-from vastlab.nodes.base import ExportMode, Query
+from vastlab.nodes.base import ExportMode, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database
 from vastlab.store.log_folder import LogFolder
@@ -256,8 +256,35 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
     release.set()
 
 
+@pytest.mark.parametrize("mode", ExportMode)
+async def test_a_stopped_export_stops_reading_a_folder_of_logs(tmp_path, monkeypatch, mode):
+    """The first look at a large folder can be given up, whatever is asked."""
+    started, stopped = _endless_refresh(monkeypatch)
+    node = EmbeddedNode(tmp_path)
+    task = asyncio.create_task(slices(node, Query(mode=mode)))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(stopped.wait)
+    await node.aclose()
+
+
 async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch):
-    """The first look at a large folder can be given up."""
+    """Counting gives up the first look at a large folder as well."""
+    started, stopped = _endless_refresh(monkeypatch)
+    node = EmbeddedNode(tmp_path)
+    task = asyncio.create_task(node.counts(Query()))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(stopped.wait)
+    await node.aclose()
+
+
+def _endless_refresh(monkeypatch):
+    """Let reading a folder go on until it is given up."""
     started, stopped = threading.Event(), threading.Event()
 
     def refresh(self, progress=None, *, cancelled):
@@ -266,13 +293,31 @@ async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypa
         stopped.set()
 
     monkeypatch.setattr(LogFolder, "refresh", refresh)
-    node = EmbeddedNode(tmp_path)
-    task = asyncio.create_task(node.counts(Query()))
-    await asyncio.to_thread(started.wait)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.to_thread(stopped.wait)
+    return started, stopped
+
+
+async def test_a_node_says_how_far_a_folder_is_read(tmp_path, monkeypatch):
+    """While a folder is read for the first time the node tells how far, and nothing afterwards."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "logs").mkdir()
+    for number in range(3):
+        (tmp_path / "logs" / f"{number}.json").write_text(f'{{"n": {number}}}\n')
+    node = EmbeddedNode(tmp_path / "logs")
+    seen: list[Step | None] = []
+    read = LogFolder.refresh
+
+    def refresh(self, progress, *, cancelled):
+        def watched(how_far):
+            progress(how_far)
+            seen.append(node.preparation)
+
+        return read(self, watched, cancelled=cancelled)
+
+    monkeypatch.setattr(LogFolder, "refresh", refresh)
+    assert sum((await node.counts(Query())).values()) == 3
+    assert seen[0] == Step("reading 3 logs", 0, None)
+    assert seen[-1] == Step("reading 3 logs", 3, 1.0)
+    assert node.preparation is None
     await node.aclose()
 
 

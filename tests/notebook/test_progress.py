@@ -7,25 +7,9 @@ from typing import Any
 import pytest
 
 from tests.display.test_html import Checker
+from vastlab.nodes.base import Step
 from vastlab.notebook import progress
 from vastlab.notebook.progress import ProgressLine
-
-
-class Clock:
-    """A clock that only moves when told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    return clock
 
 
 @pytest.fixture
@@ -46,21 +30,18 @@ def page(monkeypatch) -> list[dict[str, str]]:
     return shown
 
 
-def test_short_queries_show_nothing(clock, page):
+def test_short_calls_show_nothing(page):
     """Within the first moment nothing is displayed, and nothing remains."""
     with ProgressLine() as show:
-        clock.now += 0.29
-        show(5, None)
+        show(Step("", 5), 0.29)
     assert page == []
 
 
-def test_long_queries_show_one_line_that_ends_static(clock, page):
+def test_long_queries_show_one_line_that_ends_static(page):
     """Later there is one display, with a bar, which ends as text without one."""
     with ProgressLine() as show:
-        clock.now += 2
-        show(500, 0.25)
-        clock.now += 2
-        show(2000, 1.0)
+        show(Step("", 500, 0.25), 2)
+        show(Step("", 2000, 1.0), 4)
     assert [bundle["text/plain"] for bundle in page] == [
         "500 events · 250/s · 2.0 s",
         "2,000 events · 500/s · 4.0 s",
@@ -70,13 +51,38 @@ def test_long_queries_show_one_line_that_ends_static(clock, page):
     Checker().feed(page[-1]["text/html"])
 
 
-def test_terminals_get_few_lines(clock, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "step, said",
+    [
+        (Step("counting"), "counting · 1.2 s"),
+        (Step("", 0), "0 events · 1.2 s"),
+        (Step("", 1, 0.01), "1 event · 1/s · 1.2 s"),
+        (Step("reading 4 logs", 9000, 0.25), "reading 4 logs · 9,000 events · 7,500/s · 1.2 s"),
+        (Step("reading a\x1b[31m\u202eb"), r"reading a\x1b[31m\u202eb · 1.2 s"),
+    ],
+)
+def test_lines_read_well_whatever_is_known(page, step, said):
+    """A line has what is done, the events and their rate, as far as known, and the time."""
+    with ProgressLine() as show:
+        show(step, 1.2)
+    assert page[-1]["text/plain"] == said
+
+
+def test_each_thing_that_is_done_has_its_own_rate(page):
+    """The time that a folder was read first does not make the query slower."""
+    with ProgressLine() as show:
+        show(Step("reading 4 logs", 9000), 9)
+        show(Step("", 100), 10)
+    assert page[0]["text/plain"] == "reading 4 logs · 9,000 events · 1,000/s · 9.0 s"
+    assert page[-1]["text/plain"] == "100 events · 100/s · 10.0 s"
+
+
+def test_terminals_get_few_lines(monkeypatch, capsys):
     """Without a page a line is written ever more seldom, and no carriage return."""
     monkeypatch.setattr(progress, "_has_page", lambda: False)
     with ProgressLine() as show:
         for tenth in range(200):
-            clock.now += 0.1
-            show(tenth, None)
+            show(Step("", tenth), tenth / 10)
     captured = capsys.readouterr()
     assert 1 <= len(captured.err.strip().split("\n")) <= 6
     assert "\r" not in captured.err

@@ -356,6 +356,20 @@ def test_what_was_read_of_a_large_folder_is_not_lost(folder, logs, monkeypatch):
     assert numbers(folder) == [0, 1, 2]
 
 
+def test_progress_counts_the_events_that_are_kept(folder, logs, monkeypatch):
+    """While a folder is read its events are counted, without those of files that break off."""
+    write(logs / "a.json", lines(1, 2))
+    broken = write(logs / "b.json.gz", lines(*range(20_000)))
+    broken.write_bytes(broken.read_bytes()[:-100])
+    write(logs / "c.json", lines(3))
+    monkeypatch.setattr(_meter, "_INTERVAL", 0)
+    steps = []
+    folder.refresh(steps.append)
+    counts = [step.events for step in steps]
+    assert counts[0] == 0
+    assert max(counts) > counts[-1] == len(numbers(folder))
+
+
 def test_folders_are_followed_through_links_once(folder, logs):
     """Linked folders count, and a link to a folder above does not lead in circles."""
     (logs / "spool").mkdir()

@@ -60,6 +60,30 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """How far work is that somebody waits for.
+
+    Parameters
+    ----------
+    doing
+        What is being done; empty where the events say it.
+    events
+        How many events there are so far; None where that cannot be known.
+    share
+        Which share of the work is done, where that is known.
+
+    Examples
+    --------
+    >>> Step("reading 4 logs", events=9000, share=0.7).events
+    9000
+    """
+
+    doing: str = ""
+    events: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LayoutPlan:
     """What a query does with one layout of one schema.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pyarrow as pa
 
 from vastlab import demo
 from vastlab.config import cache_folder
-from vastlab.errors import DatabaseError
+from vastlab.errors import DatabaseError, QueryInterrupted
 from vastlab.store.database import Database, is_database
 
 EVENTS = 200_000
@@ -20,7 +24,13 @@ def path() -> Path:
     return cache_folder() / "demo" / f"{demo.REVISION}-{EVENTS}.db"
 
 
-def make(target: Path, events: int = EVENTS) -> None:
+def make(
+    target: Path,
+    events: int = EVENTS,
+    *,
+    tell: Callable[[int, int], None] = lambda made, of: None,
+    cancelled: threading.Event | None = None,
+) -> None:
     """Make a demo database that appears under its name when it is complete.
 
     Parameters
@@ -29,6 +39,10 @@ def make(target: Path, events: int = EVENTS) -> None:
         Where; another process may be making the same one.
     events
         How many events it has.
+    tell
+        Called now and then with how many events are made, and of how many.
+    cancelled
+        Set it from another thread to give up.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +53,8 @@ def make(target: Path, events: int = EVENTS) -> None:
             hint="XDG_CACHE_HOME names another folder",
         ) from error
     try:
-        Database.create(beside).add(demo.batches(events))
+        made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
+        Database.create(beside).add(made)
         os.rename(beside, target)
     except OSError as error:
         # Where another process was first, its database is as good as this one.
@@ -49,3 +64,17 @@ def make(target: Path, events: int = EVENTS) -> None:
             ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _watched(
+    batches: Iterator[pa.RecordBatch],
+    tell: Callable[[int], None],
+    cancelled: threading.Event | None,
+) -> Iterator[pa.RecordBatch]:
+    made = 0
+    for batch in batches:
+        if cancelled is not None and cancelled.is_set():
+            raise QueryInterrupted("the demo database was not made: its query was stopped")
+        made += batch.num_rows
+        tell(made)
+        yield batch

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import datafusion
 
@@ -18,7 +20,7 @@ from vastlab.errors import DatabaseError, UsageError
 from vastlab.expression.ast import Constant
 from vastlab.nodes import _explain, _plan, _scan, _status
 from vastlab.nodes._limit import limited
-from vastlab.nodes.base import Explanation, ExportMode, Query
+from vastlab.nodes.base import Explanation, ExportMode, Query, Step
 from vastlab.store.database import Database, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport, ingest
 from vastlab.store.layout import DataFile, Snapshot
@@ -34,6 +36,21 @@ _ATTEMPTS = 3
 _T = TypeVar("_T")
 
 
+class Maker(Protocol):
+    """Makes a database."""
+
+    def __call__(
+        self,
+        target: Path,
+        /,
+        *,
+        tell: Callable[[int, int], None],
+        cancelled: threading.Event | None,
+    ) -> None:
+        """Make it there, telling how many events it has, and how many it is to have."""
+        ...
+
+
 class EmbeddedNode:
     """A folder that is read by DataFusion in this process.
 
@@ -45,7 +62,7 @@ class EmbeddedNode:
         Makes the database where it is missing; nothing can be ingested then.
     """
 
-    def __init__(self, path: Path, *, make: Callable[[Path], None] | None = None) -> None:
+    def __init__(self, path: Path, *, make: Maker | None = None) -> None:
         self._path = path
         self._make = make
         self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
@@ -55,6 +72,7 @@ class EmbeddedNode:
         self._database: Database | None = None
         self._database_stamp = (0, 0)
         self._folder: LogFolder | None = None
+        self._preparation: Step | None = None
 
     # --- queries ----------------------------------------------------------------------------
 
@@ -93,6 +111,11 @@ class EmbeddedNode:
         first = next((str(problem) for problem in self._folder.problems), "")
         noun = "line or file" if number == 1 else "lines or files"
         return f"{number} {noun} in {self._path} could not be read, the first: {first}"
+
+    @property
+    def preparation(self) -> Step | None:
+        """What is done at this moment before anything can be answered; None where nothing is."""
+        return self._preparation
 
     async def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
@@ -137,7 +160,7 @@ class EmbeddedNode:
     # --- the scan ---------------------------------------------------------------------------
 
     async def _events(
-        self, query: Query, start: Future[int] | int | None
+        self, query: Query, start: _Started | int | None
     ) -> AsyncGenerator[TableSlice, None]:
         if start is None:
             snapshot, stream, part = await self._begin(query)
@@ -154,7 +177,7 @@ class EmbeddedNode:
                 ) from error
             start = snapshot.generation
         if query.mode is not ExportMode.HISTORICAL:
-            generation = start if isinstance(start, int) else await asyncio.wrap_future(start)
+            generation = start if isinstance(start, int) else await start.answer()
             async with aclosing(self._arriving(query, generation)) as parts:
                 async for part in parts:
                     yield part
@@ -213,12 +236,8 @@ class EmbeddedNode:
         return await _scan.in_thread(self._pool, function)
 
     async def _look(self, at: Callable[[Database], _T]) -> _T:
-        cancelled = threading.Event()
-        try:
+        with _cancelling(threading.Event()) as cancelled:
             return await _scan.in_thread(self._lookout, lambda: at(self._open(cancelled)))
-        except asyncio.CancelledError:
-            cancelled.set()  # else a large folder of logs would be read to its end
-            raise
 
     async def _snapshot(self) -> Snapshot:
         return await self._look(lambda database: database.snapshot())
@@ -230,16 +249,24 @@ class EmbeddedNode:
             raise error
         return newest
 
-    def _generation(self) -> Future[int] | int:
+    def _generation(self) -> _Started | int:
         # Looking at a database takes no time, so that its state at the call counts. A folder
         # of logs may have to be read first.
         if is_database(self._path):
             return self._open().snapshot().generation
-        return self._lookout.submit(lambda: self._open().snapshot().generation)
+        cancelled = threading.Event()
+        look = self._lookout.submit(lambda: self._open(cancelled).snapshot().generation)
+        return _Started(look, cancelled)
 
     def _open(self, cancelled: threading.Event | None = None) -> Database:
+        try:
+            return self._prepared(cancelled)
+        finally:
+            self._preparation = None
+
+    def _prepared(self, cancelled: threading.Event | None) -> Database:
         if self._make is not None and not is_database(self._path):
-            self._make(self._path)
+            self._make(self._path, tell=self._making, cancelled=cancelled)
         if is_database(self._path):
             # Kept, because it remembers the last snapshot; another one may stand there now.
             stamp = _stamp(self._path)
@@ -249,7 +276,19 @@ class EmbeddedNode:
         self._must_be_folder()
         if self._folder is None:
             self._folder = LogFolder(self._path)
-        return self._folder.refresh(cancelled=cancelled)
+        return self._folder.refresh(self._reading, cancelled=cancelled)
+
+    def _making(self, made: int, of: int) -> None:
+        self._preparation = Step("making the demo database", made, made / of)
+
+    def _reading(self, how_far: IngestProgress) -> None:
+        done, total = how_far.bytes_done, how_far.bytes_total
+        logs = "1 log" if how_far.files_total == 1 else f"{how_far.files_total:,} logs"
+        self._preparation = Step(
+            f"reading {logs}",
+            how_far.events,
+            min(1.0, done / total) if done and total else None,
+        )
 
     def _must_be_folder(self) -> None:
         if self._path.is_dir():
@@ -288,6 +327,28 @@ class EmbeddedNode:
         if self._path.exists() and not self._path.is_dir():
             self._must_be_folder()
         return Database.create(self._path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A look at the folder that began before anybody waits for it."""
+
+    look: Future[int]
+    cancelled: threading.Event
+
+    async def answer(self) -> int:
+        with _cancelling(self.cancelled):
+            return await asyncio.wrap_future(self.look)
+
+
+@contextlib.contextmanager
+def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
+    """Tell the thread to give up when nobody waits: it would read a large folder to its end."""
+    try:
+        yield cancelled
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,9 +1,8 @@
-"""One line that says how far a query is, for those that take long enough to wonder."""
+"""One line that says how far a call is, for those that take long enough to wonder."""
 
 from __future__ import annotations
 
 import sys
-import time
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from IPython.display import display
 
 from vastlab import _text
 from vastlab.display.outcome import plural
+from vastlab.nodes.base import Step
 
 _QUIET_FOR = 0.3  # seconds
 _FIRST_TEXT = 1.0
@@ -20,7 +20,7 @@ _FIRST_TEXT = 1.0
 class _Place(Protocol):
     """Where the line is shown."""
 
-    def show(self, text: str, share: float | None) -> None: ...
+    def show(self, text: str, share: float | None, elapsed: float) -> None: ...
 
     def close(self, text: str) -> None: ...
 
@@ -33,26 +33,30 @@ class ProgressLine:
     Examples
     --------
     >>> with ProgressLine() as show:
-    ...     show(10, 0.5)
+    ...     show(Step("counting"), 0.1)
     """
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
         self._place: _Place | None = None
-        self._events = 0
+        self._doing = ""
+        self._elapsed = 0.0
+        self._began = 0.0
+        self._text = ""
 
     def __enter__(self) -> ProgressLine:
         return self
 
-    def __call__(self, events: int, share: float | None) -> None:
-        """Show so many events, and which share of the work is done where that is known."""
-        self._events = events
-        elapsed = time.monotonic() - self._started
+    def __call__(self, step: Step, elapsed: float) -> None:
+        """Show how far it is after so many seconds."""
+        if step.doing != self._doing:  # each thing that is done has a rate of its own
+            self._doing, self._began = step.doing, self._elapsed
+        self._elapsed = elapsed
+        self._text = _said(step, elapsed, elapsed - self._began)
         if elapsed < _QUIET_FOR:
             return
         if self._place is None:
             self._place = _Page() if _has_page() else _Terminal()
-        self._place.show(_said(events, elapsed), share)
+        self._place.show(self._text, step.share, elapsed)
 
     def __exit__(
         self,
@@ -61,7 +65,7 @@ class ProgressLine:
         traceback: TracebackType | None,
     ) -> None:
         if self._place is not None:
-            self._place.close(_said(self._events, time.monotonic() - self._started))
+            self._place.close(self._text)
 
 
 class _Page:
@@ -70,7 +74,7 @@ class _Page:
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def show(self, text: str, share: float | None) -> None:
+    def show(self, text: str, share: float | None, elapsed: float) -> None:
         self._put(text, _bar(share))
 
     def close(self, text: str) -> None:
@@ -89,12 +93,11 @@ class _Terminal:
     """Lines on the error stream, ever more seldom."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
         self._next = _FIRST_TEXT
 
-    def show(self, text: str, share: float | None) -> None:
-        if time.monotonic() - self._started >= self._next:
-            self._next *= 2
+    def show(self, text: str, share: float | None, elapsed: float) -> None:
+        if elapsed >= self._next:
+            self._next = 2 * elapsed
             sys.stderr.write(f"{text}\n")
 
     def close(self, text: str) -> None:
@@ -111,6 +114,10 @@ def _bar(share: float | None) -> str:
     return f"<progress {style}{value}></progress>"
 
 
-def _said(events: int, elapsed: float) -> str:
-    rate = f" · {events / elapsed:,.0f}/s" if elapsed else ""
-    return f"{plural(events, 'event')}{rate} · {elapsed:.1f} s"
+def _said(step: Step, elapsed: float, worked: float) -> str:
+    said = [_text.plain(step.doing)] if step.doing else []
+    if step.events is not None:
+        said.append(plural(step.events, "event"))
+        if step.events and worked > 0:
+            said.append(f"{step.events / worked:,.0f}/s")
+    return " · ".join([*said, f"{elapsed:.1f} s"])

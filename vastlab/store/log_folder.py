@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import threading
@@ -275,17 +276,23 @@ class _Update:
         segment = uuid4().hex
         buffer = Buffer(database.path, staging, source=segment)
         try:
-            source = _follow.read(plan, segment, buffer.add, self.meter.tick)
+            add = functools.partial(self._add, buffer)
+            source = _follow.read(plan, segment, add, self.meter.tick)
             twin = self._twin(source)
             if twin is not None:
                 buffer.discard()
                 return _follow.renamed(twin, source)
         except BaseException:
+            self.meter.events -= sum(buffer.new_events.values())
             buffer.discard()
             raise
         self.files += buffer.finish()
         self.layouts |= buffer.layouts
         return source
+
+    def _add(self, buffer: Buffer, batch: pa.RecordBatch) -> None:
+        buffer.add(batch)
+        self.meter.events += batch.num_rows
 
     def _twin(self, source: Source) -> Source | None:
         """Find a file with the same content: its events count once."""
