@@ -113,6 +113,17 @@ def test_the_limit_is_kept_and_told(vast):
     assert result.limit_reached
 
 
+@pytest.mark.parametrize("limit, told", [(7, True), (8, False), (9, False), (0, False)])
+def test_a_limit_that_meets_the_last_event_ends_nothing(vast, limit, told):
+    """Where the events are read here, it is known whether there are more than the limit."""
+    assert vast.query("", limit=limit).limit_reached is told
+
+
+def test_in_other_modes_the_limit_ends_the_query(vast):
+    """Where new events may come, only the limit has ended the query."""
+    assert vast.query("", limit=8, mode="unified").limit_reached
+
+
 def test_parameters_show_in_the_final_expression(vast):
     """Values take the places of names, and the result shows what was asked in the end."""
     result = vast.query("resp_p == $port", params={"port": 3})

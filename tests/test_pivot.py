@@ -78,9 +78,13 @@ def test_addresses_are_followed_everywhere(vast):
 
 def test_the_limit_counts_what_is_kept(vast):
     """A limit counts the events near in time, not those that were looked at."""
-    found = vast.query('uid == "C2"').pivot("uid", "1h", limit=1)
+    hits = vast.query('uid == "C1"', limit=0)
+    found = hits.pivot("uid", "1h", limit=1)
     assert (found.num_rows, found.limit_reached) == (1, True)
-    assert vast.query('uid == "C1"', limit=0).pivot("uid", "1h", limit=1).num_rows == 1
+    for within in ("1h", None):
+        everything = hits.pivot("uid", within)
+        again = hits.pivot("uid", within, limit=everything.num_rows)
+        assert (again.num_rows, again.limit_reached) == (everything.num_rows, False)
 
 
 def test_values_are_never_part_of_the_text(vast):

@@ -184,7 +184,7 @@ class VAST:
         NodeTimeoutError
             While iterating: the export took longer than `timeout`.
         """
-        query = self._query(expression, since, until, params, _mode(mode), _limit(limit))
+        query = self._query(expression, since, until, params, as_mode(mode), as_limit(limit))
         seconds = _seconds(timeout)
         stream = self._open().export(query)
         return self._slices(query, stream, seconds)
@@ -420,7 +420,8 @@ async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float |
         ) from None
 
 
-def _mode(mode: ExportMode | str) -> ExportMode:
+def as_mode(mode: ExportMode | str) -> ExportMode:
+    """Return the mode of that name."""
     try:
         return ExportMode(mode)
     except ValueError:
@@ -428,7 +429,8 @@ def _mode(mode: ExportMode | str) -> ExportMode:
         raise UsageError(f"unknown mode: {mode!r}", hint=f"one of {known}") from None
 
 
-def _limit(limit: int) -> int:
+def as_limit(limit: int) -> int:
+    """Return a limit as a plain number, if it is one."""
     if isinstance(limit, bool) or not hasattr(limit, "__index__"):
         raise UsageError(f"the limit is no integer: {limit!r}", hint="0 for all events")
     number = limit.__index__()

@@ -30,7 +30,8 @@ from vastlab import _loop, _text, errors
 from vastlab._arrived import Arrived
 from vastlab._remarks import RemarkingClient
 from vastlab._waiting import Display, Watch, interruptible
-from vastlab.client import VAST, ExportMode
+from vastlab.client import VAST, ExportMode, as_limit, as_mode
+from vastlab.config import NodeEndpoint
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
 from vastlab.expression.literals import Time
@@ -155,18 +156,20 @@ class Connection:
             On Ctrl-C or the kernel's interrupt; what had arrived is in ``.partial`` and
             in `last`.
         """
+        kind, limit = as_mode(mode), as_limit(limit)
+        look = limit > 0 and kind is ExportMode.HISTORICAL and self._is_local
         ask = functools.partial(
             self._vast.export,
             expression,
-            mode,
-            limit,
+            kind,
+            limit + int(look),
             since=since,
             until=until,
             params=params,
             timeout=timeout,
         )
-        outcome = Outcome(_final(expression, params), _mode_name(mode), limit)
-        return self._answer(ask, outcome, quiet=quiet)
+        outcome = Outcome(_final(expression, params), kind.value, limit)
+        return self._answer(ask, outcome, look=look, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
         """Ask what `Result.pivot` wants to know.
@@ -178,16 +181,18 @@ class Connection:
         limit
             At most so many events; 0 for all.
         """
+        limit = as_limit(limit)
+        look = bool(question.near) or (limit > 0 and self._is_local)
         ask = functools.partial(
             self._vast.export,
             question.expression,
-            limit=0 if question.near else limit,
+            limit=0 if question.near else limit + int(look),
             since=_moment(question.since),
             until=_moment(question.until),
             params=question.params,
         )
         outcome = Outcome(_final(question.expression, question.params), limit=limit)
-        return self._answer(ask, outcome, keep=question.keep)
+        return self._answer(ask, outcome, keep=question.keep, look=look)
 
     def _answer(
         self,
@@ -195,6 +200,7 @@ class Connection:
         outcome: Outcome,
         *,
         keep: Callable[[TableSlice], TableSlice | None] | None = None,
+        look: bool,
         quiet: bool = False,
     ) -> Result:
         """Wait for all of an answer; whatever ends it, what has arrived is kept."""
@@ -203,7 +209,7 @@ class Connection:
         partial = dataclasses.replace(outcome, partial=True)
         try:
             with interruptible(lambda: _interrupted(arrived.events)):
-                self._run(arrived.take(ask), arrived.step, quiet=quiet)
+                self._run(arrived.take(ask, look=look), arrived.step, quiet=quiet)
         except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
             raise
@@ -480,10 +486,15 @@ class Connection:
             outcome,
             elapsed=arrived.elapsed,
             origin=self._origin(),
-            limit_reached=not outcome.partial and arrived.is_full,
+            limit_reached=not outcome.partial and arrived.limited,
         )
         tables = self._runner.run(arrived.tables())
         return Result(tables, told, zone=self._zone, source=self)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether this process reads the events: then it can cheaply look for one more."""
+        return not isinstance(self._vast.endpoint, NodeEndpoint)
 
     def _origin(self) -> str:
         """Name the endpoint where a file beside the notebook chose it: it may be a stranger's."""
@@ -518,10 +529,6 @@ def _final(expression: str, params: Mapping[str, object] | None) -> str:
     if not isinstance(expression, str):
         raise errors.UsageError(f"the expression is no text: {expression!r}")
     return str(bind(parse_query(expression), params or {}))
-
-
-def _mode_name(mode: str | ExportMode) -> str:
-    return mode.value if isinstance(mode, ExportMode) else str(mode).lower()
 
 
 def _moment(nanoseconds: int | None) -> str | None:

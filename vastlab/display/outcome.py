@@ -27,7 +27,7 @@ class Outcome:
     elapsed
         Seconds.
     limit_reached
-        Whether the limit ended the query.
+        Whether the limit ended the query: there may be more.
     partial
         Whether an interrupt or a failure ended it.
     origin
