@@ -5,8 +5,8 @@ import pytest
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
-from vastlab.expression.ast import TypeExtractor
-from vastlab.expression.literals import Null, Parameter, String, UInt64
+from vastlab.expression.ast import Meta, MetaExtractor, TypeExtractor
+from vastlab.expression.literals import ListLiteral, Null, Parameter, String, UInt64
 from vastlab.expression.operators import Operator
 from vastlab.expression.validation import problem
 from vastlab.types import Kind, Type
@@ -50,3 +50,28 @@ def test_a_type_without_values_takes_null_alone():
     assert found is not None
     assert found.expected == "null"
     assert problem(TypeExtractor(Type(Kind.BLOB)), Operator.NI, UInt64(1)).in_operator
+
+
+@pytest.mark.parametrize(
+    "operator, names, hint",
+    [
+        (Operator.IN, ("a", "b"), 'write #type == "a" || #type == "b"'),
+        (Operator.EQ, ("a",), 'write #type == "a"'),
+        (Operator.NOT_IN, ("a", "b"), 'write #type != "a" && #type != "b"'),
+        (Operator.IN, "abcd", 'write #type == "a" || #type == "b" || #type == "c" || …'),
+        (Operator.IN, (), 'write #type == "zeek.conn" || #type == "zeek.dns"'),
+        (Operator.EQ, ("x" * 1_000_000,), f'write #type == "{"x" * 58}…'),
+    ],
+)
+def test_a_list_of_schema_names_is_spelled_out(operator, names, hint):
+    """Who gives several names for the type is shown the comparisons that say the same."""
+    found = problem(MetaExtractor(Meta.TYPE), operator, ListLiteral(tuple(map(String, names))))
+    assert found is not None
+    assert found.hint == hint
+
+
+def test_other_values_for_the_type_are_only_refused():
+    """What is no list of names has no other spelling."""
+    found = problem(MetaExtractor(Meta.TYPE), Operator.EQ, UInt64(5))
+    assert found is not None
+    assert (found.expected, found.hint) == ("a string or a pattern", None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vastlab import _text
 from vastlab.expression.ast import Extractor, Meta, MetaExtractor, TypeExtractor
 from vastlab.expression.literals import (
     IP,
@@ -37,8 +38,11 @@ class Problem(NamedTuple):
     message: str
     expected: str
     in_operator: bool = False
+    hint: str | None = None
 
 
+_SPELLED, _WIDTH = 3, 60
+_EXAMPLE_NAMES = ('"zeek.conn"', '"zeek.dns"')
 _NUMBERS = (Int64, UInt64, Double)
 _CONTAINERS = (ListLiteral, MapLiteral, RecordLiteral)
 _SAME: dict[Kind, tuple[type, ...]] = {
@@ -85,13 +89,25 @@ def problem(extractor: Extractor, operator: Operator, literal: Literal) -> Probl
         case _ if isinstance(literal, Parameter):
             return None
         case MetaExtractor(Meta.TYPE) if not isinstance(literal, String | Pattern):
-            return Problem("#type is a text", "a string or a pattern")
+            return Problem(
+                "#type is a text", "a string or a pattern", hint=_names(operator, literal)
+            )
         case MetaExtractor(Meta.IMPORT_TIME):
             return _import_time(operator, literal)
         case TypeExtractor(Type() as type_) if not _is_compatible(type_, operator, literal):
             return _unfit(type_, operator, literal)
         case _:
             return None
+
+
+def _names(operator: Operator, literal: Literal) -> str | None:
+    """Spell out what somebody meant who gave a list of names."""
+    if not isinstance(literal, ListLiteral):
+        return None
+    names = [_text.cut(str(item), _WIDTH) for item in literal.items if isinstance(item, String)]
+    sign, connective = ("!=", " && ") if operator.is_negated else ("==", " || ")
+    terms = [f"#type {sign} {name}" for name in names[:_SPELLED] or _EXAMPLE_NAMES]
+    return f"write {connective.join([*terms, '…'] if len(names) > _SPELLED else terms)}"
 
 
 def _import_time(operator: Operator, literal: Literal) -> Problem | None:
