@@ -97,19 +97,29 @@ async def _json(stream: Stream) -> None:
 
 
 async def _csv(stream: Stream) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    safe = plain if sys.stdout.isatty() else str
+    write_line = csv_line()
     header: list[str] = []
     async for part in stream:
         flat = arrow_schema.flatten(part.to_pyarrow())
         names = [TYPE, *flat.schema.names]
         if names != header:
             header = names
-            writer.writerow(map(safe, names))
+            write_line(names)
         fields = zip(flat.columns, flat.schema, strict=True)
         columns = [render.text(column, about).to_pylist() for column, about in fields]
         for values in zip([part.name] * part.num_rows, *columns, strict=True):
-            writer.writerow("" if value is None else safe(value) for value in values)
+            write_line(values)
+
+
+def csv_line() -> Callable[[Iterable[object]], None]:
+    """Return what writes a line of CSV to stdout: exact, but on a terminal without controls."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    safe = plain if sys.stdout.isatty() else str
+
+    def write_line(values: Iterable[object]) -> None:
+        writer.writerow("" if value is None else safe(str(value)) for value in values)
+
+    return write_line
 
 
 async def _arrow(stream: Stream) -> None:
