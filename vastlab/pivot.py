@@ -12,16 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.preview import sort_keys
-from vastlab.display.tally import named
+from vastlab.display.values import Numbers, Values, element, named, values
 from vastlab.errors import ExpressionError, UsageError
 from vastlab.expression import parse
 from vastlab.expression.ast import FieldExtractor, Predicate
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.table_slice import TableSlice
-from vastlab.types import Kind, Leaf, Schema, Type
+from vastlab.types import Kind, Leaf, Schema
 
 __all__ = ["Kinds", "Pivot", "plan"]
 
@@ -46,8 +45,6 @@ _CONCEPTS = {
 _NO_CONCEPT_KNOWS = {"zeek.http.host": "domain"}
 _NUMBER = " (number)"
 _NO_TIME = np.iinfo(np.int64).max
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Kinds:
@@ -83,7 +80,7 @@ class Kinds:
         leaf
             The field.
         """
-        match _base(leaf.type).kind:
+        match element(leaf.type).kind:
             case Kind.IP:
                 return "ip"
             case Kind.STRING:
@@ -168,17 +165,15 @@ class Near:
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that are near; None where there are none."""
-        batch = arrow_schema.normalise(part.to_pyarrow())
-        times = sort_keys(pa.Table.from_batches([batch]))
-        flat = arrow_schema.flatten(batch)
+        batch = part.to_pyarrow()
+        table = pa.Table.from_batches([batch])
+        times = sort_keys(table)
         chosen = np.zeros(len(batch), np.bool_)
         for leaf in self.kinds.leaves(arrow_schema.from_arrow(batch.schema), self.kind):
-            rows, texts = _texts(flat, leaf)
-            codes = pc.index_in(texts, value_set=self.values)
-            known = np.asarray(codes.is_valid())
-            rows = rows[known]
-            near = self._near(np.asarray(codes.drop_null(), np.int64), times[rows])
-            chosen[rows[near]] = True
+            found = values(table, leaf)
+            codes = _places(found.texts, self.values)[found.codes]
+            rows = found.rows[codes >= 0]
+            chosen[rows[self._near(codes[codes >= 0], times[rows])]] = True
         if chosen.all():
             return part
         return TableSlice(batch.filter(pa.array(chosen))) if chosen.any() else None
@@ -224,24 +219,25 @@ def plan(
         There is no such field, its values cannot be followed, or they are too many.
     """
     kinds = Kinds(taxonomy)
-    kind, rows = _source(field, tables, kinds)
-    values = pa.array(sorted(set(rows["value"].to_pylist())), pa.string())
-    if len(values) > MOST_VALUES:
+    kind, found = _source(field, tables, kinds)
+    texts = pa.chunked_array([part.texts for _, part in found], pa.string()).unique()
+    wanted = pa.array(sorted(text for text in texts.to_pylist() if text), pa.string())
+    if len(wanted) > MOST_VALUES:
         raise UsageError(
-            f"{field} has {len(values):,} different values, more than the {MOST_VALUES:,} "
+            f"{field} has {len(wanted):,} different values, more than the {MOST_VALUES:,} "
             "that can be followed",
             hint="choose some first: result.where(expression).pivot(field)",
         )
-    if not len(values):
+    if not len(wanted):
         return Pivot()
-    expression, params, skipped = _question(schemas, kinds, kind, _read(kind, values))
+    expression, params, skipped = _question(schemas, kinds, kind, _read(kind, wanted))
     if within is None:
         return Pivot(expression, params, skipped=skipped)
-    moments = _moments(rows, values)
+    moments = _moments(found, wanted)
     named = np.concatenate(moments)
     if not len(named):
         return Pivot()
-    near = Near(kinds, kind, values, moments, within)
+    near = Near(kinds, kind, wanted, moments, within)
     low, high = int(named.min()) - within, int(named.max()) + within + 1
     bounds = (max(low, -_NO_TIME), min(high, int(_NO_TIME)))
     return Pivot(expression, params, *bounds, near, skipped)
@@ -249,17 +245,17 @@ def plan(
 
 def _source(
     field: str, tables: Mapping[str, Sequence[pa.Table]], kinds: Kinds
-) -> tuple[str, pa.Table]:
-    """Return the kind of a field, and its values with their times."""
+) -> tuple[str, list[tuple[pa.Table, Values]]]:
+    """Return the kind of a field, and its values in each table."""
     found: set[str] = set()
-    parts: list[pa.Table] = []
+    parts: list[tuple[pa.Table, Values]] = []
     for name, layouts in tables.items():
         for table in layouts:
             schema = arrow_schema.from_arrow(table.schema, name)
             for leaf in named(field, schema):
                 if kind := kinds.of(name, leaf):
                     found.add(kind)
-                    parts += _values(table, leaf)
+                    parts.append((table, values(table, leaf)))
     if not found:
         raise UsageError(
             f"no events of this result have a field {field!r} that can be followed",
@@ -270,40 +266,20 @@ def _source(
             f"{field!r} means several things here: {', '.join(sorted(found))}",
             hint="put the schema before it, as in 'zeek.conn.uid'",
         )
-    return found.pop(), pa.concat_tables(parts) if parts else _NOTHING
+    return found.pop(), parts
 
 
-_NOTHING = pa.table({"value": pa.array([], pa.string()), "time": pa.array([], pa.int64())})
+def _places(texts: pa.Array, wanted: pa.Array) -> Numbers:
+    """Return where each text is among those that are wanted; -1 for nowhere."""
+    return np.asarray(pc.fill_null(pc.index_in(texts, value_set=wanted), -1), np.int64)
 
 
-def _values(table: pa.Table, leaf: Leaf) -> Iterator[pa.Table]:
-    for batch in table.to_batches():
-        rows, texts = _texts(arrow_schema.flatten(arrow_schema.normalise(batch)), leaf)
-        times = sort_keys(pa.Table.from_batches([batch]))[rows]
-        part = pa.table({"value": texts, "time": pa.array(times)})
-        yield part.filter(pc.not_equal(part["value"], ""))
-
-
-def _texts(flat: pa.RecordBatch, leaf: Leaf) -> tuple[Numbers, pa.Array]:
-    """Return the values of a field as text, and the row that each of them stands in."""
-    column = flat.column(flat.schema.names.index(leaf.column))
-    rows = np.arange(len(column))
-    if leaf.type.kind is Kind.LIST:
-        rows = np.asarray(pc.list_parent_indices(column), np.int64)
-        column = pc.list_flatten(column)
-    texts = render.render(column, _base(leaf.type)).cast(pa.string())
-    return rows[np.asarray(texts.is_valid())], texts.drop_null()
-
-
-def _base(type_: Type) -> Type:
-    return type_.item if type_.kind is Kind.LIST and type_.item is not None else type_
-
-
-def _moments(rows: pa.Table, values: pa.Array) -> tuple[Numbers, ...]:
-    codes = np.asarray(pc.index_in(rows["value"], value_set=values).combine_chunks(), np.int64)
-    times = rows["time"].to_numpy()
+def _moments(found: Sequence[tuple[pa.Table, Values]], wanted: pa.Array) -> tuple[Numbers, ...]:
+    """Return for each value when it was named, in order of time."""
+    codes = np.concatenate([_places(part.texts, wanted)[part.codes] for _, part in found])
+    times = np.concatenate([sort_keys(table)[part.rows] for table, part in found])
     order = np.lexsort((times, codes))
-    starts = np.searchsorted(codes[order], np.arange(len(values) + 1))
+    starts = np.searchsorted(codes[order], np.arange(len(wanted) + 1))
     ordered = times[order]
     groups = (ordered[a:b] for a, b in itertools.pairwise(starts))
     return tuple(group[group != _NO_TIME] for group in groups)

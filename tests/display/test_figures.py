@@ -7,7 +7,7 @@ import pytest
 
 from tests.display.conftest import conn
 from vastlab.display import figures
-from vastlab.display.histogram import histogram
+from vastlab.display.histogram import SERIES, histogram
 from vastlab.display.tally import Flows, Tally
 
 
@@ -31,7 +31,18 @@ def test_a_timeline_has_no_background():
 def test_marks_are_few_whatever_the_size():
     """However many schemas and events, there are less than 5,000 marks."""
     tables = {f"s{n}": [conn([float(i * i) for i in range(500)])] for n in range(30)}
-    assert 0 < len(_drawn(tables).axes[0].patches) < 5000
+    drawn = [len(patch.get_data().values) for patch in _drawn(tables).axes[0].patches]
+    assert len(drawn) == SERIES + 1
+    assert 0 < sum(drawn) < 5000
+
+
+def test_series_stand_on_each_other():
+    """Where one series ends another begins, and the topmost ends at the sum."""
+    tables = {"a": [conn([0, 0, 5])], "b": [conn([5, 5], name="b")]}
+    lower, upper = (patch.get_data() for patch in _drawn(tables).axes[0].patches)
+    assert lower.values.sum() == 3
+    assert (upper.baseline == lower.values).all()
+    assert (upper.values - upper.baseline).sum() == 2
 
 
 @pytest.mark.parametrize("name", ["$\\frac{", "_hidden", "a\x1bb", "x" * 500, "%s{}", ""])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.display.preview import event_times, in_zone
-from vastlab.display.tally import columns, tally
+from vastlab.display.tally import columns, counted
 
 BUCKETS = 200
 SERIES = 8
@@ -30,6 +30,7 @@ _WIDTHS = (
 _MONDAY = 4 * 86400 * _SECOND  # 1970-01-05
 
 Counts = npt.NDArray[np.int64]
+_NO_TIMES: Counts = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,7 @@ def histogram(
         A field whose values make the series, instead of the schemas; events without it count
         under `NONE`.
     """
-    times = {name: _times(parts, zone) for name, parts in tables.items()}
-    if by is not None:
-        times = _by(tables, by, zone)
+    times = _by_schema(tables, zone) if by is None else _by_value(tables, by, zone)
     total = sum(part.num_rows for parts in tables.values() for part in parts)
     timed = {name: values for name, values in times.items() if len(values)}
     untimed = total - sum(map(len, timed.values()))
@@ -92,45 +91,49 @@ def histogram(
     first = min(int(values.min()) for values in timed.values())
     last = max(int(values.max()) for values in timed.values())
     start, width, count = _grid(first, last, buckets)
-    counted = {
+    counts = {
         name: np.bincount((values - start) // width, minlength=count).astype(np.int64)
         for name, values in timed.items()
     }
-    return Histogram(start, width, _largest(counted), untimed)
+    return Histogram(start, width, _largest(counts), untimed)
 
 
-def _by(
+def _by_schema(tables: Mapping[str, Sequence[pa.Table]], zone: tzinfo | None) -> dict[str, Counts]:
+    return {
+        name: np.concatenate([_NO_TIMES, *(_times(part, zone)[0] for part in parts)])
+        for name, parts in tables.items()
+    }
+
+
+def _by_value(
     tables: Mapping[str, Sequence[pa.Table]], field: str, zone: tzinfo | None
 ) -> dict[str, Counts]:
     """Split the times by the values of a field: the frequent ones, the others, and none."""
-    found = tally(tables, field, SERIES - 1)
-    known = pa.array(list(found.counts), pa.string())
-    rest = f"{OTHER} ({found.others})"
+    found = columns(tables, field)
+    known = counted(field, [part for _, several in found for part in several], SERIES - 1)
+    labels = [*known.counts, f"{OTHER} ({known.others})", NONE]
+    frequent = pa.array(list(known.counts), pa.string())
     split: dict[str, list[Counts]] = {}
-    numbered = {(name, n): table for name, ts in tables.items() for n, table in enumerate(ts)}
-    codes = {key: np.full(len(table), -1) for key, table in numbered.items()}
-    for (name, number, rows), values in columns(tables, field):
-        index = pc.fill_null(pc.index_in(values, value_set=known), len(known))
-        codes[name, number][rows] = np.asarray(index, np.int64)
-    for key, code in codes.items():
-        times = event_times(numbered[key])
-        if times is not None:
-            local = in_zone(times, zone).cast(pa.timestamp("ns")).cast(pa.int64())
-            valid = np.asarray(local.is_valid(), np.bool_)
-            moments = np.asarray(local.drop_null(), np.int64)
-            for series in np.unique(code[valid]):
-                label = [*found.counts, rest, NONE][series]
-                split.setdefault(label, []).append(moments[code[valid] == series])
+    for table, several in found:
+        series = np.full(len(table), len(labels) - 1)
+        for part in several:
+            place = pc.fill_null(pc.index_in(part.texts, value_set=frequent), len(frequent))
+            series[part.rows] = np.asarray(place, np.int64)[part.codes]
+        moments, rows = _times(table, zone)
+        chosen = series[rows]
+        for number in np.flatnonzero(np.bincount(chosen)):
+            split.setdefault(labels[number], []).append(moments[chosen == number])
     return {label: np.concatenate(parts) for label, parts in split.items()}
 
 
-def _times(parts: Sequence[pa.Table], zone: tzinfo | None) -> Counts:
-    columns = [column for column in map(event_times, parts) if column is not None]
-    arrays = [
-        np.asarray(in_zone(c.drop_null(), zone).cast(pa.timestamp("ns")).cast(pa.int64()))
-        for c in columns
-    ]
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
+    """Return the wall-clock times of events, and the rows of those that have one."""
+    times = event_times(table)
+    if times is None:
+        return _NO_TIMES, _NO_TIMES
+    rows = np.flatnonzero(times.is_valid())
+    local = in_zone(times.drop_null(), zone).cast(pa.timestamp("ns")).cast(pa.int64())
+    return np.asarray(local, np.int64), rows
 
 
 def _grid(first: int, last: int, buckets: int) -> tuple[int, int, int]:
