@@ -26,7 +26,7 @@ from vastlab.expression.ast import (
     TypeExtractor,
 )
 from vastlab.expression.operators import Operator
-from vastlab.expression.rewrite import alone, normalise
+from vastlab.expression.rewrite import alone, normalise, typed
 from vastlab.expression.validation import problem
 from vastlab.types import Field, Kind, Type
 
@@ -171,7 +171,7 @@ def _typed(draw: st.DrawFn) -> Expr:
     allowed = [op for op in Operator if problem(extractor, op, literal) is None]
     if not allowed:
         return Predicate(extractor, Operator.NE, lit.Null())
-    return Predicate(extractor, draw(st.sampled_from(allowed)), literal)
+    return typed(Predicate(extractor, draw(st.sampled_from(allowed)), literal))
 
 
 @st.composite

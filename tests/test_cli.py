@@ -100,6 +100,9 @@ def _one_line(text: str) -> str:
         (["query", "-e", "logs", "-f", "xml"], "xml"),
         (["query", "-e", "logs", "--since", "yesterdayish"], "yesterdayish"),
         (["count", "-e", "logs", "--since", "2010-01-01", "--until", "2009-01-01"], "is after"),
+        (["query", "-e", "logs", "-p", "port", "resp_p == $port"], "'port' is no NAME=VALUE"),
+        (["query", "-e", "logs", "-p", "port=1", "resp_p == 1"], "has no $port (put the"),
+        (["count", "-e", "logs", "resp_p == $port"], "$port has no value"),
         (["query", "-e", "ftp://host/logs"], "ftp"),
         (["query", "-e", "logs", "resp_p", "==", "80"], "wants quotes"),
         (["query", "-e", "logs", "-f", "parquet", "8.8.8.8"], "nothing matches"),
@@ -183,6 +186,34 @@ def test_endpoint_before_and_after_the_command(shell, capfd, database, monkeypat
     ):
         assert shell(*args) == 0
         assert capfd.readouterr().out == "3000\n"
+
+
+@pytest.mark.parametrize(
+    "params, expression",
+    [
+        (["net=10.1.4.0/24"], "orig_h in $net"),
+        (["$net=10.1.4.0/24", "ports=[443, 80]"], "orig_h in $net && resp_p in $ports"),
+        (['name="invoice-portal.example"'], "query == $name"),
+        (["name=invoice-portal.example"], "query == $name"),
+        (["name=a && b"], "query == $name"),
+        (["name="], "query != $name"),
+        (["like=/invoice.*/"], "query == $like"),
+    ],
+)
+def test_params_are_values_of_the_expression(shell, capfd, database, params, expression):
+    """A value is read as in an expression, and what is none there is text, whatever it says."""
+    written = expression
+    for param in params:
+        name, _, value = param.removeprefix("$").partition("=")
+        value = value if value[:1] in {*'1["/'} else json.dumps(value)
+        written = written.replace(f"${name}", value)
+    assert shell("count", "-e", database, written) == 0
+    expected = capfd.readouterr().out
+    options = [part for param in params for part in ("--param", param)]
+    assert shell("count", "-e", database, expression, *options) == 0
+    assert capfd.readouterr().out == expected
+    assert shell("query", "-e", database, "-n", "0", expression, *options) == 0
+    assert len(capfd.readouterr().out.splitlines()) == int(expected)
 
 
 def test_count_by_schema(shell, capfd, database):
@@ -306,12 +337,13 @@ def test_version_and_help(shell, capfd):
 
 def test_import_counts_and_names_bad_lines(shell, capfd, tmp_path):
     """Events are counted by schema; a malformed line is named with its file and number."""
-    (tmp_path / "eve.json").write_text(_LINE + "{broken\n" + _LINE)
+    (tmp_path / "eve.json").write_text(_LINE + "{broken\n" + _LINE + "{\n")
     assert shell("import", "-e", "new.db", "eve.json") == 0
     out, err = capfd.readouterr()
     assert re.search(r"suricata\.alert +2\b", out)
     assert "eve.json:2" in err
-    assert "1 problem in all" in err
+    assert "eve.json:4" in err
+    assert "2 problems in all" in err
     assert shell("count", "-e", "new.db") == 0
     assert capfd.readouterr().out == "2\n"
 
@@ -334,6 +366,64 @@ def test_import_twice_wants_force(shell, capfd, tmp_path):
         shell("count", "-e", "new.db")
         numbers.append(int(capfd.readouterr().out))
     assert numbers == [1, 1, 2]
+
+
+def test_import_says_in_one_line_what_was_there(shell, capfd, tmp_path):
+    """Files that were added before are counted, some of them named, on one line."""
+    files = [f"{name}.json" for name in "abcde"]
+    for number, name in enumerate(files):
+        (tmp_path / name).write_text(_LINE * (number + 1))
+    shell("import", "-e", "new.db", "a.json")
+    capfd.readouterr()
+    assert shell("import", "-e", "new.db", "a.json") == 0
+    assert _one_line(capfd.readouterr().err).endswith(
+        "a.json was added before; --force adds it again"
+    )
+    shell("import", "-e", "new.db", *files[:4])
+    capfd.readouterr()
+    assert shell("import", "-e", "new.db", *files) == 0
+    said = _one_line(capfd.readouterr().err)
+    assert "4 of 5 files were added before: a.json, b.json, c.json and 1 more; --force" in said
+
+
+class Piped(io.TextIOWrapper):
+    """Standard input with something in it."""
+
+    def __init__(self, data: bytes, *, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(data))
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    "data, options, schema",
+    [
+        (_LINE.encode(), [], "suricata.alert"),
+        (gzip.compress(_LINE.encode()), [], "suricata.alert"),
+        (b"a,b\n1,2\n", [], "stdin"),
+        (b"a,b\n1,2\n", ["--format", "csv", "--schema", "my.table"], "my.table"),
+    ],
+)
+def test_import_of_standard_input(shell, capfd, monkeypatch, data, options, schema):
+    """``-`` is what is piped in; its format is found out, and its schema can be named."""
+    stdin = Piped(data)
+    stdin.buffer.name = "<stdin>"
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert shell("import", "-e", "new.db", "-", *options) == 0
+    capfd.readouterr()
+    assert shell("count", "-e", "new.db", "--schemas", "-f", "json") == 0
+    assert json.loads(capfd.readouterr().out) == {schema: 1}
+
+
+@pytest.mark.parametrize("stdin", [None, Piped(b"", terminal=True)])
+def test_import_wants_something_piped_in(shell, capfd, monkeypatch, tmp_path, stdin):
+    """A terminal, or no standard input at all, is an error and not a wait."""
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert shell("import", "-e", "new.db", "-") == 2
+    assert "nothing is piped in (zcat" in _one_line(capfd.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_check_finds_damage(shell, capfd, tmp_path):

@@ -24,10 +24,10 @@ import yaml
 
 from vastlab import errors
 from vastlab.config import Settings
-from vastlab.expression import parse, parse_query
-from vastlab.expression.ast import Predicate
+from vastlab.expression import parse_query
 from vastlab.expression.literals import Duration, Time
 from vastlab.expression.parameters import names, to_literal
+from vastlab.expression.parser import parse_literal
 from vastlab.result import Result
 
 __all__ = ["Parameter", "Queries", "SavedQuery", "load"]
@@ -45,10 +45,10 @@ def _truth(text: str) -> bool:
 
 def _literal(kind: type[Time | Duration]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
-        expr = parse(f"value == {text}")
-        if not isinstance(expr, Predicate) or not isinstance(expr.literal, kind):
+        literal = parse_literal(text)
+        if not isinstance(literal, kind):
             raise ValueError(text)
-        return expr.literal
+        return literal
 
     return read
 

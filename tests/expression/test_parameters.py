@@ -17,6 +17,7 @@ from vastlab.expression import Expr, bind, parse
 from vastlab.expression import literals as lit
 from vastlab.expression.ast import And, Or
 from vastlab.expression.parameters import names, to_literal
+from vastlab.expression.parser import parse_literal
 from vastlab.expression.rewrite import predicates
 
 NANOSECONDS = 1_684_934_055_123_456_789
@@ -179,6 +180,20 @@ def test_a_missing_value_names_its_neighbours():
     with pytest.raises(ParameterError) as caught:
         bind(expr, {})
     assert str(caught.value) == "the parameter $suspect has no value"
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "/a.*/i", "[1, null]", "<a: 1>", "{1 -> 2}", "now"])
+def test_a_literal_stands_for_itself(text):
+    """What was read as a value is bound as it is."""
+    literal = parse_literal(text)
+    assert to_literal(literal) is literal
+    assert bind(parse("a == $x"), {"x": literal}) == parse(f"a == {text}")
+
+
+def test_a_parameter_stands_for_no_parameter():
+    """A value that is itself to come is refused."""
+    with pytest.raises(ParameterError, match="no literal can express"):
+        to_literal(lit.Parameter("y"))
 
 
 def test_names_come_in_order_and_once():

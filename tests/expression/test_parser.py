@@ -13,6 +13,7 @@ from vastlab.expression import normal_form, parse, parse_query
 from vastlab.expression.ast import Constant, Expr, FieldExtractor, Predicate
 from vastlab.expression.literals import Null
 from vastlab.expression.operators import Operator
+from vastlab.expression.parser import parse_literal
 from vastlab.expression.rewrite import normalise
 
 HERE = Path(__file__).parent
@@ -249,3 +250,43 @@ def test_a_field_named_like_a_keyword_stays_a_field():
         assert parse(f"{name} == 1 && {name} != 2 || ({name})").operands[1] == Predicate(
             FieldExtractor(name), Operator.NE, Null()
         )
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("443", "443"),
+        (" -1 /* less */ ", "-1"),
+        ("1e5", "100000.0"),
+        ("5s", "5s"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("2023-05-24", "2023-05-24"),
+        ('"two words"', '"two words"'),
+        ("/a b/i", "/a b/i"),
+        ("[22, 80]", "[22, 80]"),
+        ("null", "null"),
+        ("", None),
+        ("two words", None),
+        ("name", None),
+        ("::name", None),
+        (":ip", None),
+        ("#type", None),
+        ("$name", None),
+        ("1 && x == 1", None),
+        ("[1", None),
+        ("99999999999999999999", None),
+        ("\ud800", None),
+    ],
+)
+def test_a_value_alone_is_told_from_other_text(text, expected):
+    """A literal is read as in an expression; names, expressions and prose are none."""
+    found = parse_literal(text)
+    assert found == (None if expected is None else parse(f"x == {expected}").literal)
+
+
+@hypothesis.given(st.text() | mutated())
+def test_a_value_alone_is_what_it_is_in_an_expression(text):
+    """What is a value alone is the same value behind an operator."""
+    found = parse_literal(text)
+    if found is not None:
+        assert parse(f"x == {text}") == Predicate(FieldExtractor("x"), Operator.EQ, found)

@@ -95,6 +95,20 @@ def test_an_open_file_is_a_source(database):
     assert database.snapshot().sources == {}
 
 
+def test_a_pipe_that_gives_nothing_can_be_given_up(database):
+    """Waiting for the next bytes of a pipe ends when the caller has given up."""
+    cancelled = threading.Event()
+    read, write = os.pipe()
+    os.write(write, lines(1).encode())
+    with (
+        open(read, "rb", buffering=0) as stream,
+        open(write, "wb"),
+        pytest.raises(QueryInterrupted),
+    ):
+        ingest(database, stream, cancelled=cancelled, progress=lambda _: cancelled.set())
+    assert database.snapshot().files == ()
+
+
 def test_a_name_is_used_where_there_is_none(database, events):
     """The schema name that is given does not replace one that events have."""
     nameless = events([1]).replace_schema_metadata(None)

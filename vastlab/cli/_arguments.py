@@ -6,6 +6,8 @@ import argparse
 from typing import NoReturn
 
 from vastlab.errors import UsageError
+from vastlab.expression.literals import Literal
+from vastlab.expression.parser import parse_literal
 from vastlab.nodes.base import ExportMode
 
 FORMATS = ("table", "json", "csv", "arrow", "parquet")
@@ -108,7 +110,9 @@ def _status(commands: _Commands[_Parser]) -> _Parser:
 
 def _import(commands: _Commands[_Parser]) -> _Parser:
     command = _command(commands, "import", "add the events of log files to a database")
-    command.add_argument("files", metavar="FILE", nargs="+", help="files, folders or patterns")
+    command.add_argument(
+        "files", metavar="FILE", nargs="+", help="files, folders or patterns; - for standard input"
+    )
     command.add_argument("--schema", help="the schema's name, where the format does not tell")
     command.add_argument("-f", "--format", help="the format, where it is not to be found out")
     command.add_argument(
@@ -143,6 +147,10 @@ def _expression(command: _Parser) -> None:
     command.add_argument(
         "expression", metavar="EXPRESSION", nargs="?", default="", help="default: everything"
     )
+    command.add_argument(
+        "-p", "--param", metavar="NAME=VALUE", type=_parameter, action="append", default=[],
+        help="what $NAME stands for: a value as in an expression, anything else is text",
+    )  # fmt: skip
 
 
 def _bounds(command: _Parser) -> None:
@@ -168,6 +176,14 @@ def _number(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative; 0 means all")
     return number
+
+
+def _parameter(text: str) -> tuple[str, Literal | str]:
+    name, equals, value = text.removeprefix("$").partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    literal = parse_literal(value)
+    return name, value if literal is None else literal
 
 
 def _mode(text: str) -> str:

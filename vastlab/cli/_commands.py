@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import importlib.util
 import json
 import os
@@ -16,7 +15,7 @@ from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from vastlab._text import plain
 from vastlab.cli import _output
@@ -25,6 +24,8 @@ from vastlab.client import VAST
 from vastlab.config import DemoEndpoint, PathEndpoint, resolve_endpoint
 from vastlab.display.outcome import plural
 from vastlab.errors import UsageError
+from vastlab.expression import parse_query
+from vastlab.expression.parameters import names
 from vastlab.nodes import demo as demo_node
 from vastlab.nodes import own
 from vastlab.store.check import check as check_database
@@ -36,6 +37,7 @@ DEMO_EXPRESSION = "203.0.113.99"
 _DEMO_ROWS = 3
 _WORD = re.compile(r"\w+")
 _PROBLEMS = 10  # malformed lines that are shown
+_SKIPPED = 3  # files that are named
 _NOT_RUNNING = 1  # the exit code where there is no node
 _DAMAGED = 1  # the exit code where some files are damaged
 
@@ -52,7 +54,12 @@ def query(args: Namespace) -> int:
     async def run() -> None:
         async with VAST(_endpoint(args)) as vast:
             stream = vast.export(
-                args.expression, args.mode, args.limit, since=args.since, until=args.until
+                args.expression,
+                args.mode,
+                args.limit,
+                since=args.since,
+                until=args.until,
+                params=_params(args),
             )
             async with aclosing(stream):
                 if format_ == "table":
@@ -118,7 +125,9 @@ def count(args: Namespace) -> int:
     async def run() -> dict[str, int]:
         async with VAST(_endpoint(args)) as vast:
             with progress("count"):
-                return await vast.counts(args.expression, since=args.since, until=args.until)
+                return await vast.counts(
+                    args.expression, since=args.since, until=args.until, params=_params(args)
+                )
 
     counts = asyncio.run(run())
     if not args.schemas:
@@ -128,9 +137,9 @@ def count(args: Namespace) -> int:
         case "table":
             _output.draw_counts(console(), counts.items())
         case "csv":
-            csv.writer(sys.stdout, lineterminator="\n").writerows(
-                [(_output.TYPE, "events"), *counts.items()]
-            )
+            write_line = _output.csv_line()
+            for pair in ((_output.TYPE, "events"), *counts.items()):
+                write_line(pair)
         case _:
             sys.stdout.write(json.dumps(counts) + "\n")
     return 0
@@ -178,7 +187,7 @@ def import_(args: Namespace) -> int:
                     update(state.bytes_done, state.bytes_total)
 
                 return await vast.ingest(
-                    args.files,
+                    [_opened(file) for file in args.files],
                     schema=args.schema,
                     format=args.format,
                     strict=args.strict,
@@ -192,18 +201,37 @@ def import_(args: Namespace) -> int:
     return _DAMAGED if report.failed or nothing else 0
 
 
+def _opened(file: str) -> str | BinaryIO:
+    if file != "-":
+        return file
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("nothing is piped in", hint="zcat conn.log.gz | vastlab import -e DB -")
+    # Unbuffered, so that whoever waits for the next bytes can be interrupted.
+    return cast("BinaryIO", getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+
+
 def _report(report: IngestReport) -> None:
     if report.events:
         _output.draw_counts(console(), report.events.items())
-    for path in report.skipped:
-        complain(f"{plain(path)} was added before; --force adds it again", style="yellow")
+    if report.skipped:
+        complain(_said_of_skipped(report), style="yellow")
     problems = report.problems[:_PROBLEMS]
     for problem in problems:
         complain(plain(str(problem)), style="yellow")
     if rest := report.problem_count - len(problems):
         complain(f"and {plural(rest, 'more problem')}", style="yellow")
-    if report.problem_count:
+    if report.problem_count > 1:
         complain(f"{plural(report.problem_count, 'problem')} in all", style="yellow")
+
+
+def _said_of_skipped(report: IngestReport) -> str:
+    skipped = [plain(path) for path in report.skipped]
+    if len(skipped) == 1:
+        return f"{skipped[0]} was added before; --force adds it again"
+    named = ", ".join(Path(path).name for path in skipped[:_SKIPPED])
+    more = f" and {len(skipped) - _SKIPPED:,} more" if len(skipped) > _SKIPPED else ""
+    files = f"{len(skipped):,} of {len(skipped) + len(report.files) + len(report.failed):,} files"
+    return f"{files} were added before: {named}{more}; --force adds them again"
 
 
 def check(args: Namespace) -> int:
@@ -342,6 +370,19 @@ def _absolute(endpoint: str) -> str:
 
 def _endpoint(args: Namespace) -> str | None:
     return getattr(args, "endpoint", None)
+
+
+def _params(args: Namespace) -> dict[str, object]:
+    """Return the values of the expression's parameters."""
+    params: dict[str, object] = dict(args.param)
+    asked = names(parse_query(args.expression)) if params else ()
+    for name in params:
+        if name not in asked:
+            # A shell replaces $names in double quotes, and often by nothing.
+            raise UsageError(
+                f"the expression has no ${name}", hint="put the expression in single quotes"
+            )
+    return params
 
 
 def _format(args: Namespace) -> str:

@@ -102,7 +102,8 @@ def to_literal(value: object) -> Literal:
     value
         A text, number, bool, ``None``, time, duration, address or network, or a flat list,
         tuple, set, Series, Index or array of these. Times without zone are UTC. A category
-        whose values are all addresses or networks, as a frame has it, stands for those.
+        whose values are all addresses or networks, as a frame has it, stands for those. A
+        literal stands for itself.
 
     Raises
     ------
@@ -114,6 +115,8 @@ def to_literal(value: object) -> Literal:
     >>> print(to_literal([1, -1, 0.5, "one"]))
     [1, -1, 0.5, "one"]
     """
+    if isinstance(value, Literal) and not isinstance(value, Parameter):
+        return value
     return _list(value) if isinstance(value, _COLLECTIONS) else _scalar(value)
 
 

@@ -116,6 +116,35 @@ def parse(text: str) -> Expr:
         raise fault(message, text, 0, f"at most {MAX_DEPTH} levels") from None
 
 
+def parse_literal(text: str) -> Literal | None:
+    """Read a value as it stands in an expression.
+
+    Parameters
+    ----------
+    text
+        What may be a value.
+
+    Returns
+    -------
+    Literal or None
+        None for anything but one value: a field's name, a ``$name``, an expression, prose.
+
+    Examples
+    --------
+    >>> print(parse_literal("10.0.0.0/8"), parse_literal('"two words"'), parse_literal("two words"))
+    10.0.0.0/8 "two words" None
+    """
+    try:
+        _check_unicode(text)
+        operand = _operand(text, skip(text, 0), 0)
+    except ExpressionSyntaxError:
+        return None
+    operand = _exponent(text, operand) or operand
+    if isinstance(operand.node, Extractor | Parameter) or skip(text, operand.end) < len(text):
+        return None
+    return operand.node
+
+
 def parse_query(text: str) -> Expr:
     """Read what somebody asks a node for: an expression, or nothing for everything.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import select
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from vastlab.store.database import is_database
 from vastlab.table_slice import TableSlice
 
 _CHUNK = 1 << 20
+_PATIENCE = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ class Tap(io.RawIOBase):
     end
         Where to stop; the rest counts as not there.
     watch
-        Called after each read; what it raises ends the reading.
+        Called after each read, and while a pipe gives nothing; what it raises ends the
+        reading.
     random
         Let the reader move about in the file; it is measured by `exhaust` then.
     """
@@ -205,6 +208,8 @@ class Tap(io.RawIOBase):
         if self._end is not None:
             left = self._end - self.size
             size = left if size < 0 else min(size, left)
+        while not _is_ready(self._stream):
+            self._watch()
         data = self._stream.read(size) or b""
         if not self._random:
             self._digest.update(data)
@@ -228,6 +233,13 @@ class Tap(io.RawIOBase):
     def digest(self) -> str:
         """The digest of what was read."""
         return self._digest.value()
+
+
+def _is_ready(stream: BinaryIO) -> bool:
+    """Wait a moment for an unbuffered file to have something; others are read as they are."""
+    if not isinstance(stream, io.FileIO) or os.name != "posix":
+        return True
+    return bool(select.select([stream], [], [], _PATIENCE)[0])
 
 
 def wants_random_access(stream: BinaryIO) -> bool:

@@ -20,6 +20,7 @@ from vastlab.store._sources import EventSource, FileSource, StreamSource, Tap
 from vastlab.store.database import Database
 from vastlab.store.layout import Snapshot, Source
 from vastlab.store.readers._problems import Problem, Problems
+from vastlab.store.readers._source import stream_name
 
 __all__ = ["IngestProgress", "IngestReport", "ingest"]
 
@@ -168,8 +169,7 @@ class _Ingest:
                 case FileSource():
                     self._read_file(source)
                 case StreamSource(stream):
-                    name = getattr(stream, "name", None)
-                    label = name if isinstance(name, str) else "standard input"
+                    label = stream_name(stream)
                     self._take(label, Tap(stream, label, watch=self.meter.tick))
                 case EventSource(batches):
                     self._take_events(batches())

@@ -113,8 +113,13 @@ def open_source(source: str | Path | BinaryIO) -> Iterator[Source]:
         with _open(Path(source)) as raw:
             yield Source(str(source), raw)
     else:
-        name = getattr(source, "name", None)
-        yield Source(name if isinstance(name, str) else "standard input", source)
+        yield Source(stream_name(source), source)
+
+
+def stream_name(stream: BinaryIO) -> str:
+    """Return what messages call an open file, and the schema of its events where nothing says."""
+    name = getattr(stream, "name", None)
+    return name.strip("<>") if isinstance(name, str) else "standard input"
 
 
 def _can_seek(raw: BinaryIO) -> bool:
