@@ -216,14 +216,23 @@ def test_known_names_are_not_warned_of(vast):
         ({"expression": "resp_p =="}, errors.ExpressionSyntaxError),
         ({"expression": "resp_p == $x"}, errors.ParameterError),
         ({"expression": 5}, errors.UsageError),
+        ({"expression": pd.DataFrame({"a": range(100)})}, errors.UsageError),
+        ({"limit": 1e9}, errors.UsageError),
+        ({"limit": True}, errors.UsageError),
+        ({"limit": 10**5_000}, errors.UsageError),
+        ({"limit": -(10**5_000)}, errors.UsageError),
+        ({"limit": "x" * 1_000_000}, errors.UsageError),
+        ({"mode": "x" * 1_000_000}, errors.UsageError),
+        ({"until": ["x"] * 1_000_000}, errors.UsageError),
     ],
 )
 def test_bad_arguments_fail_and_keep_the_last_result(vast, how, kind):
     """A bad argument is an error of vastlab's own, and the newest result stays."""
     before = vast.query("resp_p == 1")
-    with pytest.raises(kind):
+    with pytest.raises(kind) as caught:
         vast.query(**how)
     assert vast.last is before
+    assert len(str(caught.value)) < 250
 
 
 def test_a_bad_zone_is_an_error():

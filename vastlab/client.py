@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from vastlab import _text
 from vastlab.config import DEFAULT_SOURCE, Endpoint, Settings, resolve_endpoint
 from vastlab.errors import (
     ExpressionSyntaxError,
@@ -44,6 +45,8 @@ __all__ = ["VAST", "ExportMode"]
 
 Moment = str | datetime | timedelta | None
 
+_MOST = 2**63  # events
+_SAID = 80  # characters
 _TURNS = 3
 _PATIENCE = 5.0  # seconds for a stream that was left to end what it runs
 _REMEMBERED = 1000  # expressions that were looked at for slips
@@ -317,7 +320,7 @@ class VAST:
         limit: int = 0,
     ) -> Query:
         if not isinstance(expression, str):
-            raise UsageError(f"the expression is no text: {expression!r}")
+            raise UsageError(f"the expression is no text: {said(expression)}")
         now = time.time_ns()
         expr: Expr = at(bind(parse_query(expression), params or {}), now)
         bounds = (_instant("since", since, now), _instant("until", until, now))
@@ -420,22 +423,30 @@ async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float |
         ) from None
 
 
+def said(value: object) -> str:
+    """Show a wrong argument, which may be a frame or a number of any length."""
+    with contextlib.suppress(Exception):
+        return _text.cut(" ".join(repr(value).split()), _SAID)
+    return f"a {type(value).__name__}"
+
+
 def as_mode(mode: ExportMode | str) -> ExportMode:
     """Return the mode of that name."""
     try:
         return ExportMode(mode)
     except ValueError:
         known = ", ".join(repr(known.value) for known in ExportMode)
-        raise UsageError(f"unknown mode: {mode!r}", hint=f"one of {known}") from None
+        raise UsageError(f"unknown mode: {said(mode)}", hint=f"one of {known}") from None
 
 
 def as_limit(limit: int) -> int:
     """Return a limit as a plain number, if it is one."""
     if isinstance(limit, bool) or not hasattr(limit, "__index__"):
-        raise UsageError(f"the limit is no integer: {limit!r}", hint="0 for all events")
+        raise UsageError(f"the limit is no integer: {said(limit)}", hint="0 for all events")
     number = limit.__index__()
-    if number < 0:
-        raise UsageError(f"the limit is negative: {number}", hint="0 for all events")
+    if not 0 <= number <= _MOST:
+        wrong = "negative" if number < 0 else "larger than any answer"
+        raise UsageError(f"the limit is {wrong}: {said(number)}", hint="0 for all events")
     return number
 
 
@@ -443,7 +454,7 @@ def _seconds(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise UsageError(f"the timeout is no number of seconds above 0: {timeout!r}")
+        raise UsageError(f"the timeout is no number of seconds above 0: {said(timeout)}")
     return timeout
 
 
@@ -467,7 +478,7 @@ def _instant(name: str, value: Moment, now: int) -> int | None:
             return now - nanoseconds
         case _:
             raise UsageError(
-                f"{name} is no point in time: {value!r}",
+                f"{name} is no point in time: {said(value)}",
                 hint='ISO text such as "2009-11-18T08:00", a datetime, or a span back from now '
                 'such as "2h" or "1d"',
             )

@@ -30,7 +30,7 @@ from vastlab import _loop, _text, errors
 from vastlab._arrived import Arrived
 from vastlab._remarks import RemarkingClient
 from vastlab._waiting import Display, Watch, interruptible
-from vastlab.client import VAST, ExportMode, as_limit, as_mode
+from vastlab.client import VAST, ExportMode, as_limit, as_mode, said
 from vastlab.config import NodeEndpoint
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
@@ -527,7 +527,7 @@ def _interrupted(events: int) -> errors.QueryInterrupted:
 def _final(expression: str, params: Mapping[str, object] | None) -> str:
     """Return the canonical text with all values in their places."""
     if not isinstance(expression, str):
-        raise errors.UsageError(f"the expression is no text: {expression!r}")
+        raise errors.UsageError(f"the expression is no text: {said(expression)}")
     return str(bind(parse_query(expression), params or {}))
 
 

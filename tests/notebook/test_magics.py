@@ -224,6 +224,7 @@ def test_status_and_schemas(shell, folder):
         ("%vast -e demo: -P x resp_p == 1", "exclude"),
         ("%vast --timeout soon resp_p == 1", "takes seconds"),
         ("%vast --quiet=1 resp_p == 1", "takes no value"),
+        ("%vast -n 9999999999999999999 resp_p == 1", "larger than any answer"),
         ("%vast -n " + "9" * 5000 + " resp_p == 1", "whole number"),
     ],
 )
@@ -232,6 +233,13 @@ def test_bad_options(shell, cell, said, capsys):
     with pytest.raises(errors.UsageError, match=said):
         shell.run(cell)
     assert all(len(line) < 300 for line in capsys.readouterr().out.split("\n"))
+
+
+@pytest.mark.parametrize("cell", ["%vast resp_p == 4 -n 5", "%%vast -n 5\nresp_p == 4 --since 1d"])
+def test_options_behind_the_expression_are_noticed(shell, cell):
+    """Who puts options last is told where they stand."""
+    with pytest.raises(errors.ExpressionSyntaxError, match="options come before the expression"):
+        shell.run(cell)
 
 
 def test_an_expression_of_a_megabyte(shell, capsys):

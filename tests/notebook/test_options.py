@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vastlab import errors
-from vastlab.notebook.options import FLAGS, Options, parse, usage
+from vastlab.notebook.options import FLAGS, Options, is_option, parse, usage
 
 
 def test_all_options():
@@ -68,10 +68,15 @@ def test_a_semicolon_hides():
         ("--limt 3 x", "unknown option --limt .*did you mean --limit"),
         ("-z x", "unknown option -z"),
         ("-n abc x", "whole number, not 'abc'"),
-        ("-n 1e9 x", "whole number, not '1e9'"),
+        ("-n 1e9 x", r"whole number, not '1e9' \(write 1000000000\)"),
+        ("-n 1_000 x", r"whole number, not '1_000' \(write 1000\)"),
+        ("-n 1.5 x", r"whole number, not '1.5' \(0 for all"),
+        ("-n -1 x", r"whole number, not '-1' \(0 for all"),
+        ("-n inf x", "whole number, not 'inf'"),
         ("-n", "--limit needs a value"),
         ("--timeout soon x", "seconds, not 'soon'"),
-        ("-o class x", "variable, not 'class'"),
+        ("-o class x", r"variable, not 'class' \(a word of Python"),
+        ("-o 1x x", r"variable, not '1x' \(such as hits"),
         ("-o a-b x", "variable, not 'a-b'"),
         ("--quiet=yes x", "--quiet takes no value"),
     ],
@@ -80,6 +85,29 @@ def test_bad_options_are_named(line, message):
     """A wrong option is an error that names it."""
     with pytest.raises(errors.UsageError, match=message):
         parse(line)
+
+
+@pytest.mark.parametrize("option", ["-n ", "-m ", "-o ", "--timeout ", "--"])
+def test_errors_stay_short(option):
+    """However long a wrong value is, its error is one short line."""
+    with pytest.raises(errors.UsageError) as caught:
+        parse(option + "x-" * 500_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "text, position, found",
+    [
+        ("a == 1 -n 5", 7, True),
+        ("a == 1 --limit=5", 7, True),
+        ("a == 1 --limits 5", 7, False),
+        ("a == 1 -z", 7, False),
+        ("a == 1", 6, False),
+    ],
+)
+def test_options_in_the_wrong_place_are_known(text, position, found):
+    """What looks like an option is one where there is such an option."""
+    assert is_option(text, position) is found
 
 
 def test_help_describes_every_option():

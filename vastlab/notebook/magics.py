@@ -28,6 +28,7 @@ from vastlab.config import Endpoint, Settings, resolve_endpoint
 from vastlab.connection import Connection
 from vastlab.display.outcome import plural
 from vastlab.expression import parse_query
+from vastlab.expression.ast import Expr
 from vastlab.expression.parameters import names
 from vastlab.notebook import handover, options
 from vastlab.notebook.notes import Line, Note, warnings_shown
@@ -83,7 +84,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         if asked.help:
             return Note(options.usage())
         namespace = {**self.shell.user_ns, **(local_ns or {})}
-        wanted = names(parse_query(asked.expression))
+        wanted = names(_parsed(asked.expression))
         params = {name: namespace[name] for name in wanted if name in namespace}
         return self._answer(asked, params)
 
@@ -212,6 +213,15 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def _used(self) -> str:
         endpoint = self.connection().endpoint
         return f"{endpoint} (profile {self._profile})" if self._profile else endpoint
+
+
+def _parsed(expression: str) -> Expr:
+    try:
+        return parse_query(expression)
+    except errors.ExpressionSyntaxError as error:
+        if options.is_option(expression, error.position):
+            error.hint = "options come before the expression"
+        raise
 
 
 def _words(text: str) -> list[str]:

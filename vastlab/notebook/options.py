@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import keyword
 import re
@@ -13,6 +14,7 @@ from vastlab import _text, errors
 
 _OPTION = re.compile(r"\s*(?:--(?P<long>[A-Za-z][A-Za-z-]*)(?P<equals>=)?|-(?P<short>[A-Za-z]))")
 MODES = ("historical", "continuous", "unified")
+_MOST = 10**19
 _END = re.compile(r"\s*--(?=\s|$)")
 _VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>\S+))""")
 
@@ -69,9 +71,23 @@ class Flag:
 def _whole(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text):
         raise errors.UsageError(
-            f"-n/--limit takes a whole number, not {_text.cut(text, 40)!r}", hint="0 for all events"
+            f"-n/--limit takes a whole number, not {_said(text)}",
+            hint=f"write {digits}" if (digits := _digits(text)) else "0 for all events",
         )
     return int(text)
+
+
+def _digits(text: str) -> str | None:
+    """Write a number such as ``1e9`` or ``1_000`` out."""
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if number.is_integer() and 0 <= number < _MOST:
+            return str(int(number))
+    return None
+
+
+def _said(text: str) -> str:
+    return repr(_text.cut(text, 40))
 
 
 def _mode(text: str) -> str:
@@ -79,7 +95,7 @@ def _mode(text: str) -> str:
         return text.lower()
     close = difflib.get_close_matches(text.lower(), MODES, 1)
     raise errors.UsageError(
-        f"-m/--mode takes one of {', '.join(MODES)}, not {_text.cut(text, 40)!r}",
+        f"-m/--mode takes one of {', '.join(MODES)}, not {_said(text)}",
         hint=f"did you mean {close[0]}?" if close else None,
     )
 
@@ -88,12 +104,15 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise errors.UsageError(f"--timeout takes seconds, not {text!r}") from None
+        raise errors.UsageError(f"--timeout takes seconds, not {_said(text)}") from None
 
 
 def _variable(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
-        raise errors.UsageError(f"-o/--out takes the name of a variable, not {text!r}")
+        raise errors.UsageError(
+            f"-o/--out takes the name of a variable, not {_said(text)}",
+            hint="a word of Python" if keyword.iskeyword(text) else "such as hits",
+        )
     return text
 
 
@@ -153,6 +172,18 @@ def parse(line: str, cell: str | None = None) -> Options:
     return Options(expression.rstrip("; \n\t") if hidden else expression, hidden=hidden, **values)
 
 
+def is_option(text: str, position: int) -> bool:
+    """Say whether an option stands there, where none is looked for any more.
+
+    Examples
+    --------
+    >>> is_option("resp_p == 80 -n 5", 13), is_option("resp_p == 80 - 5", 13)
+    (True, False)
+    """
+    match = _OPTION.match(text, position)
+    return match is not None and _known(match) is not None
+
+
 def usage() -> str:
     """Describe all options."""
     rows = [(_spelled(flag), flag.about) for flag in FLAGS]
@@ -167,16 +198,21 @@ def _spelled(flag: Flag) -> str:
 
 
 def _flag(match: re.Match[str]) -> Flag:
+    if found := _known(match):
+        return found
     long, short = match["long"], match["short"]
-    for flag in FLAGS:
-        if long == flag.name or (short and short == flag.short):
-            return flag
     asked = f"--{long}" if long else f"-{short}"
     known = [f"--{flag.name}" for flag in FLAGS]
     close = difflib.get_close_matches(asked, known, 1)
     raise errors.UsageError(
-        f"unknown option {asked}", hint=f"did you mean {close[0]}?" if close else "-h lists all"
+        f"unknown option {_text.cut(asked, 40)}",
+        hint=f"did you mean {close[0]}?" if close else "-h lists all",
     )
+
+
+def _known(match: re.Match[str]) -> Flag | None:
+    long, short = match["long"], match["short"]
+    return next((f for f in FLAGS if long == f.name or (short and short == f.short)), None)
 
 
 def _value(line: str, position: int, flag: Flag) -> tuple[str, int]:
