@@ -289,3 +289,9 @@ def test_a_bound_text_survives_its_print(text):
     bound = bind(parse("a == $x"), {"x": text})
     read = parse(str(bound))
     assert read == bound or isinstance(read.literal, lit.Pattern)
+
+
+def test_a_list_of_schema_names_as_a_parameter_is_spelled_out():
+    """The error of a value that does not fit says as much as that of a text."""
+    with pytest.raises(ParameterError, match=r'write #type != "a" && #type != "b"'):
+        bind(parse("#type !in $names"), {"names": ["a", "b"]})

@@ -290,3 +290,11 @@ def test_a_value_alone_is_what_it_is_in_an_expression(text):
     found = parse_literal(text)
     if found is not None:
         assert parse(f"x == {text}") == Predicate(FieldExtractor("x"), Operator.EQ, found)
+
+
+def test_a_list_of_schema_names_is_spelled_out_in_the_error():
+    """Who asks for one of several types is shown how that is written."""
+    with pytest.raises(ExpressionSyntaxError) as caught:
+        parse('#type in ["zeek.conn", "zeek.dns"]')
+    assert caught.value.hint == 'write #type == "zeek.conn" || #type == "zeek.dns"'
+    assert parse(caught.value.hint.removeprefix("write "))

@@ -142,7 +142,7 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
         return normalise(Not(expr)) if operator is Operator.NE else expr
     if found := problem(extractor, operator, literal):
         message = f"the parameter ${parameter.name} does not fit: {found.message}"
-        raise ParameterError(message, hint=f"expected {found.expected}")
+        raise ParameterError(message, hint=found.hint or f"expected {found.expected}")
     return typed(replace(predicate, literal=literal))
 
 

@@ -260,7 +260,7 @@ def _predicate(text: str, at: int, depth: int) -> _Group:
     if found := problem(extractor, operator, literal):
         value = left if left.node is literal else right
         at = place if found.in_operator else value.start
-        raise fault(found.message, text, at, found.expected)
+        raise fault(found.message, text, at, found.expected, hint=found.hint)
     return _Group(typed(Predicate(extractor, operator, literal)), right.end)
 
 
