@@ -110,6 +110,41 @@ def test_interrupt_ends_a_waiting_query(kernel, folder, cell):
     assert _data(shown, "text/plain") == ["1"]
 
 
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        ("vast.count()", "counting · "),
+        ("vast.schemas()", "asking for the schemas · "),
+        ("list(vast.export())", "0 events · "),
+        ("vast.query()", "0 events · "),
+    ],
+)
+def test_every_call_that_waits_says_so_and_can_be_interrupted(kernel, folder, call, said):
+    """A call that hangs shows its line after a moment, and the kernel's interrupt ends it."""
+    waits = iter([True])
+
+    def interrupt(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "display_data" and next(waits, False):
+            kernel.manager.interrupt_kernel()
+
+    reply, shown = kernel.run(
+        "import asyncio, vastlab\n"
+        "async def hang(*_, **__):\n"
+        "    await asyncio.Event().wait()\n"
+        f"vast = vastlab.connect({str(folder)!r})\n"
+        "vast._vast.counts = vast._vast.schemas = hang\n"
+        "async def silent(*_, **__):\n"
+        "    await hang()\n"
+        "    yield\n"
+        "vast._vast.export = silent\n" + call,
+        on=interrupt,
+    )
+    assert (reply["status"], reply["ename"]) == ("error", "QueryInterrupted")
+    assert _data(shown, "text/plain")[0].startswith(said)
+    _, shown = kernel.run("vast.close(); 5")
+    assert _data(shown, "text/plain") == ["5"]
+
+
 def test_asyncio_is_left_unpatched(kernel):
     """Loading and using the extension changes nothing in asyncio or in the kernel's loop."""
     _, shown = kernel.run(
