@@ -19,9 +19,10 @@ import pytest
 from pyarrow import parquet
 
 from vastlab import cli
-from vastlab.cli import _commands
+from vastlab.cli import _commands, _databases, _terminal
 from vastlab.nodes import _programs
 from vastlab.nodes import demo as demo_node
+from vastlab.nodes.base import Step
 
 _LINE = (
     '{"timestamp":"2026-03-04T09:42:13.000001+0000","event_type":"alert","flow_id":1,'
@@ -447,12 +448,47 @@ def test_demo_tells_where_to_go(shell, capfd, tmp_path):
     assert shell("demo", "-e", "some.db", "--events", "2000") == 0
     out = capfd.readouterr().out
     assert "2,000" in out
-    assert _commands.DEMO_EXPRESSION in out
+    assert _databases.DEMO_EXPRESSION in out
     assert "zeek.conn" in out
     assert "What to try next" in out
     (tmp_path / "logs").mkdir()
     assert shell("demo", "-e", "logs") == 2
     assert "logs" in _one_line(capfd.readouterr().err)
+
+
+def test_demo_is_announced_wherever_it_is_made(shell, capfd, tmp_path, monkeypatch):
+    """Whatever first asks for the demo says that it is made; nothing is said where it is there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo_node, "EVENTS", 500)
+    monkeypatch.setattr(demo_node.make, "__defaults__", (500,))  # the same number, bound earlier
+    for said in ("vastlab: making the demo database of 500 events\n", ""):
+        assert shell("count", "-e", "demo:") == 0
+        assert capfd.readouterr() == ("500\n", said)
+
+
+class Screen(io.StringIO):
+    """A terminal that remembers all that was written."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "step, shown",
+    [
+        (None, "count"),
+        (Step("reading 4 logs", 9000, 0.7), "reading 4 logs .* 9,000 events"),
+        (Step("looking\x1b[31m"), r"looking\\x1b\[31m"),
+    ],
+)
+def test_progress_says_what_is_done_first(monkeypatch, step, shown):
+    """A bar shows the work before the work, and its own otherwise; no escapes get through."""
+    monkeypatch.setattr(sys, "stderr", Screen())
+    with _terminal.progress("count", preparing=lambda: step):
+        pass
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())
+    assert re.search(shown, plain)
+    assert ("count" in plain) == (step is None)
 
 
 def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):

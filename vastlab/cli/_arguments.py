@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import NoReturn
 
 from vastlab.errors import UsageError
+from vastlab.expression import parse_query
 from vastlab.expression.literals import Literal
+from vastlab.expression.parameters import names
 from vastlab.expression.parser import parse_literal
 from vastlab.nodes.base import ExportMode
 
@@ -190,3 +193,29 @@ def _mode(text: str) -> str:
     if text.lower() not in MODES:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(MODES)}")
     return text.lower()
+
+
+# --- what was said --------------------------------------------------------------------------
+
+
+def endpoint_of(args: argparse.Namespace) -> str | None:
+    """Return the endpoint that was named."""
+    return getattr(args, "endpoint", None)
+
+
+def format_of(args: argparse.Namespace) -> str:
+    """Return the format that was named, or the one for where the answer goes."""
+    return args.format or ("table" if sys.stdout.isatty() else "json")
+
+
+def params_of(args: argparse.Namespace) -> dict[str, object]:
+    """Return the values of the expression's parameters."""
+    params: dict[str, object] = dict(args.param)
+    asked = names(parse_query(args.expression)) if params else ()
+    for name in params:
+        if name not in asked:
+            # A shell replaces $names in double quotes, and often by nothing.
+            raise UsageError(
+                f"the expression has no ${name}", hint="put the expression in single quotes"
+            )
+    return params
