@@ -459,3 +459,18 @@ async def test_a_file_is_no_folder(tmp_path):
     with pytest.raises(UsageError, match="is a file"):
         await node.counts(Query())
     await node.aclose()
+
+
+async def test_a_slip_in_the_name_of_a_folder_is_noticed(tmp_path):
+    """Who misspells a folder is asked whether the one beside it was meant; files are none."""
+    (tmp_path / "m57.db").mkdir()
+    (tmp_path / "notes.txt").touch()
+    for name, said in (("m75.db", r"did you mean '.*/m57\.db'"), ("notes.tx", "such as")):
+        node = EmbeddedNode(tmp_path / name)
+        with pytest.raises(UsageError, match=said):
+            await node.status()
+        await node.aclose()
+    node = EmbeddedNode(tmp_path / "no" / "such")
+    with pytest.raises(UsageError, match="an endpoint is a folder"):
+        await node.status()
+    await node.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +34,7 @@ EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB
 COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
 POLL_SECONDS = 0.2
 _ATTEMPTS = 3
+_COMPARED = 1000  # names, which takes no time that one notices
 
 _T = TypeVar("_T")
 
@@ -300,7 +303,8 @@ class EmbeddedNode:
             )
         raise UsageError(
             f"no such folder: {self._path}",
-            hint='an endpoint is a folder such as "m57.db" (`vastlab import` makes it) or a '
+            hint=_meant(self._path)
+            or 'an endpoint is a folder such as "m57.db" (`vastlab import` makes it) or a '
             'node such as "localhost:5158"',
         )
 
@@ -349,6 +353,15 @@ def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
     except asyncio.CancelledError:
         cancelled.set()
         raise
+
+
+def _meant(path: Path) -> str | None:
+    """Ask for the folder beside it whose name is close."""
+    beside: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        beside += (entry.name for entry in islice(entries, _COMPARED) if entry.is_dir())
+    close = difflib.get_close_matches(path.name, beside, 1)
+    return f"did you mean {str(path.with_name(close[0]))!r}?" if close else None
 
 
 def _stamp(path: Path) -> tuple[int, int]:
