@@ -19,6 +19,7 @@ from vastlab.config import (
     cache_folder,
     parse_endpoint,
     resolve_endpoint,
+    state_folder,
 )
 from vastlab.errors import ConfigError, UsageError
 
@@ -236,6 +237,12 @@ def test_caches_are_kept_where_the_system_says():
     """XDG_CACHE_HOME replaces ~/.cache."""
     assert cache_folder({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/vastlab")
     assert cache_folder({"HOME": "/h"}) == Path("/h/.cache/vastlab")
+
+
+def test_what_is_remembered_is_kept_where_the_system_says():
+    """XDG_STATE_HOME replaces ~/.local/state."""
+    assert state_folder({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/vastlab")
+    assert state_folder({"HOME": "/h"}) == Path("/h/.local/state/vastlab")
 
 
 def test_profiles_of_both_files_are_joined(load):

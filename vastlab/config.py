@@ -33,6 +33,7 @@ __all__ = [
     "cache_folder",
     "parse_endpoint",
     "resolve_endpoint",
+    "state_folder",
 ]
 
 DEFAULT_ENDPOINT = "127.0.0.1:5158"
@@ -378,9 +379,34 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
     >>> str(cache_folder({"XDG_CACHE_HOME": "/var/cache/ann"}))
     '/var/cache/ann/vastlab'
     """
+    return _vastlabs("XDG_CACHE_HOME", ".cache", environ)
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the user's folder for what vastlab remembers, such as what was asked.
+
+    Parameters
+    ----------
+    environ
+        The environment; that of the process by default.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Examples
+    --------
+    >>> str(state_folder({"HOME": "/home/ann"}))
+    '/home/ann/.local/state/vastlab'
+    """
+    return _vastlabs("XDG_STATE_HOME", ".local/state", environ)
+
+
+def _vastlabs(variable: str, usual: str, environ: Mapping[str, str] | None) -> Path:
     environ = os.environ if environ is None else environ
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else _home(environ) / ".cache") / "vastlab"
+    chosen = environ.get(variable)
+    return (Path(chosen) if chosen else _home(environ) / usual) / "vastlab"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,13 @@ from vastlab import notebook
 from vastlab.store.database import Database
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch) -> Path:
+    """Keep what tests ask out of the history of whoever runs them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "vastlab"
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """Make a database of five connections and three lookups."""

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import pytest
 
 from tests.display.conftest import conn
-from tests.display.test_html import check
+from tests.display.test_html import CONTROLS, check
 from vastlab import errors
 from vastlab.connection import Connection
 from vastlab.notebook import QueryBox
@@ -209,14 +209,64 @@ def test_history_brings_an_expression_back(box):
     assert (box.expression, past.value) == ("resp_p == 58", "")
 
 
+def test_history_outlives_the_form(box, folder):
+    """Another form for the same endpoint, as in the next notebook, offers what was asked."""
+    box.expression = "resp_p == 1 &&\n  resp_p > 0"
+    box.run()
+    later = QueryBox(str(folder))
+    assert later.history[0] == box.expression
+    past = _find(later, widgets.Combobox)
+    past.value = "resp_p == 1 && resp_p > 0"
+    assert later.expression == box.expression
+    assert QueryBox("elsewhere").history == ()
+
+
+def test_hostile_history_is_only_text(box):
+    """What was asked is shown on one line without controls, and comes back as it was."""
+    evil = 'note == "\x1b[31m\u202e<script>' + "x" * 1_000 + '"'
+    box.expression = evil
+    with pytest.raises(errors.ExpressionSyntaxError):
+        box.run()
+    past = _find(box, widgets.Combobox)
+    (line,) = past.options
+    assert len(line) <= 200
+    assert not CONTROLS.search(line)
+    past.value = line
+    assert box.expression == evil
+
+
+def test_many_schemas_are_all_reachable(tmp_path):
+    """Where tabs would be too many there is a list, and each schema of it can be looked at."""
+    database = Database.create(tmp_path / "db")
+    for number in range(15):
+        database.add(conn([number], name=f"s{number:02}").to_batches())
+    with Connection(str(tmp_path / "db")) as connection:
+        box = QueryBox(connection, limit=0)
+        box.run()
+        listed = box.children[4].children[0].children[1]
+        view = box.children[4].children[0].children[2]
+        assert len(listed.options) == 15
+        assert _find(box, widgets.Tab).layout.display == "none"
+        for number in range(15):
+            listed.value = f"s{number:02}"
+            assert f"08:00:{number:02}" in "".join(check(view.value).text)
+            assert f"08:00:{number:02}" in "".join(check(box.children[4].children[2].value).text)
+        box.expression = '#type == "s03" || #type == "s14"'
+        box.run()
+        assert _find(box, widgets.Tab).titles == ("s03 (1)", "s14 (1)")
+        assert _find(box, widgets.Tab).selected_index == 1
+        assert listed.layout.display == "none"
+
+
 def test_profiles_are_offered(tmp_path, monkeypatch, folder):
     """A profile of vast.yaml is another connection, with a history of its own."""
     text = f"vastlab:\n  profiles:\n    other:\n      endpoint: {folder}\n"
     (tmp_path / "vast.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     box = QueryBox("nowhere", expression="resp_p == 4")
-    assert [value for _, value in _find(box, widgets.Dropdown).options] == ["", "other"]
-    _find(box, widgets.Dropdown).value = "other"
+    profiles = _find(box, widgets.Dropdown)
+    assert [value for _, value in profiles.options] == ["", "other"]
+    profiles.value = "other"
     _click(box)
     assert (box.error, box.result.num_rows) == ("", 1)
     assert box.history == ("resp_p == 4",)
@@ -229,7 +279,7 @@ def test_the_slider_goes_through_the_events(box):
     """The tree below the tabs is the event at the slider, in the order of the table."""
     box.run()
     slider = _find(box, widgets.IntSlider)
-    detail = box.children[4].children[3]
+    detail = box.children[4].children[2]
     assert slider.max == 4
     for number, first in enumerate(["08:00:00", "08:00:01", "08:00:02", "08:00:03"], 1):
         slider.value = number

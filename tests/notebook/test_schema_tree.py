@@ -21,28 +21,53 @@ def vast(folder) -> Iterator[Connection]:
         yield connection
 
 
+def _sides(tree: SchemaTree) -> tuple[list[widgets.Widget], list[widgets.Widget]]:
+    """Give filter, list and button of the schemas, and of the fields."""
+    schemas, fields = tree.children[0].children
+    return list(schemas.children), list(fields.children)
+
+
 def test_browse_and_click(vast):
-    """A schema shows its fields with types, and a click on one writes it into the form."""
+    """A schema shows its fields with types, and a click puts the chosen one into the form."""
     box = QueryBox(vast)
     tree = SchemaTree(vast, box)
-    schemas, fields = tree.children[1].children
+    (_, schemas, insert_type), (_, fields, insert_field) = _sides(tree)
     assert [name for _, name in schemas.options] == ["zeek.conn", "zeek.dns"]
     schemas.value = "zeek.dns"
     assert tree.schema == "zeek.dns"
     assert ("id.resp_p  ·  port", "id.resp_p") in fields.options
     fields.value = "id.resp_p"
-    assert (box.expression, fields.value) == ("id.resp_p", None)
+    insert_field.click()
+    assert (box.expression, fields.value) == ("id.resp_p", "id.resp_p")
     box.expression = "id.resp_p == 1"
-    tree.children[0].children[1].click()
+    insert_type.click()
     assert box.expression == 'id.resp_p == 1 && #type == "zeek.dns"'
     assert box.run().num_rows == 1
 
 
-def test_filter(vast):
-    """Part of a name leaves the schemas that have it."""
+def test_browsing_writes_nothing(vast):
+    """Arrow keys walk through the fields, which leaves the form as it is."""
     tree = SchemaTree(vast)
-    tree.children[0].children[0].value = "DNS"
-    assert [name for _, name in tree.children[1].children[0].options] == ["zeek.dns"]
+    _, (_, fields, insert_field) = _sides(tree)
+    assert insert_field.disabled
+    for _, name in fields.options:
+        fields.value = name
+    assert (tree.expression, insert_field.disabled) == ("", False)
+    tree.schema = "zeek.dns"
+    assert (fields.value, insert_field.disabled) == (None, True)
+    insert_field.click()
+    assert tree.expression == ""
+
+
+def test_filter(vast):
+    """Part of a name leaves the schemas and the fields that have it."""
+    tree = SchemaTree(vast)
+    (words, schemas, _), (part, fields, _) = _sides(tree)
+    words.value = "DNS"
+    assert [name for _, name in schemas.options] == ["zeek.dns"]
+    part.value = "Resp"
+    assert [name for _, name in fields.options] == ["id.resp_p"]
+    assert "1 of 4 fields" in tree.children[1].value
 
 
 def test_hostile_names(tmp_path):
@@ -51,13 +76,15 @@ def test_hostile_names(tmp_path):
     Database.create(tmp_path / "db").add(conn([0], name=evil).to_batches())
     with Connection(str(tmp_path / "db")) as connection:
         tree = SchemaTree(connection)
+    (_, schemas, _), (_, fields, insert_field) = _sides(tree)
     assert tree.schema == evil
-    assert not CONTROLS.search("".join(label for label, _ in tree.children[1].children[0].options))
-    check(tree.children[2].value)
-    tree.children[1].children[1].options = [("x", "two words")]
-    tree.children[1].children[1].value = "two words"
+    assert not CONTROLS.search("".join(label for label, _ in schemas.options))
+    check(tree.children[1].value)
+    fields.options = [("x", "two words")]
+    fields.value = "two words"
+    insert_field.click()
     assert tree.expression == ""
-    assert "two words" in tree.children[2].value
+    assert "two words" in tree.children[1].value
 
 
 def test_an_empty_node(tmp_path):
@@ -66,7 +93,8 @@ def test_an_empty_node(tmp_path):
     with Connection(str(tmp_path / "db")) as connection:
         tree = SchemaTree(connection)
     assert (tree.schema, tree.fields) == ("", {})
-    assert "empty" in tree.children[2].value
+    assert "nothing is stored here yet" in tree.children[1].value
+    assert all(button.disabled for *_, button in _sides(tree))
 
 
 def test_closing_closes_everything_inside(vast):

@@ -47,15 +47,16 @@ def tabs(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.Widget:
     return tab
 
 
-def title(name: str, events: int) -> str:
-    """Write the title of a tab.
+def title(name: str, events: int | None) -> str:
+    """Write the title of a tab, with the number of events or without.
 
     Examples
     --------
     >>> title("zeek.conn", 1200)
     'zeek.conn (1,200)'
     """
-    return f"{_text.cut(_text.plain(name), _TITLE_WIDTH)} ({events:,})"
+    short = _text.cut(_text.plain(name), _TITLE_WIDTH)
+    return short if events is None else f"{short} ({events:,})"
 
 
 def _listed(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.VBox:

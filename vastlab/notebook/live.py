@@ -28,6 +28,7 @@ from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.notebook.ring import Ring
 from vastlab.notebook.widgets.closing import close_children
+from vastlab.notebook.widgets.schema_views import SchemaViews
 from vastlab.result import Result
 from vastlab.table_slice import TableSlice
 
@@ -207,22 +208,17 @@ class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         if counts == self._drawn:
             return
         self._drawn = counts
-        names = list(dict.fromkeys([*self._names, *counts]))[:MOST_TABS]
-        if names != self._names:
-            self._tabs.children = self._panes[: len(names)]
-            self._tabs.layout.display = None
-            self._names = names
-            if self._tabs.selected_index is None:
-                self._tabs.selected_index = 0
-        self._tabs.titles = [title(name, counts[name]) for name in names]
-        await self._draw(self._tabs.selected_index)
+        names = list(dict.fromkeys([*self._names, *counts]))
+        self._names = names
+        # A list that changes while it is open closes: many schemas have no numbers there.
+        many = len(names) > MOST_TABS
+        self._views.offer({n: title(n, None if many else counts[n]) for n in names})
+        await self._draw(self._views.chosen)
 
-    async def _draw(self, tab: int | None) -> None:
-        if tab is None or tab >= len(self._names):
-            return
-        name = self._names[tab]
-        newest = (await self._collected(name, _SHOWN)).show(name, _SHOWN)
-        self._panes[tab].value = newest._repr_html_()
+    async def _draw(self, name: str) -> None:
+        if name in self._names:
+            newest = (await self._collected(name, _SHOWN)).show(name, _SHOWN)
+            self._views.fill(name, newest._repr_html_())
 
     async def _collected(self, name: str | None = None, rows: int | None = None) -> Result:
         kept = self._ring.newest(name)
@@ -278,8 +274,6 @@ class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
             facts.append("limit reached")
         elif not self.running:
             facts.append("stopped")
-        if len(counts) > MOST_TABS:
-            facts.append(f"{MOST_TABS} of them below; result() has more")
         failure = html.failure(self.error) if self.error else ""
         remarks = "".join(map(html.note, self._remarks()))
         return failure + remarks + html.line(" · ".join(facts))
@@ -299,19 +293,18 @@ class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
     def _build(self) -> None:
         self._button = widgets.Button(layout=widgets.Layout(width="7em"))
         self._status = widgets.HTML()
-        self._panes = [widgets.HTML() for _ in range(MOST_TABS)]
-        self._tabs = widgets.Tab(layout=widgets.Layout(display="none"))
+        self._views = SchemaViews()
         asked = self._expression or "all events"
         head = widgets.HTML(html.line(f"{self._mode.value}: {_text.cut(asked, 200)}"))
         row = widgets.HBox(
             [self._button, self._status],
             layout=widgets.Layout(align_items="center", grid_gap="0 1em"),
         )
-        super().__init__([head, row, self._tabs])
+        super().__init__([head, row, self._views])
         self._label(False)
         self.observe(lambda change: self._label(change["new"]), "running")
         self._button.on_click(self._clicked)
-        self._tabs.observe(self._looked, "selected_index")
+        self._views.observe(self._looked, "chosen")
 
     def _label(self, is_running: bool) -> None:
         self._button.description = "Stop" if is_running else "Start"

@@ -8,10 +8,10 @@ import ipywidgets as widgets
 import numpy as np
 import pyarrow as pa
 
-from vastlab.display import html
 from vastlab.display.preview import first_in_order, sort_keys
-from vastlab.display.tabs import MOST_TABS, title
+from vastlab.display.tabs import title
 from vastlab.display.tree import tree
+from vastlab.notebook.widgets.schema_views import SchemaViews
 from vastlab.result import Result
 
 _ROWS = 20  # in a tab
@@ -27,13 +27,10 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
 
     def __init__(self) -> None:
         self._result: Result | None = None
-        self._names: list[str] = []
         self._order: dict[str, list[tuple[pa.Table, int]]] = {}
         # A table may be longer than a screen, and what follows should stay in sight.
         box = widgets.Layout(max_height="24em", overflow="auto")
-        self._panes = [widgets.HTML(layout=box) for _ in range(MOST_TABS)]
-        self._tabs = widgets.Tab()
-        self._more = widgets.HTML()
+        self._views = SchemaViews(box)
         self._slider = widgets.IntSlider(
             description="event",
             min=1,
@@ -43,33 +40,34 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         )
         self._tree = widgets.HTML(layout=box)
         super().__init__(
-            [self._tabs, self._more, self._slider, self._tree],
-            layout=widgets.Layout(display="none"),
+            [self._views, self._slider, self._tree], layout=widgets.Layout(display="none")
         )
-        self._tabs.observe(self._look, "selected_index")
+        self._views.observe(self._chosen, "chosen")
         self._slider.observe(self._look, "value")
 
     def show(self, result: Result) -> None:
         """Fill in a result."""
-        self._result, self._order = result, {}
-        self._names = names = result.names[:MOST_TABS]
-        for pane, name in zip(self._panes, names, strict=False):
-            pane.value = result.show(name, _ROWS)._repr_html_()
-        self._tabs.children = self._panes[: len(names)]
-        self._tabs.titles = [title(name, _events(result, name)) for name in names]
-        self._tabs.selected_index = 0 if names else None
-        others = len(result) - len(names)
-        self._more.value = html.line(f"and {others:,} more schemas") if others > 0 else ""
-        self.layout.display = None if names else "none"
+        self._result, self._order = None, {}  # or what is offered would be looked for in the old
+        self._views.offer({name: title(name, _events(result, name)) for name in result.names})
+        self._result = result
+        for name in self._views.shown if len(result) else ():
+            self._views.fill(name, result.show(name, _ROWS)._repr_html_())
+        self.layout.display = None if len(result) else "none"
         self._slider.value = 1
         self._look()
 
+    def _chosen(self, change: Any) -> None:
+        name = change["new"]
+        if self._result is not None and name in self._result:
+            self._views.fill(name, self._result.show(name, _ROWS)._repr_html_())
+            self._look()
+
     def _look(self, _: Any = None) -> None:
-        number = self._tabs.selected_index
-        if self._result is None or number is None or number >= len(self._names):
+        name = self._views.chosen
+        if self._result is None or name not in self._result:
             self._tree.value = ""
             return
-        events = self._reached(self._result, self._names[number])
+        events = self._reached(self._result, name)
         self._slider.max = max(1, len(events))
         self._tree.value = tree(*events[self._slider.value - 1]) if events else ""
 

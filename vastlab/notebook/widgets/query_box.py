@@ -14,13 +14,14 @@ import traitlets
 from vastlab import _loop, _text, errors
 from vastlab.client import VAST
 from vastlab.collect import collect_pyarrow
-from vastlab.config import Settings
+from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.outcome import Outcome, plural
 from vastlab.notebook.notes import warnings_kept
 from vastlab.notebook.widgets.answer import Answer
 from vastlab.notebook.widgets.closing import close_children
+from vastlab.notebook.widgets.history import History
 from vastlab.result import Result
 from vastlab.table_slice import TableSlice
 
@@ -28,7 +29,7 @@ __all__ = ["QueryBox"]
 
 _MODES = ("historical", "continuous", "unified")
 _LARGEST_LIMIT = 2**31 - 1
-_REMEMBERED = 50
+_LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
 
 
@@ -72,7 +73,7 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self._given = connection if isinstance(connection, Connection) else Connection(connection)
         self._profiles = Settings.load().profiles
         self._opened: dict[str, Connection] = {}
-        self._asked: dict[str, list[str]] = {}
+        self._asked = History(state_folder() / "history.jsonl")
         self._job: _loop.Job[None] | None = None
         self._build()
         for name, form in self._forms.items():
@@ -80,15 +81,19 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self.expression, self.mode, self.limit = expression, mode, limit
         self._button.on_click(self._clicked)
         self._past.observe(self._recalled, "value")
-        self.observe(self._profile_chosen, "profile")
+        self.observe(self._offer_history, "profile")
+        self._offer_history()
         self.observe(lambda change: self._label(change["new"]), "running")
 
     # --- asking -----------------------------------------------------------------------------
 
     @property
     def history(self) -> tuple[str, ...]:
-        """What was asked with this profile, newest first; at most fifty expressions."""
-        return tuple(self._asked.get(self.profile, ()))
+        """What was asked of this profile or endpoint, newest first; at most fifty expressions.
+
+        All forms of the user's have it, also those of other notebooks.
+        """
+        return self._asked.of(self._place())
 
     def run(self) -> Result:
         """Ask, wait, and show the answer.
@@ -214,13 +219,8 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self.error = ""
         self.running = True
         self._status.value = html.line("asking …")
-        past = self._asked.setdefault(self.profile, [])
-        if self.expression.strip():
-            if self.expression in past:
-                past.remove(self.expression)
-            past.insert(0, self.expression)
-            del past[_REMEMBERED:]
-            self._past.options = past
+        self._asked.add(self._place(), self.expression)
+        self._offer_history()
 
     def _finish(self, answer: Result, failure: BaseException | None) -> None:
         remarks = self._connection().remarks()
@@ -262,13 +262,19 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         except Exception:  # noqa: BLE001 - the box shows it; nothing may raise into a callback
             return
 
-    def _recalled(self, change: Any) -> None:
-        if change["new"] in self._past.options:
-            self.expression = change["new"]
-            self._past.value = ""
+    def _place(self) -> str:
+        return f"profile {self.profile}" if self.profile else self._given.endpoint
 
-    def _profile_chosen(self, _: Any) -> None:
-        self._past.options = self.history
+    def _offer_history(self, _: Any = None) -> None:
+        # What is offered has to be one line of text that a browser shows as it is.
+        lines = {_text.cut(_text.plain(" ".join(e.split())), _LINE): e for e in self.history[::-1]}
+        self._lines = dict(reversed(lines.items()))
+        self._past.options = list(self._lines)
+
+    def _recalled(self, change: Any) -> None:
+        if change["new"] in self._lines:
+            self.expression = self._lines[change["new"]]
+            self._past.value = ""
 
     def _label(self, is_running: bool) -> None:
         self._button.description = "Stop" if is_running else "Run"
@@ -279,7 +285,9 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
         self._button = widgets.Button(layout=widgets.Layout(width="6em"))
         self._label(False)
         self._past = widgets.Combobox(
-            placeholder="history", layout=widgets.Layout(width="auto"), continuous_update=False
+            placeholder="history: type a part of what was asked before",
+            layout=widgets.Layout(width="auto"),
+            continuous_update=False,
         )
         self._status = widgets.HTML()
         self._view = Answer()

@@ -1,4 +1,4 @@
-"""SchemaTree: what the node holds, to browse and to click into a QueryBox."""
+"""SchemaTree: what the node holds, to browse, and to insert into a QueryBox with a click."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WIDTH = 60
 
 
 class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
-    """Schemas, their fields and types; a click puts a field into a query.
+    """Schemas, their fields and types; a click on a button puts what is chosen into a query.
 
     Without a browser: set `schema`, read `fields`, call `insert`.
 
@@ -64,7 +64,10 @@ class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
             traitlets.link((box, "expression"), (self, "expression"))
         self._words.observe(lambda _: self._filter(), "value")
         self._listed.observe(self._chosen, "value")
-        self._members.observe(self._clicked, "value")
+        self._part.observe(lambda _: self._open(), "value")
+        # Arrow keys choose too: only a button may write into the form.
+        self._members.observe(lambda change: self._offer(change["new"]), "value")
+        self._field.on_click(lambda _: self._insert_field())
         self._type.on_click(lambda _: self._insert_type())
         self.observe(lambda _: self._open(), "schema")
         self.refresh()
@@ -108,17 +111,19 @@ class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
             joined = "&& " if self.expression.strip() else ""
             self.insert(f"{joined}#type == {json.dumps(self.schema, ensure_ascii=False)}")
 
-    def _clicked(self, change: Any) -> None:
-        name = change["new"]
+    def _insert_field(self) -> None:
+        name = self._members.value
         if name is None:
             return
-        self._members.value = None  # so that the same can be clicked again
         try:
             parse(f"{name} == null")
         except errors.ExpressionError:
             self._status.value = html.note(f"no expression can name the field {name}")
         else:
             self.insert(name)
+
+    def _offer(self, name: str | None) -> None:
+        self._field.disabled = name is None
 
     def _chosen(self, change: Any) -> None:
         if change["new"] is not None:
@@ -133,24 +138,49 @@ class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
     def _open(self) -> None:
         if self.schema in (name for _, name in self._listed.options):
             self._listed.value = self.schema
-        fields = list(self.fields.items())
-        rows = [(f"{_shown(name)}  ·  {_shown(type_)}", name) for name, type_ in fields[:_LISTED]]
+        word = self._part.value.lower()
+        found = [(name, type_) for name, type_ in self.fields.items() if word in name.lower()]
+        rows = [(f"{_shown(name)}  ·  {_shown(type_)}", name) for name, type_ in found[:_LISTED]]
         self._members.options = rows
         self._members.value = None
-        more = f", the first {_LISTED:,} are listed" if len(fields) > _LISTED else ""
-        said = f"{self.schema}: {plural(len(fields), 'field')}{more}" if self.schema else "empty"
-        self._status.value = html.line(said)
+        self._offer(None)
+        self._type.disabled = not self.schema
+        self._status.value = html.line(self._said(len(found)))
+
+    def _said(self, found: int) -> str:
+        if not self.schema:
+            return "nothing is stored here yet"
+        total = len(self.fields)
+        those = "" if found == total else f"{found:,} of "
+        more = f", the first {_LISTED:,} are listed" if found > _LISTED else ""
+        return f"{self.schema}: {those}{plural(total, 'field')}{more}"
 
     def _build(self) -> None:
-        self._words = widgets.Text(placeholder="part of a schema's name")
-        self._listed = widgets.Select(rows=10)
-        self._members = widgets.Select(rows=10, layout=widgets.Layout(width="30em"))
-        self._type = widgets.Button(
-            description="Insert #type", tooltip="only events of this schema", icon="plus"
-        )
+        self._words = _filter_form("part of a schema's name")
+        self._listed = widgets.Select(rows=12, layout=_column())
+        self._type = _insert_form("Insert #type", "only events of this schema")
+        self._part = _filter_form("part of a field's name")
+        self._members = widgets.Select(rows=12, layout=_column())
+        self._field = _insert_form("Insert field", "the chosen field, at the end of the expression")
         self._status = widgets.HTML()
-        lists = widgets.HBox([self._listed, self._members])
-        super().__init__([widgets.HBox([self._words, self._type]), lists, self._status])
+        sides = [
+            widgets.VBox([self._words, self._listed, self._type]),
+            widgets.VBox([self._part, self._members, self._field]),
+        ]
+        columns = widgets.HBox(sides, layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1em"))
+        super().__init__([columns, self._status])
+
+
+def _filter_form(placeholder: str) -> widgets.Text:
+    return widgets.Text(placeholder=placeholder, layout=_column())
+
+
+def _insert_form(description: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(description=description, tooltip=tooltip, icon="plus", disabled=True)
+
+
+def _column() -> widgets.Layout:
+    return widgets.Layout(width="26em")
 
 
 def _shown(text: str) -> str:
