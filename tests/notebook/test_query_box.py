@@ -58,6 +58,7 @@ def test_the_button_runs(box):
     tabs = _find(box, widgets.Tab)
     assert tabs.titles == ("zeek.conn (4)", "zeek.dns (2)")
     for child in tabs.children:
+        assert child.layout.display is None
         assert "id.resp_p" in "".join(check(child.value).text)
 
 

@@ -15,6 +15,7 @@ from vastlab.notebook.widgets.schema_views import SchemaViews
 from vastlab.result import Result
 
 _ROWS = 20  # in a tab
+_HIGHEST = "24em"
 _DETAILS = 1_000  # events that the slider reaches
 
 
@@ -29,8 +30,7 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         self._result: Result | None = None
         self._order: dict[str, list[tuple[pa.Table, int]]] = {}
         # A table may be longer than a screen, and what follows should stay in sight.
-        box = widgets.Layout(max_height="24em", overflow="auto")
-        self._views = SchemaViews(box)
+        self._views = SchemaViews(_HIGHEST)
         self._slider = widgets.IntSlider(
             description="event",
             min=1,
@@ -38,7 +38,7 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
             continuous_update=False,
             layout=widgets.Layout(width="30em"),
         )
-        self._tree = widgets.HTML(layout=box)
+        self._tree = widgets.HTML(layout=widgets.Layout(max_height=_HIGHEST, overflow="auto"))
         super().__init__(
             [self._views, self._slider, self._tree], layout=widgets.Layout(display="none")
         )

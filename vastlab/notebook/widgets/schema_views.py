@@ -21,8 +21,8 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
 
     Parameters
     ----------
-    layout
-        Of each view.
+    max_height
+        Of each view, in CSS; what is longer scrolls.
 
     Examples
     --------
@@ -36,18 +36,18 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
     chosen = traitlets.Unicode("")
     """The schema that is looked at; empty where there is none."""
 
-    def __init__(self, layout: widgets.Layout | None = None) -> None:
+    def __init__(self, max_height: str | None = None) -> None:
         self._titles: dict[str, str] = {}
         self._is_list = False
         self._offering = False
-        self._panes = [_pane(layout) for _ in range(MOST_TABS)]
+        self._panes = [_pane(max_height) for _ in range(MOST_TABS)]
         self._tabs = widgets.Tab()
         self._list = widgets.Dropdown(
             description="schema",
             style={"description_width": "auto"},
             layout=widgets.Layout(width="30em"),
         )
-        self._pane = _pane(layout)
+        self._pane = _pane(max_height)
         super().__init__([self._tabs, self._list, self._pane])
         self._arrange()
         self._tabs.observe(self._picked, "selected_index")
@@ -128,5 +128,7 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
             self._tabs.selected_index = list(self._titles).index(self.chosen)
 
 
-def _pane(layout: widgets.Layout | None) -> widgets.HTML:
-    return widgets.HTML() if layout is None else widgets.HTML(layout=layout)
+def _pane(max_height: str | None) -> widgets.HTML:
+    # Each has a layout of its own, since each is shown and hidden on its own.
+    overflow = None if max_height is None else "auto"
+    return widgets.HTML(layout=widgets.Layout(max_height=max_height, overflow=overflow))
