@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.lib.pretty import pretty
 
 from tests import arrow_strategies as arrow_st
+from vastlab._text import plain
 from vastlab.types import Field, Kind, Schema, Type, unique
 
 TIME, STAMP = Type(Kind.TIME), Type(Kind.TIME, names=("timestamp",))
@@ -91,3 +95,32 @@ def test_the_event_time_is_chosen(fields, attributes, expected):
 def test_types_are_written_with_their_names(type_, text):
     """The text of a type is its outermost name, or its structure."""
     assert str(type_) == text
+
+
+@given(arrow_st.schemas())
+def test_types_and_fields_are_shown_as_they_are_made(schema):
+    """What is shown of types and fields makes equal ones again."""
+    for field in schema.fields:
+        assert eval(repr(field), {"Field": Field, "Type": Type, "Kind": Kind}) == field  # noqa: S307 - our own text
+
+
+@given(arrow_st.schemas())
+def test_a_schema_is_shown_in_one_line_or_with_all_leaves(schema):
+    """Its representation is a line, its text has a line for each leaf, both free of controls."""
+    assert plain(repr(schema)) == repr(schema)
+    assert f"{len(schema.leaves)} field" in repr(schema)
+    lines = str(schema).split("\n")
+    assert len(lines) == 1 + len(schema.leaves)
+    assert all(plain(line) == line for line in lines)
+
+
+def test_schemas_of_a_node_are_an_overview():
+    """IPython shows a schema alone with all its leaves, and one among others in a line."""
+    schema = Schema("zeek.conn", tuple(Field(name, COUNT) for name in "abcdef"))
+    line = "<Schema zeek.conn, 6 fields: a, b, c, d, ...>"
+    assert repr(schema) == line
+    assert pretty({"zeek.conn": schema}) == f"{{'zeek.conn': {line}}}"
+    assert (
+        pretty(schema) == str(schema) == "zeek.conn" + "".join(f"\n  {n}  uint64" for n in "abcdef")
+    )
+    assert pickle.loads(pickle.dumps(schema)) == schema  # noqa: S301 - our own bytes

@@ -7,10 +7,16 @@ the vastlab database has one column per leaf.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import Any
+
+from vastlab import _text
+
+_SHOWN = 4  # fields in one line
 
 
 class Kind(Enum):
@@ -33,7 +39,7 @@ class Kind(Enum):
     RECORD = "record"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Type:
     """A type with the names and attributes that it carries.
 
@@ -68,6 +74,14 @@ class Type:
     key: Type | None = None
     fields: tuple[Field, ...] = ()
 
+    def __repr__(self) -> str:
+        parts = (
+            f"{part.name}={value!r}"
+            for part in dataclasses.fields(self)[1:]
+            if (value := getattr(self, part.name)) != part.default
+        )
+        return f"Type({', '.join([str(self.kind), *parts])})"
+
     def __str__(self) -> str:
         if self.names:
             return self.names[0]
@@ -77,17 +91,29 @@ class Type:
             case Kind.MAP:
                 return f"map<{self.key}, {self.item}>"
             case Kind.RECORD:
-                return f"record<{', '.join(f'{f.name}: {f.type}' for f in self.fields)}>"
+                return f"record<{', '.join(map(str, self.fields))}>"
             case _:
                 return str(self.kind.value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Field:
-    """A named member of a record."""
+    """A named member of a record.
+
+    Examples
+    --------
+    >>> Field("ts", Type(Kind.TIME, names=("timestamp",)))
+    Field('ts', Type(Kind.TIME, names=('timestamp',)))
+    """
 
     name: str
     type: Type
+
+    def __repr__(self) -> str:
+        return f"Field({self.name!r}, {self.type!r})"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +140,11 @@ class Leaf:
         return ".".join(self.path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schema:
     """One kind of event.
+
+    Its representation is one line; as a text it names all its leaves.
 
     Parameters
     ----------
@@ -137,12 +165,37 @@ class Schema:
     >>> schema = Schema("zeek.conn", (ts, host))
     >>> [leaf.name for leaf in schema.leaves], schema.event_time.name
     (['ts', 'id.orig_h'], 'ts')
+    >>> schema
+    <Schema zeek.conn, 2 fields: ts, id.orig_h>
+    >>> print(schema)
+    zeek.conn
+      ts         timestamp
+      id.orig_h  ip
     """
 
     name: str
     fields: tuple[Field, ...]
     attributes: tuple[tuple[str, str], ...] = ()
     layouts: tuple[Schema, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        names = [leaf.name for leaf in self.leaves[:_SHOWN]]
+        names += ["..."] * (len(self.leaves) > _SHOWN)
+        number = f"{len(self.leaves)} field{'s' * (len(self.leaves) != 1)}"
+        shown = f"{', '.join([self.name, number])}: {', '.join(names)}".removesuffix(": ")
+        return f"<Schema {_text.plain(shown)}>"
+
+    def __str__(self) -> str:
+        width = max((len(_text.plain(leaf.name)) for leaf in self.leaves), default=0)
+        lines = (
+            f"  {_text.plain(leaf.name):{width}}  {_text.plain(str(leaf.type))}"
+            for leaf in self.leaves
+        )
+        return "\n".join([_text.plain(self.name), *lines])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show all leaves in IPython; one line where the schema is one value of many."""
+        printer.text(repr(self) if len(printer.stack) > 1 else str(self))
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:

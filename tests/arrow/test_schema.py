@@ -513,7 +513,7 @@ FOREIGN = """
         for batch in reader:
             assert "Own" in repr(batch.schema.field("a").type), batch.schema
             normal = schema.normalise(batch)
-            print(schema.from_arrow(normal.schema))
+            print(repr(schema.from_arrow(normal.schema).fields))
             print(normal.to_pylist())
 """
 
@@ -544,7 +544,7 @@ def test_others_may_have_registered_the_names(tmp_path: Path, family):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(schema), str(batch.to_pylist())]
+    assert done.stdout.splitlines() == [repr(schema.fields), str(batch.to_pylist())]
 
 
 def _write_as(path: Path, batch: pa.RecordBatch, family: str) -> None:

@@ -9,7 +9,7 @@ from vastlab.expression.ast import FieldExtractor, Predicate
 from vastlab.expression.literals import UInt64
 from vastlab.expression.operators import Operator
 from vastlab.nodes import _explain
-from vastlab.nodes.base import Query
+from vastlab.nodes.base import Explanation, LayoutPlan, Query
 
 ROW_GROUP = 131_072
 
@@ -34,7 +34,21 @@ def test_an_explanation_is_readable_text(database):
     assert lines[0] == "resp_p < 50"
     assert "id.resp_p < 50" in lines[1]
     assert lines[2] == "    reads 1 of 3 files, 1 of 1 row groups, 100 events"
-    assert lines[3] == "  zeek.dns: nothing in it can match"
+    assert lines[3] == "  nothing can match in zeek.dns"
+
+
+def test_what_matches_is_explained_first():
+    """Layouts that are read come first, then those that are bound, then the others in one line."""
+    bound = {"a.a": None, "b.b": "x == 1", "c.c": "x == 1", "d\x1b.d": None, "e\n.e": "x == 1"}
+    plans = [LayoutPlan(name, text, name > "b.b", 1, 1, 1, 9) for name, text in bound.items()]
+    shown = repr(Explanation("x == 1", tuple(plans))).splitlines()
+    assert [line.partition(":")[0] for line in shown if not line.startswith("    ")] == [
+        "x == 1",
+        "  c.c",
+        r"  e\x0a.e",
+        "  b.b",
+        r"  nothing can match in a.a, d\x1b.d",
+    ]
 
 
 def test_a_file_without_a_footer_is_named(database):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from vastlab._text import plain
 from vastlab.expression.ast import Constant, Expr
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
@@ -110,7 +111,7 @@ class LayoutPlan:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """How a node would answer a query.
 
@@ -120,20 +121,36 @@ class Explanation:
         The expression in its canonical form.
     layouts
         One plan for each layout that the node holds.
+
+    Examples
+    --------
+    >>> plans = (
+    ...     LayoutPlan("zeek.dns", None, 0, 1, 0, 0, 0),
+    ...     LayoutPlan("zeek.conn", "id.resp_p == 22", 1, 3, 2, 4, 900),
+    ... )
+    >>> Explanation("resp_p == 22", plans)
+    resp_p == 22
+      zeek.conn: id.resp_p == 22
+        reads 1 of 3 files, 2 of 4 row groups, 900 events
+      nothing can match in zeek.dns
     """
 
     expression: str
     layouts: tuple[LayoutPlan, ...]
 
-    def __str__(self) -> str:
-        return "\n".join([self.expression, *(_line(plan) for plan in self.layouts)])
+    def __repr__(self) -> str:
+        matching = [plan for plan in self.layouts if plan.bound is not None]
+        # What reads something comes first.
+        lines = [_read(plan) for plan in sorted(matching, key=lambda plan: not plan.files)]
+        others = dict.fromkeys(plan.schema for plan in self.layouts if plan.bound is None)
+        if others:
+            lines.append(f"  nothing can match in {plain(', '.join(others))}")
+        return "\n".join([plain(self.expression), *lines])
 
 
-def _line(plan: LayoutPlan) -> str:
-    if plan.bound is None:
-        return f"  {plan.schema}: nothing in it can match"
+def _read(plan: LayoutPlan) -> str:
     return (
-        f"  {plan.schema}: {plan.bound}\n"
+        f"  {plain(plan.schema)}: {plain(str(plan.bound))}\n"
         f"    reads {plan.files} of {plan.all_files} files, "
         f"{plan.row_groups} of {plan.all_row_groups} row groups, {plan.events} events"
     )

@@ -34,7 +34,6 @@ from vastlab.notebook import handover, options
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
-from vastlab.types import Schema
 
 
 def _reported(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +152,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
                 f"no schema matches {pattern!r}",
                 hint=f"did you mean {close[0]!r}?" if close else "%vast_schemas lists all",
             )
-        return Note("\n".join(line for name in found for line in _fields(schemas[name])))
+        return Note("\n".join(str(schemas[name]) for name in found))
 
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
         """Return the connection to an endpoint, the same one each time.
@@ -247,11 +246,6 @@ def _given(word: str, namespace: Mapping[str, Any]) -> tuple[str, Any]:
 def _bare(endpoint: str) -> str:
     """Leave out user names and passwords."""
     return re.sub(r"//[^/@]*@", "//", endpoint)
-
-
-def _fields(schema: Schema) -> list[str]:
-    width = max((len(leaf.name) for leaf in schema.leaves), default=0)
-    return [schema.name, *(f"  {leaf.name.ljust(width)}  {leaf.type}" for leaf in schema.leaves)]
 
 
 def without_body(lines: list[str]) -> list[str]:
