@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import pickle
+import warnings
 
 import pytest
 from hypothesis import given
 
 from tests import arrow_strategies as arrow_st
-from vastlab import errors
+from vastlab import _text, errors
 from vastlab.errors import ExpressionSyntaxError, FormatError, NodeError, VastlabError
 
 CLASSES = [getattr(errors, name) for name in errors.__all__ if name != "VastlabWarning"]
@@ -59,6 +60,17 @@ def test_messages_are_neutralised(message, hint):
     body = lines[0].removeprefix("\x1b[31m\x1b[1mVastlabError\x1b[0m\x1b[31m: ")
     assert "\x1b" not in body.removesuffix("\x1b[0m")
     assert error.message == message
+
+
+@given(arrow_st.texts())
+def test_warnings_are_neutralised(message):
+    """Python writes a warning to the terminal: hostile text in it shows as escapes, too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn(message, errors.VastlabWarning, stacklevel=1)
+    written = warnings.formatwarning(caught[0].message, errors.VastlabWarning, "here", 1, "")
+    assert written == f"here:1: VastlabWarning: {_text.plain_lines(message)}\n"
+    assert "\x1b" not in written
 
 
 def test_hints_follow_in_brackets():

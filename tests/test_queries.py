@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,18 @@ def test_a_file_that_is_wrong(tmp_path, text, said):
 def test_text_is_read_as_its_type(type_, text, value):
     """Text becomes a value of the parameter's type."""
     assert Parameter("x", type_).read(text) == value
+
+
+def test_a_hostile_file_is_listed_as_text(tmp_path, monkeypatch):
+    """Descriptions and defaults of a stranger's file are shown without their controls."""
+    monkeypatch.chdir(tmp_path)
+    entry = {
+        "name": "odd",
+        "description": "one\n\x1b[31mtwo",
+        "expression": "uri == $x",
+        "params": {"x": {"type": "string", "default": "\u202egnp"}},
+    }
+    Path(FILE).write_text(json.dumps([entry]), encoding="utf-8")
+    saved = Queries(lambda *_, **__: None)
+    assert repr(saved) == r"odd(x: string = \u202egnp): one \x1b[31mtwo"
+    assert saved.odd.__doc__ == "one\n\\x1b[31mtwo"

@@ -94,3 +94,10 @@ def test_usual_names_are_kept(name):
 def test_dangerous_names_carry_a_digest(name):
     """Names that mean something to a system, or differ by case only, are changed."""
     assert _text.file_name(name) != name
+
+
+@given(st.lists(arrow_st.texts()))
+def test_lines_stay_lines(texts):
+    """Text of several lines keeps them, and each of them is safe."""
+    text = "\n".join(texts)
+    assert _text.plain_lines(text).split("\n") == [_text.plain(line) for line in text.split("\n")]

@@ -32,6 +32,17 @@ def plain(text: str) -> str:
     return _UNSAFE.sub(_visible, text)
 
 
+def plain_lines(text: str) -> str:
+    r"""Make text of several lines safe for a terminal.
+
+    Examples
+    --------
+    >>> plain_lines("one\ntwo\x07")
+    'one\ntwo\\x07'
+    """
+    return "\n".join(map(plain, text.split("\n")))
+
+
 def html(text: str) -> str:
     """Make text safe for HTML, in an element and in a quoted attribute.
 

@@ -72,8 +72,7 @@ class VastlabError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        text = f"{self.message} ({self.hint})" if self.hint else self.message
-        return "\n".join(_text.plain(line) for line in text.split("\n"))
+        return _text.plain_lines(f"{self.message} ({self.hint})" if self.hint else self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the class with the message alone, which not all of them take.
@@ -93,6 +92,10 @@ class VastlabWarning(UserWarning):
     >>> issubclass(VastlabWarning, UserWarning)
     True
     """
+
+    def __str__(self) -> str:
+        # Python writes it to the terminal as it is.
+        return _text.plain_lines(super().__str__())
 
 
 class UsageError(VastlabError, ValueError):

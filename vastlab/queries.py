@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from vastlab import errors
+from vastlab import _text, errors
 from vastlab.config import Settings
 from vastlab.expression import parse_query
 from vastlab.expression.literals import Duration, Time
@@ -243,7 +243,7 @@ class Queries:
             return self._ask(query.expression, params=query.values(given), **how)
 
         ask.__name__ = query.name
-        ask.__doc__ = query.description
+        ask.__doc__ = _text.plain_lines(query.description)
         return ask
 
     def __dir__(self) -> list[str]:
@@ -289,8 +289,8 @@ def describe(query: SavedQuery) -> str:
     wanted = ", ".join(
         f"{p.name}: {p.type}" + (f" = {p.default}" if p.optional else "") for p in query.parameters
     )
-    about = f": {query.description}" if query.description else ""
-    return f"{query.name}({wanted}){about}"
+    about = f": {' '.join(query.description.split())}" if query.description else ""
+    return _text.plain(f"{query.name}({wanted}){about}")
 
 
 class _MissingError(errors.UsageError, AttributeError):

@@ -23,7 +23,7 @@ class Note:
     """
 
     def __init__(self, text: str) -> None:
-        self._text = "\n".join(map(_text.plain, text.split("\n")))
+        self._text = _text.plain_lines(text)
 
     def __repr__(self) -> str:
         return self._text
