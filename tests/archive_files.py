@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import types as arrow_types
 
 FORMATS = ("feather", "parquet")
@@ -92,13 +92,13 @@ def _array(array, prefix):
             fields, arrays = _renamed(inner, list(type_), prefix)
             return pa.StructArray.from_arrays(arrays, fields=fields, mask=array.is_null())
         case pa.ListType():
-            offsets, (values,) = arrow_schema.list_parts(array)
+            offsets, (values,) = arrow_arrays.list_parts(array)
             values, item = _rename(values, type_.value_field, prefix)
             return pa.ListArray.from_arrays(
                 offsets, values, type=pa.list_(item), mask=array.is_null()
             )
         case pa.MapType():
-            offsets, (keys, values) = arrow_schema.list_parts(array)
+            offsets, (keys, values) = arrow_arrays.list_parts(array)
             keys, key = _rename(keys, type_.key_field, prefix)
             values, item = _rename(values, type_.item_field, prefix)
             target = pa.map_(key, item)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.types import Field, Kind, Schema, Type
@@ -210,7 +211,7 @@ def batches(schema: Schema, *, max_rows: int = 6) -> st.SearchStrategy[pa.Record
     def draw_batch(draw: st.DrawFn) -> pa.RecordBatch:
         size = draw(st.integers(0, max_rows))
         columns = [draw(arrays(member.type, size)) for member in schema.fields]
-        return arrow_schema.record_batch(columns, arrow_schema.to_arrow(schema), size)
+        return arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), size)
 
     return draw_batch()
 

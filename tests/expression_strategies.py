@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from tests.reference_evaluator import Row, is_compatible
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.expression.ast import (
     AliasExtractor,
@@ -101,9 +103,9 @@ def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
         for member in schema.fields
     ]
     arrays = [arrow.array(e.type, c) for e, c in zip(schema.fields, columns, strict=True)]
-    nested = arrow_schema.record_batch(arrays, arrow_schema.to_arrow(schema), size)
+    nested = arrow_arrays.record_batch(arrays, arrow_schema.to_arrow(schema), size)
     moments = draw(st.lists(st.integers(0, 9), min_size=size, max_size=size))
-    flat = arrow_schema.flatten(nested).append_column(
+    flat = nesting.flatten(nested).append_column(
         "#import_time", pa.array(moments, pa.timestamp("ns"))
     )
     cells = [list(leaf_values(schema.fields, [c[i] for c in columns])) for i in range(size)]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests import arrow_strategies as arrow
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
@@ -65,7 +66,7 @@ def database(folder: Path) -> Path:
             arrow.array(field.type, column)
             for field, column in zip(schema.fields, values, strict=True)
         ]
-        made.add([arrow_schema.record_batch(columns, arrow_schema.to_arrow(schema), 1)])
+        made.add([arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), 1)])
     return path
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 from tests import arrow_strategies as arrow_st
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
 from vastlab.collect import VastRow, collect_pyarrow, to_json_rows
@@ -35,7 +36,7 @@ async def rows(*batches: pa.RecordBatch) -> list[VastRow]:
 def batch_of(type_: Type, *values: object, name: str = "s") -> pa.RecordBatch:
     schema = Schema(name, (Field("x", type_),))
     column = arrow_st.array(type_, list(values))
-    return arrow_schema.record_batch([column], arrow_schema.to_arrow(schema), len(values))
+    return arrow_arrays.record_batch([column], arrow_schema.to_arrow(schema), len(values))
 
 
 async def only_column(type_: Type, *values: object) -> list[object]:
@@ -129,7 +130,7 @@ async def test_a_schema_needs_no_metadata():
 
 async def test_events_without_fields_are_events():
     """Batches without a column still have their rows."""
-    batch = arrow_schema.record_batch([], pa.schema([]), 3)
+    batch = arrow_arrays.record_batch([], pa.schema([]), 3)
     assert await rows(batch) == [VastRow("", {})] * 3
 
 

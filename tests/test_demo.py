@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab import demo
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.table_slice import TableSlice
 
@@ -32,8 +34,8 @@ def _tables(events: int, seed: int = 0) -> dict[str, pa.Table]:
     """Return flat tables of storage types, by schema."""
     parts: dict[str, list[pa.RecordBatch]] = {}
     for batch in demo.batches(events, seed):
-        flat = arrow_schema.flatten(batch)
-        plain = [arrow_schema.storage_of(column) for column in flat.columns]
+        flat = nesting.flatten(batch)
+        plain = [arrow_arrays.storage_of(column) for column in flat.columns]
         named = pa.RecordBatch.from_arrays(plain, names=flat.schema.names)
         parts.setdefault(TableSlice(batch).name, []).append(named)
     return {name: pa.Table.from_batches(batches) for name, batches in parts.items()}
@@ -65,7 +67,7 @@ def test_batches_are_normal_form(tables):
     layouts = {}
     for batch in demo.batches(40_000):
         batch.validate(full=True)
-        assert arrow_schema.normalise(batch).schema.equals(batch.schema, check_metadata=True)
+        assert convert.normalise(batch).schema.equals(batch.schema, check_metadata=True)
         schema = arrow_schema.from_arrow(batch.schema)
         assert layouts.setdefault(schema.name, schema) == schema
         assert schema.event_time is not None

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
-from vastlab.arrow import render
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.frames import to_frames
@@ -29,7 +30,7 @@ def table(rows: int = 0, /, **columns: tuple[Type, list[Any]]) -> pa.Table:
     schema = Schema("s", tuple(Field(name, type_) for name, (type_, _) in columns.items()))
     arrays = [arrow_st.array(type_, values) for type_, values in columns.values()]
     size = len(arrays[0]) if arrays else rows
-    batch = arrow_schema.record_batch(arrays, arrow_schema.to_arrow(schema), size)
+    batch = arrow_arrays.record_batch(arrays, arrow_schema.to_arrow(schema), size)
     return pa.Table.from_batches([batch])
 
 
@@ -118,11 +119,11 @@ def test_frames_show_what_rows_show(pair, nested):
     """Every column of any type has the values that its rows show, in order of event time."""
     schema, batch = pair
     got = frame(pa.Table.from_batches([batch]), nested=nested)
-    shown = arrow_schema.flatten(batch) if nested == "flat" else batch
+    shown = nesting.flatten(batch) if nested == "flat" else batch
     assert (len(got), len(got.columns)) == (batch.num_rows, shown.num_columns)
     order = range(batch.num_rows)
     if schema.event_time is not None:
-        times = arrow_schema.flatten(batch).column(schema.event_time.column).cast(pa.int64())
+        times = nesting.flatten(batch).column(schema.event_time.column).cast(pa.int64())
         stamps = [2**63 if stamp is None else stamp for stamp in times.to_pylist()]
         order = sorted(order, key=lambda i: stamps[i])
     fields = arrow_schema.from_arrow(shown.schema).fields

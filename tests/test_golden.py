@@ -14,6 +14,8 @@ from datafusion import SessionContext
 
 from tests import arrow_strategies as arrow
 from tests.test_language_facts import ip, net
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
 from vastlab.compile.datafusion import predicate
@@ -137,14 +139,14 @@ def events(shared):
     columns = [arrow.array(type_, [row.get(name) for row in ROWS]) for name, type_ in TYPES.items()]
     schema = Schema("golden.types", tuple(Field(*item) for item in TYPES.items()))
     target = arrow_schema.to_arrow(schema)
-    batches.append(arrow_schema.record_batch(columns, target, len(ROWS)))
+    batches.append(arrow_arrays.record_batch(columns, target, len(ROWS)))
     return [(arrow_schema.from_arrow(batch.schema), flat(batch)) for batch in batches]
 
 
 def flat(batch):
     """Open the records and add an import time."""
     moments = pa.array([NOW] * batch.num_rows, pa.timestamp("ns"))
-    return arrow_schema.flatten(batch).append_column("#import_time", moments)
+    return nesting.flatten(batch).append_column("#import_time", moments)
 
 
 def recordings(shared):
@@ -212,7 +214,7 @@ def test_recorded_rows_are_found(shared, events):
             continue
         answer = found(case["expr"], events)
         for batch in read_streams(folder / f"{case['case']}.arrow.stdout.bin"):
-            recorded = arrow_schema.flatten(arrow_schema.normalise(batch))
+            recorded = nesting.flatten(convert.normalise(batch))
             name = arrow_schema.name_of(recorded.schema)
             if name in {schema.name for schema, _ in events}:
                 common = set(recorded.schema.names) & set(answer[name][0].schema.names)
@@ -246,6 +248,6 @@ def rows(batch, names):
             moments = column.cast(pa.int64()).to_pylist()
             values = [None if v is None else round(v / 1000) for v in moments]
         else:
-            values = arrow_schema.storage_of(column).to_pylist()
+            values = arrow_arrays.storage_of(column).to_pylist()
         columns.append([repr(value) for value in values])
     return set(zip(*columns, strict=True))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.display.conftest import START, conn
 from vastlab import errors
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.connection import connect
 from vastlab.expression.taxonomy import Taxonomy
@@ -24,7 +25,7 @@ SECOND = 1_000_000_000
 
 def _events(name: str, **columns: pa.Array) -> pa.Table:
     batch = pa.RecordBatch.from_pydict(columns)
-    return pa.Table.from_batches([arrow_schema.normalise(batch, name)])
+    return pa.Table.from_batches([convert.normalise(batch, name)])
 
 
 def _times(*seconds: float) -> pa.Array:

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
-from vastlab.arrow import address, render
+from vastlab.arrow import address, convert, nesting, render
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.types import Kind, Type, unique
@@ -106,13 +107,13 @@ def _frame(tables: list[pa.Table], flat: bool) -> pd.DataFrame:
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:
     empty = [pa.nulls(0, field.type) for field in table.schema]
-    return table.to_batches() or [arrow_schema.record_batch(empty, table.schema, 0)]
+    return table.to_batches() or [arrow_arrays.record_batch(empty, table.schema, 0)]
 
 
 def _part(batch: pa.RecordBatch, flat: bool) -> _Part:
-    batch = arrow_schema.normalise(batch)
+    batch = convert.normalise(batch)
     schema = arrow_schema.from_arrow(batch.schema)
-    opened = arrow_schema.flatten(batch)
+    opened = nesting.flatten(batch)
     time = schema.event_time
     shown = opened if flat else batch
     taken: dict[str, int] = {}
@@ -213,7 +214,7 @@ def _convert(arrays: list[pa.Array], kind: Kind, types: list[Type]) -> Any:
 
 def _joined(arrays: list[pa.Array], type_: pa.DataType) -> pa.Array:
     # Doubles take integers of any size: that is what widening means.
-    pieces = [arrow_schema.storage_of(array).cast(type_, safe=False) for array in arrays]
+    pieces = [arrow_arrays.storage_of(array).cast(type_, safe=False) for array in arrays]
     return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
 
 
@@ -257,7 +258,7 @@ def _networks(arrays: list[pa.Array]) -> pd.Categorical:
     keys = [
         pa.nulls(len(array), pa.binary(17))
         if pa.types.is_null(array.type)
-        else address.network_keys(arrow_schema.storage_of(array))
+        else address.network_keys(arrow_arrays.storage_of(array))
         for array in arrays
     ]
     encoded = pa.concat_arrays(keys).dictionary_encode()

@@ -19,7 +19,7 @@ from pyarrow import csv
 
 from vastlab import errors, pivot
 from vastlab._text import file_name, plain
-from vastlab.arrow import render
+from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display import html, optional, text
 from vastlab.display.histogram import histogram
@@ -311,7 +311,7 @@ class Result(Mapping[str, pd.DataFrame]):
         existed = target.exists()
         try:
             Database.create(target).add(
-                arrow_schema.normalise(batch, name)
+                convert.normalise(batch, name)
                 for name, parts in self._tables.items()
                 for part in parts
                 for batch in part.to_batches()
@@ -475,7 +475,7 @@ class Result(Mapping[str, pd.DataFrame]):
             warnings.warn(line, errors.VastlabWarning, stacklevel=3)
         for name, parts in self._tables.items():
             for part in parts:
-                batches = (arrow_schema.normalise(b, name) for b in part.to_batches() if len(b))
+                batches = (convert.normalise(b, name) for b in part.to_batches() if len(b))
                 kept = [few for b in batches if (few := local.keep(TableSlice(b))) is not None]
                 if kept:
                     table = pa.Table.from_batches([few.to_pyarrow() for few in kept])

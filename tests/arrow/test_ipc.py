@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams, write_streams
 from vastlab.errors import FormatError
@@ -152,7 +154,7 @@ def test_damage_never_ends_the_process():
     }
     schema = Schema("s", tuple(Field(name, type_) for name, (type_, _) in columns.items()))
     arrays = [arrow_st.array(type_, values) for type_, values in columns.values()]
-    data = stream(arrow_schema.record_batch(arrays, arrow_schema.to_arrow(schema), 2))
+    data = stream(arrow_arrays.record_batch(arrays, arrow_schema.to_arrow(schema), 2))
     outcomes: Counter[str] = Counter()
     for seed in range(300):
         dice = random.Random(seed)  # noqa: S311 - reproducible damage
@@ -161,7 +163,7 @@ def test_damage_never_ends_the_process():
             damaged[dice.randrange(len(damaged))] = dice.choice((0, 1, 0x7F, 0x80, 0xFF))
         try:
             for batch in read_streams(io.BytesIO(bytes(damaged))):
-                arrow_schema.flatten(arrow_schema.normalise(batch)).to_pylist()
+                nesting.flatten(convert.normalise(batch)).to_pylist()
             outcomes["events"] += 1
         except FormatError:
             outcomes["error"] += 1
@@ -172,6 +174,6 @@ def test_real_output_of_vast_is_read_whole(shared: Path):
     """An export with several schemas, recorded from VAST, has all of its 8469 events."""
     counts: Counter[str] = Counter()
     for batch in read_streams(shared / "data" / "arrow" / "vast_export.arrows"):
-        counts[arrow_schema.name_of(batch.schema)] += arrow_schema.normalise(batch).num_rows
+        counts[arrow_schema.name_of(batch.schema)] += convert.normalise(batch).num_rows
     assert counts["zeek.conn"] == 8462
     assert sum(counts.values()) == 8469

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Field, Kind, Schema, Type
@@ -79,13 +80,13 @@ def integers(array: pa.Array) -> pa.Array:
         case pa.TimestampArray() | pa.DurationArray():
             return array.cast(pa.int64())
         case pa.ListArray():
-            offsets, (values,) = arrow_schema.list_parts(array)
-            mask = arrow_schema.null_mask(array)
+            offsets, (values,) = arrow_arrays.list_parts(array)
+            mask = arrow_arrays.null_mask(array)
             return pa.ListArray.from_arrays(offsets, integers(values), mask=mask)
         case pa.StructArray() if array.type.num_fields:
             children = [integers(array.field(i)) for i in range(array.type.num_fields)]
             names = [field.name for field in array.type]
-            mask = arrow_schema.null_mask(array)
+            mask = arrow_arrays.null_mask(array)
             return pa.StructArray.from_arrays(children, names, mask=mask)
         case _:
             return array
@@ -174,7 +175,7 @@ def test_rows_are_what_the_plain_way_gives(pair):
     """Rows equal a value-by-value conversion, at any depth, and JSON takes them."""
     schema, batch = pair
     rows = render.to_python(render.rows(batch))
-    raw = [integers(arrow_schema.storage_of(column)) for column in batch.columns]
+    raw = [integers(arrow_arrays.storage_of(column)) for column in batch.columns]
     whole = [column.to_pylist() for column in raw]
     expected = [
         {f.name: value(column[i], f.type) for f, column in zip(schema.fields, whole, strict=True)}

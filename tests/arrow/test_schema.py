@@ -20,6 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import FormatError
@@ -61,12 +63,12 @@ class Disguise:
         pairs = [self.field(m, batch.column(i)) for i, m in enumerate(schema.fields)]
         fields, arrays = [f for f, _ in pairs], [a for _, a in pairs]
         metadata = self._metadata((schema.name,), schema.attributes)
-        return arrow_schema.record_batch(arrays, pa.schema(fields, metadata), batch.num_rows)
+        return arrow_arrays.record_batch(arrays, pa.schema(fields, metadata), batch.num_rows)
 
     def field(self, member: Field, array: pa.Array) -> tuple[pa.Field, pa.Array]:
         type_, extra = member.type, {}
         if type_.kind in FAMILIES[self._family]:
-            array, extra = self._extension(type_, arrow_schema.storage_of(array))
+            array, extra = self._extension(type_, arrow_arrays.storage_of(array))
         else:
             array = self._plain(type_, array)
         metadata = {**self._metadata(type_.names, type_.attributes), **extra}
@@ -126,7 +128,7 @@ class Disguise:
                 fields, arrays = [f for f, _ in pairs], [a for _, a in pairs]
                 return pa.StructArray.from_arrays(arrays, fields=fields, mask=array.is_null())
             case Kind.LIST:
-                offsets, (values,) = arrow_schema.list_parts(array)
+                offsets, (values,) = arrow_arrays.list_parts(array)
                 item, values = self.field(Field("element", type_.item), values)
                 layout = self._draw(st.sampled_from(["plain", "large", "view"]))
                 if layout == "large":
@@ -143,7 +145,7 @@ class Disguise:
                     offsets, values, type=pa.list_(item), mask=array.is_null()
                 )
             case Kind.MAP:
-                offsets, (keys, values) = arrow_schema.list_parts(array)
+                offsets, (keys, values) = arrow_arrays.list_parts(array)
                 key, keys = self.field(Field("key", type_.key), keys)
                 item, values = self.field(Field("item", type_.item), values)
                 as_type = pa.map_(key.with_nullable(False), item)
@@ -166,7 +168,7 @@ def test_any_form_becomes_our_own(pair):
     """Whoever wrote a batch, `normalise` gives the same types and values."""
     own, foreign = pair
     foreign.validate(full=True)
-    normal = arrow_schema.normalise(foreign)
+    normal = convert.normalise(foreign)
     normal.validate(full=True)
     assert same(normal, own)
 
@@ -176,16 +178,16 @@ def test_slices_normalise_like_the_whole(pair, data):
     """A slice of a batch normalises to the slice of the normal batch."""
     own, foreign = pair
     start = data.draw(st.integers(0, own.num_rows))
-    assert same(arrow_schema.normalise(foreign.slice(start, 3)), own.slice(start, 3))
+    assert same(convert.normalise(foreign.slice(start, 3)), own.slice(start, 3))
 
 
 @given(arrow_st.tables())
 def test_normal_batches_are_not_copied(pair):
     """A batch in vastlab's own form comes back as it is, unless it must be looked into."""
     schema, batch = pair
-    normal = arrow_schema.normalise(batch)
+    normal = convert.normalise(batch)
     assert same(normal, batch)
-    if not any(arrow_schema._has_subnet(member.type) for member in schema.fields):
+    if not any(arrow_schema.has_subnet(member.type) for member in schema.fields):
         assert normal is batch
 
 
@@ -199,14 +201,14 @@ def test_schemas_survive_arrow(schema):
 def test_flat_batches_nest_again(pair):
     """Flattening and nesting keep every leaf; records that were null become records of nulls."""
     schema, batch = pair
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     flat.validate(full=True)
-    assert flat.schema.equals(arrow_schema.flat_schema(schema), check_metadata=True)
-    nested = arrow_schema.nest(flat, schema)
+    assert flat.schema.equals(nesting.flat_schema(schema), check_metadata=True)
+    nested = nesting.nest(flat, schema)
     nested.validate(full=True)
     assert nested.schema.equals(arrow_schema.to_arrow(schema), check_metadata=True)
     assert nested.num_rows == batch.num_rows
-    assert same(arrow_schema.flatten(nested), flat)
+    assert same(nesting.flatten(nested), flat)
 
 
 @given(arrow_st.tables(), st.data())
@@ -214,8 +216,8 @@ def test_flattening_commutes_with_slicing(pair, data):
     """The leaves of a slice are the slices of the leaves."""
     _, batch = pair
     start = data.draw(st.integers(0, batch.num_rows))
-    left = arrow_schema.flatten(batch.slice(start, 2))
-    assert same(left, arrow_schema.flatten(batch).slice(start, 2))
+    left = nesting.flatten(batch.slice(start, 2))
+    assert same(left, nesting.flatten(batch).slice(start, 2))
 
 
 @given(arrow_st.tables(min_fields=1))
@@ -252,7 +254,7 @@ def test_a_record_of_nulls_hides_its_members():
     """Members of a null record are null in the flat form, whatever lies below."""
     inner = pa.array([1, 2], pa.int64())
     record = pa.StructArray.from_arrays([inner], names=["x"], mask=pa.array([True, False]))
-    flat = arrow_schema.flatten(pa.RecordBatch.from_arrays([record], names=["r"]))
+    flat = nesting.flatten(pa.RecordBatch.from_arrays([record], names=["r"]))
     assert flat.to_pydict() == {"r.x": [None, 2]}
 
 
@@ -263,18 +265,16 @@ def test_records_without_fields_have_no_columns_but_come_back():
     schema = Schema("s", (Field("r", outer), empty))
     rows = [{"r": {"empty": {}, "x": 1}, "empty": {}}]
     batch = pa.RecordBatch.from_pylist(rows, arrow_schema.to_arrow(schema))
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     assert flat.to_pydict() == {"r.x": [1]}
-    assert flat.schema.equals(arrow_schema.flat_schema(schema), check_metadata=True)
-    assert same(arrow_schema.nest(flat, schema), batch)
+    assert flat.schema.equals(nesting.flat_schema(schema), check_metadata=True)
+    assert same(nesting.nest(flat, schema), batch)
 
 
 def test_columns_of_nothing_but_nulls_take_any_type():
     """A column without a type becomes one of nulls of the type that the schema wants."""
     schema = Schema("s", (Field("a", Type(Kind.IP)), Field("b", Type(Kind.LIST))))
-    nested = arrow_schema.nest(
-        pa.RecordBatch.from_pydict({"a": pa.nulls(2), "b": pa.nulls(2)}), schema
-    )
+    nested = nesting.nest(pa.RecordBatch.from_pydict({"a": pa.nulls(2), "b": pa.nulls(2)}), schema)
     assert nested.schema.equals(arrow_schema.to_arrow(schema), check_metadata=True)
     assert nested.to_pydict() == {"a": [None, None], "b": [None, None]}
 
@@ -289,7 +289,7 @@ def test_nesting_takes_columns_in_any_order_and_encoding():
             "a": pa.array([bytes(16)], pa.binary(16)),
         }
     )
-    nested = arrow_schema.nest(flat, schema)
+    nested = nesting.nest(flat, schema)
     assert nested.schema.equals(arrow_schema.to_arrow(schema), check_metadata=True)
     assert nested.to_pydict() == {"a": [bytes(16)], "b": ["x"]}
 
@@ -303,14 +303,14 @@ def test_lengths_of_v4_networks_count_in_128_bits(length, normal):
     type_ = Type(Kind.LIST, item=Type(Kind.SUBNET))
     array = arrow_st.array(type_, [[(address, length), None], None])
     batch = pa.RecordBatch.from_arrays([array], names=["n"])
-    (row, _) = arrow_schema.normalise(batch).column(0).to_pylist()
+    (row, _) = convert.normalise(batch).column(0).to_pylist()
     assert row == [{"address": address, "length": normal}, None]
 
 
 def test_lengths_of_v6_networks_stay():
     """A short IPv6 network is not mistaken for IPv4."""
     array = arrow_st.array(Type(Kind.SUBNET), [(b"\x20" + bytes(15), 8)])
-    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([array], names=["n"]))
+    normal = convert.normalise(pa.RecordBatch.from_arrays([array], names=["n"]))
     assert normal.column(0).to_pylist() == [{"address": b"\x20" + bytes(15), "length": 8}]
 
 
@@ -325,12 +325,12 @@ def test_labels_outside_the_definition_are_an_error():
         },
     )
     good = pa.RecordBatch.from_arrays([pa.array(["blue", None])], schema=pa.schema([field]))
-    normal = arrow_schema.normalise(good)
+    normal = convert.normalise(good)
     assert normal.column(0).storage.indices.to_pylist() == [1, None]
     assert arrow_schema.from_arrow(normal.schema).fields[0].type.labels == (("red", 7), ("blue", 2))
     bad = pa.RecordBatch.from_arrays([pa.array(["red", "green"])], schema=pa.schema([field]))
     with pytest.raises(FormatError, match=r"'e'.*'green'"):
-        arrow_schema.normalise(bad)
+        convert.normalise(bad)
 
 
 @pytest.mark.parametrize("name", sorted(arrow_types.EXTENSION_NAMES))
@@ -338,7 +338,7 @@ def test_a_name_over_another_shape_is_plain(name):
     """A column that only claims an extension type is read by its values."""
     field = pa.field("x", pa.int64(), metadata={"ARROW:extension:name": name})
     batch = pa.RecordBatch.from_arrays([pa.array([1])], schema=pa.schema([field]))
-    schema = arrow_schema.from_arrow(arrow_schema.normalise(batch).schema)
+    schema = arrow_schema.from_arrow(convert.normalise(batch).schema)
     assert schema.fields[0].type.kind is Kind.INT64
 
 
@@ -377,18 +377,18 @@ def test_a_name_over_another_shape_is_plain(name):
 def test_foreign_types_become_the_nearest(array, expected):
     """Types that VAST lacks become the nearest that it has, with the same values."""
     batch = pa.RecordBatch.from_arrays([array], names=["x"])
-    normal = arrow_schema.normalise(batch)
+    normal = convert.normalise(batch)
     column = normal.column(0)
     if pa.types.is_timestamp(column.type) or pa.types.is_duration(column.type):
         column = column.cast(pa.int64())
     assert column.to_pylist() == expected
-    assert arrow_schema.normalise(normal) is normal
+    assert convert.normalise(normal) is normal
 
 
 @given(arrow_st.types())
 def test_nulls_become_any_type(type_):
     """A column without any value takes each type; the labels of an enumeration are kept."""
-    nulls = arrow_schema.convert(pa.nulls(2), pa.field("x", pa.null()), type_)
+    nulls = convert.convert(pa.nulls(2), pa.field("x", pa.null()), type_)
     assert nulls.type.equals(arrow_schema.type_to_arrow(type_), check_metadata=True)
     assert nulls.null_count == (2 if type_.kind is not Kind.NULL else nulls.null_count)
     nulls.validate(full=True)
@@ -404,7 +404,7 @@ def test_classes_of_others_are_read():
     storage = pa.DictionaryArray.from_arrays(pa.array([0, None], pa.uint8()), pa.array(["red"]))
     stranger = Stranger(storage.type, "tenzir.enumeration")
     array = pa.ExtensionArray.from_storage(stranger, storage)
-    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([array], names=["e"]))
+    normal = convert.normalise(pa.RecordBatch.from_arrays([array], names=["e"]))
     assert normal.schema.field("e").type == arrow_types.EnumerationType((("red", 7),))
     assert normal.column(0).to_pylist() == ["red", None]
 
@@ -416,7 +416,7 @@ def test_records_without_fields_are_kept():
     small = pa.array([1, 2], pa.int8())
     schema = pa.schema([field, pa.field("n", small.type)])
     outer = pa.StructArray.from_arrays([record, small], fields=list(schema))
-    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([outer], names=["o"]))
+    normal = convert.normalise(pa.RecordBatch.from_arrays([outer], names=["o"]))
     assert [row["o"]["r"] for row in normal.to_pylist()] == [{}, None]
 
     class Stranger(pa.ExtensionType):
@@ -424,7 +424,7 @@ def test_records_without_fields_are_kept():
             return b""
 
     strange = pa.ExtensionArray.from_storage(Stranger(record.type, "a.b"), record)
-    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([strange], names=["r"]))
+    normal = convert.normalise(pa.RecordBatch.from_arrays([strange], names=["r"]))
     assert normal.column(0).equals(record)
 
 
@@ -432,7 +432,7 @@ def test_dictionaries_of_addresses_are_opened():
     """A dictionary-encoded extension column is the extension column."""
     addresses = arrow_st.array(Type(Kind.IP), [bytes(16), b"\xff" * 16])
     encoded = pa.DictionaryArray.from_arrays(pa.array([1, 0, None], pa.int8()), addresses)
-    normal = arrow_schema.normalise(pa.RecordBatch.from_arrays([encoded], names=["a"]))
+    normal = convert.normalise(pa.RecordBatch.from_arrays([encoded], names=["a"]))
     assert normal.schema.field("a").type == arrow_types.IP
     assert normal.column(0).to_pylist() == [b"\xff" * 16, bytes(16), None]
 
@@ -441,23 +441,23 @@ def test_what_does_not_fit_names_the_column():
     """A time beyond nanoseconds is an error that names the column, not another time."""
     batch = pa.RecordBatch.from_pydict({"far": pa.array([2**40], pa.timestamp("s"))})
     with pytest.raises(FormatError, match="the column 'far' does not fit the type time"):
-        arrow_schema.normalise(batch)
+        convert.normalise(batch)
 
 
 def test_batches_without_columns_keep_their_length():
     """Events without any field are still events."""
     schema = pa.schema([], {"VAST:name:0": "empty"})
     for rows in (0, 3):
-        batch = arrow_schema.record_batch([], schema, rows)
+        batch = arrow_arrays.record_batch([], schema, rows)
         assert (batch.num_rows, arrow_schema.name_of(batch.schema)) == (rows, "empty")
-        assert arrow_schema.flatten(arrow_schema.normalise(batch)).num_rows == rows
+        assert nesting.flatten(convert.normalise(batch)).num_rows == rows
 
 
 def test_names_can_be_given():
     """The name argument wins over the metadata, and metadata is no duty."""
     batch = pa.RecordBatch.from_pydict({"x": [1]})
-    assert arrow_schema.name_of(arrow_schema.normalise(batch).schema) == ""
-    assert arrow_schema.name_of(arrow_schema.normalise(batch, "my.log").schema) == "my.log"
+    assert arrow_schema.name_of(convert.normalise(batch).schema) == ""
+    assert arrow_schema.name_of(convert.normalise(batch, "my.log").schema) == "my.log"
 
 
 def test_attributes_of_all_levels_are_read():
@@ -507,12 +507,12 @@ FOREIGN = """
         stranger(net, pa.struct([("address", inner), ("length", pa.uint8())]))
         stranger(label, enum)
 
-    from vastlab.arrow import schema, types
+    from vastlab.arrow import convert, schema, types
     types.register()
     with pa.ipc.open_stream(sys.argv[1]) as reader:
         for batch in reader:
             assert "Own" in repr(batch.schema.field("a").type), batch.schema
-            normal = schema.normalise(batch)
+            normal = convert.normalise(batch)
             print(repr(schema.from_arrow(normal.schema).fields))
             print(normal.to_pylist())
 """
@@ -534,7 +534,7 @@ def test_others_may_have_registered_the_names(tmp_path: Path, family):
         arrow_st.array(fields[1].type, [[network, None], None]),
         arrow_st.array(fields[2].type, [("blue",), None]),
     ]
-    batch = arrow_schema.record_batch(columns, arrow_schema.to_arrow(schema), 2)
+    batch = arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), 2)
     path = tmp_path / "events.arrows"
     _write_as(path, batch, family)
     done = subprocess.run(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests import arrow_strategies as arrow_st
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.collect import to_json_rows
 from vastlab.frames import to_frames
@@ -73,7 +74,7 @@ def connections(rows: int = ROWS) -> pa.RecordBatch:
         columns[name] = (number, some(numbers))
     schema = Schema("zeek.conn", tuple(Field(name, type_) for name, (type_, _) in columns.items()))
     arrays = [arrow_st.array(type_, values) for type_, values in columns.values()]
-    return arrow_schema.record_batch(arrays, arrow_schema.to_arrow(schema), rows)
+    return arrow_arrays.record_batch(arrays, arrow_schema.to_arrow(schema), rows)
 
 
 def plain_value(value: Any, type_: Type) -> Any:

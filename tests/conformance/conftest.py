@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from tests.nodes.fake_vast import FakeVast
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.client import VAST
 from vastlab.nodes import _programs
@@ -160,7 +161,7 @@ def batch(schema: Schema, rows: list[dict[str, object]]) -> pa.RecordBatch:
     for member in schema.fields:
         array = pa.array([row[member.name] for row in rows], _plain(member.type))
         field = pa.field(member.name, array.type)
-        arrays.append(arrow_schema.convert(array, field, member.type))
+        arrays.append(convert.convert(array, field, member.type))
     return pa.RecordBatch.from_arrays(arrays, schema=target)
 
 

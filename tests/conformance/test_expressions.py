@@ -24,6 +24,8 @@ import pytest
 from tests import reference_evaluator as reference
 from tests.conformance.expressions import EXPRESSIONS, GAPS
 from tests.nodes.fake_vast import FakeVast, rows_of
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.client import VAST, ExportMode
 from vastlab.collect import collect_pyarrow, to_json_rows
@@ -187,9 +189,9 @@ def without(batch: pa.RecordBatch, kinds: Iterable[Kind]) -> pa.RecordBatch:
 
 def told(batch: pa.RecordBatch) -> Iterator[tuple]:
     """Name each event."""
-    flat = arrow_schema.flatten(arrow_schema.normalise(batch))
+    flat = nesting.flatten(convert.normalise(batch))
     columns = [
-        arrow_schema.storage_of(flat[name]).cast(pa.string()).to_pylist()
+        arrow_arrays.storage_of(flat[name]).cast(pa.string()).to_pylist()
         for name in TELLING
         if name in flat.schema.names
     ]

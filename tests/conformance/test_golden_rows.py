@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
 from vastlab.client import VAST
@@ -38,7 +40,7 @@ def flat_tables(batches) -> dict[str, pa.Table]:
     found = collections.defaultdict(list)
     for batch in batches:
         if arrow_schema.name_of(batch.schema) in NAMES:
-            flat = arrow_schema.flatten(arrow_schema.normalise(batch))
+            flat = nesting.flatten(convert.normalise(batch))
             found[arrow_schema.name_of(batch.schema)].append(flat)
     return {name: pa.Table.from_batches(parts) for name, parts in found.items()}
 
@@ -46,7 +48,7 @@ def flat_tables(batches) -> dict[str, pa.Table]:
 def column(table: pa.Table, name: str) -> list:
     """Return comparable values."""
     array = table.column(name).combine_chunks()
-    storage = arrow_schema.storage_of(array)
+    storage = arrow_arrays.storage_of(array)
     if pa.types.is_timestamp(storage.type) or pa.types.is_duration(storage.type):
         numbers = storage.cast(pa.int64()).to_pylist()
         return [None if n is None else round(n / MICROSECOND) for n in numbers]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tests import arrow_strategies as arrow
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -48,7 +49,7 @@ def conn(
         arrow.array(field.type, values)
         for field, values in zip(schema.fields, (times, hosts, texts), strict=True)
     ]
-    batch = arrow_schema.record_batch(columns, arrow_schema.to_arrow(schema), len(times))
+    batch = arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), len(times))
     return pa.Table.from_batches([batch])
 
 

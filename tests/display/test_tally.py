@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.display.conftest import conn
 from vastlab import errors
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import convert
 from vastlab.display.histogram import NONE, histogram
 from vastlab.display.tally import flows, tally
 from vastlab.expression.taxonomy import Taxonomy
@@ -21,7 +21,7 @@ _NOTES = st.lists(st.sampled_from("abcdefghijkl") | st.none(), max_size=40)
 
 def _events(name: str, **columns: pa.Array) -> pa.Table:
     batch = pa.RecordBatch.from_pydict(columns)
-    return pa.Table.from_batches([arrow_schema.normalise(batch, name)])
+    return pa.Table.from_batches([convert.normalise(batch, name)])
 
 
 @given(_NOTES, st.integers(1, 5))

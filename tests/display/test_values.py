@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from vastlab import errors
-from vastlab.arrow import render
+from vastlab.arrow import convert, nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.values import named, values
 from vastlab.types import Field, Kind, Schema, Type
@@ -25,7 +25,7 @@ def _plainly(table: pa.Table, leaf) -> list[tuple[int, str]]:
     """Read the values by the whole table, one after the other."""
     if not table.num_rows:
         return []
-    flat = arrow_schema.flatten(table.combine_chunks().to_batches()[0])
+    flat = nesting.flatten(table.combine_chunks().to_batches()[0])
     place = flat.schema.names.index(leaf.column)
     column, field = flat.column(place), flat.schema.field(place)
     if leaf.type.kind is not Kind.LIST:
@@ -74,7 +74,7 @@ def test_only_its_own_column_is_touched():
     far = pa.array([2**50, 2**50], pa.timestamp("s"))
     table = pa.table({"when": far, "b": [{"c": "x"}, {"c": "y"}]})
     with pytest.raises(errors.FormatError):
-        arrow_schema.normalise(table.to_batches()[0])
+        convert.normalise(table.to_batches()[0])
     assert _pairs(table, named("c", arrow_schema.from_arrow(table.schema))[0]) == [
         (0, "x"),
         (1, "y"),

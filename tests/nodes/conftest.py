@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
@@ -40,7 +41,7 @@ def conn_batch(numbers):
     }
     target = arrow_schema.to_arrow(CONN)
     arrays = [
-        arrow_schema.convert(array, target.field(name), CONN.fields[i].type)
+        convert.convert(array, target.field(name), CONN.fields[i].type)
         for i, (name, array) in enumerate(rows.items())
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=target)

@@ -22,6 +22,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests import reference_evaluator as reference
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import ExpressionError
 from vastlab.expression import parse
@@ -111,7 +113,7 @@ class FakeVast:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Import events."""
-        batch = arrow_schema.normalise(batch)
+        batch = convert.normalise(batch)
         schema = arrow_schema.from_arrow(batch.schema)
         now = time.time_ns()
         with self.changed:
@@ -426,7 +428,7 @@ def matching(expr, part: Stored) -> pa.RecordBatch:
 
 def rows_of(batch: pa.RecordBatch, schema: Schema, imported: int) -> list[reference.Row]:
     """Write events in the form of the reference evaluator."""
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     columns = {leaf.column: values(flat[leaf.column], leaf.type) for leaf in schema.leaves}
     columns["#import_time"] = [imported] * batch.num_rows
     names = list(columns)
@@ -435,7 +437,7 @@ def rows_of(batch: pa.RecordBatch, schema: Schema, imported: int) -> list[refere
 
 def values(array: pa.Array, type_: Type) -> list:
     """Turn an array into Python values, exactly."""
-    storage = arrow_schema.storage_of(array)
+    storage = arrow_arrays.storage_of(array)
     match type_.kind:
         case Kind.TIME | Kind.DURATION:
             return storage.cast(pa.int64()).to_pylist()
@@ -456,7 +458,7 @@ def values(array: pa.Array, type_: Type) -> list:
 
 def subnets(storage: pa.StructArray) -> list:
     """Return subnets as dictionaries."""
-    address = arrow_schema.storage_of(storage.field("address")).to_pylist()
+    address = arrow_arrays.storage_of(storage.field("address")).to_pylist()
     length = storage.field("length").to_pylist()
     pairs = zip(storage.is_valid().to_pylist(), address, length, strict=True)
     return [{"address": a, "length": n} if valid else None for valid, a, n in pairs]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.nodes._tenzir_align import Aligner, Coalescer
 from vastlab.nodes._tenzir_carriers import Carriers
@@ -38,7 +39,7 @@ def without_nulls(rows):
     kept = [i for i, column in enumerate(whole.columns) if column.null_count < len(column)]
     arrays = [whole.column(i) for i in kept]
     schema = pa.schema([whole.schema.field(i) for i in kept], {"TENZIR:name:0": "test.wide"})
-    return arrow_schema.record_batch(arrays, schema, len(rows))
+    return arrow_arrays.record_batch(arrays, schema, len(rows))
 
 
 @given(

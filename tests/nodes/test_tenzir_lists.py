@@ -7,6 +7,7 @@ import pytest
 
 import vastlab
 from vastlab import VAST, ExportMode, demo, to_json_rows
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.nodes import _programs
 from vastlab.nodes._tenzir_lists import EmptyLists, put_back
@@ -20,9 +21,9 @@ SCHEMA = Schema("x.y", (Field("a", Type(Kind.INT64)), TAGS, INNER))
 
 def empty_events(rows):
     """Make events of the schema in which all lists are null."""
-    flat = arrow_schema.flat_schema(SCHEMA)
+    flat = nesting.flat_schema(SCHEMA)
     arrays = [pa.array(range(rows), pa.int64()), *(pa.nulls(rows, f.type) for f in list(flat)[1:])]
-    return arrow_schema.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), SCHEMA)
+    return nesting.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), SCHEMA)
 
 
 def test_the_pipeline_names_each_list_once():

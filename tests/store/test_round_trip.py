@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.store import columns
@@ -124,14 +126,14 @@ def batches(draw):
     length = draw(st.integers(1, 5))
     start = draw(st.integers(0, length - 1))
     columns_ = [draw(arrays(member.type, length)) for member in schema.fields]
-    batch = arrow_schema.record_batch(columns_, arrow_schema.to_arrow(schema), length)
+    batch = arrow_arrays.record_batch(columns_, arrow_schema.to_arrow(schema), length)
     return batch.slice(start)
 
 
 def expected(batch):
     """Return the events as a database gives them back: null records are records of nulls."""
     schema = arrow_schema.from_arrow(batch.schema)
-    flat = arrow_schema.nest(arrow_schema.flatten(batch), schema)
+    flat = nesting.nest(nesting.flatten(batch), schema)
     return rows(flat)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.errors import FormatError
 
 __all__ = ["check"]
@@ -45,7 +45,7 @@ def _repair(batch: pa.RecordBatch) -> pa.RecordBatch:
     try:
         batch.validate()  # what makes it safe to reach for the arrays inside
         arrays = [_repair_text(array) for array in batch.columns]
-        repaired = arrow_schema.record_batch(arrays, batch.schema, batch.num_rows)
+        repaired = arrow_arrays.record_batch(arrays, batch.schema, batch.num_rows)
         repaired.validate(full=True)
     except pa.ArrowException as error:
         raise FormatError(f"the events are damaged: {error}") from error
@@ -63,12 +63,12 @@ def _repair_text(array: pa.Array) -> pa.Array:
             return pa.DictionaryArray.from_arrays(array.indices, dictionary, safe=False)
         case pa.StructArray() if array.type.num_fields:
             children = [_repair_text(array.field(i)) for i in range(array.type.num_fields)]
-            mask = arrow_schema.null_mask(array)
+            mask = arrow_arrays.null_mask(array)
             return pa.StructArray.from_arrays(children, fields=list(array.type), mask=mask)
         case pa.ListArray() | pa.MapArray():
-            offsets, inner = arrow_schema.list_parts(array)
+            offsets, inner = arrow_arrays.list_parts(array)
             inner = tuple(_repair_text(values) for values in inner)
-            mask = arrow_schema.null_mask(array)
+            mask = arrow_arrays.null_mask(array)
             return type(array).from_arrays(offsets, *inner, type=array.type, mask=mask)
         case _:
             return array

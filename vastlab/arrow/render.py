@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.arrow import address
+from vastlab.arrow import address, convert
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Field, Kind, Type, unique
 
@@ -48,7 +49,7 @@ def ip_text(array: pa.Array) -> pa.StringArray:
     >>> ip_text(pa.array([bytes(15) + b"\1", bytes(10) + b"\xff\xff\x0a\0\0\1"])).to_pylist()
     ['::1', '10.0.0.1']
     """
-    return address.address_text(arrow_schema.storage_of(array).cast(pa.binary(16)))
+    return address.address_text(arrow_arrays.storage_of(array).cast(pa.binary(16)))
 
 
 def subnet_text(array: pa.Array) -> pa.StringArray:
@@ -60,7 +61,7 @@ def subnet_text(array: pa.Array) -> pa.StringArray:
     >>> subnet_text(storage).to_pylist()
     ['::/64']
     """
-    return address.network_text(arrow_schema.storage_of(array))
+    return address.network_text(arrow_arrays.storage_of(array))
 
 
 def time_text(array: pa.Array) -> pa.StringArray:
@@ -143,7 +144,7 @@ def rows(batch: pa.RecordBatch) -> pa.StructArray:
         Of text, numbers, booleans, lists, records, and maps with text for keys. Of fields with
         the same name, the second is called ``name#2``, and so are the keys of a map.
     """
-    batch = arrow_schema.normalise(batch)
+    batch = convert.normalise(batch)
     schema = arrow_schema.from_arrow(batch.schema)
     return _record(list(batch.columns), schema.fields, batch.num_rows, None)
 
@@ -170,7 +171,7 @@ def render(array: pa.Array, type_: Type) -> pa.Array:
         case Kind.SUBNET:
             return subnet_text(array)
         case Kind.ENUM:
-            return arrow_schema.storage_of(array).cast(pa.string())
+            return arrow_arrays.storage_of(array).cast(pa.string())
         case Kind.TIME:
             return time_text(array)
         case Kind.DURATION:
@@ -187,7 +188,7 @@ def render(array: pa.Array, type_: Type) -> pa.Array:
         case Kind.RECORD:
             size = array.type.num_fields
             members = [array.field(i) for i in range(size)]
-            return _record(members, type_.fields, len(array), arrow_schema.null_mask(array))
+            return _record(members, type_.fields, len(array), arrow_arrays.null_mask(array))
         case _:
             return array
 
@@ -200,14 +201,14 @@ def _finite(array: pa.DoubleArray) -> pa.DoubleArray:
 
 
 def _list(array: pa.ListArray, item: Type) -> pa.ListArray:
-    offsets, (values,) = arrow_schema.list_parts(array)
+    offsets, (values,) = arrow_arrays.list_parts(array)
     return pa.ListArray.from_arrays(
-        offsets, render(values, item), mask=arrow_schema.null_mask(array)
+        offsets, render(values, item), mask=arrow_arrays.null_mask(array)
     )
 
 
 def _map(array: pa.MapArray, type_: Type) -> pa.MapArray:
-    offsets, (keys, items) = arrow_schema.list_parts(array)
+    offsets, (keys, items) = arrow_arrays.list_parts(array)
     bounds, names = offsets.to_pylist(), text(keys, array.type.key_field).to_pylist()
     written: list[str] = []
     for start, end in itertools.pairwise(bounds):
@@ -217,7 +218,7 @@ def _map(array: pa.MapArray, type_: Type) -> pa.MapArray:
         offsets,
         pa.array(written, pa.string()),
         render(items, type_.item or Type(Kind.NULL)),
-        mask=arrow_schema.null_mask(array),
+        mask=arrow_arrays.null_mask(array),
     )
 
 
@@ -258,7 +259,7 @@ def text(array: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.StringArray:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     (member,) = arrow_schema.from_arrow(pa.schema([field])).fields
-    array = arrow_schema.convert(array, field, member.type)
+    array = convert.convert(array, field, member.type)
     match member.type.kind:
         case Kind.DOUBLE:
             return pc.replace_substring_regex(array.cast(pa.string()), r"^(-?\d+)$", r"\1.0")

@@ -26,8 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vastlab._text import plain
-from vastlab.arrow import render
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import nesting, render
 from vastlab.collect import to_json_rows
 from vastlab.display.preview import Column, Preview, preview
 from vastlab.errors import UsageError
@@ -100,7 +99,7 @@ async def _csv(stream: Stream) -> None:
     write_line = csv_line()
     header: list[str] = []
     async for part in stream:
-        flat = arrow_schema.flatten(part.to_pyarrow())
+        flat = nesting.flatten(part.to_pyarrow())
         names = [TYPE, *flat.schema.names]
         if names != header:
             header = names
@@ -144,11 +143,11 @@ async def _parquet(stream: Stream) -> None:
         first = await anext(stream, None)
         if first is None:
             raise UsageError("nothing matches, and a parquet file wants a schema")
-        batch = arrow_schema.flatten(first.to_pyarrow())
+        batch = nesting.flatten(first.to_pyarrow())
         with parquet.ParquetWriter(spool, batch.schema, compression="zstd") as writer:
             writer.write_batch(batch)
             async for part in stream:
-                batch = arrow_schema.flatten(part.to_pyarrow())
+                batch = nesting.flatten(part.to_pyarrow())
                 if not batch.schema.equals(writer.schema, check_metadata=True):
                     raise UsageError(
                         "the events have several schemas, and parquet holds one",

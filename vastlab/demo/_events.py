@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import nesting
 from vastlab.demo._schemas import (
     ALERT_SCHEMA,
     CONN_SCHEMA,
@@ -56,9 +56,9 @@ def render(world: World, sessions: Rows, flows: Rows) -> Iterator[pa.RecordBatch
 
 def nested(schema: Schema, columns: Mapping[str, Any], size: int) -> pa.RecordBatch:
     """Put columns, named by their leaves, into a nested batch; what is missing is null."""
-    flat = arrow_schema.flat_schema(schema)
+    flat = nesting.flat_schema(schema)
     arrays = [_array(columns.get(field.name), field.type, size) for field in flat]
-    return arrow_schema.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), schema)
+    return nesting.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), schema)
 
 
 def _array(column: Any, type_: pa.DataType, size: int) -> pa.Array:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
-from vastlab.arrow import render
+from vastlab.arrow import nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Kind, Leaf, Schema
 
@@ -226,7 +226,7 @@ def _texts(
 ) -> list[tuple[str | None, ...]]:
     if table.num_rows == 0:
         return []
-    flat = arrow_schema.flatten(table.combine_chunks().to_batches()[0])
+    flat = nesting.flatten(table.combine_chunks().to_batches()[0])
     columns = [
         _cells(flat.column(i), flat.schema.field(i), zone)
         if (i := flat.schema.get_field_index(name)) >= 0

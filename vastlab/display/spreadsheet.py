@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.arrow import render
+from vastlab.arrow import nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.preview import sort_keys
 from vastlab.types import Kind
@@ -97,7 +97,7 @@ def defang(text: pa.StringArray) -> pa.StringArray:
 def _per_column(table: pa.Table, convert: Callable[[pa.Array, pa.Field], pa.Array]) -> pa.Table:
     batches = []
     for batch in table.to_batches() or [_empty(table)]:
-        flat = arrow_schema.flatten(batch)
+        flat = nesting.flatten(batch)
         arrays = [convert(flat.column(i), field) for i, field in enumerate(flat.schema)]
         batches.append(pa.RecordBatch.from_arrays(arrays, names=flat.schema.names))
     return pa.Table.from_batches(batches)

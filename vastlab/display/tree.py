@@ -8,7 +8,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from vastlab import _text
-from vastlab.arrow import render
+from vastlab.arrow import nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Leaf
 
@@ -37,7 +37,7 @@ def tree(table: pa.Table, row: int) -> str:
         HTML.
     """
     batch = table.slice(row, 1).combine_chunks().to_batches()[0]
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     leaves = arrow_schema.from_arrow(table.schema).leaves
     texts = [
         render.text(column, field)[0].as_py()

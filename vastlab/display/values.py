@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vastlab.arrow import render
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -85,7 +86,7 @@ def values(table: pa.Table, leaf: Leaf) -> Values:
     start, field = 0, None
     # Only the column that the field is in: the others may be many.
     for batch in table.select([top]).to_batches():
-        flat = arrow_schema.flatten(arrow_schema.normalise(batch))
+        flat = nesting.flatten(convert.normalise(batch))
         field, column = flat.schema.field(place), flat.column(place)
         parents = np.arange(start, start + len(batch))
         if leaf.type.kind is Kind.LIST:
@@ -101,7 +102,7 @@ def values(table: pa.Table, leaf: Leaf) -> Values:
 
 def _elements(lists: pa.Array) -> tuple[Numbers, pa.Array]:
     """Return what lists hold, and which of them holds it."""
-    offsets, (elements,) = arrow_schema.list_parts(lists)
+    offsets, (elements,) = arrow_arrays.list_parts(lists)
     bounds = np.asarray(offsets, np.int64)
     sizes = bounds[1:] - bounds[:-1]
     parents = np.repeat(np.arange(len(lists)), sizes)
@@ -131,7 +132,7 @@ def _place(schema: Schema, leaf: Leaf) -> tuple[int, int]:
 def _coded(chunks: list[pa.Array], field: pa.Field, kind: Kind) -> tuple[Numbers, pa.StringArray]:
     is_text = kind in _TEXT_FIRST
     plain = [
-        render.text(chunk, field) if is_text else arrow_schema.storage_of(chunk) for chunk in chunks
+        render.text(chunk, field) if is_text else arrow_arrays.storage_of(chunk) for chunk in chunks
     ]
     encoded = pa.chunked_array(plain).dictionary_encode().chunks
     if not encoded:

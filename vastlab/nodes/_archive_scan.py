@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import datafusion
 import pyarrow as pa
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile.datafusion import predicate
 from vastlab.errors import CorruptFileError
@@ -97,7 +99,7 @@ class ArchiveScan(FileScan):
         return kept
 
     def _flat(self, part: Part) -> pa.RecordBatch:
-        flat = arrow_schema.flatten(part.events)
+        flat = nesting.flatten(part.events)
         flat = flat.append_column(arrow_schema.IMPORT_TIME, part.import_time)
         # Without a column a batch would lose its length on the way.
         return flat.select(self._columns or [arrow_schema.IMPORT_TIME])
@@ -144,5 +146,5 @@ def _filtered(events: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
     if count == len(mask):
         return events
     if not events.num_columns:
-        return arrow_schema.record_batch([], events.schema, count)
+        return arrow_arrays.record_batch([], events.schema, count)
     return events.filter(mask)

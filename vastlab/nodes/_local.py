@@ -7,6 +7,7 @@ import time
 import datafusion
 import pyarrow as pa
 
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile.datafusion import predicate
 from vastlab.expression.ast import Constant
@@ -32,14 +33,14 @@ class LocalFilter:
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that match, or ``None`` if there are none."""
-        batch = arrow_schema.normalise(part.to_pyarrow())
+        batch = convert.normalise(part.to_pyarrow())
         schema = arrow_schema.from_arrow(batch.schema)
         bound = bind(self._query, schema)
         if bound is None:
             return None
         if bound == Constant(True):
             return part
-        flat = arrow_schema.flatten(batch)
+        flat = nesting.flatten(batch)
         # What is filtered here has only just arrived.
         arrived = pa.array([time.time_ns()] * len(batch), pa.timestamp("ns"))
         flat = flat.append_column(arrow_schema.IMPORT_TIME, arrived)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -37,9 +39,9 @@ class Aligner:
 
     def align(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Add the fields that are missing, as nulls, and restore the order."""
-        plain = arrow_schema.normalise(batch)
+        plain = convert.normalise(batch)
         own = arrow_schema.from_arrow(plain.schema)
-        arrays = arrow_schema.flatten(plain).columns
+        arrays = nesting.flatten(plain).columns
         columns = {
             leaf.path: (leaf.type, array)
             for leaf, array in zip(own.leaves, arrays, strict=True)
@@ -77,12 +79,12 @@ def _fits(arrived: Type, known: Type) -> bool:
 
 
 def _widen(batch: pa.RecordBatch, columns: _Columns, layout: Schema) -> pa.RecordBatch:
-    target = arrow_schema.flat_schema(layout)
+    target = nesting.flat_schema(layout)
     arrays = [
         _column(columns.get(leaf.path), field, leaf, batch.num_rows)
         for leaf, field in zip(layout.leaves, target, strict=True)
     ]
-    return arrow_schema.nest(arrow_schema.record_batch(arrays, target, batch.num_rows), layout)
+    return nesting.nest(arrow_arrays.record_batch(arrays, target, batch.num_rows), layout)
 
 
 def _column(
@@ -94,7 +96,7 @@ def _column(
     if array.type == field.type:
         return array
     # A list whose elements are all null arrives as a list of nothing.
-    return arrow_schema.convert(array, pa.field(field.name, array.type), leaf.type)
+    return convert.convert(array, pa.field(field.name, array.type), leaf.type)
 
 
 class Coalescer:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile import tql
 from vastlab.types import Kind, Leaf, Schema
@@ -89,13 +90,13 @@ def put_back(batch: pa.RecordBatch, lengths: dict[tuple[str, ...], pa.Array]) ->
     if not lengths:
         return batch
     schema = arrow_schema.from_arrow(batch.schema)
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     for leaf in schema.leaves:
         if leaf.path in lengths:
             position = flat.schema.get_field_index(leaf.column)
             field = flat.schema.field(position)
             flat = flat.set_column(position, field, _lists(lengths[leaf.path], leaf, field))
-    return arrow_schema.nest(flat, schema)
+    return nesting.nest(flat, schema)
 
 
 def _lists(lengths: pa.Array, leaf: Leaf, field: pa.Field) -> pa.Array:

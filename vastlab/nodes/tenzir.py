@@ -16,7 +16,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import convert
 from vastlab.config import NodeEndpoint
 from vastlab.expression.ast import Constant
 from vastlab.nodes import _tenzir_catalog as catalogs
@@ -286,7 +286,7 @@ class TenzirNode:
 
         async with aclosing(self._client.stream(pipeline)) as batches:
             async for batch in batches:
-                kept = local.keep(TableSlice(arrow_schema.normalise(batch)))
+                kept = local.keep(TableSlice(convert.normalise(batch)))
                 if kept is not None:
                     counts[kept.name] += kept.num_rows
         return counts

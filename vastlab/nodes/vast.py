@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import convert
 from vastlab.arrow.ipc import read_streams
 from vastlab.compile import vast as compiler
 from vastlab.config import NodeEndpoint
@@ -340,7 +340,7 @@ def _slices(child: Child) -> Iterator[TableSlice]:
     """Read what a child prints to its end, and wait for that of the child."""
     try:
         for batch in read_streams(child.stdout):
-            yield TableSlice(arrow_schema.normalise(batch))
+            yield TableSlice(convert.normalise(batch))
     except FormatError as error:
         # Where the child failed, its own words say more than the place of the cut.
         with contextlib.suppress(OSError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, UsageError
 from vastlab.store import _writer
@@ -170,7 +171,7 @@ class Buffer:
 
 def _normalise(batch: pa.RecordBatch, name: str | None) -> pa.RecordBatch:
     try:
-        batch = arrow_schema.normalise(batch, name)
+        batch = convert.normalise(batch, name)
     except pa.ArrowException as error:
         label = name or arrow_schema.name_of(batch.schema)
         msg = f"events of schema {label!r} cannot be stored: {error}"

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.errors import FormatError
@@ -221,8 +223,8 @@ def _unwrap(stored: pa.RecordBatch, schema: Schema, target: pa.Schema) -> Part:
         raise FormatError("its columns are not those that its schema names")
     arrays = [
         # flatten() makes all values of a null event null.
-        arrow_schema.convert(array, field, member.type)
+        convert.convert(array, field, member.type)
         for array, field, member in zip(event.flatten(), fields, schema.fields, strict=True)
     ]
-    events = arrow_schema.record_batch(arrays, target, batch.num_rows)
+    events = arrow_arrays.record_batch(arrays, target, batch.num_rows)
     return Part(events, _nanoseconds(batch.column(_place(batch.schema, _TIME))))

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.store.layout import Range
 from vastlab.types import Kind, Schema
@@ -70,7 +70,7 @@ def plain(array: pa.Array | pa.ChunkedArray, kind: Kind) -> pa.Array | pa.Chunke
     """Leave extension types behind, and times as the integers they are."""
     if isinstance(array, pa.ChunkedArray):
         return pa.chunked_array([plain(chunk, kind) for chunk in array.chunks])
-    storage = arrow_schema.storage_of(array)
+    storage = arrow_arrays.storage_of(array)
     return storage.view(pa.int64()) if kind in (Kind.TIME, Kind.DURATION) else storage
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.types import Field, Kind, Leaf, Schema, Type
@@ -24,7 +26,7 @@ _IMPORT_FIELD = pa.field(IMPORT_TIME, pa.timestamp("ns"))
 
 def stored_schema(schema: Schema) -> pa.Schema:
     """Return the Arrow schema of the files that hold events of a schema."""
-    flat = arrow_schema.flat_schema(schema)
+    flat = nesting.flat_schema(schema)
     for i, leaf in enumerate(schema.leaves):
         if _is_exotic(leaf.type):
             flat = flat.set(i, flat.field(i).with_type(_stored_arrow_type(leaf.type)))
@@ -47,7 +49,7 @@ def store(
     import_time
         In nanoseconds, for all events.
     """
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     arrays = [
         _to_stored(array, leaf.type) if _is_exotic(leaf.type) else array
         for array, leaf in zip(flat.columns, schema.leaves, strict=True)
@@ -70,7 +72,7 @@ def restore(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     exotic = [leaf for leaf in schema.leaves if _is_exotic(leaf.type)]
     for leaf in exotic:
         batch = _restore_column(batch, leaf)
-    return arrow_schema.nest(batch, schema)
+    return nesting.nest(batch, schema)
 
 
 def _restore_column(batch: pa.RecordBatch, leaf: Leaf) -> pa.RecordBatch:
@@ -131,7 +133,7 @@ def _to_stored(array: pa.Array, type_: Type) -> pa.Array:
         return array
     match type_.kind:
         case Kind.ENUM:
-            return arrow_schema.storage_of(array).cast(pa.string())
+            return arrow_arrays.storage_of(array).cast(pa.string())
         case Kind.RECORD:
             children = [
                 _to_stored(array.field(i), member.type) for i, member in enumerate(type_.fields)
@@ -155,7 +157,7 @@ def _from_stored(array: pa.Array, type_: Type) -> pa.Array:
     target = arrow_schema.type_to_arrow(type_)
     match type_.kind:
         case Kind.ENUM:
-            return arrow_schema.convert(array, pa.field("item", array.type), type_)
+            return convert.convert(array, pa.field("item", array.type), type_)
         case Kind.RECORD:
             children = [
                 _from_stored(array.field(i), member.type) for i, member in enumerate(type_.fields)

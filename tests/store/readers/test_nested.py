@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import nesting
 from vastlab.store.readers import _nested
 from vastlab.types import Kind, Type
 
@@ -17,7 +17,7 @@ def test_dotted_names_come_back_from_their_records(names):
     schema = _nested.nested_schema("x", dict.fromkeys(names, COUNT))
     columns = {name: pa.array([i], pa.uint64()) for i, name in enumerate(names)}
     batch = _nested.nest(columns, schema, 1)
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     found = {
         leaf.name: column.to_pylist()
         for leaf, column in zip(schema.leaves, flat.columns, strict=True)

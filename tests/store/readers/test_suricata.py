@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store import readers
 from vastlab.store.readers import _json_table
@@ -55,7 +56,7 @@ def test_types_come_from_the_schema():
     assert found["src_ip"] == found["alert.source.ip"] == "ip"
     assert found["dest_port"] == found["alert.source.port"] == "port"
     assert found["alert.action"] == "enum"
-    flat = arrow_schema.flatten(batch)
+    flat = nesting.flatten(batch)
     assert flat.column("timestamp")[0].as_py().isoformat() == "2011-08-12T12:52:57.716360"
     assert flat.column("alert.action").storage.to_pylist() == ["allowed"]
     assert arrow_schema.from_arrow(batch.schema).event_time.name == "timestamp"

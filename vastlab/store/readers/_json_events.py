@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.store.readers import _json_text
 from vastlab.store.readers._json_documents import Documents, spans_lines
@@ -223,7 +225,7 @@ def make_batch(columns: Mapping[str, pa.Array], schema: Schema, count: int) -> p
     """Make a batch; the columns may lack the metadata of fields within them."""
     target = arrow_schema.to_arrow(schema)
     arrays = [
-        arrow_schema.convert(column, pa.field("", column.type), member.type)
+        convert.convert(column, pa.field("", column.type), member.type)
         for column, member in zip(columns.values(), schema.fields, strict=True)
     ]
-    return arrow_schema.record_batch(arrays, target, count)
+    return arrow_arrays.record_batch(arrays, target, count)

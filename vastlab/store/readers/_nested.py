@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import nesting
 from vastlab.types import Field, Kind, Schema, Type
 
 _CONN_ID = ("orig_h", "orig_p", "resp_h", "resp_p")
@@ -52,5 +53,5 @@ def _record(name: str, group: Mapping[tuple[str, ...], Type]) -> Type:
 def nest(columns: Mapping[str, pa.Array], schema: Schema, num_rows: int) -> pa.RecordBatch:
     """Put columns with dotted names into the records of `nested_schema`."""
     arrays = [columns[leaf.name] for leaf in schema.leaves]
-    flat = arrow_schema.record_batch(arrays, arrow_schema.flat_schema(schema), num_rows)
-    return arrow_schema.nest(flat, schema)
+    flat = arrow_arrays.record_batch(arrays, nesting.flat_schema(schema), num_rows)
+    return nesting.nest(flat, schema)

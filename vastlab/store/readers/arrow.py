@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.ipc
 
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.arrow.ipc import read_streams
@@ -46,7 +47,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
     try:
         for batch in batches:
             name = schema or arrow_schema.name_of(batch.schema) or source.stem
-            yield arrow_schema.normalise(batch, name)
+            yield convert.normalise(batch, name)
     except FormatError as error:
         reason = source.damage or error.message
         raise FormatError(reason, path=source.name, hint=error.hint) from error

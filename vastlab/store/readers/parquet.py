@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet
 
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.check import check
 from vastlab.errors import FormatError
@@ -44,7 +45,7 @@ def read(source: Source, problems: Problems, schema: str | None = None) -> Itera
             parquet = pyarrow.parquet.ParquetFile(file)
             name = schema or arrow_schema.name_of(parquet.schema_arrow) or source.stem
             for batch in _parquet.batches(parquet, _ROWS):
-                yield arrow_schema.normalise(check(batch), name)
+                yield convert.normalise(check(batch), name)
         except (OSError, pa.ArrowException) as error:
             reason = source.damage or str(error).split("\n", 1)[0]
             raise FormatError(f"damaged Parquet data: {reason}", path=source.name) from error
