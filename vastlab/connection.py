@@ -34,7 +34,6 @@ from vastlab.client import VAST, ExportMode, as_limit, as_mode, said
 from vastlab.config import NodeEndpoint
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
-from vastlab.expression.literals import Time
 from vastlab.expression.parameters import bind
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation, Step
@@ -184,12 +183,7 @@ class Connection:
         limit = as_limit(limit)
         look = bool(question.near) or (limit > 0 and self._is_local)
         ask = functools.partial(
-            self._vast.export,
-            question.expression,
-            limit=0 if question.near else limit + int(look),
-            since=_moment(question.since),
-            until=_moment(question.until),
-            params=question.params,
+            question.ask, self._vast.export, 0 if question.near else limit + int(look)
         )
         outcome = Outcome(_final(question.expression, question.params), limit=limit)
         return self._answer(ask, outcome, keep=question.keep, look=look)
@@ -529,11 +523,6 @@ def _final(expression: str, params: Mapping[str, object] | None) -> str:
     if not isinstance(expression, str):
         raise errors.UsageError(f"the expression is no text: {said(expression)}")
     return str(bind(parse_query(expression), params or {}))
-
-
-def _moment(nanoseconds: int | None) -> str | None:
-    """Write a time as the language does, since a datetime is not exact enough."""
-    return None if nanoseconds is None else str(Time(nanoseconds))
 
 
 def _zone(tz: str | tzinfo | None) -> tzinfo | None:

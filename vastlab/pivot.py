@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from vastlab.display.values import Numbers, Values, element, named, values
 from vastlab.errors import ExpressionError, UsageError
 from vastlab.expression import parse
 from vastlab.expression.ast import FieldExtractor, Predicate
+from vastlab.expression.literals import Time
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Leaf, Schema
@@ -44,7 +46,10 @@ _CONCEPTS = {
 }
 _NO_CONCEPT_KNOWS = {"zeek.http.host": "domain"}
 _NUMBER = " (number)"
-_NO_TIME = np.iinfo(np.int64).max
+_LATEST = int(np.iinfo(np.int64).max)
+_NO_TIME = _LATEST
+_MOST_SPANS = 4
+_LEAST_GAP = 1_000_000_000  # nanoseconds
 
 
 class Kinds:
@@ -57,6 +62,7 @@ class Kinds:
 
     Examples
     --------
+    >>> from vastlab.types import Type
     >>> uids = Leaf(("conn_uids",), Type(Kind.LIST, item=Type(Kind.STRING)), "conn_uids")
     >>> Kinds(Taxonomy.default()).of("zeek.files", uids)
     'uid'
@@ -109,14 +115,15 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
-    """What to ask for; `keep` chooses from the answer.
+    """What to ask for, and how; `keep` chooses from the answer.
 
     Parameters
     ----------
     expression, params
         The question; an empty one where there is nothing to look for.
-    since, until
-        Bounds of the event time in nanoseconds, the second one exclusive; None for no bounds.
+    spans
+        Bounds of the event time in nanoseconds, the second ones exclusive, in order and apart;
+        none where any time counts.
     near
         Which of the answers count; None for all of them.
     skipped
@@ -125,8 +132,7 @@ class Pivot:
 
     expression: str = ""
     params: Mapping[str, object] | None = None
-    since: int | None = None
-    until: int | None = None
+    spans: tuple[tuple[int, int], ...] = ()
     near: Near | None = None
     skipped: tuple[str, ...] = ()
 
@@ -139,6 +145,26 @@ class Pivot:
             Some of the answer.
         """
         return part if self.near is None else self.near.keep(part)
+
+    async def ask(
+        self, export: Callable[..., AsyncGenerator[TableSlice]], limit: int
+    ) -> AsyncGenerator[TableSlice]:
+        """Ask, span by span.
+
+        Parameters
+        ----------
+        export
+            What answers, such as `VAST.export`.
+        limit
+            The limit of each question.
+        """
+        # As text, since a datetime is not exact enough.
+        texts = [{"since": str(Time(low)), "until": str(Time(high))} for low, high in self.spans]
+        for bounds in texts or [{}]:
+            asked = export(self.expression, limit=limit, params=self.params, **bounds)
+            async with aclosing(asked) as parts:
+                async for part in parts:
+                    yield part
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +264,28 @@ def plan(
     if not len(named):
         return Pivot()
     near = Near(kinds, kind, wanted, moments, within)
-    low, high = int(named.min()) - within, int(named.max()) + within + 1
-    bounds = (max(low, -_NO_TIME), min(high, int(_NO_TIME)))
-    return Pivot(expression, params, *bounds, near, skipped)
+    return Pivot(expression, params, _spans(named, within), near, skipped)
+
+
+def _spans(named: Numbers, within: int) -> tuple[tuple[int, int], ...]:
+    """Find the times to ask for: around all that was named, but for the widest gaps.
+
+    Each further question has its price, so that they are few, and one alone where several
+    would not leave out half of the time.
+    """
+    times = np.unique(named)
+    # Floats do not overflow; that they are not exact matters less than the least gap.
+    gaps = np.diff(times.astype(np.float64)) - 2.0 * within
+    widest = np.argsort(gaps)[::-1][: _MOST_SPANS - 1]
+    cuts = np.sort(widest[gaps[widest] > _LEAST_GAP])
+    whole = float(times[-1]) - float(times[0]) + 2.0 * within
+    if gaps[cuts].sum() < whole / 2:
+        cuts = cuts[:0]
+    firsts, lasts = times[[0, *(cuts + 1)]], times[[*cuts, -1]]
+    return tuple(
+        (max(int(first) - within, -_LATEST), min(int(last) + within + 1, _LATEST))
+        for first, last in zip(firsts, lasts, strict=True)
+    )
 
 
 def _source(

@@ -128,9 +128,10 @@ def graph(counted: Flows) -> Picture:
     sources = np.isin(np.arange(len(names)), ends[:, 0])
     colours = [_COLOURS[0] if source else _COLOURS[1] for source in sources]
     axes.scatter(places[:, 0], places[:, 1], s=sizes, c=colours, zorder=2)
-    for name, place in zip(names, places, strict=True):
+    # Above the dot, whose size is an area in square points.
+    for name, place, above in zip(names, places, np.sqrt(sizes) / 2 + 3, strict=True):
         axes.annotate(
-            _label(name), place, (0, 7), textcoords="offset points",
+            _label(name), place, (0, above), textcoords="offset points",
             color=_INK, ha="center", fontsize=8, zorder=3,
         )  # fmt: skip
     _title(axes, "source (blue) to destination", counted.others, counted.in_others, "pair")

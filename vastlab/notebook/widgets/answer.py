@@ -32,10 +32,10 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         # A table may be longer than a screen, and what follows should stay in sight.
         self._views = SchemaViews(_HIGHEST)
         self._slider = widgets.IntSlider(
-            description="event",
             min=1,
             value=1,
             continuous_update=False,
+            style={"description_width": "auto"},
             layout=widgets.Layout(width="30em"),
         )
         self._tree = widgets.HTML(layout=widgets.Layout(max_height=_HIGHEST, overflow="auto"))
@@ -69,6 +69,8 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
             return
         events = self._reached(self._result, name)
         self._slider.max = max(1, len(events))
+        first = "the first " if len(events) == _DETAILS else ""
+        self._slider.description = f"event of {first}{len(events):,}"
         self._tree.value = tree(*events[self._slider.value - 1]) if events else ""
 
     def _reached(self, result: Result, name: str) -> list[tuple[pa.Table, int]]:
