@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import itertools
 from datetime import timedelta
 
 import pyarrow as pa
@@ -191,7 +193,47 @@ def test_near_is_what_it_says(named, asked, within):
     rows = [] if kept is None else kept.to_pyarrow().to_pylist()
     assert [((r["ts"].value - START) // SECOND, r["uid"]) for r in rows] == expected
     for t, _ in expected:
-        assert pivot.since <= START + t * SECOND < pivot.until
+        assert sum(low <= START + t * SECOND < high for low, high in pivot.spans) == 1
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), st.integers(0, 10**4))
+def test_spans_are_few_and_apart(seconds, within):
+    """Few spans, none of which meets another, hold all that is near, and nothing far around."""
+    named = _events("x", ts=_times(*seconds), uid=["C1"] * len(seconds))
+    pivot = plan("uid", {"x": [named]}, {}, Taxonomy.default(), within * SECOND)
+    assert 1 <= len(pivot.spans) <= 4
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(pivot.spans))
+    for second in seconds:
+        assert any(
+            low
+            <= START + (second - within) * SECOND
+            < START + (second + within) * SECOND + 1
+            <= high
+            for low, high in pivot.spans
+        )
+    whole = (max(seconds) - min(seconds) + 2 * within) * SECOND
+    if len(pivot.spans) > 1:
+        assert sum(high - low for low, high in pivot.spans) <= whole / 2 + len(pivot.spans)
+
+
+def test_what_lies_between_is_not_asked_for(vast):
+    """Events that name their value far apart are asked about one after the other."""
+    named = _events("x", ts=_times(0, 900), uid=["C1", "C1"])
+    asked: list[tuple[str, str]] = []
+
+    async def export(expression, *, since, until, **_):
+        asked.append((since, until))
+        for time in (0, 900):
+            yield TableSlice(_events("x", ts=_times(time), uid=["C1"]).to_batches()[0])
+
+    async def collect() -> list[TableSlice]:
+        return [part async for part in pivot.ask(export, 0)]
+
+    pivot = plan("uid", {"x": [named]}, {}, Taxonomy.default(), 5 * SECOND)
+    assert len(asyncio.run(collect())) == 4
+    assert [since for since, _ in asked] == ["2009-11-18T07:59:55", "2009-11-18T08:14:55"]
+    found = Result({"x": [named]}, source=vast).pivot("uid", "5s")
+    assert {name: len(frame) for name, frame in found.items()} == {"zeek.dns": 2, "zeek.files": 1}
 
 
 def test_addresses_travel_as_addresses():
