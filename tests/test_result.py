@@ -173,7 +173,7 @@ def test_a_failed_write_leaves_nothing(result, tmp_path, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("vastlab.result.csv.write_csv", fail)
+    monkeypatch.setattr("vastlab.result._files.csv.write_csv", fail)
     with pytest.raises(OSError, match="disk full"):
         result.to_csv(tmp_path / "case")
     assert not (tmp_path / "case").exists()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +18,16 @@ import pyarrow.compute as pc
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.preview import sort_keys
 from vastlab.display.values import Numbers, Values, element, named, values
-from vastlab.errors import ExpressionError, UsageError
+from vastlab.errors import ExpressionError, UsageError, VastlabError
 from vastlab.expression import parse
 from vastlab.expression.ast import FieldExtractor, Predicate
-from vastlab.expression.literals import Time
+from vastlab.expression.literals import Duration, Time
+from vastlab.expression.parameters import to_literal
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Leaf, Schema
 
-__all__ = ["Kinds", "Pivot", "plan"]
+__all__ = ["Kinds", "Pivot", "plan", "span"]
 
 MOST_VALUES = 10_000
 _MOST_OPERANDS = 1_000  # each element of a list is looked for on its own
@@ -265,6 +268,39 @@ def plan(
         return Pivot()
     near = Near(kinds, kind, wanted, moments, within)
     return Pivot(expression, params, _spans(named, within), near, skipped)
+
+
+def span(within: str | timedelta) -> int:
+    """Read a span as the language writes it, in nanoseconds.
+
+    Parameters
+    ----------
+    within
+        Such as ``"5m"``, or a timedelta.
+
+    Raises
+    ------
+    UsageError
+        It is no span of time, or a negative one.
+
+    Examples
+    --------
+    >>> span("1.5s")
+    1500000000
+    """
+    read: object = None
+    with contextlib.suppress(VastlabError):
+        read = _literal(within) if isinstance(within, str) else to_literal(within)
+    if not isinstance(read, Duration) or read.nanoseconds < 0:
+        raise UsageError(
+            f"within takes a span of time, not {within!r}", hint='such as "5m" or a timedelta'
+        )
+    return read.nanoseconds
+
+
+def _literal(text: str) -> object:
+    expr = parse(f"span == {text}")
+    return expr.literal if isinstance(expr, Predicate) else None
 
 
 def _spans(named: Numbers, within: int) -> tuple[tuple[int, int], ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,30 +13,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import csv
 
 from vastlab import errors, pivot
-from vastlab._text import file_name, plain
-from vastlab.arrow import convert, render
+from vastlab._text import plain
+from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display import html, optional, text
 from vastlab.display.histogram import histogram
 from vastlab.display.outcome import Outcome, most_first
 from vastlab.display.preview import Preview, Summary, preview, summarise
-from vastlab.display.spreadsheet import plain_table, text_table
+from vastlab.display.spreadsheet import plain_table
 from vastlab.display.tally import flows, tally
-from vastlab.expression import parse, parse_query
-from vastlab.expression.ast import And, Expr, Predicate
-from vastlab.expression.literals import Duration
-from vastlab.expression.parameters import bind, to_literal
-from vastlab.expression.rewrite import at, normalise
-from vastlab.expression.suggest import suggest
+from vastlab.expression import parse_query
+from vastlab.expression.parameters import bind
+from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import to_frames
-from vastlab.nodes._local import LocalFilter
 from vastlab.nodes.base import Query
-from vastlab.store.database import Database
-from vastlab.table_slice import TableSlice
+from vastlab.result import _files
+from vastlab.result._filter import both, matching
+from vastlab.result._view import View
 from vastlab.types import Schema
 
 if TYPE_CHECKING:
@@ -196,10 +190,10 @@ class Result(Mapping[str, pd.DataFrame]):
         started = time.monotonic()
         asked = bind(parse_query(expression), params or {})
         query = Query(at(asked, time.time_ns()), taxonomy=self._taxonomy())
-        found = self._filtered(LocalFilter(query), query)
+        found = matching(self._tables, query)
         outcome = dataclasses.replace(
             self._outcome,
-            expression=_both(self.expression, asked),
+            expression=both(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
         )
@@ -237,7 +231,7 @@ class Result(Mapping[str, pd.DataFrame]):
             raise errors.UsageError(
                 "this result does not know its connection", hint="ask through connect()"
             )
-        span = None if within is None else _span(within)
+        span = None if within is None else pivot.span(within)
         question = pivot.plan(
             field, self._tables, self._source.schemas(), self._source.taxonomy, span
         )
@@ -307,18 +301,7 @@ class Result(Mapping[str, pd.DataFrame]):
         folder
             A folder that does not exist yet, or an empty one.
         """
-        target = _fresh(folder)
-        existed = target.exists()
-        try:
-            Database.create(target).add(
-                convert.normalise(batch, name)
-                for name, parts in self._tables.items()
-                for part in parts
-                for batch in part.to_batches()
-            )
-        except BaseException:
-            _clear(target, keep=existed)
-            raise
+        _files.write_parquet(self._tables, folder)
 
     def to_csv(self, folder: str | Path, *, safe: bool = False, defang: bool = False) -> None:
         """Write one CSV file for each schema, with flat columns, in event-time order.
@@ -332,16 +315,7 @@ class Result(Mapping[str, pd.DataFrame]):
         defang
             Break links, host names and addresses: ``hxxp://evil[.]example``, ``10.0.0[.]1``.
         """
-        target = _fresh(folder)
-        existed = target.exists()
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            for name, parts in self._tables.items():
-                rows = text_table(parts, safe=safe, defanged=defang)
-                csv.write_csv(rows, target / f"{file_name(name)}.csv")
-        except BaseException:
-            _clear(target, keep=existed)
-            raise
+        _files.write_csv(self._tables, folder, safe=safe, defang=defang)
 
     # --- views ------------------------------------------------------------------------------
 
@@ -464,24 +438,6 @@ class Result(Mapping[str, pd.DataFrame]):
     def _taxonomy(self) -> Taxonomy:
         return Taxonomy.default() if self._source is None else self._source.taxonomy
 
-    def _filtered(self, local: LocalFilter, query: Query) -> dict[str, list[pa.Table]]:
-        found: dict[str, list[pa.Table]] = {}
-        schemas = [
-            arrow_schema.from_arrow(part.schema, name)
-            for name, parts in self._tables.items()
-            for part in parts
-        ]
-        for line in suggest(query.expression, schemas, query.taxonomy) if schemas else ():
-            warnings.warn(line, errors.VastlabWarning, stacklevel=3)
-        for name, parts in self._tables.items():
-            for part in parts:
-                batches = (convert.normalise(b, name) for b in part.to_batches() if len(b))
-                kept = [few for b in batches if (few := local.keep(TableSlice(b))) is not None]
-                if kept:
-                    table = pa.Table.from_batches([few.to_pyarrow() for few in kept])
-                    found.setdefault(name, []).append(table)
-        return found
-
     def _parts(self, name: str) -> list[pa.Table]:
         try:
             return self._tables[name]
@@ -500,25 +456,6 @@ class Result(Mapping[str, pd.DataFrame]):
         return preview(name, self._parts(name), rows=rows, columns=columns, zone=self._zone)
 
 
-class View:
-    """The first events of one schema, neutralised; made by `Result.show`.
-
-    Parameters
-    ----------
-    shown
-        What to show.
-    """
-
-    def __init__(self, shown: Preview) -> None:
-        self._shown = shown
-
-    def __repr__(self) -> str:
-        return text.table(self._shown)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{html.table(self._shown)}</div>"
-
-
 class _UnknownSchemaError(errors.UsageError, KeyError):
     """A mapping's own error for a missing key, in the words of vastlab."""
 
@@ -531,54 +468,9 @@ def _number(call: str, things: str, n: int, most: int | None = None) -> int:
     return n
 
 
-def _both(first: str, second: Expr) -> str:
-    """Write what events match that match both."""
-    return str(normalise(And((parse_query(first), second)))) if first else str(second)
-
-
-def _span(within: str | timedelta) -> int:
-    """Read a span as the language writes it, in nanoseconds."""
-    read: object = None
-    with contextlib.suppress(errors.VastlabError):
-        read = _literal(within) if isinstance(within, str) else to_literal(within)
-    if not isinstance(read, Duration) or read.nanoseconds < 0:
-        raise errors.UsageError(
-            f"within takes a span of time, not {within!r}", hint='such as "5m" or a timedelta'
-        )
-    return read.nanoseconds
-
-
-def _literal(text: str) -> object:
-    expr = parse(f"span == {text}")
-    return expr.literal if isinstance(expr, Predicate) else None
-
-
 def _listed(names: Mapping[str, Any]) -> str:
     some = ", ".join(list(names)[:5])
     return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
-
-
-def _fresh(folder: str | Path) -> Path:
-    target = Path(folder).expanduser()
-    try:
-        if not target.exists() or not next(target.iterdir(), None):
-            return target
-    except NotADirectoryError:
-        raise errors.UsageError(f"{str(target)!r} is a file, not a folder") from None
-    raise errors.UsageError(
-        f"the folder {str(target)!r} is not empty", hint="name a new one: nothing is overwritten"
-    )
-
-
-def _clear(folder: Path, *, keep: bool) -> None:
-    """Take back what was written before a failure."""
-    for child in folder.iterdir() if folder.is_dir() else ():
-        if child.is_dir():
-            shutil.rmtree(child, ignore_errors=True)
-        else:
-            child.unlink(missing_ok=True)
-    if not keep and folder.is_dir():
-        folder.rmdir()
 
 
 def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:
