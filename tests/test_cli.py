@@ -90,6 +90,8 @@ def _one_line(text: str) -> str:
         (["query", "-e", "missing"], "no such folder: missing"),
         (["count", "-e", "empty"], "/empty' holds no files (name one with logs"),
         (["query", "-e", "odd"], "odd"),
+        (["query", "-e", "demo"], "no such folder: demo (did you mean demo:?)"),
+        (["query", "-e", "logs", "--explode"], "--explode (vastlab --help says more)"),
         (["import", "-e", "new.db", "no.log"], "no.log"),
         (["import", "-e", "new.db", "torn.json.gz"], "torn.json.gz"),
         (["import", "-e", "new.db", "gone.json"], "gone.json"),
@@ -454,6 +456,28 @@ def test_demo_tells_where_to_go(shell, capfd, tmp_path):
     (tmp_path / "logs").mkdir()
     assert shell("demo", "-e", "logs") == 2
     assert "logs" in _one_line(capfd.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "called, path, shown",
+    [
+        ("/opt/my tools/vastlab", "", "'/opt/my tools/vastlab' query -e some.db"),
+        (".venv/bin/vastlab", "", ".venv/bin/vastlab query -e some.db"),
+        (".venv/bin/vastlab", ".venv/bin", "vastlab query -e some.db"),
+        ("/usr/lib/python3/vastlab/__main__.py", "", "vastlab query -e some.db"),
+    ],
+)
+def test_demo_names_the_program_as_it_can_be_called(
+    shell, capfd, tmp_path, monkeypatch, called, path, shown
+):
+    """What to try next begins with a program that the shell finds."""
+    program = tmp_path / ".venv" / "bin" / "vastlab"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(sys, "argv", [called])
+    assert shell("demo", "-e", "some.db", "--events", "100") == 0
+    assert f"\n  {shown} " in capfd.readouterr().out
 
 
 def test_demo_is_announced_wherever_it_is_made(shell, capfd, tmp_path, monkeypatch):

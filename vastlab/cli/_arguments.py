@@ -29,7 +29,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = f"{self.prog} --help says more"
-        if message.startswith("unrecognized arguments"):
+        words = message.removeprefix("unrecognized arguments: ")
+        if words != message and not words.startswith("-"):
             hint = "an expression with blanks in it wants quotes"
         raise UsageError(message, hint=hint)
 

@@ -46,7 +46,9 @@ def node(args: Namespace) -> int:
 def lab(args: Namespace) -> int:
     """Open the notebooks in JupyterLab."""
     if importlib.util.find_spec("jupyterlab") is None:
-        raise UsageError("JupyterLab is not installed", hint="pip install 'vastlab[lab,plots]'")
+        raise UsageError(
+            "JupyterLab is not installed", hint="make lab, or pip install 'vastlab[lab,plots]'"
+        )
     notebooks = Path(__file__).resolve().parents[2] / "notebooks"
     folder = notebooks if notebooks.is_dir() else Path.cwd()
     environment = dict(os.environ)

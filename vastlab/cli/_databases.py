@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -52,8 +54,8 @@ def demo(args: Namespace) -> int:
                 await table(vast, stream, 0, _output.Sample(_DEMO_ROWS))
 
     asyncio.run(run())
-    for line in _next_steps(str(endpoint)):
-        out.print(line, soft_wrap=True)
+    for line in _next_steps(shlex.quote(endpoint)):
+        out.print(plain(line), soft_wrap=True)
     return 0
 
 
@@ -80,11 +82,22 @@ def _demo_database(args: Namespace) -> str:
 
 
 def _next_steps(endpoint: str) -> Iterator[str]:
+    program = _program()
     yield "What to try next:"
-    yield f"  vastlab query -e {endpoint} '\"invoice-portal.example\"'"
-    yield f"  vastlab count -e {endpoint} --schemas 'orig_h == 10.1.4.17 && resp_p in [445, 3389]'"
-    yield f"  vastlab query -e {endpoint} -n 0 -f csv 'orig_bytes > 1Gi' > large.csv"
-    yield f"  vastlab lab -e {endpoint}"
+    for said in (
+        f"query -e {endpoint} '\"invoice-portal.example\"'",
+        f"count -e {endpoint} --schemas 'orig_h == 10.1.4.17 && resp_p in [445, 3389]'",
+        f"query -e {endpoint} -n 0 -f csv 'orig_bytes > 1Gi' > large.csv",
+        f"lab -e {endpoint}",
+    ):
+        yield f"  {program} {said}"
+
+
+def _program() -> str:
+    """Return how this program was called, where its name alone would not be found."""
+    called = Path(sys.argv[0])
+    usual = shutil.which(called.name) is not None or called.name != "vastlab"
+    return "vastlab" if usual else shlex.quote(str(called))
 
 
 # --- import and check -----------------------------------------------------------------------

@@ -356,7 +356,9 @@ def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
 
 
 def _meant(path: Path) -> str | None:
-    """Ask for the folder beside it whose name is close."""
+    """Ask for the folder beside it whose name is close, or for the demo."""
+    if path == Path("demo"):
+        return "did you mean demo:?"
     beside: list[str] = []
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         beside += (entry.name for entry in islice(entries, _COMPARED) if entry.is_dir())
