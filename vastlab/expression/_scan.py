@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from vastlab.errors import ExpressionSyntaxError
 
-BLANK = " \t\n\v\f\r"  # C's isspace
 MAX_DEPTH = 100
 
-_BLANKS = re.compile(r"[ \t\n\v\f\r]*+")
+_BLANKS = re.compile(r"[ \t\n\v\f\r]*+")  # C's isspace
 _SKIP = re.compile(r"(?:[ \t\n\v\f\r]++|/\*.*?\*/)*+", re.DOTALL)
 _CONTINUES = re.compile(r"[A-Za-z0-9_:.-]")
 _WORDS = {word: re.compile(rf"{word}(?![A-Za-z0-9_:.-])") for word in ("and", "or", "not")}

@@ -214,7 +214,6 @@ Literal = (
     | RecordLiteral
     | Parameter
 )
-Number = Int64 | UInt64 | Double
 Container = ListLiteral | MapLiteral | RecordLiteral
 
 

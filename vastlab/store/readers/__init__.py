@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -31,7 +31,36 @@ __all__ = ["FORMATS", "Problem", "Problems", "detect", "read"]
 
 MOST_ROWS = 65_536
 
-Reader = Callable[[Source, Problems, str | None], Iterator[pa.RecordBatch]]
+
+class Reader(Protocol):
+    """Reads one format."""
+
+    def __call__(
+        self, source: Source, problems: Problems, schema: str | None = None, /
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the events of one source.
+
+        Parameters
+        ----------
+        source
+            The file or stream, decompressed.
+        problems
+            Where lines are reported that cannot be read.
+        schema
+            The schema name; told by the content or the file's name otherwise.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            In nested form; one schema per batch.
+
+        Raises
+        ------
+        FormatError
+            Where the source as a whole is not what its format says.
+        """
+        ...
+
 
 FORMATS: dict[str, Reader] = {
     "arrow": arrow.read,

@@ -20,26 +20,9 @@ MAGIC = b"ARROW1"
 
 
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
-    """Read an Arrow file or stream.
+    """Read an Arrow file or stream; its metadata or its name tell the schema if need be.
 
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Not used: what is damaged raises, after the batches before it.
-    schema
-        The schema name; the metadata, or else the file's name, decides where there is none.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        In vastlab's own form.
-
-    Raises
-    ------
-    FormatError
-        Where the data is damaged.
+    Damaged data raises after the batches before it.
     """
     is_file = source.peek(len(MAGIC)) == MAGIC
     # A source is no whole file object, but has the one method that is used.

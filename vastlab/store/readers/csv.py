@@ -31,22 +31,10 @@ _REFUSALS = (ValueError, pa.ArrowException)
 
 
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a CSV file.
+    """Read a CSV file, of which each column becomes one.
 
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Where lines are reported that cannot be read.
-    schema
-        The schema name; the file's name without it. A name that vastlab ships a schema for
-        brings that schema's types.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        One column per column of the file.
+    The schema is named after the file where no name is given; one that vastlab ships a schema
+    for brings that schema's types.
     """
     name = schema or source.stem
     table: _Table | None = None

@@ -16,20 +16,8 @@ from vastlab.types import Type
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
     """Read a file of JSON lines.
 
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Where lines are reported that cannot be read.
-    schema
-        The schema name; the file's name without it. A name that vastlab ships a schema for
-        brings that schema's types.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        In nested form.
+    The schema is named after the file where no name is given; one that vastlab ships a schema
+    for brings that schema's types.
     """
     name = schema or source.stem
 

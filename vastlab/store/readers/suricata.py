@@ -14,22 +14,7 @@ from vastlab.types import Schema, Type
 
 
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a file of EVE events.
-
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Where lines are reported that cannot be read.
-    schema
-        The schema name of all events; the event type decides where there is none.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        In nested form; one schema per batch.
-    """
+    """Read a file of EVE events; their type is the schema's name where none is given."""
     catalog = _schemas.load("suricata")
     fallback = catalog.schemas["suricata.common"]
 

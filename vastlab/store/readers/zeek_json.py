@@ -24,20 +24,7 @@ _HEAD = 1 << 16
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
     """Read a file of Zeek's JSON.
 
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Where lines are reported that cannot be read.
-    schema
-        The schema name of all events; ``_path``, the file's name or the fields decide where
-        there is none.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        In nested form; one schema per batch.
+    Where no schema is named, ``_path``, the file's name or the fields decide.
     """
     first = next(first_events(source.peek(_HEAD)), {})
     default = f"zeek.{guess_log(source.stem, first)}"

@@ -36,22 +36,7 @@ _CSV_TYPES = {
 
 
 def read(source: Source, problems: Problems, schema: str | None = None) -> Iterator[pa.RecordBatch]:
-    """Read the logs of one file; each header starts a new one.
-
-    Parameters
-    ----------
-    source
-        The file.
-    problems
-        Where lines are reported that cannot be read.
-    schema
-        The schema name; the header's path decides where there is none.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        In nested form.
-    """
+    """Read the logs of one file; each header starts a new one, and names the schema if need be."""
     parser = HeaderParser()
     log: _Log | None = None
     for block in blocks(source, problems):
