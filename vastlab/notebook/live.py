@@ -27,7 +27,7 @@ from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.notebook.ring import Ring
-from vastlab.notebook.widgets.closing import close_children
+from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.schema_views import SchemaViews
 from vastlab.result import Result
 from vastlab.table_slice import TableSlice
@@ -40,7 +40,7 @@ _RATE_OVER = 5.0  # seconds
 _SHOWN = 20  # rows in a tab
 
 
-class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+class LiveView(ClosingBox):
     """A query that goes on while other cells run.
 
     The newest events of each schema are kept, all are counted. Everything works without a
@@ -140,10 +140,16 @@ class LiveView(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
             self._connection.start(lambda _: self._show()).result()
 
     def close(self) -> None:
-        """Stop, and take the widgets away."""
+        """Stop, and take the widgets away; the newest events stay as tables."""
         self.stop()
-        close_children(self)
         super().close()
+
+    def left_behind(self) -> dict[str, str]:
+        """Return the events that are kept, by MIME type."""
+        kept: dict[str, str] = {}
+        with contextlib.suppress(errors.VastlabError):  # of a connection that is closed
+            kept["text/html"] = self.result()._repr_html_()
+        return {**super().left_behind(), **kept}
 
     # --- what arrived -----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from vastlab.display import html
 from vastlab.display.outcome import Outcome, plural
 from vastlab.notebook.notes import warnings_kept
 from vastlab.notebook.widgets.answer import Answer
-from vastlab.notebook.widgets.closing import close_children
+from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.history import History
 from vastlab.result import Result
 from vastlab.table_slice import TableSlice
@@ -33,7 +33,7 @@ _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
 
 
-class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+class QueryBox(ClosingBox):
     """A form for queries.
 
     The state is in plain traits, so that everything works without a browser too: set
@@ -145,13 +145,17 @@ class QueryBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no typ
             self._job.result()
 
     def close(self) -> None:
-        """Stop, and take the form away with everything in it."""
+        """Stop, and take the form away with everything in it; its answer stays as a table."""
         if getattr(self, "_job", None) is not None:
             self.stop()
         for connection in getattr(self, "_opened", {}).values():
             connection.close()
-        close_children(self)
         super().close()
+
+    def left_behind(self) -> dict[str, str]:
+        """Return the answer, by MIME type."""
+        answer = {} if self.result is None else {"text/html": self.result._repr_html_()}
+        return {**super().left_behind(), **answer}
 
     def __repr__(self) -> str:
         asked = _text.plain(repr(_text.cut(self.expression, 80)))

@@ -13,7 +13,7 @@ from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.outcome import plural
 from vastlab.expression import parse
-from vastlab.notebook.widgets.closing import close_children
+from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.types import Schema
 
@@ -23,7 +23,7 @@ _LISTED = 1_000
 _WIDTH = 60
 
 
-class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+class SchemaTree(ClosingBox):
     """Schemas, their fields and types; a click on a button puts what is chosen into a query.
 
     Without a browser: set `schema`, read `fields`, call `insert`.
@@ -95,11 +95,6 @@ class SchemaTree(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
             Such as the name of a field.
         """
         self.expression = f"{self.expression.rstrip()} {text}".lstrip()
-
-    def close(self) -> None:
-        """Take the tree away with everything in it."""
-        close_children(self)
-        super().close()
 
     def __repr__(self) -> str:
         return f"SchemaTree({plural(len(self._schemas), 'schema')})"

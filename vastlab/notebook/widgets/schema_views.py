@@ -95,6 +95,11 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
         elif name == self.chosen:
             self._pane.value = markup
 
+    @property
+    def spare(self) -> tuple[widgets.Widget, ...]:
+        """All views, also those that have no tab now."""
+        return tuple(self._panes)
+
     # --- inside -----------------------------------------------------------------------------
 
     def _arrange(self, *, is_same: bool = False) -> None:
