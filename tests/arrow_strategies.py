@@ -291,3 +291,10 @@ def _offsets(rows: list[Any]) -> pa.Array:
 
 def _mask(rows: list[Any]) -> pa.Array:
     return pa.array([row is None for row in rows], pa.bool_())
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare types with their metadata, and values with NaN equal to itself."""
+    types = [x.schema if isinstance(x, pa.RecordBatch) else x.type for x in (left, right)]
+    values = [repr(x.to_pylist()) for x in (left, right)]
+    return types[0].equals(types[1], check_metadata=True) and values[0] == values[1]

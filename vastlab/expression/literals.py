@@ -214,7 +214,6 @@ Literal = (
     | RecordLiteral
     | Parameter
 )
-Container = ListLiteral | MapLiteral | RecordLiteral
 
 
 _KINDS: dict[type[Literal], Kind] = {
