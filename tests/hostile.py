@@ -23,30 +23,38 @@ EVIL = (
 )
 FILE = '<img src=x onerror="window.__p=1">\x1b[31mred\x07safe\u202egnp'
 """All of it that a file name can hold."""
+FINE = (
+    *("query table", "query json", "query csv", "status", "check"),
+    *("count --schemas table", "count --schemas json", "count --schemas csv"),
+)
+"""The commands below that succeed."""
+_FOLDER = '<img src=x onerror="window.__p=1">safe\u202egnp'
+"""And the name of a database, which the engine wants without control characters."""
 # Blanks, and what a page needs between its lines.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# What a terminal may be told: colours, and the moves of a progress bar.
+_OURS = re.compile(r"\x1b\[([0-9;]*m|\?25[lh]|2K|1A)|\r")
 _THEIRS = ("\x1b[31mred", "\x1b[0m\x07")
 
 
-def controls(text: str, *, coloured: bool = False) -> list[str]:
+def controls(text: str, *, terminal: bool = False) -> list[str]:
     """Find control characters, each with what is around it.
 
     Parameters
     ----------
     text
         What was shown.
-    coloured
-        Whether colours are to be expected; those of attackers count all the same.
+    terminal
+        Whether vastlab may colour it and move the cursor; what attackers do counts all the same.
     """
     found = [words for words in _THEIRS if words in text]
-    rest = _COLOURS.sub("", text) if coloured else text
+    rest = _OURS.sub("", text) if terminal else text
     return found + [rest[max(0, m.start() - 60) : m.end()] for m in _CONTROLS.finditer(rest)]
 
 
 def database(folder: Path) -> Path:
     """Make a database in which every name and every text is hostile, its own name too."""
-    path = folder / f"{FILE}.db"
+    path = folder / f"{_FOLDER}.db"
     made = Database.create(path)
     for number, evil in enumerate(EVIL):
         schema = Schema(
@@ -81,7 +89,7 @@ def logs(folder: Path) -> dict[str, Path]:
 
 def commands(database: Path, logs: dict[str, Path]) -> dict[str, list[str]]:
     """List commands of the shell that have something hostile to say, each with a name."""
-    ask, new = ["-e", str(database)], ["-e", str(database.parent / f"new {FILE}.db")]
+    ask, new = ["-e", str(database)], ["-e", str(database.parent / f"new {_FOLDER}.db")]
     asked = {
         f"{command} {format_}": [*command.split(), *ask, "-f", format_]
         for command in ("query", "count --schemas")

@@ -281,3 +281,10 @@ def test_unload_removes_all_magics(shell):
     for kind in shell.ip.magics_manager.magics.values():
         assert not [name for name in kind if name.startswith("vast")]
     assert not [c for c in shell.ip.configurables if isinstance(c, VastMagics)]
+
+
+def test_a_terminal_waits_for_the_body(shell):
+    """A cell magic without a body runs when asked to, but is not complete as long as one types."""
+    assert shell.ip.check_complete("%%vast -n 0")[0] == "incomplete"
+    assert shell.ip.check_complete("%vast -n 0")[0] == "complete"
+    assert shell.run("%%vast -n 0").num_rows == 8

@@ -262,6 +262,11 @@ def without_body(lines: list[str]) -> list[str]:
     return lines
 
 
+# IPython asks with every Enter on a terminal whether a cell is complete; it leaves this one out
+# then, and waits for the body.
+vars(without_body)["has_side_effects"] = True
+
+
 def without_semicolons(lines: list[str]) -> list[str]:
     """Let ``x = %vast ...;`` assign: the semicolon hides, and an assignment shows nothing.
 
