@@ -1,0 +1,175 @@
+"""Databases made, filled and checked on the shell."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import sys
+
+import pytest
+
+from tests.cli.program import LINE, one_line
+from vastlab.cli import _databases
+from vastlab.nodes import demo as demo_node
+
+
+def test_torn_file_does_not_stop_the_others(shell, capfd, tmp_path):
+    """A truncated gzip adds nothing and is named; whole files beside it count; the code is 1."""
+    whole = gzip.compress(LINE.encode() * 50_000)
+    (tmp_path / "torn.json.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "eve.json").write_text(LINE)
+    assert shell("import", "-e", "new.db", "torn.json.gz", "eve.json") == 1
+    assert "torn.json.gz" in capfd.readouterr().err
+    assert shell("count", "-e", "new.db") == 0
+    assert capfd.readouterr().out == "1\n"
+
+
+def test_import_counts_and_names_bad_lines(shell, capfd, tmp_path):
+    """Events are counted by schema; a malformed line is named with its file and number."""
+    (tmp_path / "eve.json").write_text(LINE + "{broken\n" + LINE + "{\n")
+    assert shell("import", "-e", "new.db", "eve.json") == 0
+    out, err = capfd.readouterr()
+    assert re.search(r"suricata\.alert +2\b", out)
+    assert "eve.json:2" in err
+    assert "eve.json:4" in err
+    assert "2 problems in all" in err
+    assert shell("count", "-e", "new.db") == 0
+    assert capfd.readouterr().out == "2\n"
+
+
+def test_import_strict_adds_nothing(shell, capfd, tmp_path):
+    """With --strict a malformed line is an error, and there is no database afterwards."""
+    (tmp_path / "eve.json").write_text(LINE + "{broken\n")
+    assert shell("import", "-e", "new.db", "--strict", "eve.json") == 2
+    assert "eve.json:2" in one_line(capfd.readouterr().err)
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_import_twice_wants_force(shell, capfd, tmp_path):
+    """A file counts once, unless --force says otherwise."""
+    (tmp_path / "eve.json").write_text(LINE)
+    numbers = []
+    for extra in ([], [], ["--force"]):
+        shell("import", "-e", "new.db", "eve.json", *extra)
+        capfd.readouterr()
+        shell("count", "-e", "new.db")
+        numbers.append(int(capfd.readouterr().out))
+    assert numbers == [1, 1, 2]
+
+
+def test_import_says_in_one_line_what_was_there(shell, capfd, tmp_path):
+    """Files that were added before are counted, some of them named, on one line."""
+    files = [f"{name}.json" for name in "abcde"]
+    for number, name in enumerate(files):
+        (tmp_path / name).write_text(LINE * (number + 1))
+    shell("import", "-e", "new.db", "a.json")
+    capfd.readouterr()
+    assert shell("import", "-e", "new.db", "a.json") == 0
+    assert one_line(capfd.readouterr().err).endswith(
+        "a.json was added before; --force adds it again"
+    )
+    shell("import", "-e", "new.db", *files[:4])
+    capfd.readouterr()
+    assert shell("import", "-e", "new.db", *files) == 0
+    said = one_line(capfd.readouterr().err)
+    assert "4 of 5 files were added before: a.json, b.json, c.json and 1 more; --force" in said
+
+
+class Piped(io.TextIOWrapper):
+    """Standard input with something in it."""
+
+    def __init__(self, data: bytes, *, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(data))
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    "data, options, schema",
+    [
+        (LINE.encode(), [], "suricata.alert"),
+        (gzip.compress(LINE.encode()), [], "suricata.alert"),
+        (b"a,b\n1,2\n", [], "stdin"),
+        (b"a,b\n1,2\n", ["--format", "csv", "--schema", "my.table"], "my.table"),
+    ],
+)
+def test_import_of_standard_input(shell, capfd, monkeypatch, data, options, schema):
+    """``-`` is what is piped in; its format is found out, and its schema can be named."""
+    stdin = Piped(data)
+    stdin.buffer.name = "<stdin>"
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert shell("import", "-e", "new.db", "-", *options) == 0
+    capfd.readouterr()
+    assert shell("count", "-e", "new.db", "--schemas", "-f", "json") == 0
+    assert json.loads(capfd.readouterr().out) == {schema: 1}
+
+
+@pytest.mark.parametrize("stdin", [None, Piped(b"", terminal=True)])
+def test_import_wants_something_piped_in(shell, capfd, monkeypatch, tmp_path, stdin):
+    """A terminal, or no standard input at all, is an error and not a wait."""
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert shell("import", "-e", "new.db", "-") == 2
+    assert "nothing is piped in (zcat" in one_line(capfd.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_finds_damage(shell, capfd, tmp_path):
+    """A sound database passes; after one byte changed, the file is named and the code is 1."""
+    demo_node.make(tmp_path / "small.db", 500)
+    assert shell("check", "-e", "small.db") == 0
+    assert "sound" in capfd.readouterr().out
+    damaged = max((tmp_path / "small.db").rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    damaged.write_bytes(content)
+    assert shell("check", "-e", "small.db") == 1
+    assert damaged.name in capfd.readouterr().err
+
+
+def test_demo_tells_where_to_go(shell, capfd, tmp_path):
+    """The demo shows counts, first rows and next steps, and refuses a folder of other things."""
+    assert shell("demo", "-e", "some.db", "--events", "2000") == 0
+    out = capfd.readouterr().out
+    assert "2,000" in out
+    assert _databases.DEMO_EXPRESSION in out
+    assert "zeek.conn" in out
+    assert "What to try next" in out
+    (tmp_path / "logs").mkdir()
+    assert shell("demo", "-e", "logs") == 2
+    assert "logs" in one_line(capfd.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "called, path, shown",
+    [
+        ("/opt/my tools/vastlab", "", "'/opt/my tools/vastlab' query -e some.db"),
+        (".venv/bin/vastlab", "", ".venv/bin/vastlab query -e some.db"),
+        (".venv/bin/vastlab", ".venv/bin", "vastlab query -e some.db"),
+        ("/usr/lib/python3/vastlab/__main__.py", "", "vastlab query -e some.db"),
+    ],
+)
+def test_demo_names_the_program_as_it_can_be_called(
+    shell, capfd, tmp_path, monkeypatch, called, path, shown
+):
+    """What to try next begins with a program that the shell finds."""
+    program = tmp_path / ".venv" / "bin" / "vastlab"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(sys, "argv", [called])
+    assert shell("demo", "-e", "some.db", "--events", "100") == 0
+    assert f"\n  {shown} " in capfd.readouterr().out
+
+
+def test_demo_is_announced_wherever_it_is_made(shell, capfd, tmp_path, monkeypatch):
+    """Whatever first asks for the demo says that it is made; nothing is said where it is there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo_node, "EVENTS", 500)
+    monkeypatch.setattr(demo_node.make, "__defaults__", (500,))  # the same number, bound earlier
+    for said in ("vastlab: making the demo database of 500 events\n", ""):
+        assert shell("count", "-e", "demo:") == 0
+        assert capfd.readouterr() == ("500\n", said)
