@@ -188,7 +188,7 @@ class Server:
         state = self.root.parent / "jupyter"
         for name, text in _SETTINGS.items():
             file = state / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         env = os.environ | {
             "JUPYTER_RUNTIME_DIR": str(state / "runtime"),
