@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 from tests.browser.servers import Page
 
-# The catalogue is fetched in the background; a first Tab may come too early for it.
-_KNOWN = """
+
+def known(field: str) -> str:
+    """Return a cell that ends once a field is known: the catalogue is fetched in the background."""
+    return f"""
 import time
 from IPython.core.completer import provisionalcompleter
 def known(text):
     with provisionalcompleter():
         return [word.text for word in get_ipython().Completer.completions(text, len(text))]
-while 'orig_bytes' not in known('%vast orig_by'):
+while {field!r} not in known('%vast ' + {field[:-2]!r}):
     time.sleep(0.1)
 print('the catalogue is there')
 """
@@ -47,7 +49,7 @@ FACTS = (
 
 def prepared(open_: Callable[..., Page]) -> Page:
     """Open a notebook in which everything that can be completed is known."""
-    page = open_("completion.ipynb", "%load_ext vastlab\noffice, other = 1, 2", _KNOWN)
+    page = open_("completion.ipynb", "%load_ext vastlab\noffice, other = 1, 2", known("orig_bytes"))
     page.run_all()
     page.until(lambda: page.has("the catalogue is there"))
     page.settle()

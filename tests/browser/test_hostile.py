@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import hostile
+from tests.browser.completing import known
 
 _DRAWN_BY_THEM = "script, img[src='x'], a[href^='javascript']"
 _HIDDEN = """() => [...document.querySelectorAll('.jp-Notebook *')].flatMap(one => [
@@ -172,6 +173,24 @@ def test_the_shell_in_a_cell(notebook, made):
     page.lay_out()
     _nothing_came_through(page, terminal=True)
     assert page.text().count("red") >= len(commands)
+
+
+def test_completion(notebook, made):
+    """Tab offers what can be typed, and nothing of what cannot."""
+    page = notebook(
+        "hostile-completion.ipynb",
+        "import os\n" + _load(made) + "\nos.environ['VAST_ENDPOINT'] = folder",
+        known("src_ip"),
+    )
+    page.run_all()
+    page.until(lambda: page.has("the catalogue is there"))
+    page.settle()
+    for line in ("%vast ", '%vast #type == "'):
+        offered = page.completed(line)
+        assert hostile.controls("\n".join(offered)) == []
+        assert not [name for name in offered if "src=" in name or "window" in name]
+    assert {"src_ip", "text"} <= set(page.completed("%vast "))
+    assert page.page.evaluate("window.__p") is None
 
 
 def test_a_plain_frame(notebook, made):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -10,12 +11,14 @@ from IPython.core.completer import provisionalcompleter
 from tests.display.conftest import CONN
 from vastlab import errors
 from vastlab.notebook.completion import Catalogue, Names, candidates
+from vastlab.types import Field, Kind, Schema, Type
 
 
 class Node:
     """A connection that counts how often it is asked."""
 
-    def __init__(self, *, broken: bool = False) -> None:
+    def __init__(self, known: Sequence[Schema] = (CONN,), *, broken: bool = False) -> None:
+        self._known = known
         self.asked = 0
         self.done = threading.Event()
         self._broken = broken
@@ -25,15 +28,15 @@ class Node:
         self.done.set()
         if self._broken:
             raise errors.NodeConnectionError("nothing answers")
-        return {CONN.name: CONN}
+        return {schema.name: schema for schema in self._known}
 
 
 def _settled(catalogue: Catalogue, node: Node) -> Names:
     catalogue.names()
-    assert node.done.wait(5)
+    assert node.done.wait(60)
     for thread in threading.enumerate():
         if thread.name == "vastlab-catalogue":
-            thread.join(5)
+            thread.join(60)
     return catalogue.names()
 
 
@@ -88,6 +91,18 @@ def test_the_catalogue_knows_the_node():
     assert "zeek.conn" in names.schemas
     assert "net.src.ip" in names.concepts
     assert ":port" in names.aliases
+
+
+def test_hostile_names_are_not_offered():
+    """Names that cannot be typed are left out: Tab puts neither markup nor controls in a cell."""
+    evil = ("<img src=x>", "a\x1b[31m", "b\u202e", 'c" || "', "d\ne", "f && g")
+    fields = (*(Field(name, Type(Kind.STRING)) for name in evil), *CONN.fields)
+    schemas = [Schema(name, fields) for name in ("zeek.conn", "my logs/1", *evil)]
+    node = Node(schemas)
+    names = _settled(Catalogue(lambda: node), node)
+    assert set(names.schemas) == {"zeek.conn", "my logs/1"}
+    assert "id.orig_h" in names.fields
+    assert not [name for name in names.fields for part in evil if part in name]
 
 
 def test_the_catalogue_asks_seldom():

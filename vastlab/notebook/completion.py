@@ -28,6 +28,7 @@ _TYPES = (
 _MAGIC = re.compile(r"\s*(?:[\w, ]+=\s*)?%{1,2}(?P<name>vast(?:_use|_run|_schemas|_status)?)(?!\w)")
 _TOKEN = re.compile(r"(?:[&|=<>]+|!=?\w*|[#:$@\w.\-]*)$")
 _QUOTED = re.compile(r'#(?:type|schema)\s*(?:==|!=|ni|!ni|in|!in)\s*\[?[^\]]*"(?P<name>[^"]*)$')
+_WRITABLE = re.compile(r"[\w.:#@/ -]+")
 _FRESH_FOR = 30.0  # seconds
 _SHOWN = 500
 
@@ -106,25 +107,30 @@ class Catalogue:
         concepts = Taxonomy.default().concepts
         return replace(
             names,
-            fields=dict(sorted({**suffixes, **whole}.items())),
-            schemas={schema.name: "schema" for schema in known},
-            aliases={f":{n}": "alias" for leaf in leaves for n in leaf.type.names},
+            fields=_writable(dict(sorted({**suffixes, **whole}.items()))),
+            schemas=_writable({schema.name: "schema" for schema in known}),
+            aliases=_writable({f":{n}": "alias" for leaf in leaves for n in leaf.type.names}),
             concepts=dict.fromkeys(sorted(concepts), "concept"),
         )
 
 
 def _from_settings(names: Names) -> Names:
     profiles = dict.fromkeys(Settings.load().profiles, "profile")
-    return replace(names, profiles=profiles)
+    return replace(names, profiles=_writable(profiles))
 
 
 def _from_queries(names: Names) -> Names:
     saved = queries.load()
     return replace(
         names,
-        queries=dict.fromkeys(saved, "saved query"),
+        queries=_writable(dict.fromkeys(saved, "saved query")),
         parameters={n: tuple(p.name for p in query.parameters) for n, query in saved.items()},
     )
+
+
+def _writable(names: Mapping[str, str]) -> dict[str, str]:
+    """Leave out names that no expression can hold, and that a frontend had better not show."""
+    return {name: kind for name, kind in names.items() if _WRITABLE.fullmatch(name)}
 
 
 def install(shell: Any, magics: VastMagics) -> None:
