@@ -68,6 +68,11 @@ def test_untimed_events_are_said():
 _HOSTILE = ["$\\frac{", "_hidden", "a\x1bb", "x" * 500, "%s{}", "", "<script>"]
 
 
+def _bars_of(counts):
+    axes = figures.top(Tally("f", counts, 0, 0)).axes[0]
+    return axes.patches, axes.get_ylim()
+
+
 def test_frequent_values_are_bars():
     """Each value has a bar and its number; controls and mathematics are only text."""
     counted = Tally("f$x", {name: 7 - i for i, name in enumerate(_HOSTILE)}, 2, 3)
@@ -77,6 +82,13 @@ def test_frequent_values_are_bars():
     assert len(axes.patches) == len(_HOSTILE)
     assert "2 other values with 3 events" in axes.get_title("left")
     assert not [t for t in axes.get_yticklabels() if "\x1b" in t.get_text()]
+
+
+def test_a_single_bar_is_no_wider_than_one_of_three():
+    """One value alone does not fill the picture with its bar."""
+    (alone,), (low, high) = _bars_of({"a": 1})
+    (first, *_), (bottom, top) = _bars_of({"a": 3, "b": 2, "c": 1})
+    assert alone.get_height() / (low - high) == first.get_height() / (bottom - top)
 
 
 def test_a_graph_has_few_marks():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pyarrow as pa
 from hypothesis import given
@@ -31,6 +32,15 @@ def test_twenty_schemas_with_most_events_then_one_line():
     assert [line.split()[0] for line in lines[1:21]] == [f"s{n:02}" for n in range(24, 4, -1)]
     assert lines[21] == "and 5 more schemas with 15 events"
     assert 'result["s24"]' in lines[22]
+
+
+def test_what_only_the_newest_events_are_of_comes_first():
+    """That older events were let go is said instead of an end that nothing has met."""
+    kept = Outcome(partial=True, newest_of=8_215)
+    shown = text.overview(kept, [Summary("s", 329, 1, None, None)])
+    assert shown.startswith("the newest 329 of 8,215 events\n")
+    shown = text.overview(replace(kept, chosen_from=329), [Summary("s", 5, 1, None, None)])
+    assert shown.startswith("of the newest 329 of 8,215 events\n")
 
 
 def test_the_limit_comes_first():

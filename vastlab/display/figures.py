@@ -84,7 +84,7 @@ def top(counted: Tally) -> Picture:
     places = np.arange(len(counts))
     axes.barh(places, counts, color=_COLOURS[0], height=0.7)
     axes.set_yticks(places, [_label(value) for value in counted.counts])
-    axes.invert_yaxis()
+    axes.set_ylim(max(3, len(counts)) - 0.5, -0.5)  # one bar alone is no wider than three
     for place, count in zip(places, counts, strict=True):
         axes.annotate(
             f"{count:,}", (count, place), (4, 0), textcoords="offset points",

@@ -34,6 +34,8 @@ class Outcome:
         Which endpoint was asked, where a file in the working folder chose it.
     chosen_from
         How many events had arrived, where only some of them are shown.
+    newest_of
+        How many events had arrived, where only the newest of them are kept.
     """
 
     expression: str = ""
@@ -44,6 +46,7 @@ class Outcome:
     partial: bool = False
     origin: str = ""
     chosen_from: int = 0
+    newest_of: int = 0
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -55,12 +58,16 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
     ('first 100 events (limit reached; -n 0 for all)',)
     """
     said = []
-    came = plural(outcome.chosen_from or events, "event")
-    if outcome.partial:
+    arrived = outcome.chosen_from or events
+    came = plural(arrived, "event")
+    of = "of " if outcome.chosen_from else ""
+    if outcome.newest_of:
+        said.append(f"{of}the newest {arrived:,} of {plural(outcome.newest_of, 'event')}")
+    elif outcome.partial:
         said.append(f"partial: stopped after {came}")
     if outcome.limit_reached:
-        of = "of the " if outcome.chosen_from else ""
-        said.append(f"{of}first {came} (limit reached; -n 0 for all)")
+        first = f"{of}the first" if of else "first"
+        said.append(f"{first} {came} (limit reached; -n 0 for all)")
     if outcome.origin:
         said.append(outcome.origin)
     return tuple(said)

@@ -234,15 +234,16 @@ class LiveView(ClosingBox):
             for batch in batches:
                 yield TableSlice(batch)
 
-        held, events = sum(batch.num_rows for batch in batches), self.events
+        held, events, failed = sum(batch.num_rows for batch in batches), self.events, self.error
         outcome = Outcome(
             self._expression,
             self._mode.value,
             self._limit,
             elapsed=self._elapsed(),
-            partial=held < events or bool(self.error),
+            partial=held < events or bool(failed),
             limit_reached=0 < self._limit <= events,
-            chosen_from=events if held < events else 0,
+            chosen_from=events if held < events and failed else 0,
+            newest_of=events if held < events and not failed else 0,
         )
         tables = await collect_pyarrow(again())
         return Result(tables, outcome, zone=self._connection.zone, source=self._connection)
@@ -262,7 +263,7 @@ class LiveView(ClosingBox):
             self._stopped = time.monotonic()
         if error is not None:
             text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
-            self.error = "\n".join(map(_text.plain, text.split("\n")))
+            self.error = _text.plain_lines(text)
         self.running = False
         _views().discard(self)
         self._status.value = self._said(self.counts)

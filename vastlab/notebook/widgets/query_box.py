@@ -240,7 +240,7 @@ class QueryBox(ClosingBox):
         if isinstance(partial, Result):
             self._show(partial, [])
         text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
-        self.error = "\n".join(map(_text.plain, text.split("\n")))
+        self.error = _text.plain_lines(text)
         self._status.value = html.failure(self.error)
 
     def _show(self, answer: Result, remarks: Sequence[str]) -> None:
