@@ -43,6 +43,14 @@ def main_module():
     sys.modules["__main__"] = MAIN
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_traces(tmp_path_factory):
+    """Keep what the tests ask for out of the history of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Give the folder of real logs and recordings beside the project."""
