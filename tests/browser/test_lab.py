@@ -48,6 +48,26 @@ def test_a_query_box(notebook):
     assert page.broken() == 0
 
 
+def test_a_schema_tree(notebook):
+    """What is looked at in a tree goes into a form on a click, and only then."""
+    page = notebook(
+        "tree.ipynb",
+        _LOAD,
+        "from vastlab.notebook import QueryBox, SchemaTree\n"
+        "box = QueryBox(vast)\ntree = SchemaTree(vast, box)\ntree.schema = 'demo.asset'\ntree",
+    )
+    page.run_all()
+    fields = page.page.locator(".jupyter-widgets select").nth(1)
+    page.until(lambda: "address" in fields.inner_text())
+    fields.select_option(index=1)
+    page.run("print('nothing', [box.expression])")
+    page.until(lambda: page.has("nothing ['']"))
+    page.click("Insert field")
+    page.run("print('clicked', [box.expression] == [list(tree.fields)[1]])")
+    page.until(lambda: page.has("clicked True"))
+    assert page.broken() == 0
+
+
 def test_a_live_view(notebook):
     """A view counts on while events are added, stops on a click, and starts again."""
     page = notebook(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,6 +12,9 @@ from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.outcome import plural
 from vastlab.expression import parse
+from vastlab.expression.ast import Meta, MetaExtractor, Predicate
+from vastlab.expression.literals import String
+from vastlab.expression.operators import Operator
 from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.types import Schema
@@ -104,7 +106,8 @@ class SchemaTree(ClosingBox):
     def _insert_type(self) -> None:
         if self.schema:
             joined = "&& " if self.expression.strip() else ""
-            self.insert(f"{joined}#type == {json.dumps(self.schema, ensure_ascii=False)}")
+            named = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(self.schema))
+            self.insert(f"{joined}{named}")
 
     def _insert_field(self) -> None:
         name = self._members.value
