@@ -76,7 +76,10 @@ def test_hostile_names(tmp_path):
     Database.create(tmp_path / "db").add(conn([0], name=evil).to_batches())
     with Connection(str(tmp_path / "db")) as connection:
         tree = SchemaTree(connection)
-    (_, schemas, _), (_, fields, insert_field) = _sides(tree)
+        (_, schemas, insert_type), (_, fields, insert_field) = _sides(tree)
+        insert_type.click()
+        assert connection.count(tree.expression) == 1
+        tree.expression = ""
     assert tree.schema == evil
     assert not CONTROLS.search("".join(label for label, _ in schemas.options))
     check(tree.children[1].value)
