@@ -24,7 +24,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 _NAME_ONE = (
-    'a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e on the shell'
+    'a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e folder elsewhere'
 )
 CLIENTS = ("auto", "vast", "tenzir")
 
