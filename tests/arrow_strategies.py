@@ -298,3 +298,23 @@ def same(left: Any, right: Any) -> bool:
     types = [x.schema if isinstance(x, pa.RecordBatch) else x.type for x in (left, right)]
     values = [repr(x.to_pylist()) for x in (left, right)]
     return types[0].equals(types[1], check_metadata=True) and values[0] == values[1]
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Undo the types that wrap plain values, at any depth; times become their numbers."""
+    match array:
+        case pa.ExtensionArray():
+            return plain(array.storage)
+        case pa.TimestampArray() | pa.DurationArray():
+            return array.cast(pa.int64())
+        case pa.ListArray():
+            offsets, (values,) = arrow_arrays.list_parts(array)
+            mask = arrow_arrays.null_mask(array)
+            return pa.ListArray.from_arrays(offsets, plain(values), mask=mask)
+        case pa.StructArray() if array.type.num_fields:
+            children = [plain(array.field(i)) for i in range(array.type.num_fields)]
+            names = [field.name for field in array.type]
+            mask = arrow_arrays.null_mask(array)
+            return pa.StructArray.from_arrays(children, names, mask=mask)
+        case _:
+            return array

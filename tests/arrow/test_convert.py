@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import ipaddress
 import json
 import pickle
 import subprocess
@@ -197,7 +198,7 @@ def test_lengths_of_v4_networks_count_in_128_bits(length, normal):
     type_ = Type(Kind.LIST, item=Type(Kind.SUBNET))
     array = arrow_st.array(type_, [[(address, length), None], None])
     batch = pa.RecordBatch.from_arrays([array], names=["n"])
-    (row, _) = convert.normalise(batch).column(0).to_pylist()
+    (row, _) = arrow_st.plain(convert.normalise(batch).column(0)).to_pylist()
     assert row == [{"address": address, "length": normal}, None]
 
 
@@ -205,7 +206,7 @@ def test_lengths_of_v6_networks_stay():
     """A short IPv6 network is not mistaken for IPv4."""
     array = arrow_st.array(Type(Kind.SUBNET), [(b"\x20" + bytes(15), 8)])
     normal = convert.normalise(pa.RecordBatch.from_arrays([array], names=["n"]))
-    assert normal.column(0).to_pylist() == [{"address": b"\x20" + bytes(15), "length": 8}]
+    assert normal.column(0).to_pylist() == [ipaddress.ip_network("2000::/8")]
 
 
 def test_labels_outside_the_definition_are_an_error():
@@ -328,7 +329,7 @@ def test_dictionaries_of_addresses_are_opened():
     encoded = pa.DictionaryArray.from_arrays(pa.array([1, 0, None], pa.int8()), addresses)
     normal = convert.normalise(pa.RecordBatch.from_arrays([encoded], names=["a"]))
     assert normal.schema.field("a").type == arrow_types.IP
-    assert normal.column(0).to_pylist() == [b"\xff" * 16, bytes(16), None]
+    assert normal.column(0).storage.to_pylist() == [b"\xff" * 16, bytes(16), None]
 
 
 def test_what_does_not_fit_names_the_column():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,4 +78,4 @@ def test_nesting_takes_columns_in_any_order_and_encoding():
     )
     nested = nesting.nest(flat, schema)
     assert nested.schema.equals(arrow_schema.to_arrow(schema), check_metadata=True)
-    assert nested.to_pydict() == {"a": [bytes(16)], "b": ["x"]}
+    assert nested.to_pydict() == {"a": [ipaddress.ip_address("::")], "b": ["x"]}

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from vastlab.arrow.scalars import IPScalar, LabelsDtype, SubnetScalar
 from vastlab.errors import FormatError
 from vastlab.types import Kind
 
@@ -50,6 +51,10 @@ class IPType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow carries no type
         """Pickle by class."""
         return type(self), ()
 
+    def __arrow_ext_scalar_class__(self) -> type[IPScalar]:
+        """Make a value an address of `ipaddress`."""
+        return IPScalar
+
 
 class TenzirIPType(IPType):
     """The same under Tenzir's name."""
@@ -80,6 +85,10 @@ class SubnetType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow carries no 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by address type."""
         return type(self), (self.storage_type.field(0).type,)
+
+    def __arrow_ext_scalar_class__(self) -> type[SubnetScalar]:
+        """Make a value a network of `ipaddress`."""
+        return SubnetScalar
 
 
 class TenzirSubnetType(SubnetType):
@@ -119,6 +128,10 @@ class EnumerationType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow carrie
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by labels."""
         return type(self), (self.labels,)
+
+    def to_pandas_dtype(self) -> LabelsDtype:
+        """Make a column a categorical."""
+        return LabelsDtype([label for label, _ in self.labels])
 
 
 class TenzirEnumerationType(EnumerationType):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.arrow_strategies import plain as plain_values
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
 from vastlab.store import readers
@@ -118,17 +119,6 @@ def mapped(ip: object) -> bytes:
     return ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
 
 
-def storage(array: pa.Array) -> list[object]:
-    """Undo the types that wrap plain values."""
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    if pa.types.is_timestamp(array.type) or pa.types.is_duration(array.type):
-        array = array.cast(pa.int64())
-    if pa.types.is_list(array.type):
-        return [None if not item.is_valid else storage(item.values) for item in array]
-    return array.to_pylist()
-
-
 @given(st.data())
 def test_tables_survive_being_written_as_a_log(data):
     """Whatever typed values Zeek writes are read back equal, with nulls everywhere."""
@@ -144,7 +134,7 @@ def test_tables_survive_being_written_as_a_log(data):
     assert [str(problem) for problem in problems] == []
     (batch,) = batches
     for i, type_ in enumerate(types):
-        assert storage(batch.column(i)) == [plain(r[i], type_) for r in table]
+        assert plain_values(batch.column(i)).to_pylist() == [plain(r[i], type_) for r in table]
 
 
 def test_types_carry_the_names_that_queries_use():
