@@ -100,9 +100,12 @@ def test_a_recycled_process_number_is_no_running_node(tmp_path):
 def test_a_node_of_somebody_else_is_left_alone(tmp_path):
     """Two nodes on one folder would ruin it: the second one is refused."""
     program = tmp_path / "tenzir-node"
-    program.symlink_to(Path("/bin/sleep").resolve())
-    with subprocess.Popen((str(program), "60")) as foreign:
+    program.symlink_to(Path("/bin/cat").resolve())
+    pipe = subprocess.PIPE
+    with subprocess.Popen((str(program),), stdin=pipe, stdout=pipe, bufsize=0) as foreign:
         try:
+            foreign.stdin.write(b"here\n")
+            assert foreign.stdout.readline() == b"here\n"  # it has its own name from now on
             (tmp_path / "pid.lock").write_text(f"{foreign.pid}\n")
             with pytest.raises(LockedError, match=f"process {foreign.pid}"):
                 own.start_node(tmp_path)
