@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,10 @@ class Terminal:
         return _MOVES.sub("", self._program.before)
 
     def close(self) -> None:
-        self._program.close(force=True)
+        # Asked politely, it may take longer on a busy machine than pexpect waits for.
+        self._program.kill(signal.SIGKILL)
+        self._program.wait()
+        self._program.close()
 
 
 _LOAD = f"get_ipython().run_line_magic('load_ext', 'vastlab')\nnumber = 1\n{_KNOWN}"
