@@ -23,6 +23,7 @@ from vastlab.errors import (
     ConfigError,
     ExpressionSyntaxError,
     FormatError,
+    NodeConnectionError,
     NodeError,
     NodeTimeoutError,
     ParameterError,
@@ -78,6 +79,7 @@ def test_the_signatures_are_those_of_pyvast():
     assert [p.name for p in export[:4]] == ["self", "expression", "mode", "limit"]
     assert [p.default for p in export[2:4]] == [ExportMode.HISTORICAL, 100]
     assert list(inspect.signature(VAST.count).parameters)[:2] == ["self", "expression"]
+    assert list(inspect.signature(VAST.status).parameters)[1:3] == ["timeout", "retry_delay"]
     assert next(iter(inspect.signature(VAST).parameters)) == "endpoint"
 
 
@@ -93,6 +95,39 @@ async def test_counts_and_count_agree(vast):
     assert await vast.counts("n < 4") == {"test.event": 4}
     assert await vast.count("n < 4") == 4
     assert await vast.count() == 10
+
+
+async def test_options_that_only_pyvast_has_change_nothing(vast):
+    """An estimate is the exact count, and the status is always the detailed one."""
+    assert await vast.count("n < 4", estimate=True) == 4
+    status = await vast.status(timeout=30, detailed=True)
+    assert status["catalog"]["num-events"] == 10
+    assert set(await vast.status(0)) == set(status)
+
+
+class LateNode:
+    """Answers from the third call on."""
+
+    def __init__(self):
+        self.calls = 0
+
+    async def status(self):
+        self.calls += 1
+        if self.calls < 3:
+            raise NodeConnectionError("nothing answers")
+        return {"calls": self.calls}
+
+
+async def test_status_waits_for_a_node_that_starts(monkeypatch):
+    """With a timeout it asks again, as in PyVAST; without one it says at once what is wrong."""
+    client, node = VAST("127.0.0.1:1"), LateNode()
+    monkeypatch.setattr(client, "_node", node)
+    with pytest.raises(NodeConnectionError):
+        await client.status()
+    assert await client.status(60, retry_delay=0.001) == {"calls": 3}
+    node.calls = -(10**9)
+    with pytest.raises(NodeConnectionError):
+        await client.status(0.02, retry_delay=0.001)
 
 
 async def test_status_and_schemas_are_those_of_the_node(vast):

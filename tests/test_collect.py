@@ -18,6 +18,7 @@ from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
 from vastlab.collect import VastRow, collect_pyarrow, to_json_rows
+from vastlab.frames import to_frames
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -237,5 +238,8 @@ async def test_labels_are_part_of_the_layout():
 
 async def test_nothing_gives_nothing():
     """An empty stream has no tables and no rows."""
-    assert await collect_pyarrow(stream()) == {}
+    tables = await collect_pyarrow(stream())
+    assert tables == {}
+    assert tables["zeek.conn"] == []
+    assert to_frames(tables)["zeek.conn"].empty
     assert await rows() == []

@@ -22,6 +22,7 @@ from vastlab import _text
 from vastlab.config import DEFAULT_SOURCE, Endpoint, Settings, resolve_endpoint
 from vastlab.errors import (
     ExpressionSyntaxError,
+    NodeConnectionError,
     NodeTimeoutError,
     UsageError,
     VastlabError,
@@ -200,6 +201,7 @@ class VAST:
         until: Moment = None,
         params: Mapping[str, object] | None = None,
         timeout: float | None = None,
+        estimate: bool = False,
     ) -> int:
         """Return how many events match.
 
@@ -207,6 +209,8 @@ class VAST:
         ----------
         expression, since, until, params, timeout
             As in `export`.
+        estimate
+            As in PyVAST, where an upper bound will do; the number is exact all the same.
         """
         counts = await self.counts(
             expression, since=since, until=until, params=params, timeout=timeout
@@ -251,15 +255,35 @@ class VAST:
         await self._warn(query)
         return await self._open().explain(query)
 
-    async def status(self, *, timeout: float | None = None) -> dict[str, Any]:
+    async def status(
+        self,
+        timeout: float | None = None,
+        retry_delay: float = 0.5,
+        *,
+        detailed: bool = True,
+    ) -> dict[str, Any]:
         """Return the node's state under the keys of ``vast status``.
 
         Parameters
         ----------
         timeout
-            Seconds that the answer may take.
+            Seconds that the answer may take. A node that does not run yet is asked again until
+            then; without a timeout, or with 0, it is asked once.
+        retry_delay
+            Seconds between two attempts.
+        detailed
+            As in PyVAST; there is one answer, and it is the detailed one.
         """
-        return await _within(self._open().status(), _seconds(timeout))
+        seconds = _seconds(timeout or None)
+        deadline = time.monotonic() + (seconds or 0.0)
+        while True:
+            left = None if seconds is None else max(0.0, deadline - time.monotonic())
+            try:
+                return await _within(self._open().status(), left, seconds)
+            except NodeConnectionError:
+                if time.monotonic() + retry_delay >= deadline:
+                    raise
+            await asyncio.sleep(retry_delay)
 
     async def schemas(self) -> dict[str, Schema]:
         """Return what the node holds, by schema name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,8 @@ async def collect_pyarrow(stream: AsyncIterable[TableSlice]) -> dict[str, list[p
     -------
     dict of str to list of pyarrow.Table
         By schema name, in order of arrival; several tables where events of one name differ in
-        their fields, types or metadata.
+        their fields, types or metadata. A name of which nothing came has no tables, which is
+        no error, as in PyVAST.
 
     Examples
     --------
@@ -105,8 +107,8 @@ async def collect_pyarrow(stream: AsyncIterable[TableSlice]) -> dict[str, list[p
         batch = part.to_pyarrow()
         # Neither `==` nor the text of a schema tells all layouts apart.
         layouts.setdefault(batch.schema.serialize().to_pybytes(), []).append(batch)
-    tables: dict[str, list[pa.Table]] = {}
+    tables: defaultdict[str, list[pa.Table]] = defaultdict(list)
     for batches in layouts.values():
         table = pa.Table.from_batches(batches)
-        tables.setdefault(arrow_schema.name_of(table.schema), []).append(table)
+        tables[arrow_schema.name_of(table.schema)].append(table)
     return tables

@@ -60,12 +60,12 @@ class TableSlice:
         return f"TableSlice({self.name!r}, {self.num_rows} events)"
 
 
-def to_pyarrow(part: TableSlice) -> pa.RecordBatch:
+def to_pyarrow(batch: TableSlice) -> pa.RecordBatch:
     """Return a slice's events as a record batch, as in PyVAST.
 
     Parameters
     ----------
-    part
+    batch
         The slice.
 
     Returns
@@ -75,8 +75,8 @@ def to_pyarrow(part: TableSlice) -> pa.RecordBatch:
 
     Examples
     --------
-    >>> batch = pa.RecordBatch.from_pydict({"port": [80]})
-    >>> to_pyarrow(TableSlice(batch)) is batch
+    >>> events = pa.RecordBatch.from_pydict({"port": [80]})
+    >>> to_pyarrow(TableSlice(events)) is events
     True
     """
-    return part.to_pyarrow()
+    return batch.to_pyarrow()
