@@ -408,6 +408,16 @@ async def main():
 
 asyncio.run(main())
 """
+ROWS = """
+import asyncio
+from vastlab import VAST, to_json_rows
+
+async def main():
+    async for row in to_json_rows(VAST({path!r}).export("n >= 0", limit={limit})):
+        break
+
+asyncio.run(main())
+"""
 THREAD = """
 import asyncio, threading
 from vastlab.client import VAST
@@ -450,6 +460,8 @@ def many(tmp_path):
         pytest.param(SCRIPT.replace("{then}", "break"), id="break"),
         pytest.param(SCRIPT.replace("{then}", "pass"), id="whole"),
         pytest.param(SCRIPT.replace("{then}", "raise SystemExit(0)"), id="exit"),
+        pytest.param(ROWS.replace("{limit}", "0"), id="rows"),
+        pytest.param(ROWS.replace("{limit}", "10"), id="ten-rows"),
         pytest.param(THREAD, id="daemon-thread"),
     ],
 )

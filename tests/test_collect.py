@@ -236,6 +236,23 @@ async def test_labels_are_part_of_the_layout():
     assert labels == [type_.labels for type_ in types]
 
 
+async def test_a_stream_ends_with_its_rows():
+    """Whoever leaves the rows early leaves no export behind."""
+    ended = []
+
+    async def endless():
+        try:
+            while True:
+                yield TableSlice(pa.RecordBatch.from_pydict({"n": [1, 2]}))
+        finally:
+            ended.append(True)
+
+    events = to_json_rows(endless())
+    assert (await anext(events)).data == {"n": 1}
+    await events.aclose()
+    assert ended == [True]
+
+
 async def test_nothing_gives_nothing():
     """An empty stream has no tables and no rows."""
     tables = await collect_pyarrow(stream())

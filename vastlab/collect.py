@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,8 @@ async def to_json_rows(stream: AsyncIterable[TableSlice]) -> AsyncIterator[VastR
     Yields
     ------
     VastRow
-        Lazily: a slice is not taken before the events of the one before are used up.
+        Lazily: a slice is not taken before the events of the one before are used up. The
+        stream ends with the rows, also where these are left early.
 
     Examples
     --------
@@ -69,11 +71,13 @@ async def to_json_rows(stream: AsyncIterable[TableSlice]) -> AsyncIterator[VastR
     >>> asyncio.run(main())
     VastRow(name='zeek.conn', data={'port': 80, 'rate': None})
     """
-    async for part in stream:
-        name, values = part.name, render.rows(part.to_pyarrow())
-        for start in range(0, len(values), _ROWS_AT_ONCE):
-            for data in render.to_python(values.slice(start, _ROWS_AT_ONCE)):
-                yield VastRow(name, data)
+    # Left to the event loop, what a `break` leaves open would be closed from two sides at once.
+    async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():
+        async for part in stream:
+            name, values = part.name, render.rows(part.to_pyarrow())
+            for start in range(0, len(values), _ROWS_AT_ONCE):
+                for data in render.to_python(values.slice(start, _ROWS_AT_ONCE)):
+                    yield VastRow(name, data)
 
 
 async def collect_pyarrow(stream: AsyncIterable[TableSlice]) -> dict[str, list[pa.Table]]:
