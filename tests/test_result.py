@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import pickle
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from tests import arrow_strategies as arrow
 from tests.display.conftest import START, conn, wide
 from vastlab import errors
+from vastlab.connection import connect
 from vastlab.display import optional
 from vastlab.display.outcome import Outcome
 from vastlab.result import Result
@@ -45,6 +48,19 @@ def test_a_result_is_a_mapping_of_frames(result):
 def test_frames_are_made_once(result):
     """The same name gives the same frame, so that what is added to it stays."""
     assert result["zeek.conn"] is result["zeek.conn"]
+
+
+def test_a_result_passes_between_processes(tmp_path, result):
+    """Pickle keeps the events and how they were found, and leaves the connection behind."""
+    tokyo = ZoneInfo("Asia/Tokyo")
+    with connect(str(tmp_path)) as source:
+        there = Result(result.to_arrow(), Outcome("resp_p == 80"), zone=tokyo, source=source)
+        copy = pickle.loads(pickle.dumps(there))  # noqa: S301 - our own bytes
+    assert copy.to_arrow() == result.to_arrow()
+    assert copy.expression == "resp_p == 80"
+    assert copy["zeek.conn"].equals(result["zeek.conn"])
+    with pytest.raises(errors.UsageError, match="connection"):
+        copy.pivot("uid")
 
 
 def test_frames_are_in_event_time_order(result):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,13 @@ PLAIN = """
     - net.host
     - net.port
 """
+
+
+def test_a_taxonomy_passes_between_processes():
+    """Pickle keeps concepts and models, also of a merged taxonomy, which nobody can change."""
+    merged = Taxonomy.default().merge(Taxonomy({"mine": Concept("mine", fields=("a.b",))}))
+    for taxonomy in (merged, Taxonomy()):
+        assert pickle.loads(pickle.dumps(taxonomy)) == taxonomy  # noqa: S301 - our own bytes
 
 
 def test_default():

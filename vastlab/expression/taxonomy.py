@@ -113,6 +113,10 @@ class Taxonomy:
     concepts: Mapping[str, Concept] = field(default_factory=lambda: _NOTHING)
     models: Mapping[str, Model] = field(default_factory=lambda: _NOTHING)
 
+    def __reduce__(self) -> tuple[type[Taxonomy], tuple[dict[str, Concept], dict[str, Model]]]:
+        # A read-only view cannot be pickled itself.
+        return Taxonomy, (dict(self.concepts), dict(self.models))
+
     @staticmethod
     def default() -> Taxonomy:
         """Return the concepts and models that come with vastlab."""

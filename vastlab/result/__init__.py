@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,6 +118,10 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._tables
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A connection belongs to its process: what another one gets has no more than the events.
+        return partial(Result, zone=self._zone), (self._tables, self._outcome)
 
     # A mapping would compare frame by frame, which has no single answer.
     __eq__ = object.__eq__
