@@ -526,7 +526,7 @@ async def test_what_cannot_be_read_of_a_folder_is_told_once(tmp_path):
     """A malformed line of a folder of logs is named in a warning, and in the status."""
     (tmp_path / "events.json").write_text('{"a": 1}\n{"a": \n')
     async with VAST(tmp_path) as vast:
-        with pytest.warns(VastlabWarning, match=r"1 line or file .*events.json:2"):
+        with pytest.warns(VastlabWarning, match=r"1 problem with the logs .*events.json:2"):
             assert await vast.count() == 1
         assert await vast.count("a == 1") == 1
         problems = (await vast.status())["problems"]

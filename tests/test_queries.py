@@ -59,10 +59,10 @@ def test_the_folder_of_the_notebook_counts_first(folder, tmp_path_factory):
 @pytest.mark.parametrize(
     "given, said",
     [
-        ({}, r"needs \$host, a ip"),
-        ({"host": "nowhere"}, "takes a ip"),
+        ({}, r"needs \$host, of type ip"),
+        ({"host": "nowhere"}, "takes a value of type ip"),
         ({"hots": "10.0.0.1"}, "did you mean 'host'"),
-        ({"host": "10.0.0.1", "ports": "1,x"}, "takes a int"),
+        ({"host": "10.0.0.1", "ports": "1,x"}, "takes a value of type int"),
         ({"host": object()}, "no literal"),
     ],
 )

@@ -114,7 +114,7 @@ class Parameter:
             return _READERS[base](value)
         except (ValueError, KeyError, errors.VastlabError):
             raise errors.ParameterError(
-                f"the parameter ${self.name} takes a {base}, not {value!r}"
+                f"the parameter ${self.name} takes a value of type {base}, not {value!r}"
             ) from None
 
 
@@ -170,7 +170,7 @@ class SavedQuery:
         for parameter in self.parameters:
             if parameter.name not in given and not parameter.optional:
                 raise errors.ParameterError(
-                    f"the query {self.name!r} needs ${parameter.name}, a {parameter.type}"
+                    f"the query {self.name!r} needs ${parameter.name}, of type {parameter.type}"
                 )
         return {
             name: parameter.read(given.get(name, parameter.default))

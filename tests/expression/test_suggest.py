@@ -30,7 +30,16 @@ WORDS = TAXONOMY.merge(
         ("aap == 1", "no schema has a field aap: did you mean app?"),
         ("Src.Host == ::", "no schema has a field Src.Host: did you mean src.host?"),
         ("id.scoer == 5", "no schema has a field id.scoer: did you mean score?"),
-        ("nowhere", "no schema has a field nowhere"),
+        ("nowhere == 1", "no schema has a field nowhere"),
+        (
+            "nowhere",
+            'no schema has a field nowhere (a text stands in double quotes: "nowhere")',
+        ),
+        (
+            "zeek.conn",
+            'no schema has a field zeek.conn (the events of a schema: #type == "zeek.conn")',
+        ),
+        ("src", "src is a record, ask for its fields: src.host or src.port"),
         ("src == 1", "src is a record, ask for its fields: src.host or src.port"),
         ("ogirin == ::", "no schema has a field ogirin: did you mean origin?"),
         ("lost == 1", "no schema has a field of the concept lost"),

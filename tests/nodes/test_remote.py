@@ -222,5 +222,5 @@ async def test_where_nobody_named_an_endpoint_the_error_says_so(monkeypatch, tmp
     monkeypatch.setattr(_programs, "find_tenzir", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     node = RemoteNode(NodeEndpoint("127.0.0.1", 5158), named=False)
-    with pytest.raises(ClientNotFoundError, match=r'no endpoint was named; .*"demo:"'):
+    with pytest.raises(ClientNotFoundError, match=r'no endpoint was named: name .*"demo:"'):
         await node.status()

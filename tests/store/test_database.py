@@ -103,6 +103,18 @@ def test_opening_a_missing_folder_names_it(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("name", ["a\x1b", "a\nb", "\x7f"])
+def test_a_path_that_the_engine_refuses_is_refused_at_once(tmp_path, database, name):
+    """A database is neither made nor opened where DataFusion would not read its files."""
+    for call in (Database.create, Database.open):
+        with pytest.raises(UsageError, match=r"control characters: '.*\\.* another name"):
+            call(tmp_path / name / "db")
+    assert not (tmp_path / name).exists()
+    moved = database.path.rename(tmp_path / name)
+    with pytest.raises(UsageError, match="control characters"):
+        Database.open(moved)
+
+
 def test_files_are_in_order(database, events):
     """A snapshot lists its files by schema name and first event time."""
     for name, times in (("b", [7, 8]), ("a", [9]), ("b", [3, 5]), ("a", [1])):

@@ -110,7 +110,7 @@ def _warning(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
         case Predicate(FieldExtractor() | AliasExtractor() as extractor):
             leaves = [leaf for s in schemas for leaf in _meant(extractor, s, taxonomy)]
             if not leaves:
-                return _unknown(extractor, schemas, taxonomy)
+                return _unknown(predicate, schemas, taxonomy)
             return _misfit(predicate, leaves)
     return None
 
@@ -136,8 +136,8 @@ def _unknown_part(
     return None
 
 
-def _unknown(extractor: Extractor, schemas: Sequence[Schema], taxonomy: Taxonomy) -> str:
-    match extractor:
+def _unknown(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy) -> str:
+    match extractor := predicate.extractor:
         case FieldExtractor(name) if name in taxonomy.concepts:
             return f"no schema has a field of the concept {name}"
         case FieldExtractor(name):
@@ -146,7 +146,8 @@ def _unknown(extractor: Extractor, schemas: Sequence[Schema], taxonomy: Taxonomy
             if inside:
                 return f"{name} is a record, ask for its fields: {_few(inside)}"
             words = [*known, *taxonomy.concepts, *taxonomy.models]
-            return f"no schema has a field {name}{_did_you_mean(name, words)}"
+            meant = _did_you_mean(name, words)
+            return f"no schema has a field {name}{meant}{_alone(name, predicate, schemas)}"
         case _:
             aliases = dict.fromkeys(
                 f":{alias}" for s in schemas for leaf in s.leaves for alias in leaf.type.names
@@ -155,6 +156,15 @@ def _unknown(extractor: Extractor, schemas: Sequence[Schema], taxonomy: Taxonomy
             return f"no schema has a type {extractor}" + _did_you_mean(
                 str(extractor), [*aliases, *builtin]
             )
+
+
+def _alone(name: str, predicate: Predicate, schemas: Sequence[Schema]) -> str:
+    """Say what else a word may have meant that stands alone, which asks for a field."""
+    if (predicate.operator, predicate.literal) != (Operator.NE, Null()):
+        return ""
+    if any(schema.name == name for schema in schemas):
+        return f' (the events of a schema: #type == "{name}")'
+    return f' (a text stands in double quotes: "{name}")'
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

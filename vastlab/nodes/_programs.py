@@ -10,7 +10,7 @@ from vastlab.errors import ClientNotFoundError
 
 REMEDY = (
     "put `vast` (for nodes up to version 3) or `tenzir` (from version 6) on PATH, "
-    'or `pip install "vastlab[tenzir]"`; connect("demo:") and connect("folder") need neither'
+    'or `pip install "vastlab[tenzir]"`; the endpoint "demo:" and any folder of logs need neither'
 )
 
 

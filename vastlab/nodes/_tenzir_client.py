@@ -185,7 +185,7 @@ class TenzirClient:
         if found[1].startswith(_UNREACHABLE):
             return NodeConnectionError(
                 f"nothing answers at {self._endpoint}",
-                hint='start the node; connect("demo:") and connect("folder") work without one',
+                hint='start the node; the endpoint "demo:" and any folder of logs work without one',
                 stderr=done.stderr,
             )
         return NodeError(f"the node at {self._endpoint}: {cut(found[1], 500)}", stderr=done.stderr)

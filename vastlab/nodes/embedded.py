@@ -112,8 +112,8 @@ class EmbeddedNode:
         if self._folder is None or not number:
             return None
         first = next((str(problem) for problem in self._folder.problems), "")
-        noun = "line or file" if number == 1 else "lines or files"
-        return f"{number} {noun} in {self._path} could not be read, the first: {first}"
+        noun = "problem" if number == 1 else "problems"
+        return f"{number} {noun} with the logs in {self._path} (status says more): {first}"
 
     @property
     def preparation(self) -> Step | None:

@@ -24,7 +24,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 _NAME_ONE = (
-    'a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e folder elsewhere'
+    'name a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e folder'
 )
 CLIENTS = ("auto", "vast", "tenzir")
 
@@ -110,7 +110,7 @@ class RemoteNode:
                 self._found = await self._find()
             except (NodeConnectionError, ClientNotFoundError) as error:
                 if not self._named:
-                    error.hint = f"no endpoint was named; {_NAME_ONE}"
+                    error.hint = f"no endpoint was named: {_NAME_ONE}"
                 raise
         return self._found
 

@@ -324,7 +324,7 @@ class VastNode:
         if message.startswith(_UNREACHABLE):
             return NodeConnectionError(
                 f"nothing answers at {self._endpoint}",
-                hint='start the node; connect("demo:") and connect("folder") work without one',
+                hint='start the node; the endpoint "demo:" and any folder of logs work without one',
                 stderr=done.stderr,
             )
         told = f"{message} [{code}]" if message else code

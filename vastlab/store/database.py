@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from vastlab.errors import CorruptFileError, DatabaseError, LockedError
+from vastlab.errors import CorruptFileError, DatabaseError, LockedError, UsageError
 from vastlab.store import manifest
 from vastlab.store._buffer import Buffer
 from vastlab.store._disk import disk_errors, sync_folder, write_synced
@@ -27,6 +28,7 @@ _MANIFEST = "manifest.json"
 _DATA = "data"
 _STAGING = "staging"
 _FOLDERS = (manifest.FOLDER, _DATA, _STAGING)
+_UNREADABLE = re.compile("[\x00-\x1f\x7f]")  # in the path of a file, for DataFusion
 
 
 def is_database(path: str | Path) -> bool:
@@ -69,7 +71,7 @@ class Database:
     @classmethod
     def open(cls, path: str | Path) -> Database:
         """Open a database that exists."""
-        root = Path(path).absolute()
+        root = _usable(path)
         if not root.is_dir():
             msg = f"there is no folder {str(root)!r}"
             raise DatabaseError(msg, hint="check the spelling; `vastlab import` makes a database")
@@ -93,7 +95,7 @@ class Database:
     @classmethod
     def create(cls, path: str | Path) -> Database:
         """Make an empty database, or open the one that is there."""
-        root = Path(path).absolute()
+        root = _usable(path)
         if is_database(root):
             return cls.open(root)
         with disk_errors(root):
@@ -277,6 +279,14 @@ class Database:
         for path in candidates:
             if str(path) not in needed:
                 path.unlink(missing_ok=True)
+
+
+def _usable(path: str | Path) -> Path:
+    root = Path(path).absolute()
+    if _UNREADABLE.search(str(root)):
+        msg = f"the path of a database holds no control characters: {str(root)!r}"
+        raise UsageError(msg, hint="give the folder another name")
+    return root
 
 
 def _is_ours(path: Path) -> bool:
