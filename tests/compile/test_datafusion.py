@@ -182,6 +182,59 @@ def test_thousands_of_operands():
     assert frame.to_pydict() == {"port": [4999]}
 
 
+LISTS = Schema(
+    "lists",
+    tuple(
+        Field(kind.name.lower(), Type(Kind.LIST, item=Type(kind)))
+        for kind in (Kind.BOOL, Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.STRING, Kind.IP)
+    ),
+)
+LIST_ROWS = [
+    dict.fromkeys(leaf.column for leaf in LISTS.leaves) | row
+    for row in (
+        {"bool": [True], "int64": [-1, None], "string": ["a", None], "ip": [bytes(15) + b"\1"]},
+        {"bool": [], "uint64": [1, 2], "double": [float("nan"), -0.0], "string": ["abc"]},
+        {"bool": [False], "uint64": [3], "double": [0.0], "string": [], "int64": [None]},
+        {},
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'string ni "a" || string ni "b"',
+        'string ni "a" || string ni /.*c/ || string !ni "abc"',
+        "int64 ni -1 || int64 ni +2 || uint64 ni 1 || uint64 ni 4",
+        "double ni 0.0 || double ni 1.5",
+        "double ni -0.0 || " + " || ".join(f"double ni {n}.5" for n in range(9)),
+        "ip ni ::1 || ip ni 10.0.0.1 || ip ni 10.0.0.0/8",
+        "bool ni true || bool ni false",
+        'string ni "a" || string ni null || string == null',
+        '!(string ni "a" || string ni "b") && !(uint64 ni 1 || uint64 ni 9)',
+    ],
+)
+def test_a_list_that_holds_any_of_some_values(text):
+    """Alternatives that search one list, which are compiled together, select as each alone."""
+    stored = (pa.bool_(), pa.int64(), pa.uint64(), pa.float64(), pa.string(), pa.binary(16))
+    columns = {
+        leaf.column: pa.list_(type_) for leaf, type_ in zip(LISTS.leaves, stored, strict=True)
+    }
+    batch = pa.RecordBatch.from_pylist(LIST_ROWS, pa.schema(columns))
+    bound = resolve(parse(text), LISTS)
+    frame = SessionContext().read_batches([batch.append_column(ROW, pa.array(range(4)))])
+    found = frame.filter(predicate(bound, LISTS)).to_pydict()[ROW]
+    rows = [row | {"#import_time": 0} for row in LIST_ROWS]
+    expected = reference.answers(parse(text), LISTS, rows, NO_TAXONOMY)
+    assert found == [number for number, holds in enumerate(expected) if holds]
+
+
+def test_a_list_is_searched_once_for_many_values():
+    """Hundreds of values to find in a list are one search, and so is each list of two."""
+    bound = resolve(parse('string ni "a" || ip ni ::1 || string ni "b" || ip ni ::2'), LISTS)
+    assert str(predicate(bound, LISTS)).count("array_any_match") == 2
+
+
 def test_quoted_column():
     """A column's name may hold quotes."""
     bound = Predicate(Column(PORT.leaves[1]), Operator.EQ, String("x"))

@@ -9,7 +9,7 @@ complement of a selection and turns null into false first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 import pyarrow as pa
@@ -107,7 +107,7 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
         case And(operands):
             return _balanced(lambda a, b: a & b, [predicate(e, schema) for e in operands])
         case Or(operands):
-            return _balanced(lambda a, b: a | b, [predicate(e, schema) for e in operands])
+            return _balanced(lambda a, b: a | b, _alternatives(operands, schema))
         case Not(operand):
             return ~_certain(predicate(operand, schema))
         case Predicate(MetaExtractor(meta), operator, literal):
@@ -118,6 +118,33 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
             raise ExpressionError(f"{extractor} is not bound to the schema {schema.name!r}")
         case _:
             assert_never(expr)
+
+
+def _alternatives(operands: Iterable[Expr], schema: Schema) -> list[Compiled]:
+    """Compile the parts of a disjunction; a list is searched once for all plain values.
+
+    Hundreds of searches would take the engine longer to plan than to make.
+    """
+    sought: dict[Leaf, list[Literal]] = {}
+    compiled = []
+    for operand in operands:
+        match operand:
+            case Predicate(Column(leaf), Operator.NI, literal) if (
+                _is_of(leaf, schema) and leaf.type.item and _is_plain(leaf.type.item, literal)
+            ):
+                sought.setdefault(leaf, []).append(literal)
+            case _:
+                compiled.append(predicate(operand, schema))
+    for leaf, literals in sought.items():
+        compiled.append(_holds_any(leaf, ListLiteral(tuple(literals))))
+    return compiled
+
+
+def _holds_any(leaf: Leaf, literals: ListLiteral) -> Compiled:
+    item = leaf.type.item or Type(Kind.NULL)
+    return f.array_any_match(
+        _column(leaf.column), lambda element: _holds(item, element, Operator.IN, literals)
+    )
 
 
 # --- leaves ---------------------------------------------------------------------------------
