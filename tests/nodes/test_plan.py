@@ -59,3 +59,20 @@ def test_expressions_are_bound_once_for_each_layout(database, monkeypatch):
     monkeypatch.setattr(_plan, "resolve", counting)
     chosen(database, Query(port(Operator.GE, 0)))
     assert sorted(calls) == ["zeek.conn", "zeek.dns"]
+
+
+def test_expressions_are_compiled_once_for_each_layout(database, monkeypatch):
+    """Many files of one layout cost one compilation of a long list of values."""
+    calls = []
+    original = _plan.predicate
+
+    def counting(expr, schema):
+        calls.append(schema.name)
+        return original(expr, schema)
+
+    monkeypatch.setattr(_plan, "predicate", counting)
+    snapshot = database.snapshot()
+    query = Query(port(Operator.GE, 0))
+    for task in _plan.tasks(query, snapshot.layouts, snapshot.files):
+        assert task.filters.of(task.bound) is task.filters.of(task.bound)
+    assert calls == ["zeek.conn"]

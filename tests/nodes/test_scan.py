@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -89,10 +90,7 @@ async def test_later_files_are_left_alone_until_the_first_is_through(context, po
 
 async def test_counting_sums_over_files_and_arms(context, pool, tasks):
     """Each arm of each file is counted once."""
-    doubled = [
-        _plan.Task(task.file, task.layout, task.bound, (Constant(True), Constant(True)))
-        for task in tasks
-    ]
+    doubled = [dataclasses.replace(task, arms=(Constant(True), Constant(True))) for task in tasks]
     assert await _scan.count(context, pool, tasks, 2) == {"zeek.conn": 300, "zeek.dns": 3}
     assert await _scan.count(context, pool, doubled, 2) == {"zeek.conn": 600, "zeek.dns": 6}
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
-from vastlab.compile.datafusion import predicate
 from vastlab.errors import CorruptFileError
 from vastlab.expression.ast import Column, Constant, Expr, MetaExtractor
 from vastlab.expression.rewrite import predicates
@@ -85,7 +84,7 @@ class ArchiveScan(FileScan):
 
     def _kept(self, group: list[Part]) -> list[pa.BooleanArray]:
         """Say for each event of each batch whether it is wanted; null is no."""
-        bound = predicate(self._task.bound, self._task.layout.schema)
+        bound = self._task.filters.of(self._task.bound)
         frame = self._context.read_batches([self._flat(part) for part in group])
         chunks = [
             batch.to_pyarrow().column(0)

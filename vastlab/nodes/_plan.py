@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vastlab.compile.datafusion import arms
+import datafusion
+
+from vastlab.compile.datafusion import arms, predicate
 from vastlab.compile.pruning import Range, may_match
 from vastlab.expression.ast import (
     And,
@@ -26,6 +28,28 @@ from vastlab.store.layout import DataFile, Layout
 from vastlab.types import Schema
 
 
+class Filters:
+    """Compiles the expressions of one layout, each only once for all of its files.
+
+    Parameters
+    ----------
+    schema
+        What they are bound to.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._compiled: dict[int, tuple[Expr, datafusion.Expr]] = {}
+
+    def of(self, expr: Expr) -> datafusion.Expr:
+        """Return the filter for an expression."""
+        # By identity: to hash thousands of values for each file would cost what is saved.
+        known = self._compiled.get(id(expr))
+        if known is None:
+            known = self._compiled[id(expr)] = expr, predicate(expr, self._schema)
+        return known[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to read from one file.
@@ -38,12 +62,15 @@ class Task:
         The expression, bound to the layout.
     arms
         Disjoint expressions whose union is `bound`: each prunes better than the whole.
+    filters
+        Shared by the tasks of one layout.
     """
 
     file: DataFile
     layout: Layout
     bound: Expr
     arms: tuple[Expr, ...]
+    filters: Filters = field(compare=False)
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:
@@ -61,20 +88,22 @@ def bind(query: Query, schema: Schema) -> Expr | None:
 
 def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]) -> Iterator[Task]:
     """Choose the files that may hold an answer, in the order given."""
-    known: dict[str, tuple[Expr, tuple[Expr, ...]] | None] = {}
+    known: dict[str, tuple[Expr, tuple[Expr, ...], Filters] | None] = {}
     for file in files:
         layout = layouts[file.fingerprint]
         if file.fingerprint not in known:
             bound = bind(query, layout.schema)
-            known[file.fingerprint] = None if bound is None else (bound, arms(bound))
+            known[file.fingerprint] = (
+                None if bound is None else (bound, arms(bound), Filters(layout.schema))
+            )
         compiled = known[file.fingerprint]
         if compiled is None:
             continue
-        bound, parts = compiled
+        bound, parts, filters = compiled
         ranges = _Ranges(file.ranges)
         fitting = tuple(arm for arm in parts if may_match(arm, ranges))
         if fitting:
-            yield Task(file, layout, bound, fitting)
+            yield Task(file, layout, bound, fitting, filters)
 
 
 class _Ranges(Mapping[str, Range]):

@@ -21,7 +21,6 @@ from urllib.parse import quote
 import datafusion
 import pyarrow as pa
 
-from vastlab.compile.datafusion import predicate
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import Constant
 from vastlab.nodes._plan import Task
@@ -112,7 +111,7 @@ class FileScan:
                 skip_metadata=False,
             )
             if arm != Constant(True):
-                frame = frame.filter(predicate(arm, task.layout.schema))
+                frame = frame.filter(task.filters.of(arm))
             yield frame
         _check(task.file)
 
