@@ -21,7 +21,7 @@ from vastlab.config import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError
 from vastlab.expression import parse
 from vastlab.expression.parameters import bind
-from vastlab.nodes import _programs, _tenzir_client
+from vastlab.nodes import _programs, _tenzir_client, tenzir
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.types import Field, Kind, Schema, Type
@@ -30,9 +30,12 @@ THINGS = Schema(
     "test.things",
     (Field("n", Type(Kind.INT64)), Field("who", Type(Kind.STRING)), Field("a", Type(Kind.IP))),
 )
-PARTITION = {"schema": "test.things", "events": 7, "last": "2026-01-02T03:04:05.678Z"}
+LAST = "2026-01-02T03:04:05.678000000Z"
+PARTITION = {"schema": "test.things", "events": 7, "first": LAST, "last": LAST}
 UNREACHABLE = "error: failed to connect to node: cannot_connect_to_node\n --> <input>:1:1\n"
 CATALOG = "^schemas"
+ENCLOSED = "vastlab_" + "f" * 16  # the program puts in what the pipeline says
+MARK = "vastlab_" + "0" * 16 + "."
 EXPORT = "^export"
 PING = 'api "/ping"'
 
@@ -80,6 +83,11 @@ class Fake:
         if cut is not None:
             path.write_bytes(path.read_bytes()[:cut])
         return str(path)
+
+    def catalog(self, answer=None):
+        """Write the stream of a catalog that comes along with an export."""
+        rows = (CATALOG_ANSWER if answer is None else answer)["stdout"].splitlines()
+        return self.stream("catalog", ENCLOSED, rows=[json.dumps(rows)])
 
     def node(self, port=5158, **options):
         return TenzirNode(NodeEndpoint("127.0.0.1", port), self.program, **options)
@@ -199,11 +207,16 @@ async def test_events_come_in_the_layout_of_the_catalog(fake):
     assert [(row["n"], row["who"], row["a"]) for row in found] == [(1, None, None), (2, "me", None)]
 
 
-async def test_events_of_a_schema_that_the_catalog_does_not_name_are_filtered_here(fake):
+@pytest.mark.parametrize("mode", list(ExportMode))
+@pytest.mark.parametrize("name", ["test.new", "test.things"])
+async def test_events_of_layouts_that_the_catalog_does_not_list_are_filtered_here(fake, name, mode):
     """What arrived a moment ago is found, too, and only where it matches."""
-    fake.answer({EXPORT: {"streams": [fake.stream(1, "test.new", n=[1, 2], other=["x", "y"])]}})
-    found = await rows(fake.node().export(Query(parse('other == "y"'))))
-    assert found == [{"n": 2, "other": "y"}]
+    stream = fake.stream(1, MARK + name, n=[1, 2], other=["x", "y"])
+    fake.answer({EXPORT: {"streams": [stream]}})
+    query = Query(parse('other == "y"'), mode, limit=1)
+    async for part in fake.node().export(query):
+        assert part.name == name
+        assert part.to_pyarrow().to_pylist() == [{"n": 2, "other": "y"}]
 
 
 async def test_a_limit_ends_the_program(fake):
@@ -236,29 +249,44 @@ async def test_a_break_ends_the_program_with_its_client(fake, monkeypatch):
     assert all(has_ended(call["pid"]) for call in fake.calls)
 
 
-async def test_the_second_export_does_not_wait_for_the_catalog(fake, tmp_path):
-    """An export begins with what the catalog said last time, while it is asked again."""
+async def test_the_second_export_does_not_ask_for_the_catalog(fake, tmp_path):
+    """An export begins with what the catalog said last time; what it says now comes along."""
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
     await rows(node.export(Query()))
     flag = tmp_path / "bin" / "go"
-    answers = {CATALOG: CATALOG_ANSWER | {"wait_for": str(flag)}}
-    fake.answer(answers | {EXPORT: {"streams": [fake.stream(1, n=[2])]}})
+    answer = {"streams": [fake.stream(1, n=[2]), fake.catalog()]}
+    fake.answer({EXPORT: answer | {"wait_for": str(flag), "wait_at": 1}})
     task = asyncio.ensure_future(rows(node.export(Query())))
     await two_exports(fake)
     assert not task.done()  # nothing is returned before the catalog has confirmed it
     flag.touch()
     assert [row["n"] for row in await task] == [2]
+    assert len(fake.calls) == 3
 
 
-async def test_an_export_begins_again_where_the_catalog_has_changed(fake):
+@pytest.mark.parametrize("limit", [0, 1])
+async def test_an_export_begins_again_where_the_catalog_has_changed(fake, limit):
     """What was begun with an old catalog is dropped, and no event comes twice."""
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
     await rows(node.export(Query()))
     changed = {"stdout": lines(described("test.things", n="int64", more="string"), PARTITION)}
-    fake.answer({CATALOG: changed, EXPORT: {"streams": [fake.stream(1, n=[1])]}})
-    assert await rows(node.export(Query())) == [{"n": 1, "more": None}]
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1]), fake.catalog(changed)]}})
+    assert await rows(node.export(Query(limit=limit))) == [{"n": 1, "more": None}]
+
+
+@pytest.mark.parametrize("most_held", [0, 10])
+async def test_an_export_asks_where_no_catalog_came_along(fake, monkeypatch, most_held):
+    """Neither a catalog that is missing nor one that is late makes anybody wait for ever."""
+    monkeypatch.setattr(tenzir, "_MOST_HELD", most_held)
+    node = fake.node()
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
+    for _ in range(2):
+        assert [row["n"] for row in await rows(node.export(Query()))] == [1]
+    assert [call["pipeline"].split()[0] for call in fake.calls] == [
+        "schemas", "export", "export", "schemas", "export",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -277,9 +305,9 @@ async def test_more_exports_than_programs_may_run_wait_for_their_turn(fake, most
 async def test_everything_is_counted_from_the_catalog(fake):
     """What is stored is known; only what came later is counted."""
     fake.answer({EXPORT: {"stdout": lines({"name": "test.things", "events": 2})}})
-    assert await fake.node().counts(Query()) == {"test.things": 9 + 2}
-    scans = [call["pipeline"] for call in fake.calls if call["pipeline"].startswith("export")]
-    assert any(f"@import_time > {PARTITION['last']}" in scan for scan in scans)
+    assert await fake.node().counts(Query()) == {"test.things": 7 + 2}
+    (scan,) = (call["pipeline"] for call in fake.calls if call["pipeline"].startswith("export"))
+    assert f"@import_time > {LAST}" in scan
 
 
 async def test_an_empty_node_counts_nothing(fake):

@@ -1,13 +1,18 @@
-"""What a Tenzir node holds, and the conditions to ask for it."""
+"""What a Tenzir node holds."""
 
 from __future__ import annotations
 
+import json
+
+import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vastlab.errors import NodeError
 from vastlab.expression import parse
-from vastlab.nodes import _tenzir_catalog as catalogs
-from vastlab.nodes._tenzir_catalog import Catalog, Stored
+from vastlab.nodes._tenzir_catalog import Catalog, Enclosed, Stored
 from vastlab.nodes.base import Query
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -24,8 +29,15 @@ def record(**types):
     return {"fields": [{"name": field, "type": type_} for field, type_ in types.items()]}
 
 
+def part(events, first, last):
+    return {"schema": "a", "events": events, "first": first, "last": last}
+
+
+SECOND = 10**9
+MINUTE = 60 * SECOND
+JANUARY = pd.Timestamp("2026-01-01").value
+NOW = pd.Timestamp("2026-01-02T00:00:30").value
 NUMBERS = layout("a", x=Kind.INT64)
-TEXTS = layout("a", x=Kind.STRING)
 MORE = layout("a", x=Kind.INT64, y=Kind.INT64)
 
 
@@ -62,56 +74,68 @@ def test_alike_layouts_count_once():
     assert len(Catalog.parse([row, row]).layouts) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["", "now", "2026-01-01", '2026-01-01T00:00:00Z" //', "2026-01-01T0Z\n"]
-)
+@pytest.mark.parametrize("text", ["", "x", '2026-01-01T00:00:00Z" //', "2026-01-01T0Z\n"])
 def test_a_time_that_is_none_is_refused(text):
-    """Only what looks like a time becomes part of a query."""
+    """Only a time becomes part of a query."""
     with pytest.raises(NodeError, match="no time"):
-        Catalog.parse([{"schema": "a", "events": 1, "last": text}])
+        Catalog.parse([part(1, text, text)])
 
 
-def test_a_schema_that_cannot_answer_is_not_asked():
-    """Nothing is asked where nothing binds."""
-    assert catalogs.where(Query(parse("other == 1")), [NUMBERS]) is None
-    assert catalogs.where(Query(parse("x == 1")), []) is None
+def test_a_schema_that_has_been_quiet_is_stored_up_to_its_last_event():
+    """Nothing of it can be in memory."""
+    parts = [part(1, *["2026-01-01T00:00:00.000000001Z"] * 2), part(2, *["2026-01-01"] * 2)]
+    assert Stored.of(parts, NOW) == Stored(3, JANUARY + 1)
 
 
-def test_paths_are_bare_so_that_the_catalog_can_use_them():
-    """The simple case is a simple condition."""
-    found = catalogs.where(Query(parse("x == 1")), [NUMBERS])
-    assert found == '((@name == "a" and x == 1))'
+def test_of_the_last_minute_nothing_is_taken_for_stored():
+    """One layout may be written while events of another one wait since before."""
+    parts = [part(1, *["2026-01-01"] * 2), part(2, *["2026-01-02T00:00:01Z"] * 2)]
+    assert Stored.of(parts, NOW) == Stored(1, NOW - MINUTE)
 
 
-def test_one_condition_serves_layouts_that_agree():
-    """Layouts of one name are told apart only where it matters."""
-    found = catalogs.where(Query(parse("x == 1")), [NUMBERS, MORE])
-    assert found == '((@name == "a" and x == 1))'
+def test_a_partition_lies_on_one_side_of_the_line():
+    """Neither is an event counted twice nor not at all: the line moves in front of it."""
+    parts = [
+        part(1, *["2026-01-01T00:00:00Z"] * 2),
+        part(2, "2026-01-01T00:00:01Z", "2026-01-01T23:00:01Z"),
+        part(4, "2026-01-01T23:00:00Z", "2026-01-02T00:00:01Z"),
+    ]
+    assert Stored.of(parts, NOW) == Stored(1, JANUARY + SECOND - 1)
+    assert Stored.of(parts[1:], NOW) == Stored(0, JANUARY + SECOND - 1)
 
 
-def test_layouts_are_told_apart_by_their_fields():
-    """A condition on a field holds for the layouts that have it, and its lack is no null."""
-    found = catalogs.where(Query(parse("y == null")), [NUMBERS, MORE])
-    assert found == '((@name == "a" and ((this.has("y")) and y == null)))'
-
-
-def test_layouts_are_told_apart_by_the_types_of_their_fields():
-    """A number does not differ from a text: it is not compared with it at all."""
-    found = catalogs.where(Query(parse("x != 1")), [NUMBERS, TEXTS])
-    assert found is not None
-    assert '(x == null or type_kind(x) == "int")' in found
-
-
-def test_what_the_catalog_does_not_name_is_asked_for_by_name():
-    """Names are quoted, however odd; without names everything is new."""
-    assert catalogs.unknown([]) == "(true)"
-    assert catalogs.unknown(['b"', "a"]) == r'(@name != "a" and @name != "b\"")'
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1), st.integers(60, 150))
+def test_every_event_of_a_partition_is_stored_or_came_later(spans, now):
+    """Whatever the partitions: none is torn, and the line is a minute old at least."""
+    parts = [
+        part(1, str(pd.Timestamp(first * SECOND)), str(pd.Timestamp((first + length) * SECOND)))
+        for first, length in spans
+    ]
+    stored = Stored.of(parts, now * SECOND)
+    assert stored.last <= now * SECOND - MINUTE
+    whole = [first + length for first, length in spans if (first + length) * SECOND <= stored.last]
+    later = [first for first, _ in spans if first * SECOND > stored.last]
+    assert len(whole) == stored.events
+    assert len(whole) + len(later) == len(spans)
 
 
 def test_only_whole_schemas_are_counted_from_the_catalog():
     """All layouts of a name must answer with every event, and some must be stored."""
-    catalog = Catalog((NUMBERS, MORE, layout("b", x=Kind.INT64)), {"a": Stored(5, "x")})
+    catalog = Catalog((NUMBERS, MORE, layout("b", x=Kind.INT64)), {"a": Stored(5, 0)})
     assert catalog.whole(Query()) == {"a"}
     assert catalog.whole(Query(parse('#type == "a"'))) == {"a"}
     assert catalog.whole(Query(parse("x == 1"))) == set()
     assert catalog.whole(Query(since=1)) == set()
+
+
+def test_a_catalog_comes_along_under_a_name_that_nobody_knows():
+    """One event holds all rows as text, and its name is another one each time."""
+    enclosed = Enclosed.make()
+    assert enclosed.name != Enclosed.make().name
+    assert enclosed.step().endswith(f'@name = "{enclosed.name}" }}')
+    row = {"name": "a", "kind": "record", "attributes": [], "state": record(n=described("int64"))}
+    stored = part(1, "2026-01-01", "2026-01-01T00:00:00Z")
+    rows = json.dumps([json.dumps(row), json.dumps(stored)])
+    assert enclosed.read(pa.RecordBatch.from_pydict({"rows": [rows]})) == Catalog.parse(
+        [row, stored]
+    )

@@ -246,6 +246,64 @@ async def test_events_that_arrive_are_returned(tmp_path, mode):
             assert sorted(seen) == list(range(begin, number))
 
 
+@contextlib.contextmanager
+def writer(endpoint, name):
+    """Start a program that imports what it is told, and lets the node keep it in memory."""
+    argv = [
+        *(_programs.find_tenzir(), "--bare-mode", f"--endpoint={endpoint}"),
+        f'from_stdin {{ read_ndjson }} | @name = "{name}" | import',
+    ]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+
+        def write(row):
+            child.stdin.write(json.dumps(row).encode() + b"\n")
+            child.stdin.flush()
+
+        yield write
+        child.stdin.close()
+
+
+# The node lists a field when it writes it.
+@pytest.mark.filterwarnings("ignore:no schema has a field z:vastlab.errors.VastlabWarning")
+async def test_events_in_memory_are_found_and_counted(tmp_path, monkeypatch):
+    """While one layout of a schema is written, nothing of the others is missed, known or new."""
+    seconds = {"TENZIR_ACTIVE_PARTITION_TIMEOUT": "8s"}
+    monkeypatch.setattr(own, "clean_environment", lambda: os.environ | seconds)
+    name = "test.memory"
+    plain, known, new = {"x": 1}, {"x": 2, "y": "b"}, {"x": 3, "z": 1.5}
+    with own.start_node(tmp_path) as node:
+        for row in (plain, known):
+            with writer(node.endpoint, name) as write:
+                write(row)
+        async with VAST(node.endpoint) as vast:
+
+            async def stored():
+                return (await vast.status())["catalog"]["schemas"][name]["num-events"]
+
+            async def found(expression):
+                return [row.data async for row in to_json_rows(vast.export(expression, limit=0))]
+
+            with contextlib.ExitStack() as stack:
+                first, *others = (
+                    stack.enter_context(writer(node.endpoint, name)) for _ in range(3)
+                )
+                events = 2
+                told = zip((first, *others, first), (plain, known, new, plain), strict=True)
+                for write, row in told:
+                    write(row)
+                    events += 1
+                    while await vast.count() < events:
+                        pass
+                states = {await stored()}
+                while max(states) < events:
+                    assert await vast.counts() == {name: events}
+                    assert await vast.counts("x >= 2") == {name: 3}
+                    assert await found("z > 1.0") == [new]
+                    assert len(await found("x >= 1")) == events
+                    states.add(await stored())
+            assert states > {2, events}  # some were written while others were not
+
+
 # --- no trace -------------------------------------------------------------------------------
 
 

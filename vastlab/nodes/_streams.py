@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from vastlab.arrow.check import check
+from vastlab.arrow.schema import name_of
 from vastlab.errors import FormatError, NodeError
 
 _BACKLOG = 1024  # a query over many layouts opens as many connections at once
@@ -28,9 +29,15 @@ class StreamServer:
     """A socket in a folder that only this user can enter, and what arrives at it.
 
     `batches` runs in one thread; `finish`, `discard` and `close` may be called from others.
+
+    Parameters
+    ----------
+    urgent
+        The name of the schema of which nobody waits for more events.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, urgent: str | None = None) -> None:
+        self._urgent = urgent
         self.folder = Path(tempfile.mkdtemp(prefix="vastlab-"))  # mode 0700
         # Runs at interpreter exit too, whoever still holds the server.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -68,8 +75,13 @@ class StreamServer:
                 return
             if isinstance(item, BaseException):
                 raise item
-            lull = patience
+            if not self.is_urgent(item):
+                lull = patience
             yield item
+
+    def is_urgent(self, batch: pa.RecordBatch) -> bool:
+        """Whether a batch is to be handed on at once."""
+        return self._urgent is not None and name_of(batch.schema) == self._urgent
 
     def finish(self) -> None:
         """Say that nobody connects any more: `batches` ends when all streams have."""

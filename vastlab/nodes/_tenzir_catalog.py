@@ -1,12 +1,17 @@
-"""What a Tenzir node holds, and the conditions to ask for it."""
+"""What a Tenzir node holds."""
 
 from __future__ import annotations
 
-import re
+import json
+import secrets
+import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import pandas as pd
+import pyarrow as pa
 
 from vastlab.compile import tql
 from vastlab.errors import NodeError
@@ -18,15 +23,16 @@ from vastlab.types import Field, Kind, Schema, Type
 
 QUESTION = (
     "schemas | merge { partitions | where not internal"
-    " | summarize schema, events=sum(events), last=max(max_import_time) }"
+    # Old partitions are so many that only their sum is asked for.
+    ' | part = uuid if max_import_time > now() - 10min else ""'
+    " | summarize schema, part, events=sum(events),"
+    " first=min(min_import_time), last=max(max_import_time) }"
 )
 """What a node is asked to tell its catalog."""
 
-SHAPE = '@name + " " + type_id(this)'
-"""What events must have in common to go into one stream; a type's id does not tell its name."""
-
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
-_KINDS = {
+# A node writes what its memory holds after half a minute, if it is not told otherwise.
+_LONGEST_IN_MEMORY = 60 * 10**9  # nanoseconds
+KINDS = {
     "null": Kind.NULL,
     "bool": Kind.BOOL,
     "int64": Kind.INT64,
@@ -41,32 +47,46 @@ _KINDS = {
     "enumeration": Kind.STRING,
     "secret": Kind.STRING,
 }
-# What TQL's `type_kind` says.
-_KIND_NAMES = {kind: name for name, kind in _KINDS.items() if kind is not Kind.STRING} | {
-    Kind.INT64: "int",
-    Kind.UINT64: "uint",
-    Kind.DOUBLE: "float",
-    Kind.STRING: "string",
-    Kind.LIST: "list",
-    Kind.RECORD: "record",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The events of one schema that are in partitions.
+    """The events of one schema that are in partitions and came before others may be in memory.
 
     Parameters
     ----------
     events
         How many.
     last
-        When the last one came, as a TQL literal. Whatever came later may be in memory only,
-        where a node has it for half a minute, and the catalog does not know its layout.
+        Up to when they came, in nanoseconds. Whatever came later may be in memory only, where
+        a node has it for half a minute, and the catalog does not know its layout.
     """
 
     events: int
-    last: str
+    last: int
+
+    @classmethod
+    def of(cls, parts: Iterable[Mapping[str, Any]], now: int) -> Stored:
+        """Draw the line between what is surely stored, and what may be.
+
+        The layouts of a schema are written one by one, each half a minute after its first
+        event: the last event of one that is written may have come after events of another one
+        that are in memory as yet.
+
+        Parameters
+        ----------
+        parts
+            Partitions, or some of them as one, each with the times at which its first and its
+            last event came.
+        now
+            The time, in nanoseconds.
+        """
+        spans = [(_time(part["first"]), _time(part["last"]), part["events"]) for part in parts]
+        line = min(max(last for _, last, _ in spans), now - _LONGEST_IN_MEMORY)
+        # No partition may lie on both sides: its events could not be told apart.
+        while crossing := [first for first, last, _ in spans if first <= line < last]:
+            line = min(crossing) - 1
+        return cls(sum(events for _, last, events in spans if last <= line), line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +108,17 @@ class Catalog:
     def parse(cls, rows: Iterable[Mapping[str, Any]]) -> Catalog:
         """Read the answer to `QUESTION`."""
         layouts: dict[Schema, None] = {}
-        stored = {}
+        parts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in rows:
             if "state" not in row:
-                stored[row["schema"]] = Stored(row["events"], _time(row["last"]))
+                parts[row["schema"]].append(row)
             elif not any(attribute["key"] == "internal" for attribute in row["attributes"]):
                 layouts[Schema(row["name"], _fields(row["state"]))] = None
-        return cls(tuple(sorted(layouts, key=lambda layout: layout.name)), stored)
+        now = time.time_ns()
+        return cls(
+            tuple(sorted(layouts, key=lambda layout: layout.name)),
+            {name: Stored.of(alike, now) for name, alike in parts.items()},
+        )
 
     @property
     def names(self) -> frozenset[str]:
@@ -122,11 +146,45 @@ class Catalog:
         )
 
 
-def _time(text: str) -> str:
-    # It becomes part of queries: never without a look at what it is.
-    if not _TIME.fullmatch(text):
+@dataclass(frozen=True, slots=True)
+class Enclosed:
+    """The catalog as one event among those of an export.
+
+    A program of its own would ask for it just as well, but the first event would have to wait
+    for two programs that share the processor.
+
+    Parameters
+    ----------
+    name
+        The name of the event's schema.
+    """
+
+    name: str
+
+    @classmethod
+    def make(cls) -> Enclosed:
+        """Choose a name that nobody can know, so that no event can pass for a catalog."""
+        return cls(f"vastlab_{secrets.token_hex(8)}")
+
+    def step(self) -> str:
+        """Write the step of a pipeline that adds the event."""
+        return (
+            f"merge {{ {QUESTION} | this = {{row: this.print_ndjson()}}"
+            f" | summarize rows=collect(row) | this = {{rows: rows.print_ndjson()}}"
+            f" | @name = {tql.quote(self.name)} }}"
+        )
+
+    def read(self, batch: pa.RecordBatch) -> Catalog:
+        """Read the event."""
+        rows = json.loads(batch.column("rows")[0].as_py())
+        return Catalog.parse(json.loads(row) for row in rows)
+
+
+def _time(text: str) -> int:
+    moment = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    if not isinstance(moment, pd.Timestamp):
         raise NodeError(f"the node names no time: {text!r}")
-    return text
+    return moment.value
 
 
 def _fields(state: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -141,90 +199,4 @@ def _type(described: Mapping[str, Any]) -> Type:
         case "list":
             return Type(Kind.LIST, names, item=_type(described["state"]["type"]))
         case kind:
-            return Type(_KINDS.get(kind, Kind.STRING), names)
-
-
-# --- conditions -----------------------------------------------------------------------------
-
-
-def where(query: Query, layouts: Iterable[Schema]) -> str | None:
-    """Write the condition of a query over all layouts; ``None`` where none can answer."""
-    by_name: dict[str, list[Schema]] = defaultdict(list)
-    for layout in layouts:
-        by_name[layout.name].append(layout)
-    guarded = [
-        f"(@name == {tql.quote(name)} and {condition})"
-        for name, alike in by_name.items()
-        for condition in _conditions(query, alike)
-    ]
-    return f"({' or '.join(guarded)})" if guarded else None
-
-
-def unknown(names: Iterable[str]) -> str:
-    """Write the condition that holds for events of other schemas than these.
-
-    The node's catalog leaves all partitions of these schemas out, so it costs nothing.
-    """
-    return (
-        "("
-        + (" and ".join(f"@name != {tql.quote(name)}" for name in sorted(names)) or "true")
-        + ")"
-    )
-
-
-def later(name: str, stored: Stored) -> str:
-    """Write the condition that holds for events of a schema that came after the stored ones."""
-    return f"(@name == {tql.quote(name)} and @import_time > {stored.last})"
-
-
-def any_of(conditions: Iterable[str | None]) -> str | None:
-    """Join conditions; ``None`` if there is none."""
-    return " or ".join(condition for condition in conditions if condition is not None) or None
-
-
-def _conditions(query: Query, layouts: list[Schema]) -> list[str]:
-    """Write one condition for all layouts of a name, or one each where they differ."""
-    bound = [bind(query, layout) for layout in layouts]
-    texts = [None if expr is None else tql.condition(expr) for expr in bound]
-    if None not in texts and len(set(texts)) == 1:
-        return [texts[0]] if texts[0] is not None else []
-    return [
-        f"({_guard(layout, layouts)} and {text})"
-        for layout, text in zip(layouts, texts, strict=True)
-        if text is not None
-    ]
-
-
-def _guard(layout: Schema, layouts: list[Schema]) -> str:
-    """Tell a layout from the others of its name by its fields and their types."""
-    mine = {leaf.path: leaf.type.kind for leaf in layout.leaves}
-    others = [{leaf.path: leaf.type.kind for leaf in other.leaves} for other in layouts]
-    tests = [_has(path) for path in sorted(mine) if any(path not in other for other in others)]
-    foreign = sorted(set().union(*others) - mine.keys())
-    tests += [f"not {_has(path)}" for path in foreign if not _inside(path, mine)]
-    tests += [
-        _is(path, kind)
-        for path, kind in sorted(mine.items())
-        if any(other.get(path, kind) is not kind for other in others)
-    ]
-    return " and ".join(tests) or "true"
-
-
-def _has(path: tuple[str, ...]) -> str:
-    """Write the test for a field; that of a missing record is null, so it counts as false."""
-    steps = []
-    for depth in range(len(path)):
-        above = "this" + "".join(f"[{tql.quote(part)}]" for part in path[:depth])
-        steps.append(f"{above}.has({tql.quote(path[depth])})")
-    return f"({' and '.join(steps)})"
-
-
-def _is(path: tuple[str, ...], kind: Kind) -> str:
-    """Write the test for a field's type; a null passes for any."""
-    subject = tql.path(path)
-    return f"({subject} == null or type_kind({subject}) == {tql.quote(_KIND_NAMES[kind])})"
-
-
-def _inside(path: tuple[str, ...], leaves: Container[tuple[str, ...]]) -> bool:
-    # Below a field that is no record in this layout, `has` cannot be asked.
-    return any(path[:depth] in leaves for depth in range(1, len(path)))
+            return Type(KINDS.get(kind, Kind.STRING), names)

@@ -61,7 +61,7 @@ class TenzirClient:
     def __init__(self, endpoint: NodeEndpoint, program: Path, max_clients: int) -> None:
         self._endpoint = endpoint
         self._program = program
-        self.slots = Slots(max_clients)
+        self._slots = Slots(max_clients)
 
     async def ping(self) -> str:
         """Return the node's version; `NodeConnectionError` if nothing answers."""
@@ -76,24 +76,18 @@ class TenzirClient:
 
     async def _ping(self) -> str:
         # Never waits for a slot: it is asked while an export holds one.
-        answer = await self.run('api "/ping" | write_ndjson', CONNECT_SECONDS + 0.5)
+        answer = await self._run('api "/ping" | write_ndjson', CONNECT_SECONDS + 0.5)
         return str(json.loads(answer)["version"])
 
     async def ask(
         self, pipeline: str, timeout: float | None = _ANSWER_SECONDS
     ) -> list[dict[str, Any]]:
         """Run a pipeline when there is a free slot, and return its rows."""
-        async with self.slots.take():
-            return await self.rows(pipeline, timeout)
-
-    async def rows(
-        self, pipeline: str, timeout: float | None = _ANSWER_SECONDS
-    ) -> list[dict[str, Any]]:
-        """Run a pipeline at once, and return its rows: the caller holds a slot."""
-        output = await self.run(f"{pipeline} | write_ndjson", timeout)
+        async with self._slots.take():
+            output = await self._run(f"{pipeline} | write_ndjson", timeout)
         return [json.loads(line) for line in output.splitlines()]
 
-    async def run(self, pipeline: str, timeout: float | None) -> bytes:
+    async def _run(self, pipeline: str, timeout: float | None) -> bytes:
         """Run a pipeline at once, and return what it prints."""
         with tempfile.TemporaryDirectory(prefix="vastlab-") as folder:
             argv = (*self._argv(), *_from_file(pipeline, Path(folder)))
@@ -105,13 +99,13 @@ class TenzirClient:
     async def send(self, batches: Iterator[pa.RecordBatch]) -> None:
         """Import batches of one layout."""
         argv = (*self._argv(), "from_stdin { read_feather } | import")
-        async with self.slots.take():
+        async with self._slots.take():
             done = await _upload.feed(argv, clean_environment(), batches)
         if done.returncode:
             raise self._error(done)
 
     async def stream(
-        self, pipeline: Pipeline, rows: int | None = None
+        self, pipeline: Pipeline, rows: int | None = None, urgent: str | None = None
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         """Run a pipeline when there is a free slot, and return what it sends.
 
@@ -121,9 +115,11 @@ class TenzirClient:
             Makes its text of the step that sends events.
         rows
             At most so many rows are waited for, before a batch is handed on.
+        urgent
+            The name of a schema of which no rows are waited for.
         """
-        async with self.slots.take():
-            server = StreamServer()
+        async with self._slots.take():
+            server = StreamServer(urgent)
             try:
                 async with aclosing(self._served(pipeline, server, rows)) as batches:
                     async for batch in batches:
@@ -282,7 +278,12 @@ def _finish_with(child: Child, server: StreamServer) -> None:
 def _coalesced(server: StreamServer, rows: int | None) -> Iterator[pa.RecordBatch]:
     held = Coalescer(rows)
     for batch in server.batches():
-        yield from held.flush() if batch is None else held.add(batch)
+        if batch is None:
+            yield from held.flush()
+        elif server.is_urgent(batch):
+            yield batch
+        else:
+            yield from held.add(batch)
     yield from held.flush()
 
 

@@ -48,13 +48,20 @@ class EmptyLists:
         # Nobody can know it, so no field of an event can pass for a length.
         return cls(tuple(found), f"vastlab_{secrets.token_hex(8)}_")
 
-    def steps(self) -> list[str]:
-        """Write what follows the export in a pipeline."""
+    def steps(self, prefix: str) -> list[str]:
+        """Write what follows the export in a pipeline.
+
+        Parameters
+        ----------
+        prefix
+            What some names of schemas begin with, in front of their own.
+        """
         by_name: dict[str, list[str]] = {}
         for number, (name, path) in enumerate(self.names):
             by_name.setdefault(name, []).append(self._step(number, tql.path(path)))
         return [
-            f"if @name == {tql.quote(name)} {{ {' | '.join(steps)} }} else {{ pass }}"
+            f"if @name in [{tql.quote(name)}, {tql.quote(prefix + name)}]"
+            f" {{ {' | '.join(steps)} }} else {{ pass }}"
             for name, steps in by_name.items()
         ]
 

@@ -3,7 +3,7 @@
 The node answers in Arrow, one stream for each shape of events, over a private unix socket.
 Its catalog names the layouts of what is stored, so it is asked first. Events that only the
 node's memory holds as yet, which is so for half a minute, are answered like all others; where
-their schema is new, they are filtered here.
+their layout is new, they are filtered here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vastlab.arrow import convert
+from vastlab.arrow.schema import name_of
 from vastlab.config import NodeEndpoint
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _tenzir_catalog as catalogs
+from vastlab.nodes import _tenzir_conditions as conditions
 from vastlab.nodes import _upload
 from vastlab.nodes._limit import limited
 from vastlab.nodes._local import LocalFilter
 from vastlab.nodes._tenzir_align import Aligner
 from vastlab.nodes._tenzir_carriers import Carriers
-from vastlab.nodes._tenzir_catalog import Catalog
-from vastlab.nodes._tenzir_client import TenzirClient
+from vastlab.nodes._tenzir_catalog import QUESTION, Catalog, Enclosed
+from vastlab.nodes._tenzir_client import Pipeline, TenzirClient
 from vastlab.nodes._tenzir_lists import EmptyLists, put_back
+from vastlab.nodes._tenzir_unlisted import Unlisted
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
@@ -35,8 +39,17 @@ from vastlab.types import Schema
 
 MAX_CLIENTS = 4
 _FEW = 8_192  # events for which carriers cost more than they save
+_MOST_HELD = 262_144  # events that wait for the catalog
 
 _Slices = AsyncGenerator[TableSlice, None]
+
+
+class _OtherCatalogError(Exception):
+    """The catalog is another one than was thought; which one it is, if that is known."""
+
+    def __init__(self, catalog: Catalog | None) -> None:
+        super().__init__()
+        self.catalog = catalog
 
 
 class TenzirNode:
@@ -57,8 +70,6 @@ class TenzirNode:
     ) -> None:
         self._client = TenzirClient(endpoint, program, max_clients)
         self._known: Catalog | None = None
-        self._question: asyncio.Task[Catalog] | None = None
-        self._waiting = 0
 
     # --- queries ----------------------------------------------------------------------------
 
@@ -73,14 +84,20 @@ class TenzirNode:
         and else by a scan, which happens in the client's process.
         """
         catalog = await self._catalog()
-        whole = catalog.whole(query)
+        whole, unlisted = catalog.whole(query), Unlisted.of(catalog)
         counts = Counter({name: catalog.stored[name].events for name in whole})
-        rest = (layout for layout in catalog.layouts if layout.name not in whole)
-        scan = catalogs.any_of([
-            *(catalogs.later(name, catalog.stored[name]) for name in sorted(whole)),
-            catalogs.where(query, rest),
-        ])  # fmt: skip
-        for found in await asyncio.gather(self._scan(scan), self._count_new(query, catalog)):
+        if query.expression == Constant(True) and query.since is query.until is None:
+            scans = [self._scan([f"where {unlisted.recent}"])]
+        else:
+            rest = (layout for layout in catalog.layouts if layout.name not in whole)
+            scan = conditions.any_of([
+                *(conditions.later(name, catalog.stored[name]) for name in sorted(whole)),
+                conditions.where(query, rest),
+            ])  # fmt: skip
+            scans = [self._count_unlisted(query, unlisted)]
+            if scan is not None:
+                scans.append(self._scan(unlisted.without(scan)))
+        for found in await asyncio.gather(*scans):
             counts.update(found)
         return {name: number for name, number in sorted(counts.items()) if number}
 
@@ -112,11 +129,7 @@ class TenzirNode:
             self._known = None
 
     async def aclose(self) -> None:
-        """End nothing but a question that nobody waits for: an export ends with its iterator."""
-        question, self._question = self._question, None
-        if question is not None and question.get_loop() is asyncio.get_running_loop():
-            question.cancel()
-            await asyncio.wait([question])
+        """End nothing: every process ends with the call that it was started for."""
 
     async def ping(self) -> str:
         """Return the node's version; `NodeConnectionError` if nothing answers."""
@@ -125,69 +138,66 @@ class TenzirNode:
     # --- the export -------------------------------------------------------------------------
 
     async def _events(self, query: Query) -> _Slices:
-        if query.mode is ExportMode.HISTORICAL:
-            stream = self._hasty_events(query)
+        if query.mode is not ExportMode.HISTORICAL:
+            stream = self._live_events(query, await self._catalog())
+        elif self._known is None:
+            stream = self._stored_events(query, await self._catalog())
         else:
-            stream = self._live_events(query)
+            stream = self._hasty_events(query, self._known)
         async with aclosing(stream) as parts:
             async for part in parts:
                 yield part
 
-    async def _hasty_events(self, query: Query) -> _Slices:
-        """Begin with what the catalog said last time, while it is asked again.
-
-        Nothing is returned before the answer is there, and nothing if it is another one.
-        """
-        known = self._known
-        question = await self._ask_catalog()
-        if known is not None:
-            async with aclosing(self._stored_events(query, known)) as parts:
-                first = asyncio.ensure_future(anext(parts, None))
-                try:
-                    catalog = await self._answer(question)
-                    is_same = catalog.layouts == known.layouts
-                    part = await first if is_same else None
-                finally:
-                    await _give_up(first)
-                while part is not None:
+    async def _hasty_events(self, query: Query, known: Catalog) -> _Slices:
+        """Begin with what the catalog said last time; what it says now comes along."""
+        catalog = None
+        try:
+            async with aclosing(self._stored_events(query, known, Enclosed.make())) as parts:
+                async for part in parts:
                     yield part
-                    part = await anext(parts, None)
-                if is_same:
-                    return
-        async with aclosing(self._stored_events(query, await self._answer(question))) as parts:
-            async for part in parts:
-                yield part
-
-    async def _stored_events(self, query: Query, catalog: Catalog) -> _Slices:
-        """Return what is stored, and what is only in the node's memory as yet."""
-        known = catalogs.where(query, catalog.layouts)
-        new = catalogs.unknown(catalog.names)
-        if 0 < query.limit < _FEW:
-            # A program that stops by itself leaves the processor to us; what is filtered here
-            # would not count.
-            passes = [] if known is None else [[f"where {known}", f"head {query.limit}"]]
-            passes.append([f"where {new}"])
-            carriers = None
-        else:
-            passes = [[f"where {catalogs.any_of([known, new])}"]]
-            carriers = Carriers.of(
-                layout for layout in catalog.layouts if catalogs.where(query, (layout,)) is not None
-            )
-        for steps in passes:
-            stream = self._selected(query, catalog, ["export", *steps], carriers)
-            async with aclosing(stream) as parts:
+        except _OtherCatalogError as error:  # nothing was returned as yet
+            catalog = error.catalog or await self._catalog()
+        if catalog is not None:
+            async with aclosing(self._stored_events(query, catalog)) as parts:
                 async for part in parts:
                     yield part
 
-    async def _live_events(self, query: Query) -> _Slices:
+    async def _stored_events(
+        self, query: Query, catalog: Catalog, enclosed: Enclosed | None = None
+    ) -> _Slices:
+        """Return what is stored, and what is only in the node's memory as yet."""
+        known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
+        carriers = None
+        if 0 < query.limit < _FEW:
+            # A program that stops by itself leaves the processor to us; what is filtered here
+            # would not count.
+            passes = [unlisted.alone()]
+            if known is not None:
+                passes.insert(0, [*unlisted.without(known), f"head {query.limit}"])
+        else:
+            passes = [unlisted.beside(known)]
+            carriers = Carriers.of(
+                layout
+                for layout in catalog.layouts
+                if conditions.where(query, (layout,)) is not None
+            )
+        for steps in passes:
+            stream = self._selected(
+                query, catalog, unlisted, ["export", *steps], carriers=carriers, enclosed=enclosed
+            )
+            async with aclosing(stream) as parts:
+                async for part in parts:
+                    yield part
+            enclosed = None
+
+    async def _live_events(self, query: Query, catalog: Catalog) -> _Slices:
         retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
-        catalog = await self._catalog()
-        condition = catalogs.any_of([
-            catalogs.where(query, catalog.layouts), catalogs.unknown(catalog.names)
-        ])  # fmt: skip
-        steps = [f"export live=true{retro}", f"where {condition}"]
+        unlisted = Unlisted.of(catalog)
+        steps = unlisted.beside(conditions.where(query, catalog.layouts))
+        steps.insert(0, f"export live=true{retro}")
         lists = EmptyLists.of(catalog.layouts)
-        async with aclosing(self._selected(query, catalog, steps, None, lists)) as parts:
+        stream = self._selected(query, catalog, unlisted, steps, lists=lists)
+        async with aclosing(stream) as parts:
             async for part in parts:
                 yield part
         raise self._client.gone("")  # a live export has no end of its own
@@ -196,99 +206,83 @@ class TenzirNode:
         self,
         query: Query,
         catalog: Catalog,
+        unlisted: Unlisted,
         steps: list[str],
-        carriers: Carriers | None,
+        *,
+        carriers: Carriers | None = None,
         lists: EmptyLists | None = None,
+        enclosed: Enclosed | None = None,
     ) -> _Slices:
-        """Run the steps, and return the events that a query asks for.
-
-        No condition can be written for schemas that the catalog does not name: all of their
-        events are asked for, and filtered here.
-        """
-        names = catalog.names
+        """Run the steps, bring the events back into their layouts, and filter what is unlisted."""
+        if lists is not None:
+            steps += lists.steps(unlisted.mark)
+        if enclosed is not None:
+            steps.append(enclosed.step())
 
         def pipeline(send: str) -> str:
             shapes = _shapes(send) if carriers is None else carriers.steps(catalog, send)
-            hidden = () if lists is None else lists.steps()
-            return " | ".join([*steps, *hidden, *shapes])
+            return " | ".join([*steps, *shapes])
 
         aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
-        async with aclosing(self._client.stream(pipeline, query.limit or None)) as batches:
+        async with aclosing(self._batches(query, pipeline, catalog, enclosed)) as batches:
             async for batch in batches:
                 events = batch if carriers is None else carriers.remove(batch)
                 if events is None:
                     continue
                 events, lengths = (events, {}) if lists is None else lists.take(events)
-                part = TableSlice(put_back(aligner.align(events), lengths))
-                kept = part if part.name in names else local.keep(part)
-                if kept is not None:
+                name = unlisted.name(name_of(events.schema))
+                if name is None:
+                    yield TableSlice(put_back(aligner.align(events), lengths))
+                elif kept := local.keep(TableSlice(convert.normalise(events, name))):
                     yield kept
+
+    async def _batches(
+        self, query: Query, pipeline: Pipeline, known: Catalog, enclosed: Enclosed | None
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """Run a pipeline; hold events back until it is sure that the known catalog is right."""
+        urgent = None if enclosed is None else enclosed.name
+        held: list[pa.RecordBatch] | None = None if enclosed is None else []
+        stream = self._client.stream(pipeline, query.limit or None, urgent)
+        async with aclosing(stream) as batches:
+            async for batch in batches:
+                if held is None:
+                    yield batch
+                elif enclosed is not None and name_of(batch.schema) == enclosed.name:
+                    self._known = enclosed.read(batch)
+                    if self._known.layouts != known.layouts:
+                        raise _OtherCatalogError(self._known)
+                    for first in held:
+                        yield first
+                    held = None
+                else:
+                    held.append(batch)
+                    if sum(part.num_rows for part in held) > _MOST_HELD:
+                        raise _OtherCatalogError(None)
+        if held is not None:
+            raise _OtherCatalogError(None)
 
     # --- questions to the node --------------------------------------------------------------
 
     async def _catalog(self) -> Catalog:
-        return await self._answer(await self._ask_catalog())
+        self._known = Catalog.parse(await self._client.ask(QUESTION))
+        return self._known
 
-    async def _answer(self, question: asyncio.Task[Catalog]) -> Catalog:
-        """Wait for an answer together with others; the last one who leaves ends the question."""
-        self._waiting += 1
-        try:
-            return await asyncio.shield(question)
-        except asyncio.CancelledError:
-            if self._waiting == 1:
-                await _give_up(question)
-            raise
-        finally:
-            self._waiting -= 1
-
-    async def _ask_catalog(self) -> asyncio.Task[Catalog]:
-        """Begin to ask, or return the question that is being asked.
-
-        It has its slot when this returns. An export that then takes another one and waits for
-        the answer cannot hold up the question.
-        """
-        running = self._question
-        if running is not None and running.get_loop() is asyncio.get_running_loop():
-            return running
-        slot = self._client.slots.take()
-        await slot.acquire()
-        question = asyncio.ensure_future(self._ask_in(slot))
-        self._question = question
-        return question
-
-    async def _ask_in(self, slot: asyncio.Semaphore) -> Catalog:
-        try:
-            self._known = Catalog.parse(await self._client.rows(catalogs.QUESTION))
-            return self._known
-        finally:
-            slot.release()
-            self._question = None
-
-    async def _scan(self, condition: str | None) -> dict[str, int]:
-        if condition is None:
-            return {}
+    async def _scan(self, steps: list[str]) -> Counter[str]:
         rows = await self._client.ask(
-            f"export | where {condition} | this = {{name: @name}} | summarize name, events=count()",
+            " | ".join([
+                "export", *steps, "this = {name: @name}", "summarize name, events=count()"
+            ]),
             timeout=None,
-        )
-        return {row["name"]: row["events"] for row in rows}
+        )  # fmt: skip
+        return Counter({row["name"]: row["events"] for row in rows})
 
-    async def _count_new(self, query: Query, catalog: Catalog) -> Counter[str]:
-        """Count the events of schemas that the catalog does not name."""
-        condition = catalogs.unknown(catalog.names)
-        if query.expression == Constant(True) and query.since is query.until is None:
-            return Counter(await self._scan(condition))
+    async def _count_unlisted(self, query: Query, unlisted: Unlisted) -> Counter[str]:
+        """Count the events of layouts that the catalog does not list."""
         counts: Counter[str] = Counter()
-        local = LocalFilter(query)
-
-        def pipeline(send: str) -> str:
-            return " | ".join(["export", f"where {condition}", *_shapes(send)])
-
-        async with aclosing(self._client.stream(pipeline)) as batches:
-            async for batch in batches:
-                kept = local.keep(TableSlice(convert.normalise(batch)))
-                if kept is not None:
-                    counts[kept.name] += kept.num_rows
+        stream = self._selected(query, Catalog(), unlisted, ["export", *unlisted.alone()])
+        async with aclosing(stream) as parts:
+            async for part in parts:
+                counts[part.name] += part.num_rows
         return counts
 
     async def stores(self) -> frozenset[str]:
@@ -301,7 +295,7 @@ class TenzirNode:
 
     async def _plan(self, query: Query, layout: Schema, stored: list[dict[str, Any]]) -> LayoutPlan:
         mine = [row for row in stored if row["schema"] == layout.name]
-        condition = catalogs.where(query, (layout,))
+        condition = conditions.where(query, (layout,))
         read = []
         if condition is not None:
             survivors = await self._partitions(condition)
@@ -319,15 +313,7 @@ class TenzirNode:
 
 def _shapes(send: str) -> list[str]:
     """Send events of each shape in a stream of their own, which never has to wait for a type."""
-    return ["drop_null_fields", f"group {catalogs.SHAPE} {{ {send} }}"]
-
-
-async def _give_up(task: asyncio.Future[Any]) -> None:
-    """End a task whose answer nobody wants, and see to its exception."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+    return ["drop_null_fields", f"group {conditions.SHAPE} {{ {send} }}"]
 
 
 def _status(

@@ -1,0 +1,37 @@
+"""Events of layouts that the catalog of a Tenzir node does not list."""
+
+from __future__ import annotations
+
+from vastlab.nodes._tenzir_catalog import Catalog, Stored
+from vastlab.nodes._tenzir_unlisted import Unlisted
+from vastlab.types import Field, Kind, Schema, Type
+
+THINGS = Schema("a", (Field("x", Type(Kind.INT64)),))
+CATALOG = Catalog((THINGS,), {"a": Stored(1, 1_767_225_600_000_000_000)})
+RECENT = '(@name == "a" and @import_time > 2026-01-01T00:00:00.000000000Z) or (@name != "a")'
+
+
+def test_only_recent_events_are_looked_at_closely():
+    """The first condition is one that the catalog can use; what is stored passes unseen."""
+    unlisted = Unlisted.of(CATALOG)
+    first, marking, last = unlisted.beside("x == 1")
+    assert first == f"where x == 1 or {RECENT}"
+    assert marking.endswith(f" if ({RECENT}) else false) else @name")
+    assert last == f'where x == 1 or @name.starts_with("{unlisted.mark}")'
+    assert unlisted.alone()[0] == f"where {RECENT}"
+    assert unlisted.without("x == 1")[-1] == f'where not @name.starts_with("{unlisted.mark}")'
+
+
+def test_an_empty_catalog_lists_nothing():
+    """Every event is recent then, and of no layout that is listed."""
+    unlisted = Unlisted.of(Catalog())
+    assert unlisted.alone()[0] == "where (true)"
+    assert "not (false)" in unlisted.alone()[1]
+
+
+def test_the_mark_is_taken_off_again():
+    """A name has the mark in front of it, or is listed; nobody can guess the mark."""
+    unlisted = Unlisted.of(CATALOG)
+    assert unlisted.name(f"{unlisted.mark}a.b") == "a.b"
+    assert unlisted.name("a.b") is None
+    assert unlisted.mark != Unlisted.of(CATALOG).mark
