@@ -14,9 +14,10 @@ from vastlab.client import VAST
 from vastlab.config import NodeEndpoint, Settings, resolve_endpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _programs, remote, vast
+from vastlab.nodes import _programs, remote
 from vastlab.nodes.base import Query
 from vastlab.nodes.remote import RemoteNode
+from vastlab.nodes.vast import node as vast
 
 TENZIR = """#!/bin/sh
 echo "$@" >> "{calls}"

@@ -21,9 +21,11 @@ from vastlab.config import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError
 from vastlab.expression import parse
 from vastlab.expression.parameters import bind
-from vastlab.nodes import _programs, _tenzir_client, tenzir
+from vastlab.nodes import _programs
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.tenzir import TenzirNode
+from vastlab.nodes.tenzir import client as tenzir_client
+from vastlab.nodes.tenzir import node as tenzir_node
 from vastlab.types import Field, Kind, Schema, Type
 
 THINGS = Schema(
@@ -265,6 +267,16 @@ async def test_the_second_export_does_not_ask_for_the_catalog(fake, tmp_path):
     assert len(fake.calls) == 3
 
 
+async def test_an_export_asks_again_where_the_catalog_is_old(fake, monkeypatch):
+    """What came since would all have to be looked at."""
+    monkeypatch.setattr(tenzir_node, "_LONGEST_KNOWN", 0)
+    node = fake.node()
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
+    for _ in range(2):
+        await rows(node.export(Query()))
+    assert [call["pipeline"].split()[0] for call in fake.calls] == ["schemas", "export"] * 2
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 async def test_an_export_begins_again_where_the_catalog_has_changed(fake, limit):
     """What was begun with an old catalog is dropped, and no event comes twice."""
@@ -279,7 +291,7 @@ async def test_an_export_begins_again_where_the_catalog_has_changed(fake, limit)
 @pytest.mark.parametrize("most_held", [0, 10])
 async def test_an_export_asks_where_no_catalog_came_along(fake, monkeypatch, most_held):
     """Neither a catalog that is missing nor one that is late makes anybody wait for ever."""
-    monkeypatch.setattr(tenzir, "_MOST_HELD", most_held)
+    monkeypatch.setattr(tenzir_node, "_MOST_HELD", most_held)
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
     for _ in range(2):
@@ -384,7 +396,7 @@ async def test_a_live_export_that_ends_by_itself_is_an_error(fake):
 
 async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch):
     """The program would wait for ever: a closed port ends the export."""
-    monkeypatch.setattr(_tenzir_client, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(tenzir_client, "IDLE_SECONDS", 0.05)
     gone = {"stderr": UNREACHABLE, "status": 1}
     fake.answer({PING: gone, EXPORT: {"streams": [fake.stream(1, n=[1])], "sleep": 60}})
     with pytest.raises(NodeError, match="is gone"):
@@ -395,7 +407,7 @@ async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells run times")
 async def test_a_program_that_hangs_is_given_up(fake, monkeypatch, port):
     """A program that does not run at all while its node answers is ended."""
-    monkeypatch.setattr(_tenzir_client, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(tenzir_client, "IDLE_SECONDS", 0.3)
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], "sleep": 60}})
     with pytest.raises(NodeError, match="hangs"):
         await rows(fake.node(port).export(Query()))

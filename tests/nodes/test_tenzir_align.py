@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
-from vastlab.nodes._tenzir_align import Aligner, Coalescer
-from vastlab.nodes._tenzir_carriers import Carriers
-from vastlab.nodes._tenzir_catalog import Catalog, Stored
+from vastlab.nodes.tenzir.align import Aligner, Coalescer
+from vastlab.nodes.tenzir.carriers import Carriers
+from vastlab.nodes.tenzir.catalog import Catalog, Stored
 from vastlab.types import Field, Kind, Schema, Type
 
 INNER = Type(Kind.RECORD, fields=(Field("a", Type(Kind.INT64)), Field("b.c", Type(Kind.STRING))))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vastlab.errors import NodeError
 from vastlab.expression import parse
-from vastlab.nodes._tenzir_catalog import Catalog, Enclosed, Stored
 from vastlab.nodes.base import Query
+from vastlab.nodes.tenzir.catalog import Catalog, Enclosed, Stored
 from vastlab.types import Field, Kind, Schema, Type
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vastlab.expression import parse
-from vastlab.nodes import _tenzir_conditions as conditions
-from vastlab.nodes._tenzir_catalog import Stored
 from vastlab.nodes.base import Query
+from vastlab.nodes.tenzir import conditions
+from vastlab.nodes.tenzir.catalog import Stored
 from vastlab.types import Field, Kind, Schema, Type
 
 

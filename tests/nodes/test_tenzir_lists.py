@@ -10,7 +10,7 @@ from vastlab import VAST, ExportMode, demo, to_json_rows
 from vastlab.arrow import nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.nodes import _programs
-from vastlab.nodes._tenzir_lists import EmptyLists, put_back
+from vastlab.nodes.tenzir.empty_lists import EmptyLists, put_back
 from vastlab.types import Field, Kind, Schema, Type
 
 TAGS = Field("tags", Type(Kind.LIST, item=Type(Kind.STRING)))

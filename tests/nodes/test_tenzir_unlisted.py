@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vastlab.nodes._tenzir_catalog import Catalog, Stored
-from vastlab.nodes._tenzir_unlisted import Unlisted
+from vastlab.nodes.tenzir.catalog import Catalog, Stored
+from vastlab.nodes.tenzir.unlisted import Unlisted
 from vastlab.types import Field, Kind, Schema, Type
 
 THINGS = Schema("a", (Field("x", Type(Kind.INT64)),))

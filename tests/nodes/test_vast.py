@@ -25,9 +25,9 @@ from vastlab.errors import (
 )
 from vastlab.expression import parse
 from vastlab.expression.ast import Constant
-from vastlab.nodes import vast as module
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.vast import VastNode
+from vastlab.nodes.vast import node as module
 
 CONTINUOUS, UNIFIED = ExportMode.CONTINUOUS, ExportMode.UNIFIED
 SETTINGS = ["--connection-timeout=5s", "--connection-retry-delay=0s", "--console-verbosity=quiet"]

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.compile import tql
-from vastlab.nodes._tenzir_catalog import Catalog
-from vastlab.nodes._tenzir_conditions import SHAPE, any_of, later, unknown
+from vastlab.nodes.tenzir.catalog import Catalog
+from vastlab.nodes.tenzir.conditions import SHAPE, any_of, later, unknown
 from vastlab.types import Kind, Schema, Type
 
 _MOST_LAYOUTS = 64  # a carrier each, in a pipeline of its own

@@ -10,8 +10,8 @@ from vastlab.expression.ast import Meta, MetaExtractor, Predicate
 from vastlab.expression.literals import Time
 from vastlab.expression.operators import Operator
 from vastlab.nodes._plan import bind
-from vastlab.nodes._tenzir_catalog import KINDS, Stored
 from vastlab.nodes.base import Query
+from vastlab.nodes.tenzir.catalog import KINDS, Stored
 from vastlab.types import Field, Kind, Schema
 
 SHAPE = '@name + " " + type_id(this)'

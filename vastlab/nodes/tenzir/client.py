@@ -30,7 +30,7 @@ from vastlab.nodes._process import (
     start,
 )
 from vastlab.nodes._streams import StreamServer
-from vastlab.nodes._tenzir_align import Coalescer
+from vastlab.nodes.tenzir.align import Coalescer
 
 Pipeline = Callable[[str], str]
 

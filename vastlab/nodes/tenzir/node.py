@@ -22,23 +22,24 @@ from vastlab.arrow import convert
 from vastlab.arrow.schema import name_of
 from vastlab.config import NodeEndpoint
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _tenzir_conditions as conditions
 from vastlab.nodes import _upload
 from vastlab.nodes._limit import limited
 from vastlab.nodes._local import LocalFilter
-from vastlab.nodes._tenzir_align import Aligner
-from vastlab.nodes._tenzir_carriers import Carriers
-from vastlab.nodes._tenzir_catalog import QUESTION, Catalog, Enclosed
-from vastlab.nodes._tenzir_client import Pipeline, TenzirClient
-from vastlab.nodes._tenzir_lists import EmptyLists, put_back
-from vastlab.nodes._tenzir_unlisted import Unlisted
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
+from vastlab.nodes.tenzir import conditions
+from vastlab.nodes.tenzir.align import Aligner
+from vastlab.nodes.tenzir.carriers import Carriers
+from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, Enclosed
+from vastlab.nodes.tenzir.client import Pipeline, TenzirClient
+from vastlab.nodes.tenzir.empty_lists import EmptyLists, put_back
+from vastlab.nodes.tenzir.unlisted import Unlisted
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 MAX_CLIENTS = 4
 _FEW = 8_192  # events for which carriers cost more than they save
+_LONGEST_KNOWN = 30.0  # seconds; with an older catalog, more events count as recent
 _MOST_HELD = 262_144  # events that wait for the catalog
 
 _Slices = AsyncGenerator[TableSlice, None]
@@ -140,7 +141,7 @@ class TenzirNode:
     async def _events(self, query: Query) -> _Slices:
         if query.mode is not ExportMode.HISTORICAL:
             stream = self._live_events(query, await self._catalog())
-        elif self._known is None:
+        elif self._known is None or self._known.age > _LONGEST_KNOWN:
             stream = self._stored_events(query, await self._catalog())
         else:
             stream = self._hasty_events(query, self._known)

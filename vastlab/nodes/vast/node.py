@@ -48,8 +48,8 @@ from vastlab.nodes._limit import limited
 from vastlab.nodes._local import LocalFilter
 from vastlab.nodes._plan import bind
 from vastlab.nodes._process import Child, Completed, Slots, clean_environment, pump, run
-from vastlab.nodes._vast_layouts import parse_layouts
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
+from vastlab.nodes.vast.layouts import parse_layouts
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice

@@ -103,6 +103,12 @@ class Catalog:
 
     layouts: tuple[Schema, ...] = ()
     stored: Mapping[str, Stored] = field(default_factory=dict)
+    _born: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago the node said so."""
+        return time.monotonic() - self._born
 
     @classmethod
     def parse(cls, rows: Iterable[Mapping[str, Any]]) -> Catalog:

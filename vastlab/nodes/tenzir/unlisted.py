@@ -11,8 +11,8 @@ import secrets
 from dataclasses import dataclass
 
 from vastlab.compile import tql
-from vastlab.nodes._tenzir_catalog import Catalog
-from vastlab.nodes._tenzir_conditions import any_of, is_of, later, unknown
+from vastlab.nodes.tenzir.catalog import Catalog
+from vastlab.nodes.tenzir.conditions import any_of, is_of, later, unknown
 
 
 @dataclass(frozen=True, slots=True)
