@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -256,25 +257,18 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
     release.set()
 
 
-@pytest.mark.parametrize("mode", ExportMode)
-async def test_a_stopped_export_stops_reading_a_folder_of_logs(tmp_path, monkeypatch, mode):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda node: node.counts(Query()),
+        *(partial(lambda mode, node: slices(node, Query(mode=mode)), mode) for mode in ExportMode),
+    ],
+)
+async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch, ask):
     """The first look at a large folder can be given up, whatever is asked."""
     started, stopped = _endless_refresh(monkeypatch)
     node = EmbeddedNode(tmp_path)
-    task = asyncio.create_task(slices(node, Query(mode=mode)))
-    await asyncio.to_thread(started.wait)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.to_thread(stopped.wait)
-    await node.aclose()
-
-
-async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch):
-    """Counting gives up the first look at a large folder as well."""
-    started, stopped = _endless_refresh(monkeypatch)
-    node = EmbeddedNode(tmp_path)
-    task = asyncio.create_task(node.counts(Query()))
+    task = asyncio.ensure_future(ask(node))
     await asyncio.to_thread(started.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
