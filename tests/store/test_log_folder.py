@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from vastlab.arrow import types as arrow_types
-from vastlab.errors import FormatError, QueryInterrupted, UsageError
+from vastlab.errors import DatabaseError, FormatError, QueryInterrupted, UsageError
 from vastlab.store import _digest, _follow, _meter, log_folder
 from vastlab.store.log_folder import LogFolder
 
@@ -447,6 +447,16 @@ def test_the_cache_is_bounded(tmp_path):
     write(tmp_path / "third" / "b.json", lines(2))
     LogFolder(tmp_path / "third", tmp_path / "cache", limit=1).refresh()
     assert [path.exists() for path in paths] == [True, False, True]
+
+
+def test_a_cache_that_cannot_be_made_is_an_error_with_a_way_out(logs, tmp_path):
+    """It names the folder, and how to choose another one."""
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    write(logs / "a.json", lines(1))
+    with pytest.raises(DatabaseError, match="cannot be kept in") as caught:
+        LogFolder(logs, in_the_way / "cache").refresh()
+    assert caught.value.hint == "XDG_CACHE_HOME names another folder"
 
 
 def refresh_in_process(logs, cache, results):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vastlab.config import cache_folder
+from vastlab.errors import DatabaseError
 from vastlab.store._disk import disk_errors
 
 if sys.platform != "win32":
@@ -36,10 +37,15 @@ class CacheEntry:
         self._cache = cache_folder() / "folders" if cache is None else cache
         name = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:24]
         self.path = self._cache / name
-        with disk_errors(self._cache):
+        self._lock = self._cache / f"{name}{_LOCK}"
+        try:
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = self._cache / f"{name}{_LOCK}"
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DatabaseError(
+                f"what is read cannot be kept in {self._cache}: {error.strerror}",
+                hint="XDG_CACHE_HOME names another folder",
+            ) from error
         weakref.finalize(self, os.close, descriptor)
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_SH)
