@@ -33,7 +33,9 @@ THINGS = Schema(
     (Field("n", Type(Kind.INT64)), Field("who", Type(Kind.STRING)), Field("a", Type(Kind.IP))),
 )
 LAST = "2026-01-02T03:04:05.678000000Z"
-PARTITION = {"schema": "test.things", "events": 7, "first": LAST, "last": LAST}
+PARTITION = {
+    "schema": "test.things", "schema_id": "1", "events": 7, "first": LAST, "last": LAST
+}  # fmt: skip
 UNREACHABLE = "error: failed to connect to node: cannot_connect_to_node\n --> <input>:1:1\n"
 CATALOG = "^schemas"
 ENCLOSED = "vastlab_" + "f" * 16  # the program puts in what the pipeline says

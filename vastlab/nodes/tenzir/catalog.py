@@ -25,7 +25,7 @@ QUESTION = (
     "schemas | merge { partitions | where not internal"
     # Old partitions are so many that only their sum is asked for.
     ' | part = uuid if max_import_time > now() - 10min else ""'
-    " | summarize schema, part, events=sum(events),"
+    " | summarize schema, schema_id, part, events=sum(events),"
     " first=min(min_import_time), last=max(max_import_time) }"
 )
 """What a node is asked to tell its catalog."""
@@ -51,7 +51,7 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The events of one schema that are in partitions and came before others may be in memory.
+    """The events of one schema that are stored for sure.
 
     Parameters
     ----------
@@ -69,20 +69,26 @@ class Stored:
     def of(cls, parts: Iterable[Mapping[str, Any]], now: int) -> Stored:
         """Draw the line between what is surely stored, and what may be.
 
-        The layouts of a schema are written one by one, each half a minute after its first
-        event: the last event of one that is written may have come after events of another one
-        that are in memory as yet.
+        Layouts are written one by one, each half a minute after its first event: when one has
+        been, earlier events of another one may still be in memory.
 
         Parameters
         ----------
         parts
-            Partitions, or some of them as one, each with the times at which its first and its
-            last event came.
+            Partitions, or some of one layout as one: the ids of their layouts, and the times at
+            which the first and the last event of each came.
         now
             The time, in nanoseconds.
         """
-        spans = [(_time(part["first"]), _time(part["last"]), part["events"]) for part in parts]
-        line = min(max(last for _, last, _ in spans), now - _LONGEST_IN_MEMORY)
+        spans = []
+        lasts: dict[str, int] = {}
+        for part in parts:
+            first, last, layout = _time(part["first"]), _time(part["last"]), part["schema_id"]
+            spans.append((first, last, part["events"]))
+            lasts[layout] = max(last, lasts.get(layout, last))
+        line = max(lasts.values())
+        if len(lasts) > 1:
+            line = min(line, max(min(lasts.values()), now - _LONGEST_IN_MEMORY))
         # No partition may lie on both sides: its events could not be told apart.
         while crossing := [first for first, last, _ in spans if first <= line < last]:
             line = min(crossing) - 1

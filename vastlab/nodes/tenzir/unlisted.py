@@ -22,8 +22,9 @@ class Unlisted:
     Parameters
     ----------
     recent
-        The condition that holds for all events that may not be stored. Others have a layout
-        that is listed.
+        The condition that holds for events that may not be stored. Others have a layout that
+        is listed, unless it is the second one of its schema, and the first was written since:
+        then it is found half a minute later.
     listed
         The condition that holds for events of a listed layout.
     mark
