@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+import pyarrow as pa
 import pytest
 from IPython.core.completer import provisionalcompleter
 
 from tests.display.conftest import CONN
 from vastlab import errors
+from vastlab.connection import Connection
+from vastlab.notebook import completion
 from vastlab.notebook.completion import Catalogue, Names, candidates
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -118,6 +121,69 @@ def test_a_broken_node_does_not_disturb():
     """Where the node fails, nothing is known and nothing is raised."""
     node = Node(broken=True)
     assert _settled(Catalogue(lambda: node), node) == Names()
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Let a busy machine count as quick."""
+    monkeypatch.setattr(completion, "_MOMENT", 60.0)
+
+
+def test_the_first_tab_knows_a_quick_node(shell, patient):
+    """Fields and schemas are there when they are wanted for the first time."""
+    assert _completed(shell, "%vast id.or") == ["id.orig_h"]
+    assert _completed(shell, "%vast_schemas zeek.c") == ["zeek.conn"]
+
+
+def test_a_slow_node_is_not_waited_for():
+    """While a node does not answer, Tab gives what else is known, and later all of it."""
+    node, answers = Node(), threading.Event()
+    known = node.schemas
+
+    def slow():
+        assert answers.wait(60)
+        return known()
+
+    node.schemas = slow
+    catalogue = Catalogue(lambda: node)
+    assert catalogue.names() == catalogue.names() == Names()
+    answers.set()
+    assert "zeek.conn" in _settled(catalogue, node).schemas
+
+
+def test_each_node_has_names_of_its_own(patient):
+    """Once another node is chosen, no name of the one before is offered, and back again it is."""
+    nodes = [Node(), Node([Schema("my.logs", (Field("mine", Type(Kind.STRING)),))])]
+    chosen = [0]
+    catalogue = Catalogue(lambda: nodes[chosen[0]])
+    assert set(catalogue.names().schemas) == {"zeek.conn"}
+    chosen[0] = 1
+    assert set(catalogue.names().fields) == {"mine"}
+    chosen[0] = 0
+    assert set(catalogue.names().schemas) == {"zeek.conn"}
+    assert [node.asked for node in nodes] == [1, 1]
+
+
+def test_a_profile_brings_its_names(shell, patient, tmp_path, monkeypatch):
+    """After ``%vast_use`` the first Tab offers what is there now, and nothing else."""
+    with Connection(f"{tmp_path}/other.db") as other:
+        other.ingest(pa.table({"mine": ["x"]}), schema="my.logs")
+    profile = f"vastlab: {{profiles: {{other: {{endpoint: {tmp_path}/other.db}}}}}}"
+    (tmp_path / "vast.yaml").write_text(profile)
+    monkeypatch.chdir(tmp_path)
+    assert _completed(shell, "%vast id.or") == ["id.orig_h"]
+    shell.run("%vast_use other")
+    assert _completed(shell, "%vast id.or") == []
+    assert _completed(shell, "%vast mi") == ["mine"]
+
+
+def test_an_endpoint_that_cannot_be_does_not_disturb(patient):
+    """Where no connection can be made, nothing is known and nothing is raised."""
+
+    def refuse():
+        raise errors.ConfigError("no such profile")
+
+    assert Catalogue(refuse).names() == Names()
 
 
 def test_only_vast_cells_are_completed(shell):

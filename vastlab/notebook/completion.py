@@ -1,4 +1,4 @@
-"""Completion in the magics: what the node knows, without ever waiting for it."""
+"""Completion in the magics: what the node knows, without waiting for it longer than a moment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
@@ -30,6 +31,7 @@ _TOKEN = re.compile(r"(?:[&|=<>]+|!=?\w*|[#:$@\w.\-]*)$")
 _QUOTED = re.compile(r'#(?:type|schema)\s*(?:==|!=|ni|!ni|in|!in)\s*\[?[^\]]*"(?P<name>[^"]*)$')
 _WRITABLE = re.compile(r"[\w.:#@/ -]+")
 _FRESH_FOR = 30.0  # seconds
+_MOMENT = 0.5  # seconds that who types does not mind
 _SHOWN = 500
 
 
@@ -70,48 +72,74 @@ class Catalogue:
     Parameters
     ----------
     connect
-        Returns the connection to ask.
+        Returns the connection to ask; each one has names of its own.
     """
 
     def __init__(self, connect: Callable[[], Node]) -> None:
         self._connect = connect
-        self._names = Names()
-        self._asked = float("-inf")
+        self._known: dict[Node | None, _Known] = {}
         self._lock = threading.Lock()
 
     def names(self) -> Names:
-        """Return what is known by now, and ask again when that is old."""
+        """Return what is known by now, and ask again when that is old.
+
+        Where nothing is known, what a quick node says is waited for.
+        """
+        node = self._node()
         with self._lock:
-            stale = time.monotonic() - self._asked > _FRESH_FOR
-            if stale:
-                self._asked = time.monotonic()
-        if stale:
-            threading.Thread(target=self._fetch, name="vastlab-catalogue", daemon=True).start()
-        return self._names
+            known = self._known.setdefault(node, _Known())
+            is_stale = time.monotonic() - known.asked > _FRESH_FOR
+            if is_stale:
+                known.asked = time.monotonic()
+        if is_stale:
+            fetch = threading.Thread(
+                target=_fetch, args=(node, known), name="vastlab-catalogue", daemon=True
+            )
+            fetch.start()
+            if not known.names.schemas:
+                fetch.join(_MOMENT)
+        return known.names
 
-    def _fetch(self) -> None:
-        # One after the other: where the node does not answer, the settings still do.
-        for step in (_from_settings, _from_queries, self._from_node):
-            with contextlib.suppress(Exception):  # nothing that fails may disturb typing
-                self._names = step(self._names)
+    def _node(self) -> Node | None:
+        with contextlib.suppress(Exception):  # nothing that fails may disturb typing
+            return self._connect()
+        return None
 
-    def _from_node(self, names: Names) -> Names:
-        known = self._connect().schemas().values()
-        leaves = [leaf for schema in known for leaf in schema.leaves]
-        suffixes = {
-            suffix: str(found[0].type)
-            for schema in known
-            for suffix, found in schema.leaves_by_suffix.items()
-        }
-        whole = {leaf.name: str(leaf.type) for leaf in leaves}
-        concepts = Taxonomy.default().concepts
-        return replace(
-            names,
-            fields=_writable(dict(sorted({**suffixes, **whole}.items()))),
-            schemas=_writable({schema.name: "schema" for schema in known}),
-            aliases=_writable({f":{n}": "alias" for leaf in leaves for n in leaf.type.names}),
-            concepts=dict.fromkeys(sorted(concepts), "concept"),
-        )
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one node, and when it was asked last."""
+
+    names: Names = field(default_factory=Names)
+    asked: float = float("-inf")
+
+
+def _fetch(node: Node | None, known: _Known) -> None:
+    # One after the other: where the node does not answer, the settings still do.
+    for step in (_from_settings, _from_queries, partial(_from_node, node)):
+        with contextlib.suppress(Exception):  # nothing that fails may disturb typing
+            known.names = step(known.names)
+
+
+def _from_node(node: Node | None, names: Names) -> Names:
+    if node is None:
+        return names
+    known = node.schemas().values()
+    leaves = [leaf for schema in known for leaf in schema.leaves]
+    suffixes = {
+        suffix: str(found[0].type)
+        for schema in known
+        for suffix, found in schema.leaves_by_suffix.items()
+    }
+    whole = {leaf.name: str(leaf.type) for leaf in leaves}
+    concepts = Taxonomy.default().concepts
+    return replace(
+        names,
+        fields=_writable(dict(sorted({**suffixes, **whole}.items()))),
+        schemas=_writable({schema.name: "schema" for schema in known}),
+        aliases=_writable({f":{n}": "alias" for leaf in leaves for n in leaf.type.names}),
+        concepts=dict.fromkeys(sorted(concepts), "concept"),
+    )
 
 
 def _from_settings(names: Names) -> Names:
