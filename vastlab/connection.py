@@ -514,7 +514,7 @@ def _read(seen: Sequence[IngestProgress]) -> Step:
 def _interrupted(events: int) -> errors.QueryInterrupted:
     return errors.QueryInterrupted(
         f"interrupted after {plural(events, 'event')}",
-        hint="what had arrived is in .last of the connection, or in the variable that -o names",
+        hint="what had arrived is in .last of the connection",
     )
 
 

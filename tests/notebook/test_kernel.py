@@ -96,7 +96,8 @@ def test_an_error_fails_the_cell_with_an_error_output(kernel):
     assert len(error["traceback"]) <= 3
 
 
-def test_interrupt_ends_a_waiting_query(kernel, folder):
+@pytest.mark.parametrize("option, name", [("-o kept", "kept"), ("", "_")])
+def test_interrupt_ends_a_waiting_query(kernel, folder, option, name):
     """The kernel's interrupt ends a query that waits, keeps its part, and fails the cell."""
     waits = iter([True])
 
@@ -106,10 +107,10 @@ def test_interrupt_ends_a_waiting_query(kernel, folder):
         if message["msg_type"] == "display_data" and next(waits, False):
             kernel.manager.interrupt_kernel()
 
-    reply, shown = kernel.run(f"%vast -m continuous -n 0 -o kept -e {folder}", on=interrupt)
+    reply, shown = kernel.run(f"%vast -m continuous -n 0 {option} -e {folder}", on=interrupt)
     assert (reply["status"], reply["ename"]) == ("error", "QueryInterrupted")
     assert any("partial: stopped after 0 events" in text for text in _data(shown, "text/plain"))
-    _, shown = kernel.run("kept.partial")
+    _, shown = kernel.run(f"{name}.partial")
     assert _data(shown, "text/plain") == ["True"]
     _, shown = kernel.run("x = %vast resp_p == 4\nx.num_rows")
     assert _data(shown, "text/plain") == ["1"]

@@ -89,18 +89,40 @@ def test_unknown_names_are_remarked_on(shell, capsys):
     assert captured.err == ""
 
 
-def test_an_interrupt_shows_and_keeps_what_arrived(shell, monkeypatch, capsys):
-    """An interrupted query shows its part, assigns it, and fails the cell."""
+@pytest.fixture
+def stopped(monkeypatch) -> Result:
+    """Let each query be interrupted; what it had by then is the fixture's value."""
     partial = Result({})
 
     def interrupted(*_: object, **__: object) -> None:
         raise errors.QueryInterrupted("interrupted after 0 events", partial=partial)
 
     monkeypatch.setattr(Connection, "query", interrupted)
-    with pytest.raises(errors.QueryInterrupted):
+    return partial
+
+
+def test_an_interrupt_shows_and_keeps_what_arrived(shell, stopped, capsys):
+    """An interrupted query shows its part, assigns it, says so, and fails the cell."""
+    with pytest.raises(errors.QueryInterrupted, match="what had arrived is in kept"):
         shell.run("%vast -o kept resp_p == 1")
-    assert shell.names["kept"] is partial
+    assert shell.names["kept"] is stopped
     assert "0 events in 0 schemas" in capsys.readouterr().out
+
+
+def test_an_interrupt_leaves_what_arrived_as_the_last_output(shell, stopped):
+    """Without a variable the part is ``_``, until the next output is."""
+    with pytest.raises(errors.QueryInterrupted, match="what had arrived is in _"):
+        shell.run("%vast resp_p == 1")
+    assert shell.run("_") is stopped
+    assert shell.run("1 + 1") == shell.run("_") == 2
+
+
+def test_an_interrupt_leaves_a_variable_of_the_users_alone(shell, stopped):
+    """Where ``_`` is the user's, it stays so, and the message does not promise it."""
+    shell.run("_ = str")
+    with pytest.raises(errors.QueryInterrupted, match="-o NAME keeps"):
+        shell.run("%vast resp_p == 1")
+    assert shell.names["_"] is str
 
 
 def test_help(shell):

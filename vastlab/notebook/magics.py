@@ -204,10 +204,21 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
                     quiet=asked.quiet,
                 )
         except errors.QueryInterrupted as interrupt:
-            if asked.out is not None:
-                self.shell.user_ns[asked.out] = interrupt.partial
             display(interrupt.partial)
+            interrupt.hint = self._kept(asked, interrupt.partial)
             raise
+
+    def _kept(self, asked: Options, partial: Result) -> str:
+        """Let a name have what arrived before an interrupt, and say which one."""
+        name = asked.out or "_"
+        if asked.out is not None:
+            self.shell.user_ns[name] = partial
+        else:
+            # A cell that fails has no output of its own. Whoever just sets `_` keeps it for ever.
+            self.shell.displayhook.update_user_ns(partial)
+        if self.shell.user_ns.get(name) is not partial:  # the user's own `_`, as for gettext
+            return "-o NAME keeps what arrives"
+        return f"what had arrived is in {name}"
 
     def _used(self) -> str:
         endpoint = self.connection().endpoint
