@@ -74,6 +74,31 @@ def test_a_magic_shows_html_and_text(kernel):
     assert "6 events in 2 schemas" in _data(shown, "text/plain")[-1]
 
 
+ASK = "import vastlab, warnings\nvast = vastlab.connect()\nvast.query('nope == 1'){}"
+
+
+@pytest.mark.parametrize("more", ["", ".num_rows", "\nvast.counts('nope == 1').sum()"])
+def test_a_call_remarks_as_a_magic_does(kernel, more):
+    """What is to be said about a question stands in the cell, each time, and not on stderr."""
+    for _ in range(2):
+        _, shown = kernel.run(ASK.format(more))
+        said = [text for text in _data(shown, "text/html") if "no schema has a field nope" in text]
+        assert said
+        assert all(text.startswith('<div style="border-left:') for text in said)
+        assert not [m for m in shown if m["msg_type"] == "stream"]
+
+
+def test_other_warnings_take_their_usual_way(kernel):
+    """What others warn of goes to stderr, and so does what vastlab says once it is unloaded."""
+    _, shown = kernel.run("import warnings\nwarnings.warn('elsewhere')")
+    assert any("elsewhere" in m["content"].get("text", "") for m in shown)
+    unloaded = "filters = len(warnings.filters)\n%unload_ext vastlab\n"
+    _, shown = kernel.run(unloaded + ASK.format("\nfilters - len(warnings.filters)"))
+    assert [m for m in shown if m["msg_type"] == "stream" and "nope" in m["content"]["text"]]
+    assert _data(shown, "text/plain")[-1] == "1"
+    kernel.run("%load_ext vastlab")
+
+
 def test_a_synchronous_call_in_an_asynchronous_cell(kernel):
     """The facade works where the kernel's own loop is running the cell."""
     reply, shown = kernel.run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from vastlab.connection import Connection
-from vastlab.notebook import completion, handover
+from vastlab.notebook import completion, handover, notes
 from vastlab.notebook.live import LiveView
 from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
 from vastlab.notebook.progress import ProgressLine
@@ -45,6 +45,7 @@ def load_ipython_extension(shell: Any) -> None:
     magics = VastMagics(shell)
     shell.register_magics(magics)
     completion.install(shell, magics)
+    notes.install()
     shell.input_transformers_cleanup.extend(_CLEANUPS)
     Connection.progress = ProgressLine
 
@@ -63,6 +64,7 @@ def unload_ipython_extension(shell: Any) -> None:
     >>> unload_ipython_extension(InteractiveShell())
     """
     completion.remove(shell)
+    notes.remove()
     cleanups = shell.input_transformers_cleanup
     cleanups[:] = [cleanup for cleanup in cleanups if cleanup not in _CLEANUPS]
     magics = shell.magics_manager.registry.pop(_REGISTERED, None)
