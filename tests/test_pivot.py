@@ -144,7 +144,35 @@ def test_lists_left_out_are_named():
     many = _events("x", uid=[f"C{n}" for n in range(1_001)])
     schemas = {"y": arrow_schema.from_arrow(lists.schema)}
     asked = plan("uid", {"x": [many]}, schemas, Taxonomy.default())
-    assert asked.skipped == ("y.uids",)
+    reason = "1,001 values in 1 list are 1,001 comparisons, more than 1,000"
+    assert asked.skipped == {"y.uids": reason}
+
+
+def test_fields_left_out_are_warned_of_with_the_reason(vast):
+    """A field whose name no expression can hold is named, and why it was left out."""
+    names = [f"my {number}.log" for number in range(7)]
+    for name in names:
+        vast.ingest(_events(name, ts=_times(1), uid=["C1"]))
+    with pytest.warns(errors.VastlabWarning) as caught:
+        found = vast.query('#type == "zeek.dns"').pivot("uid")
+    assert "my 0.log" not in found
+    (said,) = [str(warning.message) for warning in caught]
+    assert said.startswith("not looked into: my 0.log.uid, my 1.log.uid, ")
+    assert said.endswith(" and 2 more (no expression can name this)")
+
+
+def test_addresses_are_looked_into_whatever_their_name():
+    """Addresses need no name to be looked for, so that none is said to be left out."""
+    odd = conn([0], name="my log")
+    schemas = {"my log": arrow_schema.from_arrow(odd.schema, "my log")}
+    assert plan("orig_h", {"my log": [odd]}, schemas, Taxonomy.default()).skipped == {}
+
+
+def test_no_events_to_begin_with_are_said(vast):
+    """Pivoting from an empty result finds nothing, and says that it had nothing to look for."""
+    with pytest.warns(errors.VastlabWarning, match="no events to pivot from"):
+        found = vast.query('uid == "none"').pivot("uid", within="5m")
+    assert found.num_rows == 0
 
 
 def test_a_result_without_connection_cannot_ask():

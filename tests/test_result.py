@@ -251,6 +251,15 @@ def test_showing_makes_no_frame(result):
     assert result._frames == {}
 
 
+@pytest.mark.parametrize("tables", [{}, {"zeek.conn": [conn([])]}])
+def test_pictures_of_no_events_say_so(tables):
+    """Where a query found nothing, each picture says that, whatever was to be drawn."""
+    found = Result(tables)
+    for picture in (found.timeline(), found.timeline("note"), found.top("note"), found.graph()):
+        (said,) = picture.axes[0].texts
+        assert said.get_text() == "no events"
+
+
 def test_timeline(result):
     """The picture of a result is one that a notebook shows."""
     assert result.timeline()._repr_png_().startswith(b"\x89PNG")

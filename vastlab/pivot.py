@@ -7,7 +7,7 @@ import ipaddress
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.arrow import schema as arrow_schema
+from vastlab.display.outcome import plural
 from vastlab.display.preview import sort_keys
 from vastlab.display.values import Numbers, Values, element, named, values
 from vastlab.errors import ExpressionError, UsageError, VastlabError
@@ -130,14 +131,14 @@ class Pivot:
     near
         Which of the answers count; None for all of them.
     skipped
-        Lists that are not looked into, since that would be too much to ask.
+        Fields that are not looked into, each with the reason.
     """
 
     expression: str = ""
     params: Mapping[str, object] | None = None
     spans: tuple[tuple[int, int], ...] = ()
     near: Near | None = None
-    skipped: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return what counts of the events that hold one of the values.
@@ -375,7 +376,7 @@ def _read(kind: str, values: pa.Array) -> list[object]:
 
 def _question(
     schemas: Mapping[str, Schema], kinds: Kinds, kind: str, values: list[object]
-) -> tuple[str, dict[str, object], tuple[str, ...]]:
+) -> tuple[str, dict[str, object], dict[str, str]]:
     fields = {
         f"{schema.name}.{leaf.name}": leaf.type.kind is Kind.LIST
         for schema in schemas.values()
@@ -383,7 +384,8 @@ def _question(
     }
     spelt = {name: is_list for name, is_list in fields.items() if _is_spelt(name)}
     lists = [name for name, is_list in spelt.items() if is_list]
-    into = lists if len(lists) * len(values) <= _MOST_OPERANDS else []
+    looks = len(lists) * len(values)
+    into = lists if looks <= _MOST_OPERANDS else []
     params: dict[str, object] = {"values": values}
     operands = [f"{name} in $values" for name, is_list in spelt.items() if not is_list]
     if kind == "ip":
@@ -391,7 +393,17 @@ def _question(
     if into:
         params |= {f"value{i}": value for i, value in enumerate(values)}
         operands += [f"{name} ni $value{i}" for name in into for i in range(len(values))]
-    skipped = tuple(name for name in fields if name not in spelt or (name in lists and not into))
+    skipped = {
+        name: "no expression can name this"
+        for name, is_list in fields.items()
+        if name not in spelt and (is_list or kind != "ip")
+    }
+    if not into:
+        too_many = (
+            f"{plural(len(values), 'value')} in {plural(len(lists), 'list')} are "
+            f"{looks:,} comparisons, more than {_MOST_OPERANDS:,}"
+        )
+        skipped |= dict.fromkeys(lists, too_many)
     return " || ".join(operands), params, skipped
 
 

@@ -56,8 +56,11 @@ def test_names_are_only_text(name):
 
 
 def test_nothing_to_draw_is_said():
-    """An empty result has a picture that says so."""
-    assert _drawn({}).axes[0].texts[0].get_text() == "no events"
+    """An empty result has a picture that says so, and has no axes."""
+    for seconds, said in (([], "no events"), ([None], "no events with a time")):
+        axes = _drawn({"x": [conn(seconds)]}).axes[0]
+        assert axes.texts[0].get_text() == said
+        assert not axes.axison
 
 
 def test_untimed_events_are_said():
@@ -117,6 +120,10 @@ def test_dots_do_not_fall_together(pairs):
 
 
 def test_empty_pictures_say_so():
-    """No events give a picture that says so."""
-    for picture in (figures.top(Tally("x", {}, 0, 0)), figures.graph(Flows({}, 0, 0))):
-        assert picture.axes[0].texts[0].get_text() == "no events"
+    """Events without what is to be drawn give a picture that says so."""
+    for picture, said in (
+        (figures.top(Tally("x", {}, 0, 0)), "no events with a value"),
+        (figures.graph(Flows({}, 0, 0)), "no events with both ends"),
+    ):
+        assert picture.axes[0].texts[0].get_text() == said
+        assert not picture.axes[0].axison

@@ -27,6 +27,7 @@ _COLOURS = (
     "#4c8bd9", "#e08a2e", "#35a67c", "#c95fa3", "#8c7ae6", "#c2a21f", "#3fb0c4", "#d1605e",
     "#8a8a8a",
 )  # fmt: skip
+_NO_EVENTS = "no events"
 _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
 _STEPS = 120
@@ -48,6 +49,21 @@ class Picture(Figure):
         return out.getvalue()
 
 
+def nothing(said: str = _NO_EVENTS) -> Picture:
+    """Say that there is nothing to draw.
+
+    Parameters
+    ----------
+    said
+        In which words.
+    """
+    picture = Picture(figsize=(9, 1), facecolor="none", layout="constrained")
+    axes = picture.add_subplot()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, said, color=_INK, ha="center", va="center", transform=axes.transAxes)
+    return picture
+
+
 def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
     """Draw events over time as stacked bars, one colour for each schema.
 
@@ -58,6 +74,8 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
     zone
         Whose clock the axis shows.
     """
+    if not counted.series:
+        return nothing("no events with a time" if counted.untimed else _NO_EVENTS)
     picture = Picture(figsize=(9, 3), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
     _bars(axes, counted)
@@ -77,6 +95,8 @@ def top(counted: Tally) -> Picture:
     counted
         What to draw.
     """
+    if not counted.counts:
+        return nothing("no events with a value")
     height = 0.8 + 0.24 * max(3, len(counted.counts))
     picture = Picture(figsize=(8, height), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
@@ -97,8 +117,6 @@ def top(counted: Tally) -> Picture:
     for spine in axes.spines.values():
         spine.set_visible(False)
     _title(axes, counted.field, counted.others, counted.in_others, "value")
-    if not counts:
-        _empty(axes)
     return picture
 
 
@@ -110,13 +128,12 @@ def graph(counted: Flows) -> Picture:
     counted
         What to draw.
     """
+    if not counted.edges:
+        return nothing("no events with both ends")
     picture = Picture(figsize=(9, 7), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
     axes.set_axis_off()
     axes.margins(0.12)
-    if not counted.edges:
-        _empty(axes)
-        return picture
     names = list(dict.fromkeys(name for edge in counted.edges for name in edge))
     number = {name: i for i, name in enumerate(names)}
     ends = np.array([[number[a], number[b]] for a, b in counted.edges])
@@ -189,14 +206,7 @@ def _title(axes: Axes, text: str, others: int, in_others: int, noun: str) -> Non
     axes.set_title(said, color=_INK, fontsize=9, loc="left")
 
 
-def _empty(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "no events", color=_INK, ha="center", transform=axes.transAxes)
-
-
 def _bars(axes: Axes, counted: Histogram) -> None:
-    if not counted.series:
-        _empty(axes)
-        return
     left = dates.date2num(counted.edges)
     edges = np.append(left, left[-1] + counted.width / 86_400_000_000_000)
     floor = np.zeros(len(left), np.int64)

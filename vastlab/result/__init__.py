@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -237,12 +237,16 @@ class Result(Mapping[str, pd.DataFrame]):
                 "this result does not know its connection", hint="ask through connect()"
             )
         span = None if within is None else pivot.span(within)
+        if not self.num_rows:
+            warnings.warn("no events to pivot from", errors.VastlabWarning, stacklevel=2)
+            return Result({}, zone=self._zone, source=self._source)
         question = pivot.plan(
             field, self._tables, self._source.schemas(), self._source.taxonomy, span
         )
-        if question.skipped:
+        for reason in dict.fromkeys(question.skipped.values()):
+            names = [name for name, why in question.skipped.items() if why == reason]
             warnings.warn(
-                f"not looked into: {_listed(dict.fromkeys(question.skipped))}",
+                f"not looked into: {_listed(names)} ({reason})",
                 errors.VastlabWarning,
                 stacklevel=2,
             )
@@ -380,10 +384,11 @@ class Result(Mapping[str, pd.DataFrame]):
         matplotlib.figure.Figure
             Which a notebook shows as it is.
         """
-        figures = optional.load("vastlab.display.figures", extra="plots")
-        counted = histogram(self._tables, zone=self._zone, by=by)
-        picture: Picture = figures.timeline(counted, zone=self._zone)
-        return picture
+        return self._picture(
+            lambda figures: figures.timeline(
+                histogram(self._tables, zone=self._zone, by=by), zone=self._zone
+            )
+        )
 
     def top(self, field: str, n: int = 20) -> Picture:
         """Draw the most frequent values of a field, over all schemas (the extra ``plots``).
@@ -400,9 +405,8 @@ class Result(Mapping[str, pd.DataFrame]):
         matplotlib.figure.Figure
             Which a notebook shows as it is.
         """
-        figures = optional.load("vastlab.display.figures", extra="plots")
-        picture: Picture = figures.top(tally(self._tables, field, _number("top", "values", n, 200)))
-        return picture
+        count = _number("top", "values", n, 200)
+        return self._picture(lambda figures: figures.top(tally(self._tables, field, count)))
 
     def graph(
         self, source: str | None = None, target: str | None = None, *, n: int = 60
@@ -421,12 +425,12 @@ class Result(Mapping[str, pd.DataFrame]):
         matplotlib.figure.Figure
             Which a notebook shows as it is.
         """
-        figures = optional.load("vastlab.display.figures", extra="plots")
-        counted = flows(
-            self._tables, self._taxonomy(), _number("graph", "pairs", n, 500), source, target
+        count = _number("graph", "pairs", n, 500)
+        return self._picture(
+            lambda figures: figures.graph(
+                flows(self._tables, self._taxonomy(), count, source, target)
+            )
         )
-        picture: Picture = figures.graph(counted)
-        return picture
 
     def line(self) -> str:
         """Describe the result in one line."""
@@ -442,6 +446,11 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def _taxonomy(self) -> Taxonomy:
         return Taxonomy.default() if self._source is None else self._source.taxonomy
+
+    def _picture(self, draw: Callable[[Any], Picture]) -> Picture:
+        figures = optional.load("vastlab.display.figures", extra="plots")
+        picture: Picture = draw(figures) if self.num_rows else figures.nothing()
+        return picture
 
     def _parts(self, name: str) -> list[pa.Table]:
         try:
@@ -473,7 +482,7 @@ def _number(call: str, things: str, n: int, most: int | None = None) -> int:
     return n
 
 
-def _listed(names: Mapping[str, Any]) -> str:
+def _listed(names: Collection[str]) -> str:
     some = ", ".join(list(names)[:5])
     return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
 
