@@ -106,11 +106,11 @@ def test_types_and_fields_are_shown_as_they_are_made(schema):
 
 @given(arrow_st.schemas())
 def test_a_schema_is_shown_in_one_line_or_with_all_leaves(schema):
-    """Its representation is a line, its text has a line for each leaf, both free of controls."""
+    """Its representation is a line, its text has a line for each field, both free of controls."""
     assert plain(repr(schema)) == repr(schema)
-    assert f"{len(schema.leaves)} field" in repr(schema)
+    assert f"{len(schema.types_by_name)} field" in repr(schema)
     lines = str(schema).split("\n")
-    assert len(lines) == 1 + len(schema.leaves)
+    assert len(lines) == 1 + len(schema.types_by_name)
     assert all(plain(line) == line for line in lines)
 
 

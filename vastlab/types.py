@@ -179,18 +179,16 @@ class Schema:
     layouts: tuple[Schema, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
-        names = [leaf.name for leaf in self.leaves[:_SHOWN]]
-        names += ["..."] * (len(self.leaves) > _SHOWN)
-        number = f"{len(self.leaves)} field{'s' * (len(self.leaves) != 1)}"
+        count = len(self.types_by_name)
+        names = [*self.types_by_name][:_SHOWN] + ["..."] * (count > _SHOWN)
+        number = f"{count} field{'s' * (count != 1)}"
         shown = f"{', '.join([self.name, number])}: {', '.join(names)}".removesuffix(": ")
         return f"<Schema {_text.plain(shown)}>"
 
     def __str__(self) -> str:
-        width = max((len(_text.plain(leaf.name)) for leaf in self.leaves), default=0)
-        lines = (
-            f"  {_text.plain(leaf.name):{width}}  {_text.plain(str(leaf.type))}"
-            for leaf in self.leaves
-        )
+        shown = [(_text.plain(name), _text.plain(t)) for name, t in self.types_by_name.items()]
+        width = max((len(name) for name, _ in shown), default=0)
+        lines = (f"  {name:{width}}  {type_}" for name, type_ in shown)
         return "\n".join([_text.plain(self.name), *lines])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -206,6 +204,18 @@ class Schema:
             Leaf(path, type_, unique(".".join(path), taken))
             for path, type_ in _walk(self.fields, ())
         )
+
+    @cached_property
+    def types_by_name(self) -> Mapping[str, str]:
+        """The types of the leaves by their dotted paths, each path once.
+
+        Where one layout has a field ``a.b`` and another a record ``a`` with a field ``b``, two
+        leaves share a path.
+        """
+        found: dict[str, dict[str, None]] = {}
+        for leaf in self.leaves:
+            found.setdefault(leaf.name, {})[str(leaf.type)] = None
+        return {name: " or ".join(types) for name, types in found.items()}
 
     @cached_property
     def leaves_by_suffix(self) -> Mapping[str, tuple[Leaf, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from vastlab import errors, notebook
@@ -229,6 +230,18 @@ def test_status_and_schemas(shell, folder):
     assert repr(shell.run("%vast_status")).startswith(f"using {folder}\n")
     assert repr(shell.run("%vast_schemas")) == "zeek.conn  4 fields\nzeek.dns  4 fields"
     assert "  id.orig_h  ip" in repr(shell.run("%vast_schemas zeek.c*"))
+
+
+def test_a_field_of_several_layouts_is_listed_once(shell, tmp_path, monkeypatch):
+    """What one layout calls ``a.b`` and another has in a record is one field, of both types."""
+    monkeypatch.setenv("VAST_ENDPOINT", f"{tmp_path}/layouts.db")
+    with Connection() as connection:
+        connection.ingest(pa.table({"a.b": ["x"], "c.d": ["x"]}), schema="my.logs")
+        connection.ingest(pa.table({"a": [{"b": "y"}], "c": [{"d": 1}]}), schema="my.logs")
+    assert repr(shell.run("%vast_schemas")) == "my.logs  2 fields"
+    assert repr(shell.run("%vast_schemas my.*")) == (
+        "my.logs\n  a.b  string\n  c.d  string or int64"
+    )
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         pattern = line.strip()
         schemas = self.connection().schemas()
         if not pattern:
-            rows = [f"{name}  {plural(len(s.leaves), 'field')}" for name, s in schemas.items()]
+            counts = {name: len(schema.types_by_name) for name, schema in schemas.items()}
+            rows = [f"{name}  {plural(count, 'field')}" for name, count in counts.items()]
             return Note("\n".join(rows) or "there are no events")
         found = [name for name in schemas if fnmatch.fnmatchcase(name, pattern)]
         if not found:

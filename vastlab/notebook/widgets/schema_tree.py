@@ -78,7 +78,7 @@ class SchemaTree(ClosingBox):
     def fields(self) -> dict[str, str]:
         """The fields of the schema that is open, with their types."""
         opened = self._schemas.get(self.schema)
-        return {} if opened is None else {leaf.name: str(leaf.type) for leaf in opened.leaves}
+        return {} if opened is None else dict(opened.types_by_name)
 
     def refresh(self) -> None:
         """Ask again what there is."""
