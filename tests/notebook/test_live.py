@@ -86,6 +86,32 @@ def test_stop_is_idempotent_and_start_asks_anew(vast, database):
     assert not view.running
 
 
+def test_a_table_says_of_how_many_it_shows_the_newest(vast, database):
+    """The number below the table and that of its tab are of the same events."""
+    database.add(conn(range(500), name="zeek.dns").to_batches())
+    view = LiveView(vast, mode="historical")
+    tabs = _find(view, widgets.Tab)
+    _until(lambda: not view.running and len(tabs.titles) == 2)
+    captions = {}
+    for number, title in enumerate(tabs.titles):
+        view._views.chosen = title.split()[0]
+        _until(lambda n=number: bool(tabs.children[n].value))
+        captions[title] = check(tabs.children[number].value).text[-1]
+    assert captions == {
+        "zeek.dns (500)": "the newest 20 of 500 events, 4 columns",
+        "zeek.conn (2)": "2 events, 4 columns",
+    }
+
+
+def test_events_that_are_not_kept_are_counted_in_their_view(vast):
+    """Where no event is kept, the view has the number and no failure."""
+    view = LiveView(vast, mode="historical", rows=0)
+    tabs = _find(view, widgets.Tab)
+    _until(lambda: not view.running and bool(tabs.children) and bool(tabs.children[0].value))
+    assert check(tabs.children[0].value).text[-1].startswith("the newest 0 of 2 events")
+    assert all("Error" not in box.value for box in _htmls(view))
+
+
 def test_the_limit_ends_it(vast):
     """A limit is a limit here too, and the view says so."""
     view = LiveView(vast, limit=1)

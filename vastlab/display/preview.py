@@ -61,11 +61,22 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The first events of a schema as text; cells are cut, neutralised, and None where null."""
+    """The first events of a schema as text; cells are cut, neutralised, and None where null.
+
+    Parameters
+    ----------
+    summary
+        All events that were given.
+    columns, rows
+        What is shown of them.
+    newest_of
+        How many events there were, where only the newest of them were given.
+    """
 
     summary: Summary
     columns: tuple[Column, ...]
     rows: tuple[tuple[str | None, ...], ...]
+    newest_of: int = 0
 
 
 def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:

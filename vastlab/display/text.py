@@ -53,7 +53,11 @@ def table(shown: Preview) -> str:
 def left_out(shown: Preview) -> str:
     """Say how much of the events a preview shows."""
     summary = shown.summary
-    rows = _part(len(shown.rows), summary.events, "event")
+    count = len(shown.rows)
+    if count < shown.newest_of:
+        rows = f"the newest {count:,} of {plural(shown.newest_of, 'event')}"
+    else:
+        rows = _part(count, summary.events, "event")
     return f"{rows}, {_part(len(shown.columns), summary.columns, 'column')}"
 
 

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -23,13 +24,14 @@ from vastlab.collect import collect_pyarrow
 from vastlab.connection import Connection, Moment
 from vastlab.display import html
 from vastlab.display.outcome import Outcome, plural
+from vastlab.display.preview import preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.notebook.ring import Ring
 from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.schema_views import SchemaViews
-from vastlab.result import Result
+from vastlab.result import Result, View
 from vastlab.table_slice import TableSlice
 
 __all__ = ["LiveView", "running", "stop_all"]
@@ -223,8 +225,13 @@ class LiveView(ClosingBox):
 
     async def _draw(self, name: str) -> None:
         if name in self._names:
-            newest = (await self._collected(name, _SHOWN)).show(name, _SHOWN)
-            self._views.fill(name, newest._repr_html_())
+            arrived = self._drawn.get(name, 0)  # which the tab says; there may be more by now
+            newest = await self._collected(name, min(_SHOWN, arrived))
+            parts = newest.to_arrow().get(name, [])  # none where there are too many schemas
+            shown = preview(
+                name, parts, rows=_SHOWN, columns=html.COLUMNS, zone=self._connection.zone
+            )
+            self._views.fill(name, View(replace(shown, newest_of=arrived))._repr_html_())
 
     async def _collected(self, name: str | None = None, rows: int | None = None) -> Result:
         kept = self._ring.newest(name)
