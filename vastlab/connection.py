@@ -267,6 +267,16 @@ class Connection:
         """Take the warnings that no call has issued yet."""
         return self._vast.told()
 
+    def step(self, step: Step) -> Step:
+        """Say what the node does before there can be events, or else how far work is.
+
+        Parameters
+        ----------
+        step
+            How far work that was started is.
+        """
+        return self._vast.step(step)
+
     def count(self, expression: str = "", **bounds: Any) -> int:
         """Count the events that match.
 
@@ -454,7 +464,7 @@ class Connection:
 
     def _watch(self, look: Callable[[], Step], *, quiet: bool = False) -> Watch:
         display = None if quiet else type(self).progress
-        return Watch(display, lambda: self._vast.step(look()))
+        return Watch(display, lambda: self.step(look()))
 
     def _take(self, ask: Callable[[], AsyncGenerator[TableSlice]]) -> Generator[TableSlice]:
         """Wait for one batch after the other; what the caller does meanwhile is no wait."""

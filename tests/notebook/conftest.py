@@ -13,6 +13,8 @@ from traitlets.config import Config
 from tests.display.conftest import conn
 from vastlab import notebook
 from vastlab.store.database import Database
+from vastlab.store.ingest import IngestProgress
+from vastlab.store.log_folder import LogFolder
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,18 @@ def folder(tmp_path_factory) -> Path:
     tables = (conn([4, 3, 2, 1, 0]), conn([0, 1, 2], name="zeek.dns"))
     Database.create(path).add(batch for table in tables for batch in table.to_batches())
     return path
+
+
+@pytest.fixture
+def logs(tmp_path, monkeypatch) -> Path:
+    """Make a folder of logs that is read for as long as somebody waits for that."""
+
+    def refresh(self, progress, *, cancelled):
+        progress(IngestProgress("conn.log", 1, 4, 250, 1000, 9000))
+        cancelled.wait()
+
+    monkeypatch.setattr(LogFolder, "refresh", refresh)
+    return tmp_path
 
 
 class Shell:

@@ -112,6 +112,16 @@ def test_events_that_are_not_kept_are_counted_in_their_view(vast):
     assert all("Error" not in box.value for box in _htmls(view))
 
 
+def test_the_status_says_what_is_read_first(logs):
+    """While a folder of logs is read for the first time, the view says so, and how far it is."""
+    with Connection(str(logs)) as connection:
+        view = LiveView(connection)
+        status = _htmls(view)[1]
+        _until(lambda: "reading 4 logs · 9,000 events" in status.value)
+        view.stop()
+        assert "0 events in 0 schemas" in status.value
+
+
 def test_the_limit_ends_it(vast):
     """A limit is a limit here too, and the view says so."""
     view = LiveView(vast, limit=1)

@@ -197,6 +197,29 @@ def test_stop_keeps_what_arrived(folder):
         box.stop()
 
 
+def test_the_status_says_what_is_read_first(logs):
+    """While a folder of logs is read for the first time, the status says so, and how far it is."""
+    with Connection(str(logs)) as connection:
+        box = QueryBox(connection)
+        told = threading.Event()
+        box.children[3].observe(
+            lambda change: "reading 4 logs · 9,000 events" in change["new"] and told.set(), "value"
+        )
+        box.start()
+        assert told.wait(60)
+        box.stop()
+        box.wait()
+        assert "partial: stopped after 0 events" in _status(box)
+
+
+def test_a_limit_is_one_whatever_way_it_is_asked(box):
+    """A click ends at the limit and says so, as a call does."""
+    box.limit = 3
+    _click(box)
+    assert (box.result.num_rows, box.result.limit_reached) == (3, True)
+    assert "limit reached" in _status(box)
+
+
 def test_history_brings_an_expression_back(box):
     """The newest expression comes first, each one once, and choosing it fills the form."""
     for number in (1, 2, 1, 3, *range(4, 60)):

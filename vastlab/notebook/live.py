@@ -28,6 +28,8 @@ from vastlab.display.preview import preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
+from vastlab.nodes.base import Step
+from vastlab.notebook.progress import Pace
 from vastlab.notebook.ring import Ring
 from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.schema_views import SchemaViews
@@ -280,10 +282,13 @@ class LiveView(ClosingBox):
 
     def _said(self, counts: Mapping[str, int]) -> str:
         events = sum(counts.values())
-        facts = [f"{plural(events, 'event')} in {plural(len(counts), 'schema')}"]
-        if self.running:
-            facts.append(f"{self._rate(events):,.0f}/s")
-        facts.append(f"{self._elapsed():.0f} s")
+        step = self._connection.step(Step("", events))
+        if self.running and step.doing:  # a folder of logs may have to be read first
+            facts = [Pace().say(step, self._elapsed())]
+        else:
+            facts = [f"{plural(events, 'event')} in {plural(len(counts), 'schema')}"]
+            facts += [f"{self._rate(events):,.0f}/s"] if self.running else []
+            facts.append(f"{self._elapsed():.0f} s")
         if 0 < self._limit <= events:
             facts.append("limit reached")
         elif not self.running:

@@ -25,6 +25,34 @@ class _Place(Protocol):
     def close(self, text: str) -> None: ...
 
 
+class Pace:
+    """Says how far a call is; each thing that is done has a rate of its own.
+
+    Examples
+    --------
+    >>> pace = Pace()
+    >>> pace.say(Step("reading 4 logs", 9000), 3.0), pace.say(Step("", 500), 5.0)
+    ('reading 4 logs · 9,000 events · 3,000/s · 3.0 s', '500 events · 250/s · 5.0 s')
+    """
+
+    def __init__(self) -> None:
+        self._doing = ""
+        self._elapsed = 0.0
+        self._began = 0.0
+
+    def say(self, step: Step, elapsed: float) -> str:
+        """Say it after so many seconds, in one line."""
+        if step.doing != self._doing:
+            self._doing, self._began = step.doing, self._elapsed
+        self._elapsed = elapsed
+        said = [_text.plain(step.doing)] if step.doing else []
+        if step.events is not None:
+            said.append(plural(step.events, "event"))
+            if step.events and elapsed > self._began:
+                said.append(f"{step.events / (elapsed - self._began):,.0f}/s")
+        return " · ".join([*said, f"{elapsed:.1f} s"])
+
+
 class ProgressLine:
     """Shows nothing for a moment, then one line, which says at the end how it went.
 
@@ -38,9 +66,7 @@ class ProgressLine:
 
     def __init__(self) -> None:
         self._place: _Place | None = None
-        self._doing = ""
-        self._elapsed = 0.0
-        self._began = 0.0
+        self._pace = Pace()
         self._text = ""
 
     def __enter__(self) -> ProgressLine:
@@ -48,10 +74,7 @@ class ProgressLine:
 
     def __call__(self, step: Step, elapsed: float) -> None:
         """Show how far it is after so many seconds."""
-        if step.doing != self._doing:  # each thing that is done has a rate of its own
-            self._doing, self._began = step.doing, self._elapsed
-        self._elapsed = elapsed
-        self._text = _said(step, elapsed, elapsed - self._began)
+        self._text = self._pace.say(step, elapsed)
         if elapsed < _QUIET_FOR:
             return
         if self._place is None:
@@ -112,12 +135,3 @@ def _bar(share: float | None) -> str:
     style = 'style="width:12em;height:.7em;margin-right:.7em"'
     value = "" if share is None else f' max="1" value="{share:.3f}"'
     return f"<progress {style}{value}></progress>"
-
-
-def _said(step: Step, elapsed: float, worked: float) -> str:
-    said = [_text.plain(step.doing)] if step.doing else []
-    if step.events is not None:
-        said.append(plural(step.events, "event"))
-        if step.events and worked > 0:
-            said.append(f"{step.events / worked:,.0f}/s")
-    return " · ".join([*said, f"{elapsed:.1f} s"])

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
 import traitlets
 
 from vastlab import _loop, _text, errors
+from vastlab._arrived import Arrived
 from vastlab.client import VAST
-from vastlab.collect import collect_pyarrow
 from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.outcome import Outcome, plural
 from vastlab.notebook.notes import warnings_kept
+from vastlab.notebook.progress import Pace
 from vastlab.notebook.widgets.answer import Answer
 from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.history import History
 from vastlab.result import Result
-from vastlab.table_slice import TableSlice
 
 __all__ = ["QueryBox"]
 
@@ -166,14 +165,11 @@ class QueryBox(ClosingBox):
 
     async def _ask(self, vast: VAST) -> None:
         asked = Outcome(self.expression, self.mode, self.limit)
-        arrived: list[TableSlice] = []
-        ticker = asyncio.ensure_future(self._tick(arrived, started := time.monotonic()))
+        arrived = Arrived(asked.limit)
+        ticker = asyncio.ensure_future(self._tick(arrived))
         failure: BaseException | None = None
         try:
-            export = vast.export(asked.expression, asked.mode, asked.limit)
-            async with aclosing(export) as parts:
-                async for part in parts:
-                    arrived.append(part)  # noqa: PERF401 - what came before a failure counts
+            await arrived.take(lambda: vast.export(asked.expression, asked.mode, asked.limit))
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
         except Exception as error:  # noqa: BLE001 - shown in the box: nobody waits here
@@ -181,40 +177,28 @@ class QueryBox(ClosingBox):
         finally:
             ticker.cancel()
         try:
-            elapsed = time.monotonic() - started
-            answer = await self._answer(arrived, asked, elapsed, partial=failure is not None)
-            self._finish(answer, failure)
+            self._finish(await self._answer(arrived, asked, partial=failure is not None), failure)
         except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
             self._fail(error, None)
         finally:
             self.running = False
 
-    async def _tick(self, arrived: Sequence[TableSlice], started: float) -> None:
+    async def _tick(self, arrived: Arrived) -> None:
+        connection, pace = self._connection(), Pace()
         while True:
             await asyncio.sleep(_EVERY)
-            events, elapsed = sum(part.num_rows for part in arrived), time.monotonic() - started
-            self._status.value = html.line(
-                f"asking … {plural(events, 'event')} · {events / elapsed:,.0f}/s · {elapsed:.1f} s"
-            )
+            step = connection.step(replace(arrived.step(), doing="asking …"))
+            self._status.value = html.line(pace.say(step, arrived.elapsed))
 
-    async def _answer(
-        self, arrived: Sequence[TableSlice], asked: Outcome, elapsed: float, *, partial: bool
-    ) -> Result:
-        async def again() -> AsyncIterator[TableSlice]:
-            for part in arrived:
-                yield part
-
-        events = sum(part.num_rows for part in arrived)
-        outcome = Outcome(
-            asked.expression,
-            asked.mode,
-            asked.limit,
-            elapsed,
-            limit_reached=not partial and 0 < asked.limit <= events,
+    async def _answer(self, arrived: Arrived, asked: Outcome, *, partial: bool) -> Result:
+        connection = self._connection()
+        outcome = replace(
+            asked,
+            elapsed=arrived.elapsed,
+            limit_reached=not partial and arrived.limited,
             partial=partial,
         )
-        connection = self._connection()
-        tables = await collect_pyarrow(again())
+        tables = await arrived.tables()
         return Result(tables, outcome, zone=connection.zone, source=connection)
 
     # --- showing ----------------------------------------------------------------------------
