@@ -45,6 +45,15 @@ def test_series_stand_on_each_other():
     assert (upper.values - upper.baseline).sum() == 2
 
 
+def test_only_what_is_no_value_is_grey():
+    """Values have colours; other values and events without one are two different greys."""
+    notes = [*"abcdefghi", *[None] * 20]
+    counted = histogram({"x": [conn([0.0] * len(notes), notes)]}, by="note")
+    colours = [patch.get_facecolor()[:3] for patch in figures.timeline(counted).axes[0].patches]
+    assert [red == green == blue for red, green, blue in colours] == [False] * 7 + [True] * 2
+    assert len(set(colours)) == 9
+
+
 @pytest.mark.parametrize("name", ["$\\frac{", "_hidden", "a\x1bb", "x" * 500, "%s{}", ""])
 def test_names_are_only_text(name):
     """Names that look like mathematics, controls or options are drawn as they are."""

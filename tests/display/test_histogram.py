@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.display.conftest import SECOND, START, conn, wide
-from vastlab.display.histogram import BUCKETS, SERIES, histogram
+from vastlab.display.histogram import BUCKETS, NONE, SERIES, histogram
 
 FAR = 9_000_000_000  # seconds; within what nanoseconds can hold, before and after 2009
 
@@ -65,6 +65,27 @@ def test_small_schemas_share_a_series():
     assert len(series) == SERIES + 1
     assert next(iter(series)) == "s19"
     assert series["other (12)"].sum() == sum(range(1, 13))
+    assert histogram(tables).rest == ("other (12)",)
+
+
+def test_what_is_no_value_comes_last():
+    """However many they are, other values and events without one stand behind the frequent ones."""
+    notes = [*"aab", *map(str, range(10)), *[None] * 9]
+    counted = histogram({"x": [conn([0.0] * len(notes), notes)]}, by="note")
+    assert list(counted.series) == ["a", *"012345", "other (5)", NONE]
+    assert counted.rest == ("other (5)", NONE)
+
+
+def test_names_of_the_rest_are_no_values():
+    """A value or schema that is called like the rest is not mistaken for it."""
+    counted = histogram({"x": [conn([0.0] * 3, [NONE, NONE, None])]}, by="note")
+    assert {name: int(counts.sum()) for name, counts in counted.series.items()} == {
+        NONE: 2,
+        f"{NONE}#2": 1,
+    }
+    names = ["other (2)", *(f"s{number}" for number in range(9))]
+    series = histogram({name: [conn([0.0] * 2)] for name in names}).series
+    assert sum(int(counts.sum()) for counts in series.values()) == 20
 
 
 def test_events_without_a_time_are_counted_apart():

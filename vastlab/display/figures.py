@@ -25,8 +25,9 @@ _INK = "#808080"
 # Told apart by people with any colour vision, and on white as on black.
 _COLOURS = (
     "#4c8bd9", "#e08a2e", "#35a67c", "#c95fa3", "#8c7ae6", "#c2a21f", "#3fb0c4", "#d1605e",
-    "#8a8a8a",
+    "#a0765b",
 )  # fmt: skip
+_GREYS = ("#a0a0a0", "#6e6e6e")  # for what is no value of its own
 _NO_EVENTS = "no events"
 _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
@@ -210,7 +211,9 @@ def _bars(axes: Axes, counted: Histogram) -> None:
     left = dates.date2num(counted.edges)
     edges = np.append(left, left[-1] + counted.width / 86_400_000_000_000)
     floor = np.zeros(len(left), np.int64)
-    for (name, counts), colour in zip(counted.series.items(), _COLOURS, strict=False):
+    colours, greys = iter(_COLOURS), iter(_GREYS)
+    for name, counts in counted.series.items():
+        colour = next(greys if name in counted.rest else colours)
         # One outline for a series: a patch for each bar takes fifty times as long to draw.
         axes.stairs(
             floor + counts, edges, baseline=floor, fill=True, color=colour, label=_label(name)

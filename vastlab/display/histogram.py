@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from vastlab.display.preview import event_times, in_zone
 from vastlab.display.tally import columns, counted
+from vastlab.types import unique
 
 BUCKETS = 200
 SERIES = 8
@@ -44,15 +45,19 @@ class Histogram:
     width
         The width of a bucket in nanoseconds.
     series
-        Counts by name, largest series first; the small ones stand together in the last.
+        Counts by name, largest series first.
     untimed
         How many events have no time.
+    rest
+        Which of the series, the last ones, are no schema or value: the small ones together, and
+        what has no value.
     """
 
     start: int
     width: int
     series: Mapping[str, Counts]
     untimed: int
+    rest: tuple[str, ...] = ()
 
     @property
     def edges(self) -> npt.NDArray[np.datetime64]:
@@ -82,7 +87,7 @@ def histogram(
         A field whose values make the series, instead of the schemas; events without it count
         under `NONE`.
     """
-    times = _by_schema(tables, zone) if by is None else _by_value(tables, by, zone)
+    times, rest = _by_schema(tables, zone) if by is None else _by_value(tables, by, zone)
     total = sum(part.num_rows for parts in tables.values() for part in parts)
     timed = {name: values for name, values in times.items() if len(values)}
     untimed = total - sum(map(len, timed.values()))
@@ -95,23 +100,29 @@ def histogram(
         name: np.bincount((values - start) // width, minlength=count).astype(np.int64)
         for name, values in timed.items()
     }
-    return Histogram(start, width, _largest(counts), untimed)
+    series, rest = _in_order(counts, rest)
+    return Histogram(start, width, series, untimed, rest)
 
 
-def _by_schema(tables: Mapping[str, Sequence[pa.Table]], zone: tzinfo | None) -> dict[str, Counts]:
+def _by_schema(
+    tables: Mapping[str, Sequence[pa.Table]], zone: tzinfo | None
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
     return {
         name: np.concatenate([_NO_TIMES, *(_times(part, zone)[0] for part in parts)])
         for name, parts in tables.items()
-    }
+    }, ()
 
 
 def _by_value(
     tables: Mapping[str, Sequence[pa.Table]], field: str, zone: tzinfo | None
-) -> dict[str, Counts]:
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
     """Split the times by the values of a field: the frequent ones, the others, and none."""
     found = columns(tables, field)
     known = counted(field, [part for _, several in found for part in several], SERIES - 1)
-    labels = [*known.counts, f"{OTHER} ({known.others})", NONE]
+    # A value may have the name of what is none.
+    taken = dict.fromkeys(known.counts, 1)
+    rest = (unique(f"{OTHER} ({known.others})", taken), unique(NONE, taken))
+    labels = [*known.counts, *rest]
     frequent = pa.array(list(known.counts), pa.string())
     split: dict[str, list[Counts]] = {}
     for table, several in found:
@@ -123,7 +134,7 @@ def _by_value(
         chosen = series[rows]
         for number in np.flatnonzero(np.bincount(chosen)):
             split.setdefault(labels[number], []).append(moments[chosen == number])
-    return {label: np.concatenate(parts) for label, parts in split.items()}
+    return {label: np.concatenate(parts) for label, parts in split.items()}, rest
 
 
 def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
@@ -148,10 +159,16 @@ def _grid(first: int, last: int, buckets: int) -> tuple[int, int, int]:
     return first, width, (last - first) // width + 1
 
 
-def _largest(counted: dict[str, Counts]) -> dict[str, Counts]:
-    names = sorted(counted, key=lambda name: (-int(counted[name].sum()), name))
-    kept = names if len(names) <= SERIES + 1 else names[:SERIES]
-    series = {name: counted[name] for name in kept}
-    if rest := names[len(kept) :]:
-        series[f"{OTHER} ({len(rest)})"] = np.sum([counted[name] for name in rest], axis=0)
-    return series
+def _in_order(
+    counted: dict[str, Counts], rest: tuple[str, ...]
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
+    """Put the largest series first and the rest last; many small ones become part of the rest."""
+    own = sorted(counted.keys() - set(rest), key=lambda name: (-int(counted[name].sum()), name))
+    behind = tuple(name for name in rest if name in counted)
+    names = [*own, *behind]
+    if len(names) <= SERIES + 1:
+        return {name: counted[name] for name in names}, behind
+    kept, small = names[:SERIES], names[SERIES:]
+    together = unique(f"{OTHER} ({len(small)})", dict.fromkeys(kept, 1))
+    sums = np.sum([counted[name] for name in small], axis=0)
+    return {**{name: counted[name] for name in kept}, together: sums}, (together,)
