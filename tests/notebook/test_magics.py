@@ -119,11 +119,21 @@ def test_an_interrupt_leaves_what_arrived_as_the_last_output(shell, stopped):
 
 
 def test_an_interrupt_leaves_a_variable_of_the_users_alone(shell, stopped):
-    """Where ``_`` is the user's, it stays so, and the message does not promise it."""
-    shell.run("_ = str")
+    """Where ``_`` is the user's, as after a loop, it stays so, and the part has a number."""
+    shell.run("for _ in range(3): pass")
+    with pytest.raises(errors.QueryInterrupted, match="what had arrived is in _") as caught:
+        shell.run("%vast resp_p == 1")
+    name = str(caught.value).rstrip(")").split()[-1]
+    assert name != "_"
+    assert shell.run(name) is stopped
+    assert shell.names["_"] == 2
+
+
+def test_an_interrupt_without_a_cache_says_what_to_do(shell, stopped, monkeypatch):
+    """Where IPython keeps no outputs, nothing is promised."""
+    monkeypatch.setattr(shell.ip.displayhook, "cache_size", 0)
     with pytest.raises(errors.QueryInterrupted, match="-o NAME keeps"):
         shell.run("%vast resp_p == 1")
-    assert shell.names["_"] is str
 
 
 def test_help(shell):

@@ -211,15 +211,16 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
 
     def _kept(self, asked: Options, partial: Result) -> str:
         """Let a name have what arrived before an interrupt, and say which one."""
-        name = asked.out or "_"
+        hook = self.shell.displayhook
         if asked.out is not None:
-            self.shell.user_ns[name] = partial
+            self.shell.user_ns[asked.out] = partial
         else:
-            # A cell that fails has no output of its own. Whoever just sets `_` keeps it for ever.
-            self.shell.displayhook.update_user_ns(partial)
-        if self.shell.user_ns.get(name) is not partial:  # the user's own `_`, as for gettext
-            return "-o NAME keeps what arrives"
-        return f"what had arrived is in {name}"
+            # A cell that fails has no output. Who just sets `_` would keep IPython from doing so.
+            hook.update_user_ns(partial)
+        # A loop over `_` makes it a variable of the user's, which IPython leaves alone.
+        names = [asked.out] if asked.out else ["_", f"_{hook.prompt_count}"]
+        found = [name for name in names if self.shell.user_ns.get(name) is partial]
+        return f"what had arrived is in {found[0]}" if found else "-o NAME keeps what arrives"
 
     def _used(self) -> str:
         endpoint = self.connection().endpoint
