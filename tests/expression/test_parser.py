@@ -74,6 +74,36 @@ def test_no_text_asks_for_everything():
         parse_query(" ")
 
 
+@pytest.mark.parametrize(
+    "text, expression",
+    [
+        ("where a == 1", "a == 1"),
+        (" where\n! (a == 1 || b)", "! (a == 1 || b)"),
+        ("where -42", "-42"),
+        ("where where == 1", "where == 1"),
+        ("where == 1", "where == 1"),
+        ("where", "where"),
+    ],
+)
+def test_a_query_may_begin_with_where(text, expression):
+    """What VAST 3.1 wants in front of an expression is no part of it, unless it is a field."""
+    assert parse_query(text) == parse(expression)
+
+
+@pytest.mark.parametrize(
+    "text, position, hint",
+    [
+        ("where a == 1 | head 3", 13, "pipelines are not expressions; write || or or"),
+        ("where a = 1", 8, "write == for equality"),
+    ],
+)
+def test_an_error_behind_where_keeps_its_place(text, position, hint):
+    """The position counts from the start of the whole text."""
+    with pytest.raises(ExpressionSyntaxError) as caught:
+        parse_query(text)
+    assert (caught.value.position, caught.value.hint) == (position, hint)
+
+
 @hypothesis.given(language.expressions())
 def test_what_is_printed_is_read_again(expr):
     """The text of any tree parses to an equal tree."""

@@ -62,6 +62,7 @@ _SPELLINGS = {
     "-]": Operator.NOT_NI,
 }
 _NO_NAME = re.compile(r"[0-9.:-]+")
+_WHERE = re.compile(r"[ \t\n\v\f\r]*+where(?=[ \t\n\v\f\r])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ def parse_query(text: str) -> Expr:
     Parameters
     ----------
     text
-        An expression, or the empty text, which is none.
+        An expression, also behind ``where`` as in VAST's pipelines, or the empty text, which is
+        none.
 
     Returns
     -------
@@ -167,8 +169,18 @@ def parse_query(text: str) -> Expr:
     --------
     >>> parse_query("")
     Constant(value=True)
+    >>> print(parse_query("where resp_p == 443"))
+    resp_p == 443
     """
-    return parse(text) if text else Constant(True)
+    if not text:
+        return Constant(True)
+    try:
+        return parse(text)  # first, since a field may have this name
+    except ExpressionSyntaxError:
+        if (operator := _WHERE.match(text)) is None:
+            raise
+    end = operator.end()
+    return parse(" " * end + text[end:])  # an error names a position in the whole text
 
 
 # --- connectives ----------------------------------------------------------------------------
