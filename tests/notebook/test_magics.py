@@ -206,6 +206,13 @@ def test_profiles(shell, beside, folder):
             shell.run(cell)
 
 
+def test_an_endpoint_is_used_as_a_profile_is(shell, beside, folder):
+    """``%vast_use`` takes what ``connect`` takes, where it cannot be a profile."""
+    assert repr(shell.run("%vast_use /no/such/folder")) == "using /no/such/folder"
+    assert repr(shell.run(f"%vast_use {folder}")) == f"using {folder}"
+    assert shell.run("%vast resp_p == 4").num_rows == 1
+
+
 def test_saved_queries(shell, beside):
     """``%vast_run`` asks a saved query, with options, values and variables."""
     assert shell.run("%vast_run port").num_rows == 1

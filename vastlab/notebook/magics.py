@@ -69,7 +69,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._connections: dict[Endpoint, Connection] = {}
-        self._profile: str | None = None
+        self._used: str | None = None
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython carries no type information
     @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
@@ -109,17 +109,17 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_use(self, line: str) -> Note:
-        """Use a profile of ``vast.yaml`` from now on: ``%vast_use PROFILE``; alone, list them."""
+        """Use a profile of ``vast.yaml``, or an endpoint, from now on; alone, list profiles."""
         name = line.strip()
         settings = Settings.load()
         if name == "-":
-            self._profile = None
+            self._used = None
         elif name:
-            settings.profile(name)
-            self._profile = name
+            _chosen(name, settings)
+            self._used = name
         profiles = [f"  {each}  {_bare(settings.profiles[each])}" for each in settings.profiles]
         listed = [] if name else (profiles or ["  no profiles under vastlab: in vast.yaml"])
-        return Note("\n".join([f"using {self._used()}", *listed]))
+        return Note("\n".join([f"using {self._usage()}", *listed]))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
@@ -133,7 +133,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             status, sort_keys=False, allow_unicode=True, default_flow_style=False
         )
         views = [f"live: {line}" for line in handover.running()]
-        return Note("\n".join([f"using {self._used()}", *views, shown.rstrip()]))
+        return Note("\n".join([f"using {self._usage()}", *views, shown.rstrip()]))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
@@ -165,8 +165,10 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         profile
             The name of an endpoint in the settings.
         """
-        if endpoint is None and (chosen := profile or self._profile):
-            endpoint = Settings.load().profile(chosen)
+        if endpoint is None and profile:
+            endpoint = Settings.load().profile(profile)
+        elif endpoint is None and self._used:
+            endpoint = _chosen(self._used, Settings.load())
         resolved = resolve_endpoint(endpoint)
         if resolved not in self._connections:
             self._connections[resolved] = Connection(endpoint)
@@ -222,9 +224,16 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         found = [name for name in names if self.shell.user_ns.get(name) is partial]
         return f"what had arrived is in {found[0]}" if found else "-o NAME keeps what arrives"
 
-    def _used(self) -> str:
+    def _usage(self) -> str:
         endpoint = self.connection().endpoint
-        return f"{endpoint} (profile {self._profile})" if self._profile else endpoint
+        is_profile = self._used in Settings.load().profiles
+        return f"{endpoint} (profile {self._used})" if is_profile else endpoint
+
+
+def _chosen(name: str, settings: Settings) -> str:
+    """Return the endpoint that is to be used: no name of a profile looks like one."""
+    is_endpoint = name not in settings.profiles and (":" in name or "/" in name)
+    return name if is_endpoint else settings.profile(name)
 
 
 def _parsed(expression: str) -> Expr:
