@@ -13,9 +13,11 @@ _OPERAND = (*_NAMES, "a value")
 _CONNECTIVES = ('"&&"', '"||"')
 _OPERATOR = "an operator"
 _QUOTES = 'texts stand in double quotes: "text"'
+_PATTERN = "write == /regex/ for a match of the whole text, in /regex/ for a part of it"
+_LIST = "a list stands in square brackets: [80, 443]"
 _AFTER = {
     "=": "write == for equality",
-    "~": "write == /regex/ for a match of the whole text, in /regex/ for a part of it",
+    "~": _PATTERN,
     "!~": "write != /regex/, or !in /regex/ for a part of the text",
     "&": "write && or and",
     "|": "pipelines are not expressions; write || or or",
@@ -28,6 +30,7 @@ _AFTER = {
 }
 _SIX = "an IPv6 address has eight groups of four hex digits, or :: for some of them"
 _INSTEAD = {
+    "(": _LIST,
     "=": _AFTER["="],
     "'": _QUOTES,
     "$": "a parameter is a $ and a name",
@@ -39,6 +42,23 @@ _INSTEAD = {
     "/*": "the comment is not closed",
 }
 _WORD = re.compile(r"[A-Za-z0-9_]")
+# What other languages say, in small letters.
+_FOREIGN = {
+    "and": "write && or and",
+    "or": "write || or or",
+    "between": "write field >= 1 && field <= 2",
+    "is": "write == null or != null",
+    "eq": "write ==",
+    "ne": "write !=",
+    "startswith": "write == /text.*/ for a text that starts so",
+    "endswith": "write == /.*text/ for a text that ends so",
+    **dict.fromkeys(
+        ("contains", "has", "includes"), 'write field ni "text" where a field contains it'
+    ),
+    **dict.fromkeys(("like", "ilike", "match", "matches", "regex", "regexp"), _PATTERN),
+}
+_LETTERS = re.compile(r"[A-Za-z]+")
+_NOT = re.compile(r"\b(?:NOT|Not)\s*\Z")
 _WORDS = {"T": "true", "F": "false", "True": "true", "False": "false", "nil": "null"}
 _WORDS |= {"None": "null", "NULL": "null"}
 _SHAPES = (
@@ -65,7 +85,9 @@ def left_over(text: str, at: int, *, bare: bool, opened: bool = False) -> Expres
     hint = _hint(_AFTER, text, at)
     if text.startswith("where", skip(text, 0)):
         hint = "an expression is what stands behind where"
-    elif bare and _WORD.match(text, at):
+    elif hint is None:
+        hint = _foreign(text, at)
+    if hint is None and bare and _WORD.match(text, at):
         hint = 'a text stands in double quotes: "two words"'
     return fault("the expression does not go on like this", text, at, *expected, end, hint=hint)
 
@@ -74,7 +96,9 @@ def no_operand(text: str, at: int) -> ExpressionSyntaxError:
     """Make the error for a place where a field or a value has to stand."""
     if at == len(text):
         return fault("the expression ends too early", text, at, *_OPERAND)
-    return fault("an operand is missing", text, at, *_OPERAND, hint=_hint(_INSTEAD, text, at))
+    hint = "write != for inequality" if text.startswith(" <>", at - 2) else None
+    hint = hint or _hint(_INSTEAD, text, at)
+    return fault("an operand is missing", text, at, *_OPERAND, hint=hint)
 
 
 def no_operator(text: str, start: int, end: int) -> ExpressionSyntaxError:
@@ -93,6 +117,11 @@ def no_item(text: str, at: int) -> ExpressionSyntaxError:
     elif _WORD.match(text, at) or text.startswith("'", at):
         hint = _QUOTES
     return fault("a value is missing", text, at, "a value", hint=hint)
+
+
+def no_pair(text: str, at: int) -> ExpressionSyntaxError:
+    """Make the error for a key of a map without its value."""
+    return fault("a map needs a value for each key", text, at, '"->"', hint=_LIST)
 
 
 def two_values(text: str, at: int) -> ExpressionSyntaxError:
@@ -116,6 +145,14 @@ def two_names(
 def unreadable(text: str, at: int, name: str) -> ExpressionSyntaxError:
     """Make the error for a name that can only be a value gone wrong."""
     return fault("this is neither a value nor a field", text, at, *_OPERAND, hint=_meant(name))
+
+
+def _foreign(text: str, at: int) -> str | None:
+    """Read a word of another language, or ``NOT`` in front of what it negates."""
+    if _NOT.search(text, 0, at):
+        return "write ! or not"
+    word = _LETTERS.match(text, at)
+    return _FOREIGN.get(word[0].lower()) if word else None
 
 
 def _meant(name: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from vastlab.errors import ExpressionSyntaxError
 from vastlab.expression._addresses import address
-from vastlab.expression._faults import no_item
+from vastlab.expression._faults import no_item, no_pair
 from vastlab.expression._numbers import duration, exponent, number, plus
 from vastlab.expression._quoted import pattern, string
 from vastlab.expression._scan import Fault, blanks, continues, deeper, fault
@@ -90,7 +90,7 @@ def _map(text: str, at: int, depth: int) -> tuple[MapLiteral, int]:
         key, end = _item(text, where, depth)
         end = blanks(text, end)
         if not text.startswith("->", end):
-            raise fault("a map needs a value for each key", text, end, '"->"')
+            raise no_pair(text, end)
         value, end = _item(text, blanks(text, end + 2), depth)
         return (key, value), end
 
