@@ -55,6 +55,21 @@ def test_unknown_name(text, expected):
 
 
 @pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('"10.0.0.1"', '"10.0.0.1" asks for texts only: an address has no quotes, as in 10.0.0.1'),
+        ('"::1/64"', '"::1/64" asks for texts only: a network has no quotes, as in ::1/64'),
+        ('"443"', None),
+        ('"10.0.0.256"', None),
+        (':string != "10.0.0.1"', None),
+    ],
+)
+def test_an_address_in_quotes(text, expected):
+    """A text finds no address, which whoever writes quotes around one may not expect."""
+    assert suggest(parse(text), [SCHEMA]) == (() if expected is None else (expected,))
+
+
+@pytest.mark.parametrize(
     "text, better",
     [
         ("took > 5", "took > 5s"),

@@ -52,9 +52,7 @@ _FOREIGN = {
     "ne": "write !=",
     "startswith": "write == /text.*/ for a text that starts so",
     "endswith": "write == /.*text/ for a text that ends so",
-    **dict.fromkeys(
-        ("contains", "has", "includes"), 'write field ni "text" where a field contains it'
-    ),
+    **dict.fromkeys(("contains", "has", "includes"), 'write field ni "text"'),
     **dict.fromkeys(("like", "ilike", "match", "matches", "regex", "regexp"), _PATTERN),
 }
 _LETTERS = re.compile(r"[A-Za-z]+")

@@ -24,6 +24,7 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Predicate,
+    TypeExtractor,
 )
 from vastlab.expression.fit import fit
 from vastlab.expression.literals import (
@@ -47,7 +48,7 @@ from vastlab.expression.parser import parse
 from vastlab.expression.resolve import match
 from vastlab.expression.rewrite import predicates
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.types import Kind, Leaf, Schema
+from vastlab.types import Kind, Leaf, Schema, Type
 
 __all__ = ["suggest"]
 
@@ -112,6 +113,8 @@ def _warning(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
             if not leaves:
                 return _unknown(predicate, schemas, taxonomy)
             return _misfit(predicate, leaves)
+        case Predicate(TypeExtractor(Type(Kind.STRING)), Operator.EQ, String(text)):
+            return _quoted(text)
     return None
 
 
@@ -200,6 +203,14 @@ def _misfit(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
     message = f"{_short(predicate)} {does}, since {predicate.extractor} is {_few(list(kinds))}"
     better = next(_fitting(predicate, leaves), None)
     return f"{message}: write {_short(better)}" if better is not None else message
+
+
+def _quoted(text: str) -> str | None:
+    """Tell texts from the addresses that they spell: quotes are a habit of other languages."""
+    if not isinstance(value := next(_unquoted(text), None), IP | Subnet):
+        return None
+    kind = "an address" if isinstance(value, IP) else "a network"
+    return f'"{text}" asks for texts only: {kind} has no quotes, as in {text}'
 
 
 def _fits(leaf: Leaf, operator: Operator, literal: Literal) -> bool:
