@@ -39,7 +39,7 @@ def test_a_query_box(notebook):
     limit.press("Tab")
     page.click("unified")
     page.click("Run")
-    page.until(lambda: page.has("asking … 737 events"))
+    page.until(lambda: page.has("asking … · 737 events"))
     page.click("Stop")
     page.until(lambda: page.has("partial: stopped after 737 events"))
     page.until(lambda: page.has("zeek.conn (368)"))
