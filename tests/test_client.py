@@ -207,6 +207,13 @@ async def test_a_bound_is_any_spelling_of_a_time(vast, since):
     assert await exported(vast.export(until=since)) == [0, 1, 2, 3, 4]
 
 
+async def test_a_day_begins_at_midnight(vast):
+    """A date is a bound, too."""
+    day = dt.date(2009, 11, 18)
+    assert await exported(vast.export(since=day)) == await exported(vast.export())
+    assert await exported(vast.export(since=day + dt.timedelta(days=1))) == []
+
+
 @pytest.mark.parametrize("span", ["2h", "2 hours", dt.timedelta(hours=2), pd.Timedelta("2h")])
 async def test_a_span_counts_back_from_now(tmp_path, span):
     """Events of the last two hours are those that a span of two hours selects."""

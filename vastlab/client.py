@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -44,7 +44,7 @@ from vastlab.types import Schema
 
 __all__ = ["VAST", "ExportMode"]
 
-Moment = str | datetime | timedelta | None
+Moment = str | date | timedelta | None  # a datetime is a date
 
 _MOST = 2**63  # events
 _SAID = 80  # characters
@@ -167,8 +167,8 @@ class VAST:
         limit
             At most so many events; 0 for all.
         since, until
-            Bounds of the event time, the second one exclusive: ISO text, a datetime (UTC if
-            it has no zone), or a span back from now such as ``"2h"``.
+            Bounds of the event time, the second one exclusive: ISO text, a date or datetime
+            (UTC if it has no zone), or a span back from now such as ``"2h"``.
         params
             Values for the ``$names`` in the expression.
         timeout
@@ -503,8 +503,8 @@ def _instant(name: str, value: Moment, now: int) -> int | None:
         case _:
             raise UsageError(
                 f"{name} is no point in time: {said(value)}",
-                hint='ISO text such as "2009-11-18T08:00", a datetime, or a span back from now '
-                'such as "2h" or "1d"',
+                hint='ISO text such as "2009-11-18T08:00", a date or datetime, or a span back '
+                'from now such as "2h" or "1d"',
             )
 
 

@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -30,7 +30,7 @@ from vastlab import _loop, _text, errors
 from vastlab._arrived import Arrived
 from vastlab._remarks import RemarkingClient
 from vastlab._waiting import Display, Watch, interruptible
-from vastlab.client import VAST, ExportMode, as_limit, as_mode, said
+from vastlab.client import VAST, ExportMode, Moment, as_limit, as_mode, said
 from vastlab.config import NodeEndpoint
 from vastlab.display.outcome import Outcome, plural
 from vastlab.expression import parse_query
@@ -47,7 +47,6 @@ from vastlab.types import Schema
 __all__ = ["Connection", "connect"]
 
 T = TypeVar("T")
-Moment = str | datetime | None
 
 
 def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> Connection:
@@ -135,7 +134,7 @@ class Connection:
             ``historical``, ``continuous`` or ``unified``; the last two wait for new events
             until the limit, the end of the node or an interrupt.
         since, until
-            Bounds of the event time, the second one exclusive: ISO text, a datetime, or a
+            Bounds of the event time, the second one exclusive: ISO text, a date or datetime, or a
             span back from now such as ``"2h"``.
         params
             Values for the ``$names`` of the expression.

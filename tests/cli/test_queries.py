@@ -122,6 +122,15 @@ def test_table_says_what_it_leaves_out(shell, capfd, database):
     assert "nothing matches" in capfd.readouterr().err
 
 
+def test_table_shows_as_many_rows_as_are_asked_for(shell, capfd, database):
+    """The limit says how many; without one, a table stays short."""
+    asked = ["query", "-e", database, "-f", "table", '#type == "zeek.conn"']
+    assert shell(*asked, "-n", "60") == 0
+    assert "60 events" in capfd.readouterr().out
+    assert shell(*asked, "-n", "0") == 0
+    assert re.search(r"zeek.conn  50 of [\d,]+ events", capfd.readouterr().out)
+
+
 @pytest.mark.parametrize("format_", ["json", "csv", "arrow", "parquet"])
 def test_file_of_the_first_events_is_no_secret(shell, capfdbinary, database, format_):
     """Every format tells on stderr that the limit ended the query, and only then."""

@@ -33,7 +33,7 @@ from vastlab.errors import UsageError
 from vastlab.table_slice import TableSlice
 
 TYPE = "#type"
-ROWS = 50  # of each schema in a table
+ROWS = 50  # of each schema in a table, where nobody said how many
 _CELL = 44
 _MOST_COLUMNS = 100
 _NARROW = 29  # what a column gets at least, if it wants as much

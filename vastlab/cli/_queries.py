@@ -40,7 +40,8 @@ def query(args: Namespace) -> int:
             )
             async with aclosing(stream):
                 if format_ == "table":
-                    sample = _output.Sample(asked=frozenset(_WORD.findall(args.expression)))
+                    asked = frozenset(_WORD.findall(args.expression))
+                    sample = _output.Sample(args.limit or _output.ROWS, asked)
                     await table(vast, stream, args.limit, sample)
                     return
                 found = 0

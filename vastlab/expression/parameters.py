@@ -41,6 +41,7 @@ from vastlab.expression.validation import problem
 __all__ = ["bind", "names", "to_literal"]
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_DAY = 86_400 * 10**9  # nanoseconds
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _ARRAYS = (pd.Series, pd.Index, pd.api.extensions.ExtensionArray, np.ndarray)
 _COLLECTIONS = (list, tuple, set, frozenset, *_ARRAYS)
@@ -101,9 +102,9 @@ def to_literal(value: object) -> Literal:
     ----------
     value
         A text, number, bool, ``None``, time, duration, address or network, or a flat list,
-        tuple, set, Series, Index or array of these. Times without zone are UTC. A category
-        whose values are all addresses or networks, as a frame has it, stands for those. A
-        literal stands for itself.
+        tuple, set, Series, Index or array of these. Times without zone are UTC, and a date
+        is its midnight. A category whose values are all addresses or networks, as a frame has
+        it, stands for those. A literal stands for itself.
 
     Raises
     ------
@@ -193,6 +194,8 @@ def _scalar(value: object) -> Literal:
             naive = moment.utcoffset() is None
             utc = moment.replace(tzinfo=datetime.UTC) if naive else moment
             return Time(_in_range((utc - _EPOCH) // _MICROSECOND * 1000))
+        case datetime.date() as day:
+            return Time(_in_range((day.toordinal() - _EPOCH.toordinal()) * _DAY))
         case datetime.timedelta() as span:
             return Duration(_in_range(span // _MICROSECOND * 1000))
         case other:

@@ -19,9 +19,9 @@ import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
-from vastlab.client import VAST, ExportMode
+from vastlab.client import VAST, ExportMode, Moment
 from vastlab.collect import collect_pyarrow
-from vastlab.connection import Connection, Moment
+from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.outcome import Outcome, plural
 from vastlab.display.preview import preview
