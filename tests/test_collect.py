@@ -169,22 +169,6 @@ async def test_hostile_names_are_just_names():
     assert (await rows(batch))[0].data == {name: i for i, name in enumerate(names)}
 
 
-@pytest.mark.parametrize("recording", ["y01_seed", "y30_rows_mixed"])
-async def test_rows_look_as_in_pyvast(shared: Path, recording):
-    """Row by row, the text equals what PyVAST printed for the same events."""
-    printed = (shared / "golden" / "pyvast" / f"{recording}.stdout.txt").read_text()
-    expected = {line for line in printed.splitlines() if line.startswith("VastRow(")}
-    found = set()
-    for export in ("e12_meta_type_eq", "e30_concept"):
-        path = shared / "golden" / "export" / f"{export}.arrow.stdout.bin"
-        found |= {repr(row) for row in await rows(*read_streams(path))}
-    # The exports are other samples of the same events.
-    uids = [text.split("'uid': ")[1].split(",")[0] for text in found if "'zeek.conn'" in text]
-    common = {text for text in expected if text.split("'uid': ")[1].split(",")[0] in uids}
-    assert common
-    assert common <= found
-
-
 async def test_every_type_as_vast_shows_it(shared: Path):
     """All types at once, recorded from VAST: values that PyVAST could not read."""
     path = shared / "golden" / "types" / "golden_types.arrow.stdout.bin"
