@@ -7,6 +7,7 @@ why; where the node also held events that are not at hand, it may only have foun
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,11 +19,14 @@ from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import convert, nesting
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
+from vastlab.client import VAST
 from vastlab.compile.datafusion import predicate
 from vastlab.expression import parse
 from vastlab.expression.resolve import resolve
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
+from vastlab.store.database import Database
+from vastlab.store.ingest import ingest
 from vastlab.store.readers import read
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -203,6 +207,37 @@ def test_counts_on_connections(text, expected, events):
     """On the connections alone, the counts are those that VAST's own tests expect."""
     conn = [(schema, batch) for schema, batch in events if schema.name == "zeek.conn"]
     assert count(text, conn) == expected
+
+
+@pytest.fixture(scope="module", params=["database", "folder"])
+def endpoint(request, shared, tmp_path_factory):
+    """Hold the logs that the node had, in a database and as they are."""
+    folder = tmp_path_factory.mktemp("logs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        if request.param == "database":
+            ingest(Database.create(folder / "db"), [shared / "data" / log for log in LOGS])
+            yield folder / "db"
+        else:
+            for log in LOGS:
+                (folder / Path(log).name).symlink_to(shared / "data" / log)
+            yield folder
+
+
+@pytest.mark.filterwarnings("ignore::vastlab.errors.VastlabWarning")  # of names that nothing has
+async def test_counts_are_the_same_from_files(shared, events, endpoint):
+    """Whatever need not be read is left out rightly: every recorded expression, asked of files."""
+    logs = [(schema, batch) for schema, batch in events if schema.name.startswith("zeek.")]
+    wrong, total = [], 0
+    async with VAST(endpoint) as vast:
+        for text, _ in recordings(shared):
+            if "#import_time" not in text:  # the files have come only now
+                expected, found = count(text, logs), await vast.count(text)
+                total += found
+                if found != expected:
+                    wrong.append((text, expected, found))
+    assert wrong == []
+    assert total > 100_000
 
 
 def test_recorded_rows_are_found(shared, events):
