@@ -33,9 +33,7 @@ THINGS = Schema(
     (Field("n", Type(Kind.INT64)), Field("who", Type(Kind.STRING)), Field("a", Type(Kind.IP))),
 )
 LAST = "2026-01-02T03:04:05.678000000Z"
-PARTITION = {
-    "schema": "test.things", "schema_id": "1", "events": 7, "first": LAST, "last": LAST
-}  # fmt: skip
+PARTITION = {"schema": "test.things", "events": 7, "first": LAST, "last": LAST}
 UNREACHABLE = "error: failed to connect to node: cannot_connect_to_node\n --> <input>:1:1\n"
 CATALOG = "^schemas"
 ENCLOSED = "vastlab_" + "f" * 16  # the program puts in what the pipeline says
@@ -77,7 +75,7 @@ class Fake:
         known = {CATALOG: CATALOG_ANSWER, PING: PING_ANSWER} | answers
         (self.folder / "answers.json").write_text(json.dumps(list(known.items())))
 
-    def stream(self, number, name="test.things", cut=None, **columns):
+    def stream(self, number, name="test.things", /, cut=None, **columns):
         """Write a stream as the node sends it: null fields are not in it."""
         batch = pa.RecordBatch.from_pydict(columns)
         schema = batch.schema.with_metadata({"TENZIR:name:0": name})
@@ -290,6 +288,18 @@ async def test_an_export_begins_again_where_the_catalog_has_changed(fake, limit)
     assert await rows(node.export(Query(limit=limit))) == [{"n": 1, "more": None}]
 
 
+async def test_the_catalog_comes_along_once(fake):
+    """Events that were returned do not come again, whatever the catalog says by then."""
+    node = fake.node()
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
+    await rows(node.export(Query()))
+    first = {"streams": [fake.stream(1, n=[1]), fake.catalog()]}
+    shutil.copy(fake.catalog({"stdout": ""}), other := str(fake.folder / "other.arrows"))
+    fake.catalog()
+    fake.answer({"head 5": first, EXPORT: {"streams": [other]}})
+    assert [row["n"] for row in await rows(node.export(Query(limit=5)))] == [1]
+
+
 @pytest.mark.parametrize("most_held", [0, 10])
 async def test_an_export_asks_where_no_catalog_came_along(fake, monkeypatch, most_held):
     """Neither a catalog that is missing nor one that is late makes anybody wait for ever."""
@@ -318,10 +328,19 @@ async def test_more_exports_than_programs_may_run_wait_for_their_turn(fake, most
 
 async def test_everything_is_counted_from_the_catalog(fake):
     """What is stored is known; only what came later is counted."""
-    fake.answer({EXPORT: {"stdout": lines({"name": "test.things", "events": 2})}})
+    fake.answer({EXPORT: {"streams": [fake.stream(1, name=["test.things"], events=[2])]}})
     assert await fake.node().counts(Query()) == {"test.things": 7 + 2}
     (scan,) = (call["pipeline"] for call in fake.calls if call["pipeline"].startswith("export"))
     assert f"@import_time > {LAST}" in scan
+
+
+async def test_a_count_that_fails_ends_what_else_was_asked(fake):
+    """One question may still run when another one fails."""
+    never = str(fake.folder / "never")
+    fake.answer({"summarize name": {"status": 3}, EXPORT: {"wait_for": never}})
+    with pytest.raises(NodeError, match="status 3"):
+        await fake.node().counts(Query(parse("n >= 0")))
+    assert all(has_ended(call["pid"]) for call in fake.calls)
 
 
 async def test_an_empty_node_counts_nothing(fake):
@@ -365,12 +384,20 @@ async def test_the_nodes_own_error_is_told(fake):
 @pytest.mark.parametrize(
     "end, told", [({"status": 3}, "ended with status 3"), ({"signal": 9}, "ended by signal 9")]
 )
-async def test_an_end_without_a_word_is_an_error(fake, end, told):
-    """A program that dies never passes for one that is done; what it sent is kept."""
+@pytest.mark.parametrize("before", [0, 1])
+async def test_an_end_without_a_word_is_an_error(fake, end, told, before):
+    """A program that dies never passes for one that is done; what it sent is kept.
+
+    Also where its events still wait for the catalog, as those of a second export do.
+    """
+    node = fake.node()
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
+    for _ in range(before):
+        await rows(node.export(Query()))
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], **end}})
     seen = []
     with pytest.raises(NodeError, match=told):
-        async for part in fake.node().export(Query()):
+        async for part in node.export(Query()):
             seen.append(part.num_rows)  # noqa: PERF401 - what came before the error counts
     assert seen == [1]
 
@@ -396,13 +423,17 @@ async def test_a_live_export_that_ends_by_itself_is_an_error(fake):
         await rows(fake.node().export(Query(mode=ExportMode.CONTINUOUS)))
 
 
-async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch):
-    """The program would wait for ever: a closed port ends the export."""
+@pytest.mark.parametrize(
+    "ask", [lambda node: rows(node.export(Query())), lambda node: node.counts(Query())]
+)
+async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch, ask):
+    """The program would wait for ever: a closed port ends the question."""
     monkeypatch.setattr(tenzir_client, "IDLE_SECONDS", 0.05)
     gone = {"stderr": UNREACHABLE, "status": 1}
-    fake.answer({PING: gone, EXPORT: {"streams": [fake.stream(1, n=[1])], "sleep": 60}})
+    stream = fake.stream(1, name=["x"], events=[1])
+    fake.answer({PING: gone, EXPORT: {"streams": [stream], "sleep": 60}})
     with pytest.raises(NodeError, match="is gone"):
-        await rows(fake.node(1).export(Query()))
+        await ask(fake.node(1))
     assert all(has_ended(call["pid"]) for call in fake.calls)
 
 
@@ -428,6 +459,20 @@ async def test_ingest_sends_arrow(fake, tmp_path):
     table = pa.ipc.open_stream(received.read_bytes()).read_all()
     assert table["n"].to_pylist() == [1, 2, 3]
     assert arrow_schema.name_of(table.schema) == "test.numbers"
+
+
+async def test_after_an_ingest_the_catalog_is_asked_again(fake, tmp_path):
+    """What was added may have a layout of its own."""
+    node = fake.node()
+    fake.answer({
+        "from_stdin": {"stdin_to": str(tmp_path / "bin" / "received")},
+        EXPORT: {"streams": [fake.stream(1, n=[1])]},
+    })  # fmt: skip
+    await rows(node.export(Query()))
+    await node.ingest(pa.table({"n": [1]}), schema="test.numbers")
+    await rows(node.export(Query()))
+    said = [call["pipeline"].split()[0] for call in fake.calls]
+    assert said == ["schemas", "export", "from_stdin", "schemas", "export"]
 
 
 async def test_an_ingest_that_the_node_refuses_is_its_error(fake):

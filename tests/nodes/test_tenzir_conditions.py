@@ -55,16 +55,28 @@ def test_what_the_catalog_does_not_name_is_asked_for_by_name():
     assert conditions.unknown(['b"', "a"]) == r'(@name != "a" and @name != "b\"")'
 
 
-def test_a_layout_is_its_fields_in_each_record_and_their_types():
-    """The names decide, and types where there is a value; a null has no type."""
-    inner = Type(Kind.RECORD, fields=(Field("in", Type(Kind.IP)), Field("no", Type(Kind.NULL))))
-    found = conditions.is_of(Schema('b"', (Field("x", Type(Kind.INT64)), Field("r", inner))))
+def test_a_layout_is_its_fields_and_their_types():
+    """The names decide, and types where there is a value; no value fits a field of no type."""
+    text, none = Field("t", Type(Kind.STRING)), Field("no", Type(Kind.NULL))
+    found = conditions.is_of(Schema('b"', (text, none)))
     assert found == (
-        r'(@name == "b\"" and this.has("x") and this.has("r") and this.keys().length() == 2'
-        ' and (this["r"] == null or (this["r"].has("in") and this["r"].has("no")'
-        ' and this["r"].keys().length() == 2))'
-        ' and (x == null or type_kind(x) == "int")'
-        ' and (this["r"]["in"] == null or type_kind(this["r"]["in"]) == "ip"))'
+        r'(@name == "b\"" and this.has("t") and this.has("no") and this.keys().length() == 2'
+        ' and (this["t"] == null or type_kind(this["t"]) == "string") and this["no"] == null)'
+    )
+
+
+def test_a_layout_is_what_is_inside_of_records_and_lists():
+    """Each record has its fields, and each element of a list its type; lists may be nested."""
+    inner = Type(Kind.RECORD, fields=(Field("a", Type(Kind.IP)),))
+    lists = Type(Kind.LIST, item=Type(Kind.LIST, item=inner))
+    assert conditions.is_of(Schema("b", (Field("l", lists),))).endswith(
+        '(this["l"] == null or ((all(this["l"].map(x0 => '
+        "(x0 == null or ((all(x0.map(x1 => "
+        '(x1 == null or ((x1.has("a") and x1.keys().length() == 1'
+        ' and (x1["a"] == null or type_kind(x1["a"]) == "ip"))'
+        ' if type_kind(x1) == "record" else false)))))'
+        ' if type_kind(x0) == "list" else false)))))'
+        ' if type_kind(this["l"]) == "list" else false)))'
     )
 
 

@@ -25,12 +25,13 @@ QUESTION = (
     "schemas | merge { partitions | where not internal"
     # Old partitions are so many that only their sum is asked for.
     ' | part = uuid if max_import_time > now() - 10min else ""'
-    " | summarize schema, schema_id, part, events=sum(events),"
+    " | summarize schema, part, events=sum(events),"
     " first=min(min_import_time), last=max(max_import_time) }"
 )
 """What a node is asked to tell its catalog."""
 
-# A node writes what its memory holds after half a minute, if it is not told otherwise.
+# A node writes what its memory holds after half a minute, if it is not told otherwise; the rest
+# is for clocks that differ.
 _LONGEST_IN_MEMORY = 60 * 10**9  # nanoseconds
 KINDS = {
     "null": Kind.NULL,
@@ -69,26 +70,20 @@ class Stored:
     def of(cls, parts: Iterable[Mapping[str, Any]], now: int) -> Stored:
         """Draw the line between what is surely stored, and what may be.
 
-        Layouts are written one by one, each half a minute after its first event: when one has
-        been, earlier events of another one may still be in memory.
+        The layouts of a schema are written one by one, each half a minute after its first
+        event: the last event of one that is written may have come after events of another one
+        that are in memory as yet.
 
         Parameters
         ----------
         parts
-            Partitions, or some of one layout as one: the ids of their layouts, and the times at
-            which the first and the last event of each came.
+            Partitions, or some of them as one, each with the times at which its first and its
+            last event came.
         now
             The time, in nanoseconds.
         """
-        spans = []
-        lasts: dict[str, int] = {}
-        for part in parts:
-            first, last, layout = _time(part["first"]), _time(part["last"]), part["schema_id"]
-            spans.append((first, last, part["events"]))
-            lasts[layout] = max(last, lasts.get(layout, last))
-        line = max(lasts.values())
-        if len(lasts) > 1:
-            line = min(line, max(min(lasts.values()), now - _LONGEST_IN_MEMORY))
+        spans = [(_time(part["first"]), _time(part["last"]), part["events"]) for part in parts]
+        line = min(max(last for _, last, _ in spans), now - _LONGEST_IN_MEMORY)
         # No partition may lie on both sides: its events could not be told apart.
         while crossing := [first for first, last, _ in spans if first <= line < last]:
             line = min(crossing) - 1
@@ -188,8 +183,11 @@ class Enclosed:
 
     def read(self, batch: pa.RecordBatch) -> Catalog:
         """Read the event."""
-        rows = json.loads(batch.column("rows")[0].as_py())
-        return Catalog.parse(json.loads(row) for row in rows)
+        try:
+            rows = json.loads(batch.column("rows")[0].as_py())
+            return Catalog.parse(json.loads(row) for row in rows)
+        except (ValueError, KeyError, TypeError) as error:
+            raise NodeError(f"the node's catalog cannot be read: {error!r}") from error
 
 
 def _time(text: str) -> int:

@@ -12,7 +12,7 @@ from vastlab.expression.operators import Operator
 from vastlab.nodes._plan import bind
 from vastlab.nodes.base import Query
 from vastlab.nodes.tenzir.catalog import KINDS, Stored
-from vastlab.types import Field, Kind, Schema
+from vastlab.types import Field, Kind, Schema, Type
 
 SHAPE = '@name + " " + type_id(this)'
 """What events must have in common to go into one stream; a type's id does not tell its name."""
@@ -65,12 +65,9 @@ def later(name: str, stored: Stored | None) -> str:
 def is_of(layout: Schema) -> str:
     """Write the condition that holds for events of a layout, and for no event of another one.
 
-    It costs some microseconds for each event, so let few events come that far.
+    It costs about a microsecond for each event, so let few events come that far.
     """
-    tests = [f"@name == {tql.quote(layout.name)}", *_same_fields((), layout.fields)]
-    tests += [
-        _is(leaf.path, leaf.type.kind) for leaf in layout.leaves if leaf.type.kind is not Kind.NULL
-    ]
+    tests = [f"@name == {tql.quote(layout.name)}", *_has_fields("this", layout.fields)]
     return f"({' and '.join(tests)})"
 
 
@@ -107,18 +104,32 @@ def _guard(layout: Schema, layouts: list[Schema]) -> str:
     return " and ".join(tests) or "true"
 
 
-def _same_fields(path: tuple[str, ...], fields: tuple[Field, ...]) -> Iterator[str]:
-    """Write a test for the fields in each record; a record may be null.
+def _has_fields(subject: str, fields: tuple[Field, ...], depth: int = 0) -> Iterator[str]:
+    """Write the tests for a record of these fields and no others, each of its type.
 
     To ask for each field and their number is quick; to compare lists of names is not.
     """
-    subject = _record(path)
-    tests = [f"{subject}.has({tql.quote(field.name)})" for field in fields]
-    same = " and ".join([*tests, f"{subject}.keys().length() == {len(fields)}"])
-    yield f"({subject} == null or ({same}))" if path else same
     for field in fields:
-        if field.type.kind is Kind.RECORD:
-            yield from _same_fields((*path, field.name), field.type.fields)
+        yield f"{subject}.has({tql.quote(field.name)})"
+    yield f"{subject}.keys().length() == {len(fields)}"
+    for field in fields:
+        yield _is_like(f"{subject}[{tql.quote(field.name)}]", field.type, depth)
+
+
+def _is_like(subject: str, type_: Type, depth: int) -> str:
+    """Write the test for a value of a type, inside so many lists; a null passes for any."""
+    if type_.kind is Kind.NULL:
+        return f"{subject} == null"
+    test = f"type_kind({subject}) == {tql.quote(_KIND_NAMES[type_.kind])}"
+    inner = None
+    if type_.kind is Kind.RECORD:
+        inner = " and ".join(_has_fields(subject, type_.fields, depth))
+    elif type_.item is not None:
+        item = f"x{depth}"
+        inner = f"all({subject}.map({item} => {_is_like(item, type_.item, depth + 1)}))"
+    if inner is not None:  # which can only be asked of the right kind
+        test = f"(({inner}) if {test} else false)"
+    return f"({subject} == null or {test})"
 
 
 def _record(path: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ their layout is new, they are filtered here.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -21,10 +20,12 @@ import pyarrow as pa
 from vastlab.arrow import convert
 from vastlab.arrow.schema import name_of
 from vastlab.config import NodeEndpoint
+from vastlab.errors import NodeError
 from vastlab.expression.ast import Constant
 from vastlab.nodes import _upload
 from vastlab.nodes._limit import limited
 from vastlab.nodes._local import LocalFilter
+from vastlab.nodes._together import together
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
 from vastlab.nodes.tenzir import conditions
 from vastlab.nodes.tenzir.align import Aligner
@@ -98,7 +99,7 @@ class TenzirNode:
             scans = [self._count_unlisted(query, unlisted)]
             if scan is not None:
                 scans.append(self._scan(unlisted.without(scan)))
-        for found in await asyncio.gather(*scans):
+        for found in await together(*scans):
             counts.update(found)
         return {name: number for name, number in sorted(counts.items()) if number}
 
@@ -115,7 +116,7 @@ class TenzirNode:
 
     async def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        version, memory, partitions = await asyncio.gather(
+        version, memory, partitions = await together(
             self._client.ask('api "/ping"'),
             self._client.ask('metrics "process" | tail 1'),
             self._partitions(""),
@@ -224,8 +225,12 @@ class TenzirNode:
             shapes = _shapes(send) if carriers is None else carriers.steps(catalog, send)
             return " | ".join([*steps, *shapes])
 
+        if enclosed is None:
+            stream = self._client.stream(pipeline, query.limit or None)
+        else:
+            stream = self._confirmed(query, pipeline, catalog, enclosed)
         aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
-        async with aclosing(self._batches(query, pipeline, catalog, enclosed)) as batches:
+        async with aclosing(stream) as batches:
             async for batch in batches:
                 events = batch if carriers is None else carriers.remove(batch)
                 if events is None:
@@ -237,28 +242,32 @@ class TenzirNode:
                 elif kept := local.keep(TableSlice(convert.normalise(events, name))):
                     yield kept
 
-    async def _batches(
-        self, query: Query, pipeline: Pipeline, known: Catalog, enclosed: Enclosed | None
+    async def _confirmed(
+        self, query: Query, pipeline: Pipeline, known: Catalog, enclosed: Enclosed
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         """Run a pipeline; hold events back until it is sure that the known catalog is right."""
-        urgent = None if enclosed is None else enclosed.name
-        held: list[pa.RecordBatch] | None = None if enclosed is None else []
-        stream = self._client.stream(pipeline, query.limit or None, urgent)
+        held: list[pa.RecordBatch] | None = []
+        stream = self._client.stream(pipeline, query.limit or None, enclosed.name)
         async with aclosing(stream) as batches:
-            async for batch in batches:
-                if held is None:
-                    yield batch
-                elif enclosed is not None and name_of(batch.schema) == enclosed.name:
-                    self._known = enclosed.read(batch)
-                    if self._known.layouts != known.layouts:
-                        raise _OtherCatalogError(self._known)
-                    for first in held:
-                        yield first
-                    held = None
-                else:
-                    held.append(batch)
-                    if sum(part.num_rows for part in held) > _MOST_HELD:
-                        raise _OtherCatalogError(None)
+            try:
+                async for batch in batches:
+                    if held is None:
+                        yield batch
+                    elif name_of(batch.schema) == enclosed.name:
+                        self._known = enclosed.read(batch)
+                        if self._known.layouts != known.layouts:
+                            raise _OtherCatalogError(self._known)
+                        for first in held:
+                            yield first
+                        held = None
+                    else:
+                        held.append(batch)
+                        if sum(part.num_rows for part in held) > _MOST_HELD:
+                            raise _OtherCatalogError(None)
+            except NodeError:
+                for first in held or ():  # nobody can be asked again, and they do match
+                    yield first
+                raise
         if held is not None:
             raise _OtherCatalogError(None)
 
@@ -269,13 +278,18 @@ class TenzirNode:
         return self._known
 
     async def _scan(self, steps: list[str]) -> Counter[str]:
-        rows = await self._client.ask(
-            " | ".join([
-                "export", *steps, "this = {name: @name}", "summarize name, events=count()"
-            ]),
-            timeout=None,
-        )  # fmt: skip
-        return Counter({row["name"]: row["events"] for row in rows})
+        """Count events where they arrive; it is a stream, since such are watched over."""
+
+        def pipeline(send: str) -> str:
+            count = ("this = {name: @name}", "summarize name, events=count()")
+            return " | ".join(["export", *steps, *count, send])
+
+        counts: Counter[str] = Counter()
+        async with aclosing(self._client.stream(pipeline)) as batches:
+            async for batch in batches:
+                for row in batch.to_pylist():
+                    counts[row["name"]] += row["events"]
+        return counts
 
     async def _count_unlisted(self, query: Query, unlisted: Unlisted) -> Counter[str]:
         """Count the events of layouts that the catalog does not list."""

@@ -22,9 +22,8 @@ class Unlisted:
     Parameters
     ----------
     recent
-        The condition that holds for events that may not be stored. Others have a layout that
-        is listed, unless it is the second one of its schema, and the first was written since:
-        then it is found half a minute later.
+        The condition that holds for events that may not be stored. Others have a layout
+        that is listed.
     listed
         The condition that holds for events of a listed layout.
     mark
@@ -74,8 +73,8 @@ class Unlisted:
 
     def _marking(self) -> str:
         # What is stored is not looked at more closely: that would take long.
-        is_unlisted = f"((not ({self.listed})) if ({self.recent}) else false)"
-        return f"@name = ({self.prefix} + @name) if {is_unlisted} else @name"
+        is_listed = f"(({self.listed}) if ({self.recent}) else true)"
+        return f"@name = @name if {is_listed} else ({self.prefix} + @name)"
 
     def _is_marked(self) -> str:
         return f"@name.starts_with({self.prefix})"

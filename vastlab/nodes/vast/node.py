@@ -48,6 +48,7 @@ from vastlab.nodes._limit import limited
 from vastlab.nodes._local import LocalFilter
 from vastlab.nodes._plan import bind
 from vastlab.nodes._process import Child, Completed, Slots, clean_environment, pump, run
+from vastlab.nodes._together import together
 from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
 from vastlab.nodes.vast.layouts import parse_layouts
 from vastlab.store.ingest import IngestReport
@@ -101,7 +102,7 @@ class VastNode:
         """Return the number of events per schema, without schemas that have none."""
         schemas = await self._schemas()
         names = sorted({layout.name for layout in schemas if bind(query, layout) is not None})
-        numbers = await asyncio.gather(*(self._count(query, name, schemas) for name in names))
+        numbers = await together(*(self._count(query, name, schemas) for name in names))
         return {name: number for name, number in zip(names, numbers, strict=True) if number}
 
     async def schemas(self) -> dict[str, Schema]:
