@@ -25,6 +25,7 @@ def running(tmp_path_factory):
         for batch in demo.batches(EVENTS):
             tables.setdefault(str(batch.schema.metadata), []).append(batch)
         asyncio.run(_ingest(node.endpoint, tables))
+        time.sleep(61)  # what is younger may be in memory only, and is looked at closely
         yield node
 
 

@@ -305,8 +305,10 @@ def test_a_folder_without_logs_is_one_clear_error(folder, logs, content):
     """An empty folder, and one without a log, is named in the error."""
     if content is not None:
         write(logs / "notes.txt", content)
-    with pytest.raises(FormatError, match="logs"):
+    with pytest.raises(FormatError, match="logs") as caught:
         folder.refresh()
+    if content:
+        assert caught.value.hint.startswith("notes.txt: ")
 
 
 def test_a_missing_folder_is_one_clear_error(tmp_path):

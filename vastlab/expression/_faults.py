@@ -55,6 +55,7 @@ _FOREIGN = {
     **dict.fromkeys(("contains", "has", "includes"), 'write field ni "text"'),
     **dict.fromkeys(("like", "ilike", "match", "matches", "regex", "regexp"), _PATTERN),
 }
+_WHERE = re.compile(r"where\b")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _NOT = re.compile(r"\b(?:NOT|Not)\s*\Z")
 _WORDS = {"T": "true", "F": "false", "True": "true", "False": "false", "nil": "null"}
@@ -81,7 +82,7 @@ def left_over(text: str, at: int, *, bare: bool, opened: bool = False) -> Expres
     if text.startswith(")", at):
         return fault("no bracket is open here", text, at, *expected, end)
     hint = _hint(_AFTER, text, at)
-    if text.startswith("where", skip(text, 0)):
+    if _WHERE.match(text, skip(text, 0)):
         hint = "an expression is what stands behind where"
     elif hint is None:
         hint = _foreign(text, at)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from vastlab._text import plain
 from vastlab.errors import DatabaseError, FormatError, LockedError, UsageError
 from vastlab.store import _follow, _sources
 from vastlab.store._buffer import Buffer
@@ -159,7 +160,11 @@ class LogFolder:
     def _must_have_logs(self, snapshot: Snapshot) -> None:
         if any(source.format for source in snapshot.sources.values()):
             return
-        reasons = [reason for source in snapshot.sources.values() for _, reason in source.problems]
+        reasons = [
+            f"{plain(os.path.relpath(path, self._folder))}: {reason}"
+            for path, source in snapshot.sources.items()
+            for _, reason in source.problems
+        ]
         msg = f"no file in the folder {str(self._folder)!r} is a log"
         raise FormatError(msg, hint=reasons[0] if reasons else "its files are empty")
 
