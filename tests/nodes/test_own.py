@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from vastlab.config import parse_endpoint
-from vastlab.errors import ClientNotFoundError, LockedError, NodeError
+from vastlab.errors import ClientNotFoundError, LockedError, NodeError, UsageError
 from vastlab.nodes import _programs, own
 from vastlab.nodes.tenzir import TenzirNode
+from vastlab.store.database import Database
 
 needs_tenzir = pytest.mark.skipif(
     _programs.find_tenzir() is None, reason="the package tenzir is not installed"
@@ -69,6 +70,16 @@ def test_without_tenzir_the_error_names_the_remedy(tmp_path, monkeypatch):
     with pytest.raises(ClientNotFoundError, match=r"vastlab\[tenzir\]"):
         own.start_node(tmp_path / "state")
     assert own.running_node(tmp_path / "state") is None
+
+
+@pytest.mark.parametrize("make", [lambda folder: (folder / "a.log").touch(), Database.create])
+def test_no_node_takes_a_folder_of_logs_or_a_database(tmp_path, make):
+    """What is in it would be read as a node's from then on: nothing is started or made there."""
+    make(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="holds other files than a node's"):
+        own.start_node(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_node_that_cannot_start_says_why(tmp_path, monkeypatch):

@@ -97,7 +97,8 @@ class Fake:
     @property
     def calls(self):
         text = (self.folder / "calls.jsonl").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        # A call may just be writing its line.
+        return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 @pytest.fixture
@@ -331,7 +332,7 @@ async def test_everything_is_counted_from_the_catalog(fake):
     fake.answer({EXPORT: {"streams": [fake.stream(1, name=["test.things"], events=[2])]}})
     assert await fake.node().counts(Query()) == {"test.things": 7 + 2}
     (scan,) = (call["pipeline"] for call in fake.calls if call["pipeline"].startswith("export"))
-    assert f"@import_time > {LAST}" in scan
+    assert f"@import_time > {LAST[:-1]}5Z" in scan
 
 
 async def test_a_count_that_fails_ends_what_else_was_asked(fake):

@@ -19,15 +19,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import vastlab
 from vastlab import demo
 from vastlab.client import VAST
 from vastlab.collect import to_json_rows
+from vastlab.compile import tql
 from vastlab.config import parse_endpoint
 from vastlab.errors import NodeConnectionError, NodeError
+from vastlab.expression.ast import Column, Predicate
+from vastlab.expression.literals import Duration, Time
+from vastlab.expression.operators import Operator
 from vastlab.nodes import _programs, own
 from vastlab.nodes.tenzir import TenzirNode
+from vastlab.types import Field, Kind, Schema, Type
 
 pytestmark = [
     pytest.mark.full,
@@ -305,6 +312,36 @@ async def test_events_in_memory_are_found_and_counted(tmp_path, monkeypatch, lis
                     assert len(await found("x >= 1")) == events
                     states.add(await stored())
             assert states > {len(listed), events}  # some were written while others were not
+
+
+@given(
+    st.lists(
+        st.sampled_from([Kind.TIME, Kind.DURATION]).flatmap(
+            lambda kind: st.tuples(st.just(kind), st.integers(-(2**63), 2**63 - 1))
+        ),
+        min_size=50,
+        max_size=500,
+    )
+)
+@settings(max_examples=5)
+def test_times_and_spans_are_exact_to_the_nanosecond(values):
+    """The engine reads each literal as the value that was written, whatever its digits."""
+    rows = []
+    for kind, value in values:
+        literal = Time(value) if kind is Kind.TIME else Duration(value)
+        column = Column(Schema("x", (Field("x", Type(kind)),)).leaves[0])
+        text = tql.condition(Predicate(column, Operator.GT, literal)).removeprefix("x > ")
+        rows.append(f"{{x: {text} - {'1970-01-01' if kind is Kind.TIME else '0ns'}}}")
+    steps = "| n = x.count_nanoseconds() | this = {n: n} | write_ndjson"
+    program = str(_programs.find_tenzir())
+    with tempfile.NamedTemporaryFile("w", suffix=".tql") as file:
+        file.write(f"from {', '.join(rows)} {steps}")
+        file.flush()
+        done = subprocess.run(
+            [program, "--bare-mode", "-f", file.name], capture_output=True, check=True
+        )
+    found = [json.loads(line)["n"] for line in done.stdout.splitlines()]
+    assert found == [value for _, value in values]
 
 
 # --- no trace -------------------------------------------------------------------------------

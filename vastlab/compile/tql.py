@@ -43,6 +43,7 @@ __all__ = ["condition", "path", "quote"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_EXACT = 2**53  # up to here, each whole number is a double
 _OLDEST_YEAR = 1900
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LARGEST = sys.float_info.max
@@ -224,10 +225,14 @@ def _decimal(value: float) -> str:
 
 
 def _duration(nanoseconds: int) -> str:
-    if nanoseconds == -(2**63):
-        # Written as the negative of a number that is one too large.
-        return f"({nanoseconds + 1}ns - 1ns)"
-    return f"{nanoseconds}ns"
+    size = abs(nanoseconds)
+    if size <= _EXACT:
+        return f"{nanoseconds}ns"
+    # The engine reads a number as a double: a sum of two that are exact is exact. Neither part
+    # is so large that it needs its sign to fit.
+    high = (size - 1) // 2**32 * 2**32
+    sign = "-" if nanoseconds < 0 else "+"
+    return f"({sign.strip('+')}{high}ns {sign} {size - high}ns)"
 
 
 def _time(nanoseconds: int) -> str:
@@ -235,4 +240,6 @@ def _time(nanoseconds: int) -> str:
     moment = _EPOCH + datetime.timedelta(seconds=seconds)
     if moment.year < _OLDEST_YEAR:
         return f"(1970-01-01 + {_duration(nanoseconds)})"
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
+    # The engine reads the fraction as a double and cuts it off at nanoseconds: half a one more
+    # keeps it from falling short of the last digit.
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}5Z"

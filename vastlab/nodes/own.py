@@ -11,10 +11,12 @@ import time
 import weakref
 from pathlib import Path
 
-from vastlab._text import cut
-from vastlab.errors import LockedError, NodeError
+from vastlab._text import cut, plain
+from vastlab.errors import LockedError, NodeError, UsageError
 from vastlab.nodes import _programs
 from vastlab.nodes._process import clean_environment
+from vastlab.store.archive import is_archive
+from vastlab.store.database import is_database
 
 __all__ = ["OwnNode", "running_node", "start_node", "stop_node"]
 
@@ -79,6 +81,8 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
         No Tenzir is installed.
     LockedError
         A node runs on this folder already.
+    UsageError
+        The folder holds something else than the events of a node.
     NodeError
         The node does not start; its last words say why.
     """
@@ -89,6 +93,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
             hint=f'use connect("{running.endpoint}"), or stop it',
         )
     _refuse_a_foreign_node(state)
+    _refuse_other_files(state)
     state.mkdir(parents=True, exist_ok=True)
     endpoint = f"127.0.0.1:{_free_port()}"
     node = OwnNode(state, endpoint, _spawn(state, endpoint))
@@ -157,6 +162,17 @@ def _refuse_a_foreign_node(state: Path) -> None:
         raise LockedError(
             f"another node runs on {state} already (process {pid})",
             hint="connect to where it listens, or choose another folder",
+        )
+
+
+def _refuse_other_files(state: Path) -> None:
+    """Protect a folder of logs, which would be taken for a node's from then on."""
+    if not state.is_dir() or not any(state.iterdir()):
+        return
+    if is_database(state) or not ((state / _LOG).exists() or is_archive(state)):
+        raise UsageError(
+            f"the folder {plain(str(state))} holds other files than a node's",
+            hint="choose an empty one for the node, and import the files into it",
         )
 
 
