@@ -173,3 +173,15 @@ def test_demo_is_announced_wherever_it_is_made(shell, capfd, tmp_path, monkeypat
     for said in ("vastlab: making the demo database of 500 events\n", ""):
         assert shell("count", "-e", "demo:") == 0
         assert capfd.readouterr() == ("500\n", said)
+
+
+def test_a_file_that_gave_nothing_may_be_added_in_another_format(shell, capfd, tmp_path):
+    """It is said that nothing was added, and the file does not count as added."""
+    path, database = tmp_path / "n.json", str(tmp_path / "n.db")
+    path.write_text('{"a": 1}\n')
+    assert shell("import", "-e", database, "--format", "csv", str(path)) == 0
+    assert "nothing was added" in capfd.readouterr().err
+    assert shell("import", "-e", database, str(path)) == 0
+    assert "was added before" not in capfd.readouterr().err
+    assert shell("count", "-e", database, "a == 1") == 0
+    assert capfd.readouterr().out.strip() == "1"

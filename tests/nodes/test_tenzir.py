@@ -324,6 +324,15 @@ async def test_more_exports_than_programs_may_run_wait_for_their_turn(fake, most
         assert [len(each) for each in found] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("peak, told", [(2_000, 2_048_000), (2_000_000, 2_000_000), (None, None)])
+async def test_memory_is_told_in_bytes(fake, peak, told):
+    """The peak comes in KiB from some versions: it is never below the present use."""
+    usage = {"current_memory_usage": 1_500_000, "peak_memory_usage": peak}
+    fake.answer({"metrics": {"stdout": lines(usage)}, "partitions": {}})
+    system = (await fake.node().status())["system"]
+    assert (system["current-memory-usage"], system["peak-memory-usage"]) == (1_500_000, told)
+
+
 # --- counts ---------------------------------------------------------------------------------
 
 

@@ -140,6 +140,8 @@ def _opened(file: str) -> str | BinaryIO:
 def _report(report: IngestReport) -> None:
     if report.events:
         _output.draw_counts(console(), report.events.items())
+    elif not (report.skipped or report.failed or report.problem_count):
+        complain("there are no events in it: nothing was added", style="yellow")
     if report.skipped:
         complain(_said_of_skipped(report), style="yellow")
     problems = report.problems[:_PROBLEMS]

@@ -215,7 +215,10 @@ class _Ingest:
                 stamp = _sources.stamp_of(path.stat())
                 random = regular and _sources.wants_random_access(stream)
                 tap = Tap(stream, label, watch=self.meter.tick, random=random)
-                if self._take(label, tap) and regular and tap.size:
+                before = sum(self.buffer.events.values())
+                taken = self._take(label, tap) and sum(self.buffer.events.values()) > before
+                # Of a file that gave nothing, another format may be tried.
+                if taken and regular:
                     self.read[label] = Source(label, tap.size, tap.digest, stamp)
         except OSError as error:
             self._fail(label, FormatError(f"cannot be read: {error.strerror}", path=label))

@@ -343,7 +343,7 @@ def _status(
     stores = [row["store"]["url"] for row in partitions if row.get("store")]
     system = {
         "current-memory-usage": usage.get("current_memory_usage"),
-        "peak-memory-usage": usage.get("peak_memory_usage"),
+        "peak-memory-usage": _peak(usage),
         "swap-space-usage": usage.get("swap_space_usage"),
     }
     if stores:
@@ -359,3 +359,11 @@ def _status(
             "schemas": dict(sorted(schemas.items())),
         },
     }
+
+
+def _peak(usage: dict[str, Any]) -> int | None:
+    """Return bytes: Tenzir 6.20 passes on what Linux counts in KiB, unlike the present use."""
+    present: int | None = usage.get("current_memory_usage")
+    peak: int | None = usage.get("peak_memory_usage")
+    is_too_small = present is not None and peak is not None and peak < present
+    return peak * 1024 if is_too_small else peak
