@@ -232,7 +232,7 @@ class Queries:
         try:
             return self[name]
         except errors.UsageError as error:
-            raise _MissingError(error.message, hint=error.hint) from None
+            raise UnknownQueryError(error.message, hint=error.hint) from None
 
     def __getitem__(self, name: str) -> Callable[..., Result]:
         query = find(name, load())
@@ -293,7 +293,7 @@ def describe(query: SavedQuery) -> str:
     return _text.plain(f"{query.name}({wanted}){about}")
 
 
-class _MissingError(errors.UsageError, AttributeError):
+class UnknownQueryError(errors.UsageError, AttributeError):
     """The error of a missing attribute, in the words of vastlab."""
 
 

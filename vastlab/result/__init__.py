@@ -456,7 +456,7 @@ class Result(Mapping[str, pd.DataFrame]):
         try:
             return self._tables[name]
         except KeyError:
-            raise _UnknownSchemaError(
+            raise UnknownSchemaError(
                 f"no events of the schema {name!r} in this result",
                 hint=f"there are {_listed(self)}" if self else "it is empty",
             ) from None
@@ -470,7 +470,7 @@ class Result(Mapping[str, pd.DataFrame]):
         return preview(name, self._parts(name), rows=rows, columns=columns, zone=self._zone)
 
 
-class _UnknownSchemaError(errors.UsageError, KeyError):
+class UnknownSchemaError(errors.UsageError, KeyError):
     """A mapping's own error for a missing key, in the words of vastlab."""
 
 

@@ -365,5 +365,6 @@ def _peak(usage: dict[str, Any]) -> int | None:
     """Return bytes: Tenzir 6.20 passes on what Linux counts in KiB, unlike the present use."""
     present: int | None = usage.get("current_memory_usage")
     peak: int | None = usage.get("peak_memory_usage")
-    is_too_small = present is not None and peak is not None and peak < present
-    return peak * 1024 if is_too_small else peak
+    if present is None or peak is None or peak >= present:
+        return peak
+    return peak * 1024
