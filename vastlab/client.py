@@ -283,7 +283,9 @@ class VAST:
             except NodeConnectionError:
                 if time.monotonic() + retry_delay >= deadline:
                     raise
-            await asyncio.sleep(retry_delay)
+                await asyncio.sleep(retry_delay)
+                if time.monotonic() >= deadline:  # the sleep was longer than it should be
+                    raise
 
     async def schemas(self) -> dict[str, Schema]:
         """Return what the node holds, by schema name."""
