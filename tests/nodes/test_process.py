@@ -16,16 +16,16 @@ from vastlab.nodes import _process
 
 ENV = {"PATH": os.environ["PATH"]}
 STUBBORN = """
-import signal, time
+import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
-while True: time.sleep(1)
+while True: signal.pause()
 """
 LAUNCHER = """
-import subprocess, sys, time
-engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+import signal, subprocess, sys
+engine = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 print(engine.pid, flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -63,7 +63,7 @@ async def test_a_missing_program_is_one_clear_error():
 
 async def test_a_slow_program_is_ended():
     """A program that gives no answer in time is ended, and what it said is kept."""
-    code = "import sys, time; print('why', file=sys.stderr, flush=True); time.sleep(60)"
+    code = "import signal, sys; print('why', file=sys.stderr, flush=True); signal.pause()"
     with pytest.raises(NodeTimeoutError, match="no answer within 1 s") as caught:
         await _process.run(python(code), ENV, timeout=1)
     assert "why" in caught.value.stderr

@@ -228,11 +228,10 @@ def _duration(nanoseconds: int) -> str:
     size = abs(nanoseconds)
     if size <= _EXACT:
         return f"{nanoseconds}ns"
-    # The engine reads a number as a double: a sum of two that are exact is exact. Neither part
-    # is so large that it needs its sign to fit.
+    # The engine reads a number as a double, in which neither of these two needs rounding.
     high = (size - 1) // 2**32 * 2**32
-    sign = "-" if nanoseconds < 0 else "+"
-    return f"({sign.strip('+')}{high}ns {sign} {size - high}ns)"
+    low = size - high
+    return f"(-{high}ns - {low}ns)" if nanoseconds < 0 else f"({high}ns + {low}ns)"
 
 
 def _time(nanoseconds: int) -> str:
