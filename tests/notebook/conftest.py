@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,9 @@ def ip(tmp_path_factory) -> InteractiveShell:
 @pytest.fixture
 def shell(ip, monkeypatch, folder) -> Iterator[Shell]:
     monkeypatch.setenv("VAST_ENDPOINT", str(folder))
+    # An example that ran before in this process leaves its last value there, and IPython then
+    # takes `_` for the user's.
+    monkeypatch.delattr(builtins, "_", raising=False)
     notebook.load_ipython_extension(ip)
     yield Shell(ip)
     notebook.unload_ipython_extension(ip)
