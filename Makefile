@@ -19,7 +19,7 @@ NOTEBOOK := VAST_ENDPOINT=demo: XDG_STATE_HOME=$(CURDIR)/$(VENV)/state $(BIN)/py
 LANGUAGE       := vastlab/arrow/*,vastlab/compile/*,vastlab/expression/*
 LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language_facts.py
 
-.PHONY: help demo test test-full lab lint bench clean
+.PHONY: help demo test test-full lab lint bench soak clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ lint: $(DEV) ## Check style, types and the direction of imports.
 
 bench: $(DEV) ## Measure speed, as ratios taken in one run.
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -s
+
+soak: $(FULL) ## Try for half an hour what must never lose or change an event.
+	$(BIN)/python -m tests.soak
 
 clean: ## Remove what the other targets made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks

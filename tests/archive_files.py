@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow import types as arrow_types
 
 FORMATS = ("feather", "parquet")

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow import types as arrow_types
 from vastlab.types import Field, Kind, Schema, Type
 

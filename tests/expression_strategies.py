@@ -17,18 +17,20 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from tests.reference_evaluator import Row, is_compatible
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
     Constant,
     Expr,
+    Extractor,
     FieldExtractor,
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
@@ -50,7 +52,6 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.taxonomy import Concept, Model, Taxonomy
 from vastlab.types import Field, Kind, Leaf, Schema, Type
 
@@ -105,7 +106,7 @@ def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
     arrays = [arrow.array(e.type, c) for e, c in zip(schema.fields, columns, strict=True)]
     nested = arrow_arrays.record_batch(arrays, arrow_schema.to_arrow(schema), size)
     moments = draw(st.lists(st.integers(0, 9), min_size=size, max_size=size))
-    flat = nesting.flatten(nested).append_column(
+    flat = convert.flatten(nested).append_column(
         "#import_time", pa.array(moments, pa.timestamp("ns"))
     )
     cells = [list(leaf_values(schema.fields, [c[i] for c in columns])) for i in range(size)]
@@ -298,7 +299,11 @@ def predicates(draw: st.DrawFn, some: Events) -> Expr:
     names += [".".join((*stems[i:], leaf.name)) for i in range(len(stems))]
     wrong = [f"{some.schema.name}.{parts[-1]}", f"x.{leaf.name}", "nowhere"]
     name = st.integers(0, 19).flatmap(lambda i: st.sampled_from(wrong if i == 19 else names))
-    choices = [FieldExtractor(draw(name))] * 3 + [TypeExtractor(leaf.type)]
+    start = draw(st.integers(0, len(leaf.path) - 1))
+    path = draw(st.sampled_from(((), ("x",), (some.schema.name,), tuple(stems)))) or ()
+    choices: list[Extractor] = [FieldExtractor(draw(name))] * 3
+    choices.append(FieldExtractor.of((*path, *leaf.path[0 if path else start :])))
+    choices += [TypeExtractor(leaf.type)]
     choices += [AliasExtractor(name) for name in leaf.type.names]
     return Predicate(draw(st.sampled_from(choices)), operator, literal)
 
@@ -328,6 +333,23 @@ def metadata(draw: st.DrawFn, some: Events, operator: Operator) -> Expr:
     ordering = draw(st.sampled_from([e for e in Operator if e.is_ordering]))
     moment = Time(draw(st.sampled_from((-(2**64), 0, 3, 9, 2**64))))
     return Predicate(MetaExtractor(Meta.IMPORT_TIME), ordering, moment)
+
+
+@st.composite
+def long_lists(draw: st.DrawFn, some: Events) -> Expr:
+    """Whether a leaf, or every one of a type, is in a list or not."""
+    leaf = draw(st.sampled_from(some.schema.leaves)) if some.schema.leaves else None
+    if leaf is None:
+        return Constant(True)
+    cells = [row[leaf.column] for row in some.rows]
+    values = literals(leaf.type, cells)
+    if leaf.type.kind is Kind.IP:
+        values |= literals(Type(Kind.SUBNET), [])
+    items = draw(st.lists(values, min_size=2, max_size=8))
+    extractor = draw(st.sampled_from((FieldExtractor(leaf.name), TypeExtractor(leaf.type))))
+    operator = draw(st.sampled_from((Operator.IN, Operator.NOT_IN)))
+    predicate = Predicate(extractor, operator, ListLiteral(tuple(items)))
+    return Not(predicate) if draw(st.booleans()) else predicate
 
 
 # --- taxonomies -----------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from tests import arrow_strategies as arrow
-from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from vastlab.expression import literals as lit
-from vastlab.expression import printer
-from vastlab.expression._addresses import MAPPED, network
-from vastlab.expression._values import operand_literal
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -21,13 +18,15 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
 )
-from vastlab.expression.operators import Operator
-from vastlab.expression.rewrite import alone, normalise, typed
-from vastlab.expression.validation import problem
+from vastlab.expression.checks import problem
+from vastlab.expression.literals import MAPPED, is_quotable
+from vastlab.expression.rewrite import any_field_equals, normalise, typed
+from vastlab.expression.scanner import network
 from vastlab.types import Field, Kind, Type
 
 NAMES = (
@@ -99,7 +98,7 @@ def of_kind(kind: Kind) -> st.SearchStrategy[lit.Literal]:
             times = INT64 | SECONDS
             return times.map(lit.Time) | times.map(lit.RelativeTime)
         case Kind.STRING:
-            strings = texts().filter(printer.is_quotable).map(lit.String)
+            strings = texts().filter(is_quotable).map(lit.String)
             patterns = st.builds(lit.Pattern, st.sampled_from(REGEXES), st.booleans())
             return strings | patterns
         case Kind.IP:
@@ -112,7 +111,7 @@ def predicates() -> st.SearchStrategy[Expr]:
     """Comparisons that the parser accepts."""
     shapes = st.tuples(extractors(), st.sampled_from(Operator), literals())
     free = shapes.filter(lambda shape: problem(*shape) is None).map(lambda shape: Predicate(*shape))
-    return st.one_of(free, _typed(), _metas(), literals().map(alone))
+    return st.one_of(free, _typed(), _metas(), literals().map(any_field_equals))
 
 
 def expressions() -> st.SearchStrategy[Expr]:
@@ -131,10 +130,13 @@ def expressions() -> st.SearchStrategy[Expr]:
 
 def extractors() -> st.SearchStrategy[Extractor]:
     """Fields and aliases, which take any literal."""
-    names = st.sampled_from(NAMES) | st.from_regex(
+    plain = st.from_regex(
         r"[A-Za-z0-9_][A-Za-z0-9_:-]{0,5}(\.[A-Za-z0-9_:-]{1,4}){0,2}", fullmatch=True
-    ).filter(lambda name: operand_literal(name, 0, 0) is None)
-    return names.map(FieldExtractor) | st.sampled_from(ALIASES).map(AliasExtractor)
+    )
+    names = st.sampled_from(NAMES) | plain
+    part = st.text(max_size=6) | st.text("`\\.a0:-_ \0\n\x7f\u202e", max_size=4) | plain
+    paths = st.lists(part, min_size=1, max_size=3).map(tuple).map(FieldExtractor.of)
+    return names.map(FieldExtractor) | paths | st.sampled_from(ALIASES).map(AliasExtractor)
 
 
 def types() -> st.SearchStrategy[Type]:

@@ -26,6 +26,7 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
@@ -47,7 +48,6 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -145,6 +145,9 @@ def bind_extractor(predicate: Predicate, schema: Schema, same: Same = SAME) -> T
 def matches(extractor: Any, leaf: Leaf, schema: Schema) -> bool:
     """Whether an extractor means a leaf."""
     match extractor:
+        case FieldExtractor(_, (_, *_) as parts):
+            stems = [parts[i:] for i in range(1, len(parts)) if is_stem(schema.name, parts[:i])]
+            return leaf.path in stems or leaf.path[len(leaf.path) - len(parts) :] == parts
         case FieldExtractor(name):
             endings = dotted_endings(schema.name)
             qualified = {f"{ending}.{leaf.name}" for ending in endings}
@@ -155,6 +158,11 @@ def matches(extractor: Any, leaf: Leaf, schema: Schema) -> bool:
             return name in leaf.type.names
         case _:
             raise AssertionError(extractor)
+
+
+def is_stem(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether the first names of a path are those of a schema, or the end of it."""
+    return ".".join(parts) in dotted_endings(name)
 
 
 def dotted_endings(text: str) -> set[str]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.display.conftest import conn
-from vastlab import _arrived
-from vastlab._arrived import Arrived
+from vastlab import _call
+from vastlab._call import Arrived
 from vastlab.errors import CorruptFileError, NodeTimeoutError
 from vastlab.nodes.base import Step
 from vastlab.table_slice import TableSlice
@@ -71,7 +71,7 @@ async def damaged() -> None:
 @pytest.mark.parametrize("end", [forever, late, damaged])
 async def test_looking_further_costs_nothing_that_was_asked_for(end, monkeypatch):
     """Where the look takes too long or fails, the answer stands and the limit has ended it."""
-    monkeypatch.setattr(_arrived, "_LOOK", 0.01)
+    monkeypatch.setattr(_call, "_LOOK_AHEAD", 0.01)
     arrived = Arrived(3)
     await arrived.take(stream([3], end), look=True)
     assert (arrived.events, arrived.limited) == (3, True)

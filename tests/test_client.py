@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vastlab.client import VAST, ExportMode
-from vastlab.config import NodeEndpoint, PathEndpoint
+from vastlab.endpoints import NodeEndpoint, PathEndpoint
 from vastlab.errors import (
     ConfigError,
     ExpressionSyntaxError,
@@ -30,6 +30,7 @@ from vastlab.errors import (
     UsageError,
     VastlabWarning,
 )
+from vastlab.nodes.base import Notice
 from vastlab.store.database import Database
 
 START = 1_258_531_200_500_000_000  # 2009-11-18T08:00:00.5Z
@@ -111,7 +112,7 @@ class LateNode:
     def __init__(self):
         self.calls = 0
 
-    async def status(self):
+    async def status(self, report):
         self.calls += 1
         if self.calls < 3:
             raise NodeConnectionError("nothing answers")
@@ -164,7 +165,7 @@ async def test_a_bad_expression_is_an_error_of_the_call(vast):
         vast.export("n ==")
     with pytest.raises(ParameterError):
         vast.export("n == $number")
-    with pytest.raises(UsageError, match="no text"):
+    with pytest.raises(UsageError, match="must be a text"):
         vast.export(5)
 
 
@@ -362,13 +363,18 @@ async def test_several_exports_run_at_once(vast):
 # --- help -----------------------------------------------------------------------------------
 
 
-async def test_a_name_that_no_schema_knows_is_warned_of_once(vast):
-    """The warning names what is close, and comes once for each client."""
-    with pytest.warns(VastlabWarning, match="hots"):
-        assert await vast.count("hots == 10.0.0.1") == 0
+async def test_an_unknown_name_is_a_warning_of_each_call(vast):
+    """The warning names what is close, and goes to the call that caused it."""
+    for _ in range(2):
+        with pytest.warns(VastlabWarning, match="hots"):
+            assert await vast.count("hots == 10.0.0.1") == 0
+    reported = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert await vast.count("hots == 10.0.0.1") == 0
+        assert await vast.count("hots == 10.0.0.1", report=reported.append) == 0
+    assert [item.text for item in reported if isinstance(item, Notice)] == [
+        "no schema has a field hots: did you mean ts?"
+    ]
 
 
 async def test_an_expression_is_explained(vast):

@@ -8,18 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vastlab.config import (
-    DEFAULT_ENDPOINT,
+from vastlab.config import DEFAULT_ENDPOINT, Settings, cache_folder, resolve_endpoint, state_folder
+from vastlab.endpoints import (
     ClusterEndpoint,
     DemoEndpoint,
     NodeEndpoint,
     ObjectStoreEndpoint,
     PathEndpoint,
-    Settings,
-    cache_folder,
     parse_endpoint,
-    resolve_endpoint,
-    state_folder,
 )
 from vastlab.errors import ConfigError, UsageError
 
@@ -51,7 +47,20 @@ def load(tmp_path):
     [
         ("demo:", DemoEndpoint()),
         ("m57.db", PathEndpoint(Path("m57.db"))),
-        ("localhost", PathEndpoint(Path("localhost"))),
+        ("localhost", NodeEndpoint("localhost", 5158)),
+        ("10.0.0.1", NodeEndpoint("10.0.0.1", 5158)),
+        ("::1", NodeEndpoint("::1", 5158)),
+        ("[::1]", NodeEndpoint("::1", 5158)),
+        ("[::1]:42000", NodeEndpoint("::1", 42000)),
+        ("[2001:db8::7]/tcp", NodeEndpoint("2001:db8::7", 5158)),
+        ("localhost.db", PathEndpoint(Path("localhost.db"))),
+        ("10.0.0", PathEndpoint(Path("10.0.0"))),
+        ("10.0.0.256", PathEndpoint(Path("10.0.0.256"))),
+        ("[10.0.0.1]", PathEndpoint(Path("[10.0.0.1]"))),
+        ("[::g]:80", PathEndpoint(Path("[::g]:80"))),
+        ("fe80::1%eth0", PathEndpoint(Path("fe80::1%eth0"))),
+        ("head", PathEndpoint(Path("head"))),
+        ("./localhost", PathEndpoint(Path("localhost"))),
         ("./a:80", PathEndpoint(Path("a:80"))),
         ("file:///data/a%20b%5B1%5D", PathEndpoint(Path("/data/a b[1]"))),
         ("file:relative", PathEndpoint(Path("relative"))),
@@ -80,7 +89,8 @@ def test_every_kind_of_endpoint_is_told_apart(text, endpoint):
         ("host:5158/udp", "udp"),
         ("host:0", "port"),
         ("host:65536", "port"),
-        ("[::1]:5158", "IPv6"),
+        ("[::1]:5158/udp", "udp"),
+        ("[::1]:65536", "port"),
         ("http://host/", "'http'"),
         ("s3:///path", "bucket"),
         ("file://elsewhere/data", "another machine"),
@@ -100,13 +110,27 @@ def test_an_endpoint_that_names_nothing_is_one_error(text, part):
 @pytest.mark.parametrize("thing", [5, b"logs", ["logs"]])
 def test_an_endpoint_that_is_no_text_is_a_usage_error(thing):
     """What is neither text nor path is named."""
-    with pytest.raises(UsageError, match="no text"):
+    with pytest.raises(UsageError, match="must be a text"):
         parse_endpoint(thing)
 
 
 def test_a_path_object_is_always_a_path():
     """What looks like a node is a folder when it comes as a path object."""
     assert parse_endpoint(Path("localhost:80")) == PathEndpoint(Path("localhost:80"))
+
+
+@pytest.mark.parametrize("name", ["localhost", "10.0.0.1", "::1", "[::1]"])
+def test_a_folder_of_that_name_comes_before_a_host(tmp_path, monkeypatch, load, name):
+    """A host without a port is a node where no path has its name, wherever it is written."""
+    monkeypatch.chdir(tmp_path)
+    node = NodeEndpoint(name.strip("[]"), 5158)
+    settings = load(local=f"vast:\n  endpoint: '{name}'\n")
+    assert resolve_endpoint(name) == node
+    assert resolve_endpoint(settings=settings) == node
+    assert resolve_endpoint(settings=load(variable=name)) == node
+    (tmp_path / name).mkdir()
+    assert resolve_endpoint(name) == PathEndpoint(Path(name))
+    assert resolve_endpoint(settings=settings) == PathEndpoint(Path(name))
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):
@@ -117,6 +141,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
 
 
 @given(st.from_regex(r"[A-Za-z0-9._-]{0,12}:[1-9][0-9]{0,3}(/tcp)?", fullmatch=True))
+@example("[::1]:80")
 def test_a_node_is_written_as_it_is_read(text):
     """The text of a node endpoint names the same node."""
     endpoint = parse_endpoint(text)
@@ -205,6 +230,7 @@ def test_both_suffixes_in_one_folder_are_an_error(load):
         "vast: {endpoint: 5}",
         "vast: {endpoint: [a]}",
         "vastlab: {client: 5}",
+        "vastlab: {verify: 5}",
         "vastlab: {profiles: {lab: {}}}",
         "vastlab: {profiles: [a]}",
         "vastlab: {profiles: {5: {endpoint: a}}}",
@@ -233,26 +259,94 @@ def test_the_users_folder_is_known(load, tmp_path):
     assert Settings.load(tmp_path, {"HOME": str(tmp_path)}).user_folder is None
 
 
-def test_caches_are_kept_where_the_system_says():
+def test_caches_are_kept_where_the_system_says(monkeypatch):
     """XDG_CACHE_HOME replaces ~/.cache."""
-    assert cache_folder({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/vastlab")
-    assert cache_folder({"HOME": "/h"}) == Path("/h/.cache/vastlab")
+    monkeypatch.setenv("HOME", "/h")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_folder() == Path("/h/.cache/vastlab")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
+    assert cache_folder() == Path("/c/vastlab")
 
 
-def test_what_is_remembered_is_kept_where_the_system_says():
+def test_the_history_is_kept_where_the_system_says(monkeypatch):
     """XDG_STATE_HOME replaces ~/.local/state."""
-    assert state_folder({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/vastlab")
-    assert state_folder({"HOME": "/h"}) == Path("/h/.local/state/vastlab")
+    monkeypatch.setenv("HOME", "/h")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert state_folder() == Path("/h/.local/state/vastlab")
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    assert state_folder() == Path("/s/vastlab")
 
 
 def test_profiles_of_both_files_are_joined(load):
     """The local file wins where both have a profile of one name."""
     settings = load(
-        local="vastlab: {client: tenzir, profiles: {a: {endpoint: local.db}}}",
-        personal="vastlab: {profiles: {a: {endpoint: x.db}, b: {endpoint: personal.db}}}",
+        local="vastlab: {profiles: {a: {endpoint: local.db}}}",
+        personal="vastlab: {client: tenzir, profiles: {a: {endpoint: x.db}, b: {endpoint: p.db}}}",
     )
-    assert settings.profiles == {"a": "local.db", "b": "personal.db"}
+    assert settings.profiles == {"a": "local.db", "b": "p.db"}
     assert settings.client == "tenzir"
-    assert settings.profile("b") == "personal.db"
+    assert settings.profile("b") == "p.db"
     with pytest.raises(ConfigError, match="no such profile: 'c'"):
         settings.profile("c")
+
+
+def test_only_the_users_own_file_can_leave_out_the_checksums(load):
+    """A file in the working folder, which may have come with the logs, cannot."""
+    assert load().verify
+    with pytest.raises(ConfigError, match=r"vastlab\.verify may stand in your own"):
+        load(local="vastlab: {verify: false}")
+    assert not load(local="", personal="vastlab: {verify: false}").verify
+
+
+@pytest.mark.parametrize("text", ["a\0b", "~\0", "file:///a%00b", "a\0b:80"])
+def test_a_null_character_is_one_clear_error(text):
+    """No file system has such a name."""
+    with pytest.raises(UsageError, match="null character"):
+        parse_endpoint(text)
+
+
+# --- a vast.yaml that anybody may have written ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["/etc", "../outside.db", "~/case.db", "file:///etc", "dask://head:8786/x", "s3://bucket/x"],
+)
+def test_a_foreign_file_cannot_choose_what_lies_outside_its_folder(load, endpoint):
+    """The endpoint and the profiles of ./vast.yaml are refused by name, where they are used."""
+    profiles = f"vastlab: {{profiles: {{a: {{endpoint: '{endpoint}'}}}}}}"
+    settings = load(local=f"vast: {{endpoint: '{endpoint}'}}\n{profiles}")
+    with pytest.raises(ConfigError, match=r"here.vast\.yaml names .* not below its folder"):
+        resolve_endpoint(None, settings)
+    with pytest.raises(ConfigError, match="not below its folder"):
+        settings.profile("a")
+    assert resolve_endpoint("demo:", settings) == DemoEndpoint()
+
+
+def test_a_link_out_of_the_folder_is_refused(load, tmp_path):
+    """What counts is where a path leads, not how it is written."""
+    (tmp_path / "here" / "logs").symlink_to("/etc")
+    with pytest.raises(ConfigError, match="not below its folder"):
+        resolve_endpoint(None, load(local="vast: {endpoint: logs}"))
+
+
+@pytest.mark.parametrize("endpoint", ["demo:", "host:5158", "logs", "./a/b.db", "."])
+def test_a_foreign_file_may_name_nodes_and_its_own_folders(load, endpoint):
+    """These are used as they are."""
+    settings = load(local=f"vast: {{endpoint: '{endpoint}'}}")
+    assert resolve_endpoint(None, settings) == parse_endpoint(endpoint)
+
+
+def test_only_the_users_own_file_chooses_the_client(load):
+    """A file in a stranger's folder must not say which program is run."""
+    with pytest.raises(ConfigError, match=r"vastlab\.client may stand in your own"):
+        load(local="vastlab: {client: tenzir}")
+    assert load(local="", personal="vastlab: {client: tenzir}").client == "tenzir"
+
+
+def test_the_users_own_file_may_name_any_endpoint(load):
+    """The user's file and the environment are trusted."""
+    own = load(personal="vast: {endpoint: /data/x}")
+    assert resolve_endpoint(None, own) == PathEndpoint(Path("/data/x"))
+    settings = load(local="vast: {endpoint: /etc}", variable="/data/y")
+    assert resolve_endpoint(None, settings) == PathEndpoint(Path("/data/y"))

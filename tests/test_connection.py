@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
@@ -81,15 +82,15 @@ def _interrupt_when(ready: threading.Event, times: int = 1) -> threading.Thread:
 def endless(vast, monkeypatch) -> threading.Event:
     """Let the connection give one slice and then nothing more; set when it waits."""
     waiting = threading.Event()
-    export = vast._vast.export
+    run = vast._vast.run
 
     async def stuck(*args: object, **how: object):
-        async for part in export(*args, **how):
+        async for part in run(*args, **how):
             yield part
             waiting.set()
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(vast._vast, "export", stuck)
+    monkeypatch.setattr(vast._vast, "run", stuck)
     return waiting
 
 
@@ -150,12 +151,16 @@ def test_export_gives_slices(vast):
 
 
 def test_closing_ends_exports(folder):
-    """An export that is open when its connection closes ends."""
+    """An export that is open when its connection closes does not look whole."""
     connection = connect(str(folder))
-    parts = connection.export("", limit=0)
+    parts, left, whole = (connection.export("", limit=0) for _ in range(3))
     next(parts)
+    left.close()
+    assert len(list(whole)) == 2
     connection.close()
-    assert list(parts) == []
+    with pytest.raises(errors.UsageError, match="closed before the export ended"):
+        next(parts)
+    assert list(left) == list(whole) == []
 
 
 def test_counts(vast):
@@ -254,14 +259,14 @@ def test_a_closed_connection_says_so(folder):
 
 def test_a_failing_node_leaves_its_partial_result(vast, monkeypatch):
     """What had arrived when a node failed is in the error and in `last`."""
-    export = vast._vast.export
+    run = vast._vast.run
 
     async def failing(*args: object, **how: object):
-        async for part in export(*args, **how):
+        async for part in run(*args, **how):
             yield part
             raise errors.NodeError("gone")
 
-    monkeypatch.setattr(vast._vast, "export", failing)
+    monkeypatch.setattr(vast._vast, "run", failing)
     with pytest.raises(errors.NodeError, match="gone") as caught:
         vast.query("", limit=0)
     assert caught.value.partial is vast.last
@@ -427,11 +432,11 @@ def test_repr_has_no_secrets():
     assert repr(Connection("/tmp/a\x1bb")) == r"Connection('/tmp/a\x1bb')"  # noqa: S108
 
 
-def test_a_file_in_the_folder_that_chooses_the_endpoint_is_named(folder, tmp_path, monkeypatch):
+def test_a_file_in_the_folder_that_chooses_the_endpoint_is_named(folder, monkeypatch):
     """In a stranger's folder, the result says which endpoint its settings chose."""
     monkeypatch.delenv("VAST_ENDPOINT", raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "vast.yaml").write_text(f"vast:\n  endpoint: '{folder}'\n")
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "vast.yaml").write_text(f"vast:\n  endpoint: '{folder}'\n")
     with connect() as connection:
         assert f"endpoint {folder} from vast.yaml" in repr(connection.query())
     with connect(str(folder)) as connection:
@@ -508,10 +513,43 @@ def test_an_interrupted_ingest_says_so(tmp_path, monkeypatch):
         second.__context__ = first
         for raised, kind in ((first, errors.QueryInterrupted), (second, KeyboardInterrupt)):
 
-            def stop(call, look, raised=raised):
-                call.close()
+            def stop(ingest, call, look, raised=raised):
+                ingest.close()
                 raise raised
 
             monkeypatch.setattr(vast, "_run", stop)
             with pytest.raises(kind):
                 vast.ingest(conn([1]))
+
+
+LONG = [f"nothing{i}" for i in range(500)]
+NETWORKS = [ipaddress.ip_network(f"172.16.{i}.0/24") for i in range(200)]
+
+
+@pytest.mark.parametrize(
+    "expression, values, same",
+    [
+        ("orig_h in $list", [*NETWORKS, *LONG, "10.0.0.1"], '#type == ""'),
+        (":ip in $list", [ipaddress.ip_address("10.0.0.1"), *NETWORKS], ":ip == 10.0.0.1"),
+        (":ip in $list", [ipaddress.ip_network("10.0.0.0/30"), *NETWORKS], ":ip in 10.0.0.0/30"),
+        (":ip !in $list", NETWORKS, ":ip"),
+        (":string in $list", [*LONG, "n1", *NETWORKS], 'note == "n1"'),
+        (":string !in $list", [*LONG, "n1"], 'note != "n1"'),
+        ("! (:string in $list)", [*LONG, "n1"], 'note != "n1"'),
+        ("$list", [*LONG, "n1", ipaddress.ip_address("10.0.0.2")], "resp_p == 1"),
+        ("resp_p in $list", list(range(1, 1000)), "resp_p >= 1"),
+        ("resp_p in $list || note in $list", [*range(2, 1000), "n0"], "resp_p in [0, 2]"),
+    ],
+)
+def test_long_lists_find_what_each_value_finds(tmp_path, expression, values, same):
+    """Hundreds of values find the same events as a short question, stored and in memory."""
+    with connect(str(tmp_path / "some.db")) as vast, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a question may name a field that is not there
+        vast.ingest(conn([0, 60, 600]))
+        given = {"list": values}
+        found = vast.count(expression, params=given)
+        assert found == vast.count(same)
+        asked = vast.query(expression, params=given, limit=0)
+        everything = vast.query(limit=0)
+        assert asked.num_rows == everything.where(expression, params=given).num_rows == found
+        assert repr(vast.explain(expression, params=given))

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 import vastlab
 
 
-def test_everything_public_is_listed_and_sorted():
-    """The names in ``__all__`` are exactly the public ones, in the order of the linter."""
-    public = {
-        name
-        for name, value in vars(vastlab).items()
-        if not name.startswith("_")
-        and not inspect.ismodule(value)
-        and name not in {"Any", "annotations"}
-    }
-    assert public | {"__version__"} == set(vastlab.__all__)
+def test_every_exported_name_is_there_on_first_use():
+    """The package imports nothing large by itself, and each name and module where it is used."""
+    code = """
+import sys, vastlab
+assert not {"pyarrow", "pandas", "datafusion"} & sys.modules.keys()
+assert set(vastlab.__all__) <= set(dir(vastlab))
+assert all(getattr(vastlab, name) is not None for name in vastlab.__all__)
+assert vastlab.errors.VastlabError and vastlab.VAST is vastlab.client.VAST
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """As for any module; private names are never imported by accident."""
+    for name in ("nothing", "_nothing", "__wrapped__"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(vastlab, name)
+
+
+def test_type_checkers_and_python_agree_on_the_names():
+    """The imports for type checkers name the same modules as those at run time."""
+    source = Path(vastlab.__file__).read_text()
+    block = source[source.index("if TYPE_CHECKING:") : source.index("__all__")]
+    imports = re.findall(r"from vastlab\.(\S+) import (.+)", block)
+    named = {name.strip(): module for module, names in imports for name in names.split(",")}
+    assert named == vastlab._MODULES
+    assert named.keys() <= set(vastlab.__all__)
 
 
 def test_everything_public_is_documented():

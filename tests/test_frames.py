@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import nesting, render
+from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.frames import to_frames
 from vastlab.types import Field, Kind, Schema, Type
@@ -119,11 +119,11 @@ def test_frames_show_what_rows_show(pair, nested):
     """Every column of any type has the values that its rows show, in order of event time."""
     schema, batch = pair
     got = frame(pa.Table.from_batches([batch]), nested=nested)
-    shown = nesting.flatten(batch) if nested == "flat" else batch
+    shown = convert.flatten(batch) if nested == "flat" else batch
     assert (len(got), len(got.columns)) == (batch.num_rows, shown.num_columns)
     order = range(batch.num_rows)
     if schema.event_time is not None:
-        times = nesting.flatten(batch).column(schema.event_time.column).cast(pa.int64())
+        times = convert.flatten(batch).column(schema.event_time.column).cast(pa.int64())
         stamps = [2**63 if stamp is None else stamp for stamp in times.to_pylist()]
         order = sorted(order, key=lambda i: stamps[i])
     fields = arrow_schema.from_arrow(shown.schema).fields

@@ -15,9 +15,9 @@ from datafusion import SessionContext
 
 from tests import arrow_strategies as arrow
 from tests.test_language_facts import ip, net
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import convert, nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.ipc import read_streams
 from vastlab.client import VAST
 from vastlab.compile.datafusion import predicate
@@ -25,9 +25,9 @@ from vastlab.expression import parse
 from vastlab.expression.resolve import resolve
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
+from vastlab.readers import read
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
-from vastlab.store.readers import read
 from vastlab.types import Field, Kind, Schema, Type
 
 LOGS = ("zeek/conn.log.gz", "zeek/dns.log.gz", "zeek/http.log.gz", "zeek/snmp.log.gz")
@@ -150,7 +150,7 @@ def events(shared):
 def flat(batch):
     """Open the records and add an import time."""
     moments = pa.array([NOW] * batch.num_rows, pa.timestamp("ns"))
-    return nesting.flatten(batch).append_column("#import_time", moments)
+    return convert.flatten(batch).append_column("#import_time", moments)
 
 
 def recordings(shared):
@@ -249,7 +249,7 @@ def test_recorded_rows_are_found(shared, events):
             continue
         answer = found(case["expr"], events)
         for batch in read_streams(folder / f"{case['case']}.arrow.stdout.bin"):
-            recorded = nesting.flatten(convert.normalise(batch))
+            recorded = convert.flatten(convert.normalise(batch))
             name = arrow_schema.name_of(recorded.schema)
             if name in {schema.name for schema, _ in events}:
                 common = set(recorded.schema.names) & set(answer[name][0].schema.names)

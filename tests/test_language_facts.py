@@ -15,9 +15,9 @@ from datafusion import SessionContext, functions, lit
 
 from tests import arrow_strategies as arrow
 from tests import reference_evaluator as reference
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.compile.datafusion import predicate
 from vastlab.expression.parser import parse_query
 from vastlab.expression.resolve import resolve
@@ -214,7 +214,7 @@ def batch():
         arrow.array(member.type, [row[i] for row in ROWS]) for i, member in enumerate(SCHEMA.fields)
     ]
     target = arrow_schema.to_arrow(SCHEMA)
-    flat = nesting.flatten(arrow_arrays.record_batch(columns, target, len(ROWS)))
+    flat = convert.flatten(arrow_arrays.record_batch(columns, target, len(ROWS)))
     moments = arrow.array(Type(Kind.TIME), [SECOND] * len(ROWS))
     return flat.append_column("#import_time", moments)
 

@@ -149,16 +149,26 @@ def test_lists_left_out_are_named():
 
 
 def test_fields_left_out_are_warned_of_with_the_reason(vast):
-    """A field whose name no expression can hold is named, and why it was left out."""
-    names = [f"my {number}.log" for number in range(7)]
-    for name in names:
-        vast.ingest(_events(name, ts=_times(1), uid=["C1"]))
+    """Lists that are not looked into are named, and why they were left out."""
+    vast.ingest(_events("many", uid=[f"C{n}" for n in range(1_001)]))
+    for number in range(7):
+        vast.ingest(_events(f"my {number}.log", ts=_times(1), uids=[["C1"]]))
     with pytest.warns(errors.VastlabWarning) as caught:
-        found = vast.query('#type == "zeek.dns"').pivot("uid")
+        found = vast.query('#type == "many"', limit=0).pivot("uid")
     assert "my 0.log" not in found
     (said,) = [str(warning.message) for warning in caught]
-    assert said.startswith("not looked into: my 0.log.uid, my 1.log.uid, ")
-    assert said.endswith(" and 2 more (no expression can name this)")
+    assert said.startswith("not looked into: `my 0`.log.uids, `my 1`.log.uids, ")
+    assert " and 3 more (1,001 values in 8 lists are " in said
+
+
+def test_fields_that_need_backticks_are_followed(vast):
+    """A field of any name is looked into, and its values can be followed by that name."""
+    vast.ingest(_events("my 0.log", ts=_times(1), uid=["C1"], **{"@uids": [["C9"]]}))
+    assert "my 0.log" in vast.query('#type == "zeek.dns"').pivot("uid")
+    vast.ingest(_events("other.log", ts=_times(1), **{"@uids": ["C9"]}))
+    for name in ("@uids", "`@uids`", "other.log.`@uids`"):
+        found = vast.query('#type == "other.log" && `@uids` == "C9"').pivot(name)
+        assert set(found) == {"my 0.log", "other.log"}
 
 
 def test_addresses_are_looked_into_whatever_their_name():

@@ -63,7 +63,7 @@ def test_the_folder_of_the_notebook_counts_first(folder, tmp_path_factory):
         ({"host": "nowhere"}, "takes a value of type ip"),
         ({"hots": "10.0.0.1"}, "did you mean 'host'"),
         ({"host": "10.0.0.1", "ports": "1,x"}, "takes a value of type int"),
-        ({"host": object()}, "no literal"),
+        ({"host": object()}, "not supported"),
     ],
 )
 def test_values_that_do_not_fit(folder, given, said):
@@ -84,16 +84,18 @@ def test_an_unknown_query_is_suggested(folder):
     "text, said",
     [
         ("name: x", "no list"),
-        ("- 5", "no mapping"),
+        ("- 5", "must be a mapping"),
         ("- {name: x, expression: ':ip', parms: {}}", "did you mean 'params'"),
         ("- {name: 'a b', expression: ':ip'}", "cannot be called"),
         ("- {name: x}", "no expression"),
-        ("- {name: x, expression: 'resp_p =='}", "ends too early"),
+        ("- {name: x, expression: 'resp_p =='}", "unexpected end"),
         ("- {name: x, expression: 'a == $b', params: {c: {type: ip}}}", "does not use"),
         ("- {name: x, expression: 'a == $b', params: {b: {type: address}}}", "unknown type"),
         ("- {name: x, expression: 'a == $b', params: {b: {type: ip, default: x}}}", "default"),
         ("- {name: x, expression: ':ip'}\n- {name: x, expression: ':ip'}", "two queries"),
         ("- {", "cannot read"),
+        ("- {name: x, expression: 2001-13-45}", "cannot read"),
+        ("[" * 100 + "]" * 100, "cannot read"),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path, text, said):

@@ -17,8 +17,7 @@ from tests import arrow_strategies as arrow
 from tests.display.conftest import START, conn, wide
 from vastlab import errors
 from vastlab.connection import connect
-from vastlab.display import optional
-from vastlab.display.outcome import Outcome
+from vastlab.display.preview import Outcome
 from vastlab.result import Result
 from vastlab.store.database import Database
 
@@ -123,7 +122,7 @@ def test_polars_is_optional(result, monkeypatch):
     def missing(module: str, *, extra: str) -> None:
         raise errors.UsageError(f"no {module}", hint=f"vastlab[{extra}]")
 
-    monkeypatch.setattr(optional, "load", missing)
+    monkeypatch.setattr("vastlab.result.import_optional", missing)
     with pytest.raises(errors.UsageError, match=r"no polars.*vastlab\[polars\]"):
         result.to_polars()
 
@@ -157,6 +156,7 @@ def test_csv_files_are_flat_and_ordered(result, tmp_path):
     result.to_csv(tmp_path / "case")
     rows = _rows(tmp_path / "case", "zeek.conn")
     assert [row["note"] for row in rows] == ["n1", "n2", "n0"]
+    assert {row["#type"] for row in rows} == {"zeek.conn"}
     assert rows[0]["id.orig_h"] == "10.0.0.1"
     assert len(list((tmp_path / "case").iterdir())) == 2
 
@@ -189,8 +189,8 @@ def test_a_failed_write_leaves_nothing(result, tmp_path, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("vastlab.result._files.csv.write_csv", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("vastlab.display.files.render.write_csv", fail)
+    with pytest.raises(errors.DatabaseError, match="cannot be written: disk full"):
         result.to_csv(tmp_path / "case")
     assert not (tmp_path / "case").exists()
 
@@ -209,9 +209,8 @@ def test_csv_of_any_events(tmp_path_factory, data):
     Result({"x": [pa.Table.from_batches([batch])]}).to_csv(folder, safe=True, defang=True)
     with (folder / "x.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
-    assert [len(line) for line in lines[:1]] == ([len(schema.leaves)] if schema.leaves else [])
-    if len(schema.leaves) > 1:
-        assert len(lines) == 1 + batch.num_rows
+    width = 1 + len(schema.leaves)
+    assert [len(line) for line in lines] == [width] * (1 + batch.num_rows)
 
 
 # --- displays -------------------------------------------------------------------------------
@@ -364,7 +363,7 @@ def test_pictures_say_what_is_missing(monkeypatch):
     def missing(_: str) -> None:
         raise ModuleNotFoundError("no", name="matplotlib")
 
-    monkeypatch.setattr(optional.importlib, "import_module", missing)
+    monkeypatch.setattr("vastlab.display.importlib.import_module", missing)
     result = Result({"zeek.conn": [conn([1])]})
     for draw in (result.timeline, result.graph, lambda: result.top("note")):
         with pytest.raises(errors.UsageError, match=r"vastlab\[plots\]"):

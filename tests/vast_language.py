@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from unittest import mock
 
-from vastlab.expression import _values, parser
+from vastlab.expression import parser, tokens
 
 
 @contextlib.contextmanager
@@ -17,10 +17,17 @@ def without_additions() -> Iterator[None]:
     names = {name: meta for name, meta in parser._METAS.items() if name != "#schema"}
     with (
         mock.patch.multiple(
-            parser, lone_word=lambda *_: None, exponent=lambda *_: None, _NOT_IN=never, _METAS=names
+            parser,
+            match_keyword=lambda *_: None,
+            exponent_number=lambda *_: None,
+            _NOT_IN=never,
+            _METAS=names,
         ),
         mock.patch.multiple(
-            _values, plus=lambda *_: None, exponent=lambda *_: None, _added=lambda *_: None
+            tokens,
+            plus_literal=lambda *_: None,
+            exponent_number=lambda *_: None,
+            _vastlab_literal=lambda *_: None,
         ),
     ):
         yield

@@ -2,22 +2,26 @@
 
 `connect` returns a `Connection` with synchronous calls for notebooks and scripts; `VAST` is the
 asynchronous interface below it. Both take the same expressions on every kind of node.
+
+What the package exports is imported on first use: ``vastlab --help`` needs neither pandas nor
+the query engine.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from vastlab._nested import allow_nested
-from vastlab.arrow import types as _arrow_types
-from vastlab.client import VAST, ExportMode
-from vastlab.collect import VastRow, collect_pyarrow, to_json_rows
-from vastlab.connection import Connection, connect
-from vastlab.expression.taxonomy import Taxonomy
-from vastlab.frames import to_frames
-from vastlab.nodes.own import OwnNode, start_node
-from vastlab.result import Result
-from vastlab.table_slice import TableSlice, to_pyarrow
+if TYPE_CHECKING:
+    from vastlab._nested import allow_nested
+    from vastlab.client import VAST, ExportMode
+    from vastlab.connection import Connection, connect
+    from vastlab.expression.parameters import indicators
+    from vastlab.expression.taxonomy import Taxonomy
+    from vastlab.frames import to_frames
+    from vastlab.nodes.own import OwnNode, start_node
+    from vastlab.result import Result
+    from vastlab.table_slice import TableSlice, VastRow, collect_pyarrow, to_json_rows, to_pyarrow
 
 __all__ = [
     "VAST",
@@ -32,6 +36,7 @@ __all__ = [
     "allow_nested",
     "collect_pyarrow",
     "connect",
+    "indicators",
     "load_ipython_extension",
     "start_node",
     "to_frames",
@@ -42,7 +47,43 @@ __all__ = [
 
 __version__ = "1.0.0"
 
-_arrow_types.register()
+_MODULES = {
+    "VAST": "client",
+    "Connection": "connection",
+    "ExportMode": "client",
+    "OwnNode": "nodes.own",
+    "Result": "result",
+    "TableSlice": "table_slice",
+    "Taxonomy": "expression.taxonomy",
+    "VastRow": "table_slice",
+    "allow_nested": "_nested",
+    "collect_pyarrow": "table_slice",
+    "connect": "connection",
+    "indicators": "expression.parameters",
+    "start_node": "nodes.own",
+    "to_frames": "frames",
+    "to_json_rows": "table_slice",
+    "to_pyarrow": "table_slice",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of ``__all__``, or a module such as ``vastlab.errors``, on first use."""
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f"vastlab.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"vastlab.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"vastlab.{name}":
+                raise
+    raise AttributeError(f"module 'vastlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -173,10 +173,10 @@ class Runner:
         if close is None or loop is None or self._pid != os.getpid():
             return
         if threading.current_thread() is self._thread:
-            # A forgotten iterator may be collected on this thread, where nobody can wait.
-            Job(loop, _quietly(close())).begin()
+            # The garbage collector may run this on the loop's own thread, which must not wait.
+            Job(loop, _ignore_errors(close())).begin()
         else:
-            self.run(_quietly(close()))
+            self.run(_ignore_errors(close()))
 
 
 @functools.cache
@@ -240,7 +240,7 @@ async def _next(source: AsyncIterator[T]) -> T | _End:
     return await anext(source, _End.END)
 
 
-async def _quietly(closing: Awaitable[object]) -> None:
+async def _ignore_errors(closing: Awaitable[object]) -> None:
     # "already running": its last step was cancelled and is still cleaning up by itself.
     with contextlib.suppress(RuntimeError):
         await closing
@@ -252,14 +252,14 @@ def _serve(loop: asyncio.AbstractEventLoop, sources: set[AsyncIterator[Any]]) ->
     loop.set_default_executor(executor)
     try:
         loop.run_forever()
-        loop.run_until_complete(_wind_down(sources))
+        loop.run_until_complete(_close_all(sources))
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         asyncio.set_event_loop(None)
         loop.close()
 
 
-async def _wind_down(sources: set[AsyncIterator[Any]]) -> None:
+async def _close_all(sources: set[AsyncIterator[Any]]) -> None:
     """Cancel all tasks, close all generators and let the collector drop what they held."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
@@ -269,7 +269,7 @@ async def _wind_down(sources: set[AsyncIterator[Any]]) -> None:
     # Outermost first: asyncio would close a generator and those inside it at the same time.
     for source in tuple(sources):
         if (close := getattr(source, "aclose", None)) is not None:
-            await _quietly(close())
+            await _ignore_errors(close())
     await asyncio.get_running_loop().shutdown_asyncgens()
     gc.collect()
 

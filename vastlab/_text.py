@@ -1,14 +1,16 @@
-"""All escaping: what event data may put on a page, on a terminal and in a file name.
+"""Text for people: all escaping, and hints at close names.
 
-Event data is written by attackers. Whatever text of theirs leaves vastlab passes through one
-of these functions.
+Event data is written by attackers. Whatever text of theirs reaches a page, a terminal or a file
+name passes through one of these functions.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import html as _html
 import re
+from collections.abc import Callable, Iterable
 
 # C0 and C1 controls, and everything that reorders, hides or breaks text: bidi controls,
 # zero-width characters, line and paragraph separators, tags, lone surrogates.
@@ -91,3 +93,51 @@ def _visible(match: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def did_you_mean(
+    name: str,
+    known: Iterable[str],
+    otherwise: str | None = None,
+    *,
+    most: int = 1,
+    write: Callable[[str], str] = repr,
+) -> str:
+    """Return a hint: the known names that are close to a wrong one, or all of them.
+
+    Parameters
+    ----------
+    name
+        The wrong name.
+    known
+        The right ones.
+    otherwise
+        What to say where none is close; by default, all of them.
+    most
+        How many close names to give.
+    write
+        How a name is written.
+
+    Examples
+    --------
+    >>> did_you_mean("cuont", ["count", "status"]), did_you_mean("x", ["count", "status"])
+    ("did you mean 'count'?", 'there are count, status')
+    """
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=most)
+    if close:
+        return f"did you mean {' or '.join(map(write, close))}?"
+    if otherwise is not None:
+        return otherwise
+    return f"there are {', '.join(sorted(names))}" if names else "there are none"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things.
+
+    Examples
+    --------
+    >>> plural(1, "event"), plural(1200, "event")
+    ('1 event', '1,200 events')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,7 +1,6 @@
 """VAST: the asynchronous API.
 
-One `VAST` speaks with one endpoint. It opens nothing before it is used, and every call may be
-made from any event loop.
+A `VAST` opens nothing before it is used, and every call may be made from any event loop.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from vastlab import _text
-from vastlab.config import DEFAULT_SOURCE, Endpoint, Settings, resolve_endpoint
+from vastlab.config import DEFAULT_SOURCE, Settings, resolve_endpoint
+from vastlab.endpoints import Endpoint
 from vastlab.errors import (
+    ConfigError,
     ExpressionSyntaxError,
     NodeConnectionError,
     NodeTimeoutError,
@@ -36,8 +37,18 @@ from vastlab.expression.rewrite import at, predicates
 from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
-from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Step
-from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    Node,
+    Notice,
+    Query,
+    Report,
+    Step,
+    both,
+)
+from vastlab.readers import SCHEMAS, ReadOptions, load_schemas
+from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -47,10 +58,10 @@ __all__ = ["VAST", "ExportMode"]
 Moment = str | date | timedelta | None  # a datetime is a date
 
 _MOST = 2**63  # events
-_SAID = 80  # characters
-_TURNS = 3
-_PATIENCE = 5.0  # seconds for a stream that was left to end what it runs
-_REMEMBERED = 1000  # expressions that were looked at for slips
+_LONGEST_REPR = 80  # characters
+_CLOSE_STEPS = 3
+_CLOSE_TIMEOUT = 5.0  # seconds
+_CHECKED_EXPRESSIONS = 1000
 
 _T = TypeVar("_T")
 
@@ -61,7 +72,8 @@ class VAST:
     Parameters
     ----------
     endpoint
-        ``"demo:"``, a folder, or ``"host:port"``. Without one: ``VAST_ENDPOINT``, then
+        ``"demo:"``, a folder, ``"host:port"``, or ``"localhost"`` or an address alone, at port
+        5158. Without one: ``VAST_ENDPOINT``, then
         ``vast.endpoint`` in ``./vast.yaml`` and in the user's ``vast.yaml``, then
         ``127.0.0.1:5158``.
     taxonomy
@@ -70,6 +82,16 @@ class VAST:
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out, which
         is what happens unless ``vastlab.client`` in ``vast.yaml`` says otherwise.
+    infer
+        Whether text of logs without a declared type may become addresses, times, numbers and
+        so on; true unless ``vastlab.infer`` in ``vast.yaml`` says otherwise.
+    encoding
+        The encoding of logs, such as ``cp1252``; ``vastlab.encoding`` in ``vast.yaml`` by
+        default, else UTF-8, or what a byte order mark says.
+    verify
+        Whether what is read of a database is compared with its checksums, so that damage is an
+        error and never an answer; by default it is, unless ``vastlab.verify`` in the user's own
+        ``vast.yaml`` is ``false``.
 
     Examples
     --------
@@ -91,15 +113,19 @@ class VAST:
         *,
         taxonomy: Taxonomy | str | os.PathLike[str] | None = None,
         client: str | None = None,
+        infer: bool | None = None,
+        encoding: str | None = None,
+        verify: bool | None = None,
     ) -> None:
         settings = Settings.load()
+        self._options = _read_options(settings, infer, encoding)
         self._client = client or settings.client
+        self._verify = settings.verify if verify is None else verify
         self._endpoint = resolve_endpoint(endpoint, settings)
         self._source = "the argument" if endpoint is not None else settings.source
         self._taxonomy = _taxonomy(settings, taxonomy)
         self._node: Node | None = None
-        self._checked: set[Expr] = set()
-        self._complaint: str | None = None
+        self._checked: set[Expr] = set()  # expressions in which nothing is unknown
         self._closing: set[asyncio.Event] = set()
 
     @property
@@ -133,12 +159,12 @@ class VAST:
 
     async def aclose(self) -> None:
         """End what runs and let go of threads and files; the client can be used again."""
-        for _ in range(_TURNS):  # of the loop, until it closes what a `break` has left
+        for _ in range(_CLOSE_STEPS):  # the loop closes generators that a `break` has left
             await asyncio.sleep(0)
         for closed in tuple(self._closing):
             # RuntimeError: it belongs to another loop.
             with contextlib.suppress(TimeoutError, RuntimeError):
-                await asyncio.wait_for(closed.wait(), _PATIENCE)
+                await asyncio.wait_for(closed.wait(), _CLOSE_TIMEOUT)
         node, self._node = self._node, None
         if node is not None:
             await node.aclose()
@@ -155,6 +181,7 @@ class VAST:
         until: Moment = None,
         params: Mapping[str, object] | None = None,
         timeout: float | None = None,
+        report: Report | None = None,
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that match, batch by batch.
 
@@ -165,7 +192,7 @@ class VAST:
         mode
             What is stored, what arrives after this call, or first the one and then the other.
         limit
-            At most so many events; 0 for all.
+            The largest number of events; 0 for all.
         since, until
             Bounds of the event time, the second one exclusive: ISO text, a date or datetime
             (UTC if it has no zone), or a span back from now such as ``"2h"``.
@@ -173,6 +200,9 @@ class VAST:
             Values for the ``$names`` in the expression.
         timeout
             Seconds that the whole export may take.
+        report
+            Called with the progress and the warnings of this call, from any thread. By default,
+            warnings are issued as Python warnings.
 
         Returns
         -------
@@ -188,10 +218,39 @@ class VAST:
         NodeTimeoutError
             While iterating: the export took longer than `timeout`.
         """
-        query = self._query(expression, since, until, params, as_mode(mode), as_limit(limit))
-        seconds = _seconds(timeout)
-        stream = self._open().export(query)
-        return self._slices(query, stream, seconds)
+        query = self.prepare(
+            expression, as_mode(mode), as_limit(limit), since=since, until=until, params=params
+        )
+        return self.run(query, timeout=timeout, report=report)
+
+    def prepare(
+        self,
+        expression: str = "",
+        mode: ExportMode = ExportMode.HISTORICAL,
+        limit: int = 0,
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Query:
+        """Parse an expression once, for `run`; the arguments are those of `export`."""
+        if not isinstance(expression, str):
+            raise UsageError(f"expression must be a text, got {shorten_repr(expression)}")
+        now = time.time_ns()
+        bound = bind(parse_query(expression), params or {})
+        bounds = (_instant("since", since, now), _instant("until", until, now))
+        match bounds:
+            case int(first), int(last) if first > last:
+                raise UsageError(f"since {since} is after until {until}", hint="swap the two")
+        return Query(at(bound, now), mode, limit, *bounds, self._taxonomy, str(bound))
+
+    def run(
+        self, query: Query, *, timeout: float | None = None, report: Report | None = None
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Return the events that a query asks for, as `export` does."""
+        seconds, report = _seconds(timeout), report or _warn
+        stream = self._open().export(query, report)
+        return self._slices(query, stream, seconds, report)
 
     async def count(
         self,
@@ -202,18 +261,19 @@ class VAST:
         params: Mapping[str, object] | None = None,
         timeout: float | None = None,
         estimate: bool = False,
+        report: Report | None = None,
     ) -> int:
         """Return how many events match.
 
         Parameters
         ----------
-        expression, since, until, params, timeout
+        expression, since, until, params, timeout, report
             As in `export`.
         estimate
-            As in PyVAST, where an upper bound will do; the number is exact all the same.
+            Accepted for PyVAST, where an estimate is an upper bound; the number is always exact.
         """
         counts = await self.counts(
-            expression, since=since, until=until, params=params, timeout=timeout
+            expression, since=since, until=until, params=params, timeout=timeout, report=report
         )
         return sum(counts.values())
 
@@ -225,16 +285,21 @@ class VAST:
         until: Moment = None,
         params: Mapping[str, object] | None = None,
         timeout: float | None = None,
+        report: Report | None = None,
     ) -> dict[str, int]:
         """Return how many events match, by schema; schemas without any are left out.
 
         Parameters
         ----------
-        expression, since, until, params, timeout
+        expression, since, until, params, timeout, report
             As in `export`.
         """
-        query = self._query(expression, since, until, params)
-        return await _within(self._counts(query), _seconds(timeout))
+        query = self.prepare(expression, since=since, until=until, params=params)
+        seconds, report, node = _seconds(timeout), report or _warn, self._open()
+        # A node is asked for its schemas and for the numbers at the same time.
+        answers = both(self._suggest(query, report), node.counts(query, report))
+        _, counts = await _within(answers, seconds)
+        return counts
 
     async def explain(
         self,
@@ -243,17 +308,19 @@ class VAST:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        report: Report | None = None,
     ) -> Explanation:
         """Say what a query means for each schema, and what would be read for it.
 
         Parameters
         ----------
-        expression, since, until, params
+        expression, since, until, params, report
             As in `export`.
         """
-        query = self._query(expression, since, until, params)
-        await self._warn(query)
-        return await self._open().explain(query)
+        query = self.prepare(expression, since=since, until=until, params=params)
+        report = report or _warn
+        await self._suggest(query, report)
+        return await self._open().explain(query, report)
 
     async def status(
         self,
@@ -261,6 +328,7 @@ class VAST:
         retry_delay: float = 0.5,
         *,
         detailed: bool = True,
+        report: Report | None = None,
     ) -> dict[str, Any]:
         """Return the node's state under the keys of ``vast status``.
 
@@ -272,24 +340,26 @@ class VAST:
         retry_delay
             Seconds between two attempts.
         detailed
-            As in PyVAST; there is one answer, and it is the detailed one.
+            Accepted for PyVAST; the answer is always the detailed one.
+        report
+            As in `export`.
         """
         seconds = _seconds(timeout or None)
         deadline = time.monotonic() + (seconds or 0.0)
         while True:
             left = None if seconds is None else max(0.0, deadline - time.monotonic())
             try:
-                return await _within(self._open().status(), left, seconds)
+                return await _within(self._open().status(report or _warn), left, seconds)
             except NodeConnectionError:
                 if time.monotonic() + retry_delay >= deadline:
                     raise
                 await asyncio.sleep(retry_delay)
-                if time.monotonic() >= deadline:  # the sleep was longer than it should be
+                if time.monotonic() >= deadline:  # a long sleep
                     raise
 
-    async def schemas(self) -> dict[str, Schema]:
-        """Return what the node holds, by schema name."""
-        return await self._open().schemas()
+    async def schemas(self, *, report: Report | None = None) -> dict[str, Schema]:
+        """Return what the node holds, by schema name; `report` is that of `export`."""
+        return await self._open().schemas(report or _warn)
 
     async def ingest(
         self,
@@ -299,6 +369,8 @@ class VAST:
         format: str | None = None,
         strict: bool = False,
         force: bool = False,
+        infer: bool | None = None,
+        encoding: str | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Add the events of files; a folder that does not exist becomes a database.
@@ -313,9 +385,11 @@ class VAST:
         format
             The format, where it is not to be found out.
         strict
-            Whether a malformed line is an error.
+            Whether a malformed line, or a value that does not fit its field, is an error.
         force
             Whether files count that were ingested before.
+        infer, encoding
+            As for the client, whose settings they replace.
         progress
             Called now and then from another thread.
 
@@ -324,8 +398,18 @@ class VAST:
         IngestReport
             What was added, and what could not be read.
         """
+        check_encoding(encoding)
+        options = self._options.copy()
+        if infer is not None:
+            options["infer"] = infer
+        if encoding is not None:
+            options["encoding"] = encoding
+        if schema is not None:
+            options["schema"] = schema
+        if format is not None:
+            options["format"] = format
         return await self._open().ingest(
-            source, schema=schema, format=format, strict=strict, force=force, progress=progress
+            source, strict=strict, force=force, progress=progress, **options
         )
 
     # --- inside -----------------------------------------------------------------------------
@@ -333,36 +417,21 @@ class VAST:
     def _open(self) -> Node:
         if self._node is None:
             named = self._source != DEFAULT_SOURCE
-            self._node = open_node(self._endpoint, self._client, named=named)
+            self._node = open_node(
+                self._endpoint,
+                self._client,
+                named=named,
+                options=self._options,
+                verify=self._verify,
+            )
         return self._node
 
-    def _query(
-        self,
-        expression: str,
-        since: Moment,
-        until: Moment,
-        params: Mapping[str, object] | None,
-        mode: ExportMode = ExportMode.HISTORICAL,
-        limit: int = 0,
-    ) -> Query:
-        if not isinstance(expression, str):
-            raise UsageError(f"the expression is no text: {said(expression)}")
-        now = time.time_ns()
-        expr: Expr = at(bind(parse_query(expression), params or {}), now)
-        bounds = (_instant("since", since, now), _instant("until", until, now))
-        match bounds:
-            case int(first), int(last) if first > last:
-                raise UsageError(f"since {since} is after until {until}", hint="swap the two")
-        return Query(expr, mode, limit, *bounds, self._taxonomy)
-
-    async def _counts(self, query: Query) -> dict[str, int]:
-        await self._warn(query)
-        counts = await self._open().counts(query)
-        self._tell_of_problems()
-        return counts
-
     async def _slices(
-        self, query: Query, stream: AsyncGenerator[TableSlice, None], timeout: float | None
+        self,
+        query: Query,
+        stream: AsyncGenerator[TableSlice, None],
+        timeout: float | None,
+        report: Report,
     ) -> AsyncGenerator[TableSlice, None]:
         deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -373,9 +442,8 @@ class VAST:
         try:
             async with aclosing(stream):
                 if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
-                    await _within(self._warn(query), left(), timeout)
-                part = await _within(self._begin(query, stream), left(), timeout)
-                self._tell_of_problems()
+                    await _within(self._suggest(query, report), left(), timeout)
+                part = await _within(self._begin(query, stream, report), left(), timeout)
                 while part is not None:
                     try:
                         yield part
@@ -388,43 +456,35 @@ class VAST:
             closed.set()
 
     async def _begin(
-        self, query: Query, stream: AsyncGenerator[TableSlice, None]
+        self, query: Query, stream: AsyncGenerator[TableSlice, None], report: Report
     ) -> TableSlice | None:
-        """Wait for the first events, and look for slips meanwhile: a node takes its time."""
-        look = asyncio.ensure_future(self._warn(query))
+        """Wait for the first events, and check the names in the expression meanwhile."""
+        check = asyncio.ensure_future(self._suggest(query, report))
         try:
             part = await anext(stream, None)
-            await look
+            await check
         finally:
-            look.cancel()
-            await asyncio.wait([look])
+            check.cancel()
+            await asyncio.wait([check])
         return part
 
-    async def _warn(self, query: Query) -> None:
-        """Say what in an expression no schema of the node knows, once for each expression."""
+    async def _suggest(self, query: Query, report: Report) -> None:
+        """Warn of names in an expression that no schema of the node knows."""
         if query.expression in self._checked or not any(predicates(query.expression)):
             return
-        schemas = await self._open().schemas()
-        if schemas:
-            if len(self._checked) >= _REMEMBERED:
+        schemas = await self._open().schemas(report)
+        lines = suggest(query.expression, schemas.values(), query.taxonomy)
+        for line in lines:
+            report(Notice(line))
+        if schemas and not lines:
+            if len(self._checked) >= _CHECKED_EXPRESSIONS:
                 self._checked.clear()
             self._checked.add(query.expression)
-        for line in suggest(query.expression, schemas.values(), query.taxonomy):
-            self._tell(line)
 
-    @property
-    def _preparation(self) -> Step | None:
-        return self._node.preparation if isinstance(self._node, EmbeddedNode) else None
 
-    def _tell_of_problems(self) -> None:
-        """Say what of a folder of logs could not be read, whenever that changes."""
-        complaint = self._node.complaint if isinstance(self._node, EmbeddedNode) else None
-        if complaint is not None and complaint != self._complaint:
-            self._tell(complaint)
-        self._complaint = complaint
-
-    def _tell(self, line: str) -> None:
-        warnings.warn(line, VastlabWarning, stacklevel=2)
+def _warn(item: Step | Notice) -> None:
+    if isinstance(item, Notice):
+        warnings.warn(item.text, VastlabWarning, stacklevel=2)
 
 
 def _taxonomy(settings: Settings, more: Taxonomy | str | os.PathLike[str] | None) -> Taxonomy:
@@ -435,6 +495,24 @@ def _taxonomy(settings: Settings, more: Taxonomy | str | os.PathLike[str] | None
     if more is None:
         return taxonomy
     return taxonomy.merge(more if isinstance(more, Taxonomy) else load(Path(more)))
+
+
+def _read_options(settings: Settings, infer: bool | None, encoding: str | None) -> ReadOptions:
+    check_encoding(encoding)
+    try:
+        check_encoding(settings.encoding)
+    except UsageError as error:
+        raise ConfigError(f"vastlab.encoding in vast.yaml: {error.message}") from None
+    options = ReadOptions()
+    if not (settings.infer if infer is None else infer):
+        options["infer"] = False
+    if encoding := encoding or settings.encoding:
+        options["encoding"] = encoding
+    if settings.user_folder:
+        schemas = load_schemas([settings.user_folder / SCHEMAS])
+        if schemas.own:
+            options["schemas"] = schemas
+    return options
 
 
 async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float | None = None) -> _T:
@@ -449,10 +527,10 @@ async def _within(answer: Awaitable[_T], seconds: float | None, allowed: float |
         ) from None
 
 
-def said(value: object) -> str:
-    """Show a wrong argument, which may be a frame or a number of any length."""
+def shorten_repr(value: object) -> str:
+    """Return the text of a wrong argument, which may be a frame or a number of any length."""
     with contextlib.suppress(Exception):
-        return _text.cut(" ".join(repr(value).split()), _SAID)
+        return _text.cut(" ".join(repr(value).split()), _LONGEST_REPR)
     return f"a {type(value).__name__}"
 
 
@@ -462,17 +540,19 @@ def as_mode(mode: ExportMode | str) -> ExportMode:
         return ExportMode(mode)
     except ValueError:
         known = ", ".join(repr(known.value) for known in ExportMode)
-        raise UsageError(f"unknown mode: {said(mode)}", hint=f"one of {known}") from None
+        raise UsageError(f"unknown mode: {shorten_repr(mode)}", hint=f"one of {known}") from None
 
 
 def as_limit(limit: int) -> int:
     """Return a limit as a plain number, if it is one."""
     if isinstance(limit, bool) or not hasattr(limit, "__index__"):
-        raise UsageError(f"the limit is no integer: {said(limit)}", hint="0 for all events")
+        raise UsageError(
+            f"limit must be an integer, got {shorten_repr(limit)}", hint="0 for all events"
+        )
     number = limit.__index__()
     if not 0 <= number <= _MOST:
-        wrong = "negative" if number < 0 else "larger than any answer"
-        raise UsageError(f"the limit is {wrong}: {said(number)}", hint="0 for all events")
+        rule = "must not be negative" if number < 0 else f"must be at most {_MOST}"
+        raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
     return number
 
 
@@ -480,11 +560,10 @@ def _seconds(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise UsageError(f"the timeout is no number of seconds above 0: {said(timeout)}")
+        raise UsageError(
+            f"timeout must be a number of seconds above 0, got {shorten_repr(timeout)}"
+        )
     return timeout
-
-
-# --- points in time -------------------------------------------------------------------------
 
 
 def _instant(name: str, value: Moment, now: int) -> int | None:
@@ -504,7 +583,7 @@ def _instant(name: str, value: Moment, now: int) -> int | None:
             return now - nanoseconds
         case _:
             raise UsageError(
-                f"{name} is no point in time: {said(value)}",
+                f"{name} must be a point in time, got {shorten_repr(value)}",
                 hint='ISO text such as "2009-11-18T08:00", a date or datetime, or a span back '
                 'from now such as "2h" or "1d"',
             )
@@ -512,10 +591,9 @@ def _instant(name: str, value: Moment, now: int) -> int | None:
 
 def _time_literal(text: str) -> object:
     """Read a time as the language writes it, or as ISO 8601 does."""
-    text = text.strip()
     try:
-        expr = parse(f"bound >= {text}")
+        expr = parse(f"bound >= {text.strip()}")
     except ExpressionSyntaxError:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.strip())
         return to_literal(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     return expr.literal if isinstance(expr, Predicate) else None

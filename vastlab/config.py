@@ -1,242 +1,39 @@
-"""Settings, and what an endpoint names.
+"""Settings: VAST's own ``vast.yaml``, and the folders of vastlab.
 
-vastlab reads VAST's own ``vast.yaml``: ``vast.endpoint`` means what it means there, and
-vastlab's keys stand beside it under ``vastlab:``. There is no other file and no other
-environment variable than ``VAST_ENDPOINT``.
+``vast.endpoint`` means what it means to VAST, and vastlab's keys stand beside it under
+``vastlab:``. There is no other file and no other environment variable than ``VAST_ENDPOINT``.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import url2pathname
 
-import yaml
+import platformdirs
 
+from vastlab import _yaml
+from vastlab._text import did_you_mean
+from vastlab.endpoints import (
+    DemoEndpoint,
+    Endpoint,
+    NodeEndpoint,
+    PathEndpoint,
+    parse_endpoint,
+)
 from vastlab.errors import ConfigError, UsageError
 
 __all__ = [
     "DEFAULT_ENDPOINT",
-    "ClusterEndpoint",
-    "DemoEndpoint",
-    "Endpoint",
-    "NodeEndpoint",
-    "ObjectStoreEndpoint",
-    "PathEndpoint",
     "Settings",
     "cache_folder",
-    "parse_endpoint",
     "resolve_endpoint",
     "state_folder",
 ]
 
 DEFAULT_ENDPOINT = "127.0.0.1:5158"
 DEFAULT_SOURCE = "the default"
-_DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 5158
-_LAST_PORT = 65535
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_NODE = re.compile(r"(?P<host>[A-Za-z0-9._-]*):(?P<port>[0-9]+)(?:/(?P<protocol>[a-z]*))?")
-_IPV6_NODE = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]+)?(/[a-z]*)?")
-_SUPPORTED = (
-    'use "demo:", a folder, a file: URL or host:port, or dask://scheduler:port/ before a folder'
-)
-
-
-# --- endpoints ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class DemoEndpoint:
-    """``demo:``: the demo database in the user's cache folder."""
-
-    def __str__(self) -> str:
-        return "demo:"
-
-
-@dataclass(frozen=True, slots=True)
-class PathEndpoint:
-    """A folder, or a ``file:`` URL of one.
-
-    Parameters
-    ----------
-    path
-        The folder; ``~`` is the home folder.
-    """
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeEndpoint:
-    """``host:port``: a VAST or Tenzir node.
-
-    Parameters
-    ----------
-    host, port
-        Where the node listens.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectStoreEndpoint:
-    """``s3://bucket/path``: a folder on object storage.
-
-    Parameters
-    ----------
-    url
-        The whole URL.
-    """
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterEndpoint:
-    """``dask://scheduler:port/folder``: a folder that the workers of a cluster see.
-
-    Parameters
-    ----------
-    scheduler
-        ``host:port`` of the Dask scheduler.
-    data
-        What the workers read.
-    """
-
-    scheduler: str
-    data: PathEndpoint | ObjectStoreEndpoint
-
-    def __str__(self) -> str:
-        return f"dask://{self.scheduler}/{self.data}"
-
-
-Endpoint = DemoEndpoint | PathEndpoint | NodeEndpoint | ObjectStoreEndpoint | ClusterEndpoint
-
-
-def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
-    """Find out what an endpoint names, without looking at disk or network.
-
-    Parameters
-    ----------
-    text
-        A known URL scheme; else ``[host]:port``, optionally with ``/tcp``, is a node; else
-        it is a path. A path object is always a path.
-
-    Returns
-    -------
-    Endpoint
-        One of its five kinds.
-
-    Raises
-    ------
-    UsageError
-        No text, an empty text, an unknown scheme, a port or protocol that does not exist.
-
-    Examples
-    --------
-    >>> parse_endpoint(":5158"), parse_endpoint("logs")
-    (NodeEndpoint(host='127.0.0.1', port=5158), PathEndpoint(path=PosixPath('logs')))
-    """
-    if isinstance(text, os.PathLike):
-        return PathEndpoint(_path(text))
-    if not isinstance(text, str):
-        raise UsageError(f"the endpoint is no text: {text!r}", hint=_SUPPORTED)
-    if not text.strip():
-        raise UsageError("the endpoint is empty", hint=_SUPPORTED)
-    if text == "demo:":
-        return DemoEndpoint()
-    if text.startswith("file:"):
-        return PathEndpoint(_path_of_url(text))
-    if _SCHEME.match(text):
-        return _from_url(text)
-    if match := _NODE.fullmatch(text):
-        return _node(text, match)
-    if _IPV6_NODE.fullmatch(text):
-        raise UsageError(
-            f"an endpoint cannot hold an IPv6 address: {text!r}", hint="use a host name"
-        )
-    return PathEndpoint(_path(text))
-
-
-def _node(text: str, match: re.Match[str]) -> NodeEndpoint:
-    if match["protocol"] not in {None, "tcp"}:
-        raise UsageError(f"unknown protocol in the endpoint {text!r}", hint="only tcp exists")
-    port = int(match["port"])
-    if not 0 < port <= _LAST_PORT:
-        raise UsageError(
-            f"no such port in the endpoint {text!r}", hint=f"ports are 1 to {_LAST_PORT}"
-        )
-    return NodeEndpoint(match["host"] or _DEFAULT_HOST, port)
-
-
-def _from_url(text: str) -> Endpoint:
-    parts = _split(text)
-    match parts.scheme:
-        case "s3":
-            if not parts.netloc:
-                raise UsageError(f"the endpoint {text!r} names no bucket", hint="s3://bucket/path")
-            return ObjectStoreEndpoint(text)
-        case "dask":
-            return _cluster(text, parts.netloc, parts.path)
-        case scheme:
-            raise UsageError(f"unknown scheme {scheme!r} in the endpoint {text!r}", hint=_SUPPORTED)
-
-
-def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
-    # dask://host:port/relative, dask://host:port//absolute, dask://host:port/s3://bucket/path
-    inner = text[text.index(scheduler) + len(scheduler) + 1 :] if rest else ""
-    data = parse_endpoint(inner) if inner else None
-    if not scheduler or not isinstance(data, PathEndpoint | ObjectStoreEndpoint):
-        raise UsageError(
-            f"the endpoint {text!r} does not name a scheduler and a folder",
-            hint="dask://scheduler:port/ and then a folder or URL that the workers see",
-        )
-    return ClusterEndpoint(scheduler, data)
-
-
-def _path(text: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise UsageError(f"no such user in the endpoint {os.fspath(text)!r}") from None
-    except ValueError:  # a null character behind a tilde
-        raise UsageError(f"no path can be {os.fspath(text)!r}", hint=_SUPPORTED) from None
-
-
-def _split(text: str) -> SplitResult:
-    try:
-        return urlsplit(text)
-    except ValueError as error:
-        raise UsageError(f"a malformed URL as endpoint: {text!r}", hint=str(error)) from None
-
-
-def _path_of_url(text: str) -> Path:
-    parts = _split(text)
-    if parts.netloc not in {"", "localhost"}:
-        raise UsageError(f"a file: URL of another machine: {text!r}", hint="mount it, use its path")
-    if not parts.path:
-        raise UsageError(f"the endpoint {text!r} names no folder", hint="file:///folder")
-    return Path(url2pathname(parts.path) if os.name == "nt" else unquote(parts.path))
-
-
-# --- settings -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +50,16 @@ class Settings:
         The program that reaches a ``host:port`` endpoint, ``None`` to find out.
     profiles
         Endpoints by name.
+    refused
+        Why an endpoint of ``./vast.yaml`` cannot be used, by the name of its profile; ``""``
+        stands for ``vast.endpoint``.
+    infer
+        Whether text of logs without a declared type may become addresses, times and so on.
+    encoding
+        The encoding of logs, ``None`` where UTF-8 or their content decides.
+    verify
+        Whether what is read of a database is compared with its checksums; only the user's own
+        ``vast.yaml`` can say no.
     user_folder
         The folder of the user's ``vast.yaml``, where other files of the user's are too;
         ``None`` if there is none.
@@ -269,11 +76,18 @@ class Settings:
     source: str = DEFAULT_SOURCE
     client: str | None = None
     profiles: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    infer: bool = True
+    encoding: str | None = None
     user_folder: Path | None = None
+    verify: bool = True
 
     @classmethod
     def load(cls, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment, ``./vast.yaml`` and the user's ``vast.yaml``, in this order.
+
+        ``./vast.yaml`` may come with a folder of a stranger's: what it may choose is a node at
+        host:port, ``demo:``, or a folder below its own; nothing else on this machine.
 
         Parameters
         ----------
@@ -290,19 +104,32 @@ class Settings:
         Raises
         ------
         ConfigError
-            A file that cannot be read, or a key under ``vastlab:`` that does not exist.
+            A file that cannot be read, a key under ``vastlab:`` that does not exist, or one
+            that only the user's own file may hold.
         """
         environ = os.environ if environ is None else environ
         here = Path() if folder is None else folder
         user = _user_folder(environ)
-        found = [_read(path) for path in (_file_in(here), _file_in(user)) if path]
+        local, personal = _file_in(here), _file_in(user)
+        found = [_read(path) for path in (local, personal) if path]
         endpoints = [(file.endpoint, file.source) for file in found if file.endpoint]
         if variable := environ.get("VAST_ENDPOINT"):
             endpoints.insert(0, (variable, "VAST_ENDPOINT"))
         endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, DEFAULT_SOURCE))
         client = next((file.client for file in found if file.client), None)
         profiles = {name: text for file in reversed(found) for name, text in file.profiles.items()}
-        return cls(endpoint, source, client, profiles, user if user.is_dir() else None)
+        foreign = found[0] if local and not _same_file(local, personal) else None
+        return cls(
+            endpoint=endpoint,
+            source=source,
+            client=client,
+            profiles=profiles,
+            refused=_refused(foreign, here) if foreign else {},
+            infer=next((file.infer for file in found if file.infer is not None), True),
+            encoding=next((file.encoding for file in found if file.encoding), None),
+            verify=next((file.verify for file in found if file.verify is not None), True),
+            user_folder=user if user.is_dir() else None,
+        )
 
     def profile(self, name: str) -> str:
         """Return the endpoint of a profile.
@@ -320,13 +147,15 @@ class Settings:
         Raises
         ------
         ConfigError
-            There is no such profile.
+            There is no such profile, or ``./vast.yaml`` may not choose its endpoint.
         """
+        if name in self.refused:
+            raise ConfigError(self.refused[name], hint=_OWN_FILE)
         try:
             return self.profiles[name]
         except KeyError:
             raise ConfigError(
-                f"no such profile: {name!r}", hint=_suggest(name, self.profiles)
+                f"no such profile: {name!r}", hint=did_you_mean(name, self.profiles)
             ) from None
 
 
@@ -355,58 +184,22 @@ def resolve_endpoint(
     if argument is not None:
         return parse_endpoint(argument)
     settings = Settings.load() if settings is None else settings
+    if "" in settings.refused and settings.source != "VAST_ENDPOINT":
+        raise ConfigError(settings.refused[""], hint=_OWN_FILE)
     try:
         return parse_endpoint(settings.endpoint)
     except UsageError as error:
         raise UsageError(f"{error.message}, from {settings.source}", hint=error.hint) from None
 
 
-def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the user's cache folder for vastlab; what is in it can be made again.
-
-    Parameters
-    ----------
-    environ
-        The environment; that of the process by default.
-
-    Returns
-    -------
-    Path
-        It need not exist.
-
-    Examples
-    --------
-    >>> str(cache_folder({"XDG_CACHE_HOME": "/var/cache/ann"}))
-    '/var/cache/ann/vastlab'
-    """
-    return _vastlabs("XDG_CACHE_HOME", ".cache", environ)
+def cache_folder() -> Path:
+    """Return the user's cache folder for vastlab, which need not exist; it can be made again."""
+    return platformdirs.user_cache_path("vastlab", appauthor=False)
 
 
-def state_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the user's folder for what vastlab remembers, such as what was asked.
-
-    Parameters
-    ----------
-    environ
-        The environment; that of the process by default.
-
-    Returns
-    -------
-    Path
-        It need not exist.
-
-    Examples
-    --------
-    >>> str(state_folder({"HOME": "/home/ann"}))
-    '/home/ann/.local/state/vastlab'
-    """
-    return _vastlabs("XDG_STATE_HOME", ".local/state", environ)
-
-
-def _vastlabs(variable: str, usual: str, environ: Mapping[str, str] | None) -> Path:
-    environ = os.environ if environ is None else environ
-    chosen = environ.get(variable)
-    return (Path(chosen) if chosen else _home(environ) / usual) / "vastlab"
+def state_folder() -> Path:
+    """Return the user's folder for what vastlab remembers, such as the history of queries."""
+    return platformdirs.user_state_path("vastlab", appauthor=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +208,9 @@ class _File:
     endpoint: str | None
     client: str | None
     profiles: Mapping[str, str]
+    infer: bool | None
+    encoding: str | None
+    verify: bool | None
 
 
 def _user_folder(environ: Mapping[str, str]) -> Path:
@@ -435,11 +231,7 @@ def _file_in(folder: Path) -> Path | None:
 
 
 def _read(path: Path) -> _File:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"cannot read the settings in {path}: {reason}") from error
+    content = _yaml.load(path, "the settings")
     top = _mapping({} if content is None else content, path, "the file")
     vast = _mapping(top.get("vast") or {}, path, "vast")
     own = _known(_mapping(top.get("vastlab") or {}, path, "vastlab"), _KEYS, path, "vastlab")
@@ -448,10 +240,48 @@ def _read(path: Path) -> _File:
         _text(vast.get("endpoint"), path, "vast.endpoint"),
         _text(own.get("client"), path, "vastlab.client"),
         _profiles(own.get("profiles") or {}, path),
+        _flag(own.get("infer"), path, "vastlab.infer"),
+        _text(own.get("encoding"), path, "vastlab.encoding"),
+        _flag(own.get("verify"), path, "vastlab.verify"),
     )
 
 
-_KEYS = ("client", "profiles")
+def _same_file(one: Path, other: Path | None) -> bool:
+    return other is not None and one.samefile(other)
+
+
+def _refused(file: _File, folder: Path) -> dict[str, str]:
+    """Say which endpoints of a file that anybody may have written cannot be used."""
+    # A file that came with the logs must not choose a program, nor let damage pass.
+    for key, value in (("client", file.client), ("verify", file.verify)):
+        if value is not None:
+            raise ConfigError(
+                f"{file.source}: vastlab.{key} may stand in your own vast.yaml only", hint=_OWN_FILE
+            )
+    endpoints = {"": file.endpoint or "demo:", **file.profiles}
+    return {
+        name: f"{file.source} names {text!r}, which is not below its folder"
+        for name, text in endpoints.items()
+        if not _is_harmless(text, folder)
+    }
+
+
+def _is_harmless(text: str, folder: Path) -> bool:
+    """Allow nodes, the demo, and folders below the one that the file is in."""
+    try:
+        match parse_endpoint(text):
+            case DemoEndpoint() | NodeEndpoint():
+                return True
+            case PathEndpoint(path):
+                return (folder / path).resolve().is_relative_to(folder.resolve())
+            case _:
+                return False
+    except (UsageError, OSError, ValueError):
+        return True  # its use raises the error
+
+
+_OWN_FILE = "move it to your own vast.yaml (~/.config/vast/), or pass the endpoint yourself"
+_KEYS = ("client", "encoding", "infer", "profiles", "verify")
 _PROFILE_KEYS = ("endpoint",)
 
 
@@ -469,7 +299,7 @@ def _profiles(value: object, path: Path) -> dict[str, str]:
 
 def _mapping(value: object, path: Path, where: str) -> dict[str, object]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{path}: {where} is no mapping of names to values")
+        raise ConfigError(f"{path}: {where} must be a mapping of names to values")
     return value
 
 
@@ -478,21 +308,17 @@ def _known(
 ) -> dict[str, object]:
     for key in mapping:
         if key not in keys:
-            raise ConfigError(f"{path}: unknown key {where}.{key}", hint=_suggest(key, keys))
+            raise ConfigError(f"{path}: unknown key {where}.{key}", hint=did_you_mean(key, keys))
     return mapping
 
 
-_Value = TypeVar("_Value")
-
-
-def _suggest(name: str, known: Mapping[str, _Value] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"there are {', '.join(sorted(known))}" if known else "there are none"
+def _flag(value: object, path: Path, where: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ConfigError(f"{path}: {where} must be true or false")
 
 
 def _text(value: object, path: Path, where: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
-    raise ConfigError(f"{path}: {where} is no text")
+    raise ConfigError(f"{path}: {where} must be a text")

@@ -1,4 +1,4 @@
-"""Connection: the asynchronous API for people who wait for the answer."""
+"""Connection: the blocking API, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from vastlab import _loop, _text, errors
-from vastlab._arrived import Arrived
-from vastlab._remarks import RemarkingClient
-from vastlab._waiting import Display, Watch, interruptible
-from vastlab.client import VAST, ExportMode, Moment, as_limit, as_mode, said
-from vastlab.config import NodeEndpoint
-from vastlab.display.outcome import Outcome, plural
-from vastlab.expression import parse_query
-from vastlab.expression.parameters import bind
+from vastlab._call import Arrived, Batches, Call, Display, Watch, interruptible
+from vastlab._text import plural
+from vastlab.client import VAST, ExportMode, Moment, as_limit, as_mode
+from vastlab.display.preview import Outcome
+from vastlab.endpoints import NodeEndpoint
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation, Step
 from vastlab.pivot import Pivot
@@ -49,16 +46,33 @@ __all__ = ["Connection", "connect"]
 T = TypeVar("T")
 
 
-def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> Connection:
+def connect(
+    endpoint: str | None = None,
+    *,
+    tz: str | tzinfo | None = None,
+    infer: bool | None = None,
+    encoding: str | None = None,
+    verify: bool | None = None,
+) -> Connection:
     """Connect to a database, a folder of logs or a node.
 
     Parameters
     ----------
     endpoint
-        ``demo:``, a folder, a ``file:`` URL or ``host:port``; if not given, the one from
-        the environment variable ``VAST_ENDPOINT`` or from ``vast.yaml``.
+        ``demo:``, a folder, a ``file:`` URL, ``host:port``, or ``localhost`` or an address
+        alone, at port 5158; if not given, the one from the environment variable
+        ``VAST_ENDPOINT`` or from ``vast.yaml``.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
+    infer
+        Whether text of logs without a declared type may become addresses, times, numbers and
+        so on, as it does by default.
+    encoding
+        The encoding of logs, such as ``cp1252``, where it is not UTF-8.
+    verify
+        Whether what is read of a database is compared with its checksums, so that damage is an
+        error and never an answer. It is, unless ``vastlab.verify`` in the user's own
+        ``vast.yaml`` is ``false``.
 
     Returns
     -------
@@ -75,7 +89,7 @@ def connect(endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> C
     >>> hits["my.ports"]["port"].tolist()
     [80]
     """
-    return Connection(endpoint, tz=tz)
+    return Connection(endpoint, tz=tz, infer=infer, encoding=encoding, verify=verify)
 
 
 class Connection:
@@ -83,7 +97,7 @@ class Connection:
 
     Parameters
     ----------
-    endpoint, tz
+    endpoint, tz, infer, encoding, verify
         As in `connect`.
 
     Examples
@@ -97,11 +111,19 @@ class Connection:
     progress: ClassVar[Display | None] = None
     """Makes a progress display for each call; the notebook extension puts one here."""
 
-    def __init__(self, endpoint: str | None = None, *, tz: str | tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        tz: str | tzinfo | None = None,
+        infer: bool | None = None,
+        encoding: str | None = None,
+        verify: bool | None = None,
+    ) -> None:
         self._zone = _zone(tz)
-        self._vast = RemarkingClient(endpoint)
+        self._vast = VAST(endpoint, infer=infer, encoding=encoding, verify=verify)
         self._runner = _loop.background()
-        self._exports: weakref.WeakSet[Generator[TableSlice]] = weakref.WeakSet()
+        self._exports: weakref.WeakSet[Batches] = weakref.WeakSet()
         self._jobs: weakref.WeakSet[_loop.Job[Any]] = weakref.WeakSet()
         self._pid = os.getpid()
         self._closed = False
@@ -129,7 +151,7 @@ class Connection:
         expression
             A VAST expression; empty for all events.
         limit
-            At most so many events; 0 for all.
+            The largest number of events; 0 for all.
         mode
             ``historical``, ``continuous`` or ``unified``; the last two wait for new events
             until the limit, the end of the node or an interrupt.
@@ -156,18 +178,13 @@ class Connection:
         """
         kind, limit = as_mode(mode), as_limit(limit)
         look = limit > 0 and kind is ExportMode.HISTORICAL and self._is_local
-        ask = functools.partial(
-            self._vast.export,
-            expression,
-            kind,
-            limit + int(look),
-            since=since,
-            until=until,
-            params=params,
-            timeout=timeout,
+        question = self._vast.prepare(
+            expression, kind, limit + int(look), since=since, until=until, params=params
         )
-        outcome = Outcome(_final(expression, params), kind.value, limit)
-        return self._answer(ask, outcome, look=look, quiet=quiet)
+        call = Call()
+        ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
+        outcome = Outcome(question.text, kind.value, limit)
+        return self._answer(ask, outcome, call, look=look, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
         """Ask what `Result.pivot` wants to know.
@@ -177,20 +194,22 @@ class Connection:
         question
             What to look for, and what of it to keep.
         limit
-            At most so many events; 0 for all.
+            The largest number of events; 0 for all.
         """
         limit = as_limit(limit)
         look = bool(question.near) or (limit > 0 and self._is_local)
-        ask = functools.partial(
-            question.ask, self._vast.export, 0 if question.near else limit + int(look)
-        )
-        outcome = Outcome(_final(question.expression, question.params), limit=limit)
-        return self._answer(ask, outcome, keep=question.keep, look=look)
+        call = Call()
+        export = functools.partial(self._vast.export, report=call)
+        ask = functools.partial(question.ask, export, 0 if question.near else limit + int(look))
+        whole = self._vast.prepare(question.expression, params=question.params)
+        outcome = Outcome(whole.text, limit=limit)
+        return self._answer(ask, outcome, call, keep=question.keep, look=look)
 
     def _answer(
         self,
         ask: Callable[[], AsyncGenerator[TableSlice]],
         outcome: Outcome,
+        call: Call,
         *,
         keep: Callable[[TableSlice], TableSlice | None] | None = None,
         look: bool,
@@ -202,7 +221,7 @@ class Connection:
         partial = dataclasses.replace(outcome, partial=True)
         try:
             with interruptible(lambda: _interrupted(arrived.events)):
-                self._run(arrived.take(ask, look=look), arrived.step, quiet=quiet)
+                self._run(arrived.take(ask, look=look), call, arrived.step, quiet=quiet)
         except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
             raise
@@ -232,9 +251,11 @@ class Connection:
         Returns
         -------
         Iterator[TableSlice]
-            Closed by `close` at the latest.
+            Its ``close()`` ends it. It raises a `UsageError` where the connection was closed
+            before the last batch.
         """
         self._usable()
+        call = Call()
         ask = functools.partial(
             self._vast.export,
             expression,
@@ -244,10 +265,11 @@ class Connection:
             until=until,
             params=params,
             timeout=timeout,
+            report=call,
         )
-        parts = self._take(ask)
-        self._exports.add(parts)
-        return parts
+        export = Batches(self._take(ask, call))
+        self._exports.add(export)
+        return export
 
     def start(self, work: Callable[[VAST], Coroutine[Any, Any, T]]) -> _loop.Job[T]:
         """Start work with the asynchronous client, on vastlab's own loop, and return at once.
@@ -262,20 +284,6 @@ class Connection:
         self._jobs.add(job)
         return job
 
-    def remarks(self) -> list[str]:
-        """Take the warnings that no call has issued yet."""
-        return self._vast.told()
-
-    def step(self, step: Step) -> Step:
-        """Say what the node does before there can be events, or else how far work is.
-
-        Parameters
-        ----------
-        step
-            How far work that was started is.
-        """
-        return self._vast.step(step)
-
     def count(self, expression: str = "", **bounds: Any) -> int:
         """Count the events that match.
 
@@ -286,7 +294,7 @@ class Connection:
         bounds
             ``since``, ``until`` and ``params`` as in `query`.
         """
-        return self._do(self._vast.count(expression, **bounds), "counting")
+        return self._do(functools.partial(self._vast.count, expression, **bounds), "counting")
 
     def counts(self, expression: str = "", **bounds: Any) -> pd.Series[int]:
         """Count the events that match for each schema, most first.
@@ -296,7 +304,7 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        counts = self._do(self._vast.counts(expression, **bounds), "counting")
+        counts = self._do(functools.partial(self._vast.counts, expression, **bounds), "counting")
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         index = pd.Index(list(ordered), name="schema", dtype="str")
         return pd.Series(list(ordered.values()), index, "int64", "events")
@@ -309,17 +317,17 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        return self._do(self._vast.explain(expression, **bounds), "planning")
+        return self._do(functools.partial(self._vast.explain, expression, **bounds), "planning")
 
     # --- what is there ----------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        return self._do(self._vast.status(), "asking for the status")
+        return self._do(self._vast.status, "asking for the status")
 
     def schemas(self) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
-        return self._do(self._vast.schemas(), "asking for the schemas")
+        return self._do(self._vast.schemas, "asking for the schemas")
 
     def concepts(self) -> pd.DataFrame:
         """Return the concepts that expressions can name, with the fields they stand for."""
@@ -348,6 +356,8 @@ class Connection:
         schema: str | None = None,
         format: str | None = None,
         strict: bool = False,
+        infer: bool | None = None,
+        encoding: str | None = None,
     ) -> IngestReport:
         """Add the events of files to the database behind the endpoint.
 
@@ -360,11 +370,19 @@ class Connection:
         format
             The format, where it cannot be found out.
         strict
-            Whether a line that cannot be read is an error instead of being counted.
+            Whether a line or value that cannot be read is an error instead of being counted.
+        infer, encoding
+            As in `connect`, whose settings they replace.
         """
         seen: deque[IngestProgress] = deque(maxlen=1)
-        call = self._vast.ingest(
-            source, schema=schema, format=format, strict=strict, progress=seen.append
+        ingest = self._vast.ingest(
+            source,
+            schema=schema,
+            format=format,
+            strict=strict,
+            infer=infer,
+            encoding=encoding,
+            progress=seen.append,
         )
 
         def interrupted() -> errors.QueryInterrupted:
@@ -375,7 +393,7 @@ class Connection:
             )
 
         with interruptible(interrupted):
-            return self._run(call, lambda: _read(seen))
+            return self._run(ingest, Call(), lambda: _read(seen))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -408,10 +426,8 @@ class Connection:
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
-        for parts in list(self._exports):
-            # Another thread may be taking a batch at this moment; the node ends it below.
-            with contextlib.suppress(ValueError):
-                parts.close()
+        for export in list(self._exports):
+            export.cut()
         for job in list(self._jobs):
             job.cancel()
         self._runner.run(self._vast.aclose())
@@ -443,7 +459,12 @@ class Connection:
             )
 
     def _run(
-        self, coroutine: Coroutine[Any, Any, T], look: Callable[[], Step], *, quiet: bool = False
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        call: Call,
+        look: Callable[[], Step],
+        *,
+        quiet: bool = False,
     ) -> T:
         try:
             self._usable()
@@ -451,22 +472,25 @@ class Connection:
             coroutine.close()
             raise
         try:
-            with self._watch(look, quiet=quiet) as watch:
+            with self._watch(call, look, quiet=quiet) as watch:
                 return self._runner.run(coroutine, tick=watch.tick)
         finally:
-            self._vast.warn()
+            call.warn()
 
-    def _do(self, coroutine: Coroutine[Any, Any, T], doing: str) -> T:
+    def _do(self, ask: Callable[..., Coroutine[Any, Any, T]], doing: str) -> T:
         """Wait for an answer that comes as a whole."""
+        call = Call()
         with interruptible(lambda: errors.QueryInterrupted(f"interrupted while {doing}")):
-            return self._run(coroutine, lambda: Step(doing))
+            return self._run(ask(report=call), call, lambda: Step(doing))
 
-    def _watch(self, look: Callable[[], Step], *, quiet: bool = False) -> Watch:
+    def _watch(self, call: Call, look: Callable[[], Step], *, quiet: bool = False) -> Watch:
         display = None if quiet else type(self).progress
-        return Watch(display, lambda: self.step(look()))
+        return Watch(display, lambda: call.step(look()))
 
-    def _take(self, ask: Callable[[], AsyncGenerator[TableSlice]]) -> Generator[TableSlice]:
-        """Wait for one batch after the other; what the caller does meanwhile is no wait."""
+    def _take(
+        self, ask: Callable[[], AsyncGenerator[TableSlice]], call: Call
+    ) -> Generator[TableSlice]:
+        """Wait for one batch after the other; the caller's own time does not count."""
         events = 0
 
         def interrupted() -> errors.QueryInterrupted:
@@ -474,25 +498,25 @@ class Connection:
 
         with (
             interruptible(interrupted),
-            self._watch(lambda: Step("", events)) as watch,
+            self._watch(call, lambda: Step("", events)) as watch,
             contextlib.closing(self._runner.iterate(ask, tick=watch.tick)) as parts,
         ):
             for part in parts:
                 events += part.num_rows
-                self._vast.warn()
+                call.warn()
                 with watch.paused():
                     yield part
-            self._vast.warn()
+            call.warn()
 
     def _result(self, arrived: Arrived, outcome: Outcome) -> Result:
-        told = dataclasses.replace(
+        final = dataclasses.replace(
             outcome,
             elapsed=arrived.elapsed,
             origin=self._origin(),
             limit_reached=not outcome.partial and arrived.limited,
         )
         tables = self._runner.run(arrived.tables())
-        return Result(tables, told, zone=self._zone, source=self)
+        return Result(tables, final, zone=self._zone, source=self)
 
     @property
     def _is_local(self) -> bool:
@@ -502,7 +526,7 @@ class Connection:
     def _origin(self) -> str:
         """Name the endpoint where a file beside the notebook chose it: it may be a stranger's."""
         file = Path(self._vast.source)
-        if file.name != "vast.yaml" or file.parent.resolve() != Path.cwd():
+        if file.name not in ("vast.yaml", "vast.yml") or file.parent.resolve() != Path.cwd():
             return ""
         return f"endpoint {self.endpoint} from {file}"
 
@@ -525,13 +549,6 @@ def _interrupted(events: int) -> errors.QueryInterrupted:
         f"interrupted after {plural(events, 'event')}",
         hint="what had arrived is in .last of the connection",
     )
-
-
-def _final(expression: str, params: Mapping[str, object] | None) -> str:
-    """Return the canonical text with all values in their places."""
-    if not isinstance(expression, str):
-        raise errors.UsageError(f"the expression is no text: {said(expression)}")
-    return str(bind(parse_query(expression), params or {}))
 
 
 def _zone(tz: str | tzinfo | None) -> tzinfo | None:

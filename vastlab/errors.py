@@ -15,7 +15,7 @@
     ├── FormatError                        input that is not what its format says
     ├── DatabaseError
     │   ├── CorruptFileError               a file of the database is damaged or gone
-    │   └── LockedError                    somebody else holds what is needed
+    │   └── LockedError                    another process holds what is needed
     └── QueryInterrupted                   stopped by the user; `.partial` holds what arrived
 
 Each renders itself as one line, with a hint on what to do next where there is one.
@@ -76,7 +76,7 @@ class VastlabError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the class with the message alone, which not all of them take.
-        return _revive, (type(self), self.args, self.__dict__)
+        return _unpickle, (type(self), self.args, self.__dict__)
 
     def _render_traceback_(self) -> list[str]:
         """Show one red line in IPython instead of a traceback; the cell fails all the same."""
@@ -111,7 +111,7 @@ class ExpressionError(VastlabError):
 
 
 class ExpressionSyntaxError(ExpressionError):
-    """A text that is no expression.
+    """A text that is not an expression.
 
     Parameters
     ----------
@@ -248,7 +248,9 @@ class QueryInterrupted(VastlabError):
         self.partial = partial
 
 
-def _revive(cls: type[VastlabError], args: tuple[Any, ...], state: dict[str, Any]) -> VastlabError:
+def _unpickle(
+    cls: type[VastlabError], args: tuple[Any, ...], state: dict[str, Any]
+) -> VastlabError:
     """Make an error again in another process."""
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
@@ -258,7 +260,7 @@ def _revive(cls: type[VastlabError], args: tuple[Any, ...], state: dict[str, Any
 def _caret(text: str, position: int) -> str:
     """Show the line around a position, with a caret below it.
 
-    Long lines are cut on both sides, and the caret stands under the neutralised text.
+    Long lines are cut on both sides, and the caret stands under the escaped text.
     """
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)

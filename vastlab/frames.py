@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
-from vastlab.arrow import address, convert, nesting, render
-from vastlab.arrow import arrays as arrow_arrays
+from vastlab.arrow import address, convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.types import Kind, Type, unique
 
@@ -113,7 +113,7 @@ def _batches(table: pa.Table) -> list[pa.RecordBatch]:
 def _part(batch: pa.RecordBatch, flat: bool) -> _Part:
     batch = convert.normalise(batch)
     schema = arrow_schema.from_arrow(batch.schema)
-    opened = nesting.flatten(batch)
+    opened = convert.flatten(batch)
     time = schema.event_time
     shown = opened if flat else batch
     taken: dict[str, int] = {}
@@ -151,30 +151,33 @@ def _order(parts: list[_Part]) -> npt.NDArray[np.intp] | None:
 def _column(name: str, parts: list[_Part]) -> Any:
     """Join a column from all parts; where a part lacks it, there are nulls."""
     types = [part.types[name] for part in parts if name in part.types]
-    kind = _common_kind([type_.kind for type_ in types])
     arrays = [
         part.columns[name] if name in part.types else pa.nulls(part.num_rows) for part in parts
     ]
-    if kind is Kind.INT64 and any(_is_too_large(array) for array in arrays):
-        kind = None
-    if kind is None:
-        shown = _text.cut(_text.plain(name), 80)
-        kinds = " and ".join(dict.fromkeys(str(type_.kind.value) for type_ in types))
-        message = f"the column '{shown}' holds {kinds} in different events: it became text"
-        warnings.warn(message, VastlabWarning, stacklevel=2)
+    kind = common_kind(name, [type_.kind for type_ in types], arrays)
+    if kind is Kind.STRING:
         arrays = [render.text(array, pa.field(name, array.type)) for array in arrays]
-        kind = Kind.STRING
     return _convert(arrays, kind, types)
 
 
-def _common_kind(kinds: list[Kind]) -> Kind | None:
-    """Return what values of all these kinds can be without loss of meaning, if anything."""
+def common_kind(name: str, kinds: list[Kind], arrays: Iterable[pa.Array]) -> Kind:
+    """Return what a column becomes that has these kinds in different layouts.
+
+    Integers beside doubles widen. What has nothing in common becomes text, with a warning; so
+    do integers that no type holds together.
+    """
     different = set(kinds) - {Kind.NULL}
     if len(different) <= 1:
         return next(iter(different), Kind.NULL)
-    if different <= _NUMBERS:
-        return Kind.DOUBLE if Kind.DOUBLE in different else Kind.INT64
-    return None
+    if different <= _NUMBERS and Kind.DOUBLE in different:
+        return Kind.DOUBLE
+    if different <= _NUMBERS and not any(map(_is_too_large, arrays)):
+        return Kind.INT64
+    shown = _text.cut(_text.plain(name), 80)
+    names = " and ".join(dict.fromkeys(str(kind.value) for kind in kinds))
+    message = f"the column '{shown}' holds {names} in different events: it became text"
+    warnings.warn(message, VastlabWarning, stacklevel=2)
+    return Kind.STRING
 
 
 def _is_too_large(array: pa.Array) -> bool:

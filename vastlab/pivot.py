@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab._text import plural
 from vastlab.arrow import schema as arrow_schema
-from vastlab.display.outcome import plural
 from vastlab.display.preview import sort_keys
-from vastlab.display.values import Numbers, Values, element, named, values
-from vastlab.errors import ExpressionError, UsageError, VastlabError
+from vastlab.display.tally import Numbers, Values, element, named, values
+from vastlab.errors import UsageError, VastlabError
 from vastlab.expression import parse
 from vastlab.expression.ast import FieldExtractor, Predicate
 from vastlab.expression.literals import Duration, Time
@@ -282,7 +282,7 @@ def span(within: str | timedelta) -> int:
     Raises
     ------
     UsageError
-        It is no span of time, or a negative one.
+        It is not a span of time, or a negative one.
 
     Examples
     --------
@@ -378,39 +378,25 @@ def _question(
     schemas: Mapping[str, Schema], kinds: Kinds, kind: str, values: list[object]
 ) -> tuple[str, dict[str, object], dict[str, str]]:
     fields = {
-        f"{schema.name}.{leaf.name}": leaf.type.kind is Kind.LIST
+        str(FieldExtractor(f"{schema.name}.{leaf.name}")): leaf.type.kind is Kind.LIST
         for schema in schemas.values()
         for leaf in kinds.leaves(schema, kind)
     }
-    spelt = {name: is_list for name, is_list in fields.items() if _is_spelt(name)}
-    lists = [name for name, is_list in spelt.items() if is_list]
+    lists = [name for name, is_list in fields.items() if is_list]
     looks = len(lists) * len(values)
     into = lists if looks <= _MOST_OPERANDS else []
     params: dict[str, object] = {"values": values}
-    operands = [f"{name} in $values" for name, is_list in spelt.items() if not is_list]
+    operands = [f"{name} in $values" for name, is_list in fields.items() if not is_list]
     if kind == "ip":
         operands = [":ip in $values"]  # which stands for all of them
     if into:
         params |= {f"value{i}": value for i, value in enumerate(values)}
         operands += [f"{name} ni $value{i}" for name in into for i in range(len(values))]
-    skipped = {
-        name: "no expression can name this"
-        for name, is_list in fields.items()
-        if name not in spelt and (is_list or kind != "ip")
-    }
+    skipped: dict[str, str] = {}
     if not into:
         too_many = (
             f"{plural(len(values), 'value')} in {plural(len(lists), 'list')} are "
             f"{looks:,} comparisons, more than {_MOST_OPERANDS:,}"
         )
-        skipped |= dict.fromkeys(lists, too_many)
+        skipped = dict.fromkeys(lists, too_many)
     return " || ".join(operands), params, skipped
-
-
-def _is_spelt(name: str) -> bool:
-    """Tell whether an expression can name a field."""
-    try:
-        expr = parse(f"{name} == null")
-    except ExpressionError:
-        return False
-    return isinstance(expr, Predicate) and expr.extractor == FieldExtractor(name)

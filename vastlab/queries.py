@@ -13,16 +13,13 @@ They stand in ``queries.yaml``, beside the notebook and in the folder of the use
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vastlab import _text, errors
+from vastlab import _text, _yaml, errors
 from vastlab.config import Settings
 from vastlab.expression import parse_query
 from vastlab.expression.literals import Duration, Time
@@ -165,7 +162,8 @@ class SavedQuery:
         for name in given:
             if name not in known:
                 raise errors.ParameterError(
-                    f"the query {self.name!r} has no parameter ${name}", hint=_hint(name, known)
+                    f"the query {self.name!r} has no parameter ${name}",
+                    hint=_text.did_you_mean(name, known),
                 )
         for parameter in self.parameters:
             if parameter.name not in given and not parameter.optional:
@@ -274,7 +272,9 @@ def find(name: str, queries: Mapping[str, SavedQuery]) -> SavedQuery:
     """
     if name in queries:
         return queries[name]
-    hint = _hint(name, queries) if queries else f"put some in {FILE} beside the notebook"
+    hint = (
+        _text.did_you_mean(name, queries) if queries else f"put some in {FILE} beside the notebook"
+    )
     raise errors.UsageError(f"no such saved query: {name!r}", hint=hint)
 
 
@@ -298,13 +298,7 @@ class UnknownQueryError(errors.UsageError, AttributeError):
 
 
 def _read(path: Path) -> Iterable[SavedQuery]:
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise errors.ConfigError(f"{path} is larger than 1 MB")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise errors.ConfigError(f"cannot read the queries in {path}: {reason}") from error
+    content = _yaml.load(path, "the queries")
     if not isinstance(content or [], list):
         raise errors.ConfigError(f"{path}: no list of queries", hint="each begins with '- name:'")
     found: dict[str, SavedQuery] = {}
@@ -332,7 +326,8 @@ def _query(entry: object, path: Path) -> SavedQuery:
     for parameter in params:
         if parameter not in wanted:
             raise errors.ConfigError(
-                f"{where} does not use its parameter {parameter!r}", hint=_hint(parameter, wanted)
+                f"{where} does not use its parameter {parameter!r}",
+                hint=_text.did_you_mean(parameter, wanted),
             )
     parameters = tuple(_parameter(key, params.get(key), path, where) for key in wanted)
     return SavedQuery(name, expression, str(keys.get("description") or ""), parameters, str(path))
@@ -345,7 +340,7 @@ def _parameter(name: str, entry: object, path: Path, where: str) -> Parameter:
     if base not in _READERS or type_ not in (base, f"list<{base}>"):
         raise errors.ConfigError(
             f"{where}: the parameter {name!r} has the unknown type {type_!r}",
-            hint=_hint(base, _READERS),
+            hint=_text.did_you_mean(base, _READERS),
         )
     default = keys.get("default", _NOTHING)
     if default is _NOTHING:
@@ -362,15 +357,10 @@ def _mapping(
     value: object, keys: tuple[str, ...] | None, path: Path, where: str
 ) -> dict[str, object]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise errors.ConfigError(f"{path}: {where} is no mapping of names to values")
+        raise errors.ConfigError(f"{path}: {where} must be a mapping of names to values")
     for key in value:
         if keys is not None and key not in keys:
-            raise errors.ConfigError(f"{path}: unknown key {key!r}", hint=_hint(key, keys))
+            raise errors.ConfigError(
+                f"{path}: unknown key {key!r}", hint=_text.did_you_mean(key, keys)
+            )
     return value
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"there are {', '.join(sorted(known))}" if list(known) else "it has none"

@@ -42,7 +42,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("texts", [list(TEXTS), ["10.0.0.0/8", "2001:db8::/32"], ["10.0.0.1"], []])
 def test_addresses_and_networks_may_be_mixed(texts):
-    """Each text is read by itself, whatever stands beside it; addresses are 128 bits long."""
+    """Each text is parsed independently of the others; addresses have 128 bits."""
     matrix, lengths = address.parse(pa.array(texts, pa.string()))
     read = [(row.tobytes(), length) for row, length in zip(matrix, lengths.tolist(), strict=True)]
     assert read == [TEXTS[text] for text in texts]
@@ -51,7 +51,7 @@ def test_addresses_and_networks_may_be_mixed(texts):
 @pytest.mark.parametrize(
     "text", ["", "10.0.0", "10.0.0.256", "01.2.3.4", "1.2.3.4.5", "1.2.3.4/33", "::g", "host", None]
 )
-def test_other_text_is_no_address(text):
+def test_other_text_is_not_an_address(text):
     """What `ipaddress` refuses has no length."""
     _, lengths = address.parse(pa.array([text, "10.0.0.1"], pa.string()))
     assert lengths.tolist() == [-1, 128]

@@ -1,4 +1,4 @@
-"""Batches from outside: damage is an error, and bytes that are no text stay readable."""
+"""Untrusted batches: damage is an error, and invalid UTF-8 is escaped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from tests import arrow_strategies as arrow_st
-from vastlab.arrow.check import check
+from vastlab.arrow.ipc import check
 from vastlab.arrow.types import EnumerationType
 from vastlab.errors import FormatError
 
@@ -62,7 +62,7 @@ def test_wrong_bytes_become_escapes(array, expected):
 
 @pytest.mark.parametrize("offsets", [[0, 9, 3], [0, 2, 1], [2, 1, 3]])
 def test_wrong_offsets_are_an_error(offsets):
-    """Offsets that go back or outside never reach the memory behind them."""
+    """Decreasing offsets or offsets outside of the data are an error."""
     buffers = [None, pa.py_buffer(np.array(offsets, np.int32)), pa.py_buffer(b"abc")]
     array = pa.Array.from_buffers(pa.string(), 2, buffers)
     with pytest.raises(FormatError, match="the events are damaged"):

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow_st
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import convert, nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import FormatError
 from vastlab.types import Field, Kind, Schema, Type
@@ -155,7 +155,7 @@ def disguised(draw: st.DrawFn) -> tuple[pa.RecordBatch, pa.RecordBatch]:
 
 
 @given(disguised())
-def test_any_form_becomes_our_own(pair):
+def test_any_form_is_normalised(pair):
     """Whoever wrote a batch, `normalise` gives the same types and values."""
     own, foreign = pair
     foreign.validate(full=True)
@@ -210,7 +210,7 @@ def test_lengths_of_v6_networks_stay():
 
 
 def test_labels_outside_the_definition_are_an_error():
-    """An enumeration's value that is no label of it never turns into null."""
+    """A value that is not a label is an error, not null."""
     field = pa.field(
         "e",
         pa.string(),
@@ -289,7 +289,7 @@ def test_nulls_become_any_type(type_):
     nulls.validate(full=True)
 
 
-def test_classes_of_others_are_read():
+def test_extension_classes_of_other_libraries():
     """An extension array of a stranger's class is known by its name and its parameters."""
 
     class Stranger(pa.ExtensionType):
@@ -305,7 +305,7 @@ def test_classes_of_others_are_read():
 
 
 def test_records_without_fields_are_kept():
-    """A record without fields keeps its nulls beside columns that change."""
+    """A record without fields keeps its nulls when other columns are converted."""
     record = pa.array([{}, None], pa.struct([]))
     field = pa.field("r", record.type, metadata={"TENZIR:name:0": "nothing"})
     small = pa.array([1, 2], pa.int8())
@@ -332,10 +332,10 @@ def test_dictionaries_of_addresses_are_opened():
     assert normal.column(0).storage.to_pylist() == [b"\xff" * 16, bytes(16), None]
 
 
-def test_what_does_not_fit_names_the_column():
+def test_conversion_error_names_the_column():
     """A time beyond nanoseconds is an error that names the column, not another time."""
     batch = pa.RecordBatch.from_pydict({"far": pa.array([2**40], pa.timestamp("s"))})
-    with pytest.raises(FormatError, match="the column 'far' does not fit the type time"):
+    with pytest.raises(FormatError, match="the column 'far' cannot be converted to time"):
         convert.normalise(batch)
 
 
@@ -345,11 +345,11 @@ def test_batches_without_columns_keep_their_length():
     for rows in (0, 3):
         batch = arrow_arrays.record_batch([], schema, rows)
         assert (batch.num_rows, arrow_schema.name_of(batch.schema)) == (rows, "empty")
-        assert nesting.flatten(convert.normalise(batch)).num_rows == rows
+        assert convert.flatten(convert.normalise(batch)).num_rows == rows
 
 
 def test_names_can_be_given():
-    """The name argument wins over the metadata, and metadata is no duty."""
+    """The name argument replaces the metadata, which is optional."""
     batch = pa.RecordBatch.from_pydict({"x": [1]})
     assert arrow_schema.name_of(convert.normalise(batch).schema) == ""
     assert arrow_schema.name_of(convert.normalise(batch, "my.log").schema) == "my.log"
@@ -396,7 +396,7 @@ FOREIGN = """
 
 
 @pytest.mark.parametrize("family", ["VAST", "TENZIR"])
-def test_others_may_have_registered_the_names(tmp_path: Path, family):
+def test_names_registered_by_another_library(tmp_path: Path, family):
     """Where another library owns the extension names, batches still become our own."""
     labels = (("red", 0), ("blue", 5))
     fields = (

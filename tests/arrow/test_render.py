@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import json
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -106,7 +107,7 @@ def test_networks_are_written_as_ipaddress_does(array):
     ],
 )
 def test_lengths_are_read_in_both_conventions(address, length, expected):
-    """Lengths of IPv4 networks count as people count them, whoever stored them."""
+    """Lengths of IPv4 networks are at most 32 in both conventions."""
     array = arrow_st.array(Type(Kind.SUBNET), [(ipaddress.IPv6Address(address).packed, length)])
     assert render.subnet_text(array).to_pylist() == [expected]
 
@@ -122,7 +123,7 @@ def test_networks_with_a_null_part_are_null():
 
 @given(columns(Kind.TIME))
 def test_times_are_iso_8601(array):
-    """Times have the text of `datetime`, with 0, 6 or 9 digits behind the second."""
+    """Times are formatted as by `datetime`, with 0, 6 or 9 digits after the second."""
     expected = [None if raw is None else time(raw) for raw in arrow_st.plain(array).to_pylist()]
     assert render.time_text(array).to_pylist() == expected
 
@@ -138,7 +139,7 @@ def test_durations_are_written_as_pandas_does(array):
 
 
 @pytest.mark.parametrize("unit, count", [("s", 90), ("ms", 90_000), ("us", 90_000_000)])
-def test_the_unit_does_not_show(unit, count):
+def test_result_does_not_depend_on_unit(unit, count):
     """Equal durations and times have equal texts, whatever their unit and zone."""
     duration = render.duration_text(pa.array([count], pa.duration(unit)))
     assert duration.to_pylist() == ["0 days 00:01:30"]
@@ -147,13 +148,48 @@ def test_the_unit_does_not_show(unit, count):
         assert stamp.to_pylist() == ["1970-01-01T00:01:30"]
 
 
+_UNITS = {"h": 3600e9, "m": 60e9, "s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
+
+
+@given(columns(Kind.DURATION))
+def test_spans_are_read_exactly(array):
+    """Spans are exact for pandas, and for readers that compute each part with doubles."""
+    texts = render.span_text(array).to_pylist()
+    for raw, text in zip(arrow_st.plain(array).to_pylist(), texts, strict=True):
+        if raw is None:
+            assert text is None
+            continue
+        assert pd.Timedelta(text).value == raw
+        parts = re.findall(r"([0-9]+)([a-z]+)", text)
+        total = sum(int(float(count) * _UNITS[unit]) for count, unit in parts)
+        assert total == abs(raw)
+        assert text == ("-" if raw < 0 else "") + "".join(map("".join, parts))
+
+
+def test_spans_are_short():
+    """A span has one unit, and a second part only where a double cannot hold it."""
+    spans = {
+        0: "0s",
+        163_820_000: "163820us",
+        -23_000_000: "-23ms",
+        7_200 * 10**9: "2h",
+        2**53 - 1: "9007199254740991ns",
+        2**53 + 1: "2501h3599254740993ns",
+        -(2**53) - 1: "-2501h3599254740993ns",
+    }
+    array = pa.array([*spans, None], pa.duration("ns"))
+    assert render.span_text(array).to_pylist() == [*spans.values(), None]
+    assert render.span_text(pa.array([5], pa.duration("s"))).to_pylist() == ["5s"]
+    assert render.span_text(pa.array([], pa.duration("s"))).to_pylist() == []
+
+
 # --- any kind -------------------------------------------------------------------------------
 
 PLAIN_KINDS = tuple(kind for kind in Kind if kind is not Kind.MAP)
 
 
 @given(arrow_st.tables(kinds=PLAIN_KINDS))
-def test_rows_are_what_the_plain_way_gives(pair):
+def test_rows_equal_simple_implementation(pair):
     """Rows equal a value-by-value conversion, at any depth, and JSON takes them."""
     schema, batch = pair
     rows = render.to_python(render.rows(batch))
@@ -174,6 +210,28 @@ def test_rows_survive_json(pair):
     rows = render.to_python(render.rows(batch))
     assert len(rows) == batch.num_rows
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+def test_durations_are_written_as_asked_at_any_depth():
+    """Spans replace the text of pandas in lists, records and maps, and in keys of maps."""
+    second = pa.array([10**9], pa.duration("ns"))
+    lists = pa.ListArray.from_arrays([0, 1], second)
+    maps = pa.MapArray.from_arrays([0, 1], second, lists)
+    columns = {"r": pa.StructArray.from_arrays([lists], names=["l"]), "m": maps}
+    batch = pa.RecordBatch.from_pydict(columns)
+    rows = render.to_python(render.rows(batch, durations=render.span_text))
+    assert rows == [{"r": {"l": ["1s"]}, "m": {"1s": ["1s"]}}]
+    (text,) = render.text(maps, batch.schema.field("m"), render.span_text).to_pylist()
+    assert json.loads(text) == rows[0]["m"]
+    (text,) = render.text(maps, batch.schema.field("m")).to_pylist()
+    assert json.loads(text) == {"0 days 00:00:01": ["0 days 00:00:01"]}
+
+
+def test_reserved_names_are_not_given():
+    """A field of a reserved name is numbered at the top, and keeps its name inside records."""
+    batch = pa.RecordBatch.from_pydict({"#type": [1], "r": [{"#type": 2}]})
+    (row,) = render.to_python(render.rows(batch, reserved=["#type"]))
+    assert row == {"#type#2": 1, "r": {"#type": 2}}
 
 
 @given(arrow_st.tables(), st.data())
@@ -201,7 +259,7 @@ def test_rows_of_each_kind_are_plain():
 
 
 def test_maps_become_dictionaries():
-    """Maps are dictionaries with text for keys; of equal keys, none is lost."""
+    """Maps become dictionaries with string keys; duplicate keys are kept."""
     type_ = Type(Kind.MAP, key=Type(Kind.IP), item=Type(Kind.LIST, item=Type(Kind.INT64)))
     one, two = bytes(16), bytes(15) + b"\1"
     array = arrow_st.array(type_, [[(one, [1]), (two, None), (one, [2])], [], None])
@@ -254,7 +312,7 @@ def test_any_column_has_a_text(array, expected):
 
 @given(arrow_st.tables(min_fields=1))
 def test_texts_cover_every_type(pair):
-    """Each value of each type has a text, and only nulls have none."""
+    """Every value of every type except null has a text."""
     _, batch = pair
     for field, column in zip(batch.schema, batch.columns, strict=True):
         texts = render.text(column, field)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab.arrow import types as arrow_types
-from vastlab.arrow.scalars import address_of, network_of
+from vastlab.arrow.types import address_of, network_of
 
 MAPPED = bytes(10) + b"\xff\xff"
 RED_BLUE = arrow_types.EnumerationType((("red", 0), ("blue", 1)))
@@ -64,21 +64,21 @@ def test_columns_of_networks_give_networks(type_):
     assert networks(pairs, type_).to_pylist() == [*map(ipaddress.ip_network, texts), None, None]
 
 
-def test_a_null_network_is_no_value():
-    """What stands below a null does not matter."""
+def test_null_network_is_none():
+    """Values below a null are ignored."""
     assert pa.nulls(2, arrow_types.SUBNET).to_pylist() == [None, None]
 
 
 @given(st.ip_addresses(), st.integers(0, 128))
 def test_every_network_has_a_value(address, length):
-    """A length that no writer means is no reason to lose an event."""
+    """Every length gives a network, even if it is implausible."""
     packed = MAPPED + address.packed if address.version == 4 else address.packed
     network = network_of(packed, length)
     assert network.prefixlen in {length, length - 96}
 
 
 def test_a_table_with_labels_is_a_frame():
-    """Labels become a categorical of all of them, where pyarrow alone would crash."""
+    """Labels become a categorical of all labels; pyarrow alone would crash."""
     table = pa.table({"colour": labels(["red", None, "red"])})
     frame = table.to_pandas()
     assert frame["colour"].dtype == "category"

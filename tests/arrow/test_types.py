@@ -37,7 +37,7 @@ def test_types_survive_pickle_and_ipc(type_):
 
 @pytest.mark.parametrize("index", range(len(TYPES)))
 def test_types_of_different_names_differ(index):
-    """No type is equal to one of another name or kind, alone or inside of a list."""
+    """Types of different names or kinds differ, also inside of a list."""
     for other, type_ in enumerate(TYPES):
         same = other == index
         assert (TYPES[index] == type_) == same
@@ -73,7 +73,7 @@ def test_enumerations_are_their_labels(left, right):
         ("tenzir.enumeration", pa.dictionary(pa.uint8(), pa.string()), '{"red": "1"}'),
     ],
 )
-def test_false_claims_are_refused(name, storage, parameters):
+def test_wrong_storage_types_are_rejected(name, storage, parameters):
     """A registered name over values of another layout never reaches their memory."""
     metadata = {"ARROW:extension:name": name, "ARROW:extension:metadata": parameters}
     schema = pa.schema([pa.field("x", storage, metadata=metadata)])
@@ -88,6 +88,6 @@ def test_labels_may_have_blanks_around_them():
 
 
 def test_registering_twice_is_harmless():
-    """Whoever comes second leaves the first registration alone."""
+    """A second registration keeps the first one."""
     arrow_types.register()
     arrow_types.register()

@@ -10,7 +10,7 @@ import pytest
 
 from vastlab import demo
 from vastlab.client import VAST
-from vastlab.nodes import _programs, own
+from vastlab.nodes import own, process
 
 EVENTS = 1_000_000
 GOAL = 4.0
@@ -18,7 +18,7 @@ GOAL = 4.0
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    if _programs.find_tenzir() is None:
+    if process.find_tenzir() is None:
         pytest.skip("the package tenzir is not installed")
     with own.start_node(tmp_path_factory.mktemp("benchmark") / "state") as node:
         tables: dict[str, list[pa.RecordBatch]] = {}

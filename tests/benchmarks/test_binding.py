@@ -7,7 +7,7 @@ import time
 import pyarrow as pa
 from datafusion import SessionContext
 
-from vastlab.arrow import nesting
+from vastlab.arrow import convert
 from vastlab.compile.datafusion import predicate
 from vastlab.expression import parse
 from vastlab.expression.resolve import resolve
@@ -63,7 +63,7 @@ def test_binding_costs_less_than_planning(benchmark):
 
     bound = bind()
     compiled = [predicate(expr, each) for expr, each in zip(bound, schemas, strict=True)]
-    batches = [nesting.flat_schema(each).empty_table() for each in schemas]
+    batches = [convert.flat_schema(each).empty_table() for each in schemas]
     context = SessionContext()
     frames = [
         context.read_batches(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pyarrow.csv
 import pytest
 
-from vastlab.store import readers
+from vastlab import readers
 
 ROWS = 300_000
 HEADER = b"""#separator \\x09

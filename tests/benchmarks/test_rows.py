@@ -14,11 +14,10 @@ import pyarrow as pa
 import pytest
 
 from tests import arrow_strategies as arrow_st
-from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
-from vastlab.collect import to_json_rows
+from vastlab.arrow import types as arrow_arrays
 from vastlab.frames import to_frames
-from vastlab.table_slice import TableSlice
+from vastlab.table_slice import TableSlice, to_json_rows
 from vastlab.types import Field, Kind, Schema, Type
 
 pytestmark = pytest.mark.benchmark

@@ -14,15 +14,13 @@ import pytest
 
 from vastlab import demo
 from vastlab.client import VAST
-from vastlab.nodes import _programs, own
-from vastlab.nodes._process import clean_environment
+from vastlab.nodes import own, process
+from vastlab.nodes.process import clean_environment
 
 pytestmark = [
     pytest.mark.benchmark,
     pytest.mark.full,
-    pytest.mark.skipif(
-        _programs.find_tenzir() is None, reason="the package tenzir is not installed"
-    ),
+    pytest.mark.skipif(process.find_tenzir() is None, reason="the package tenzir is not installed"),
 ]
 EVENTS = 1_600_000  # so that the three largest schemas have a million and more
 SCHEMAS = ("zeek.conn", "suricata.flow", "zeek.dns")
@@ -47,7 +45,7 @@ def endpoint(tmp_path_factory):
 def bare(endpoint, pipeline, *, first=False):
     """Run the program itself; return the seconds until its first byte, or its last."""
     argv = (
-        str(_programs.find_tenzir()), "--bare-mode", f"--endpoint={endpoint}",
+        str(process.find_tenzir()), "--bare-mode", f"--endpoint={endpoint}",
         "--console-verbosity=quiet", "--connection-timeout=5s", "--connection-retry-delay=0s",
         pipeline,
     )  # fmt: skip

@@ -94,7 +94,7 @@ _WIDGETS = (
 _PROGRESS = (
     # Slow: it waits for events until it may wait no longer.
     "vast.query('text == $x', params={'x': evil[0]}, mode='continuous', limit=0, timeout=1)",
-    "from vastlab.nodes.base import Step\nfrom vastlab.notebook.progress import ProgressLine\n"
+    "from vastlab.nodes.base import Step\nfrom vastlab.notebook.notes import ProgressLine\n"
     "for text in evil:\n    with ProgressLine() as show: show(Step(text, 5, 0.5), 1.0)",
 )
 _ERRORS = (
@@ -176,7 +176,7 @@ def test_the_shell_in_a_cell(notebook, made):
 
 
 def test_completion(notebook, made):
-    """Tab offers what can be typed, and nothing of what cannot."""
+    """Tab offers names as they are typed: hostile ones in backticks, with escapes."""
     page = notebook(
         "hostile-completion.ipynb",
         "import os\n" + _load(made) + "\nos.environ['VAST_ENDPOINT'] = folder",
@@ -188,7 +188,8 @@ def test_completion(notebook, made):
     for line in ("%vast ", '%vast #type == "'):
         offered = page.completed(line)
         assert hostile.controls("\n".join(offered)) == []
-        assert not [name for name in offered if "src=" in name or "window" in name]
+        assert not [name for name in offered if "<" in name.strip("<=")]
+        assert all("`" in name for name in offered if "src=" in name or "window" in name)
     assert {"src_ip", "text"} <= set(page.completed("%vast "))
     assert page.page.evaluate("window.__p") is None
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from vastlab import cli
     "args, said",
     [
         (["query", "-e", "missing"], "no such folder: missing"),
-        (["count", "-e", "empty"], "/empty' holds no files (name one with logs"),
+        (["count", "-e", "empty"], "/empty' contains no files (pass a folder with logs"),
         (["query", "-e", "odd"], "odd"),
         (["query", "-e", "demo"], "no such folder: demo (did you mean demo:?)"),
         (["query", "-e", "logs", "--explode"], "--explode (vastlab --help says more)"),
@@ -23,14 +26,14 @@ from vastlab import cli
         (["import", "-e", "new.db", "torn.json.gz"], "torn.json.gz"),
         (["import", "-e", "new.db", "gone.json"], "gone.json"),
         (["check", "-e", "missing"], "missing"),
-        (["check", "-e", "logs"], "can be queried as it is"),
+        (["check", "-e", "logs"], "query the folder of logs directly"),
         (["query", "-e", "logs", "-n", "-1"], "-1 is negative"),
-        (["query", "-e", "logs", "-n", "many"], "'many' is no whole number"),
+        (["query", "-e", "logs", "-n", "many"], "must be a whole number, got 'many'"),
         (["query", "-e", "logs", "-m", "later"], "'later' is none of historical"),
         (["query", "-e", "logs", "-f", "xml"], "xml"),
         (["query", "-e", "logs", "--since", "yesterdayish"], "yesterdayish"),
         (["count", "-e", "logs", "--since", "2010-01-01", "--until", "2009-01-01"], "is after"),
-        (["query", "-e", "logs", "-p", "port", "resp_p == $port"], "'port' is no NAME=VALUE"),
+        (["query", "-e", "logs", "-p", "port", "resp_p == $port"], "'port' is not NAME=VALUE"),
         (["query", "-e", "logs", "-p", "port=1", "resp_p == 1"], "has no $port (put the"),
         (["count", "-e", "logs", "resp_p == $port"], "$port has no value"),
         (["query", "-e", "ftp://host/logs"], "ftp"),
@@ -131,6 +134,27 @@ def test_interrupt_ends_with_130(cache, tmp_path, database):
     assert one_line(err.decode()) == "vastlab: interrupted"
 
 
+@pytest.mark.parametrize("module", ["vastlab.cli", "pyarrow", "pandas", "datafusion"])
+def test_interrupt_while_python_imports_is_one_line(module):
+    """From the entry point on, there is no moment in which Ctrl-C shows a traceback."""
+    code = f"""
+import os, signal, sys
+from vastlab import __main__
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["vastlab", "--help"]
+__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"vastlab: interrupted\n")
+    assert done.stdout == b""
+
+
 def test_second_interrupt_shows_no_traceback(cache, tmp_path, database):
     """Ctrl-C twice, as impatient people press it, ends the program just as cleanly."""
     process = start(cache, tmp_path, "query", "-e", database, "-m", "unified", "-n", "0")
@@ -142,3 +166,23 @@ def test_second_interrupt_shows_no_traceback(cache, tmp_path, database):
     _, err = process.communicate()
     assert err == b""
     assert process.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["count", "-e", "demo:"]])
+def test_a_closed_standard_output_is_one_clear_line(args):
+    """The answer has nowhere to go, and no file that is opened takes its place."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "vastlab", *args]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert "standard output is closed" in one_line(done.stderr.decode())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("form", ["table", "json", "csv", "arrow"])
+def test_a_full_disk_behind_standard_output_is_one_clear_line(cache, tmp_path, database, form):
+    """What was written before stays; the exit code says that it is not all."""
+    with open("/dev/full", "wb") as full:
+        process = start(cache, tmp_path, "query", "-e", database, "-f", form, stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 2
+    assert "cannot write: No space left on device" in one_line(err.decode())

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.cli.program import LINE, one_line
-from vastlab.cli import _databases
+from vastlab.cli import commands
 from vastlab.nodes import demo as demo_node
 
 
@@ -37,6 +37,16 @@ def test_import_counts_and_names_bad_lines(shell, capfd, tmp_path):
     assert "2 problems in all" in err
     assert shell("count", "-e", "new.db") == 0
     assert capfd.readouterr().out == "2\n"
+
+
+def test_import_says_which_fields_are_text_because_of_a_value(shell, capfd, tmp_path):
+    """One line names the field, the file, the line and the value; it is no problem."""
+    (tmp_path / "app.json").write_text('{"a":"192.0.2.1"}\n{"a":"n/a"}\n')
+    assert shell("import", "-e", "x.db", "app.json") == 0
+    err = capfd.readouterr().err
+    assert err.count("app: a is text: ") == 1
+    assert "app.json:2: 'n/a' is not ip as before" in err
+    assert "problem" not in err
 
 
 def test_import_strict_adds_nothing(shell, capfd, tmp_path):
@@ -130,12 +140,43 @@ def test_check_finds_damage(shell, capfd, tmp_path):
     assert damaged.name in capfd.readouterr().err
 
 
+def test_repair_keeps_what_is_whole_and_tells_the_losses(shell, capfd, tmp_path):
+    """The damaged file is moved aside, what was in it is named, and the rest can be queried."""
+    demo_node.make(tmp_path / "small.db", 500)
+    damaged = max((tmp_path / "small.db").rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[100] ^= 0xFF
+    damaged.write_bytes(content)
+    assert shell("check", "-e", "small.db") == 1
+    assert "check --repair" in capfd.readouterr().err
+    assert shell("check", "-e", "small.db", "--repair") == 1
+    told = capfd.readouterr().err
+    assert re.search(r"lost: [\d,]+ events of [a-z.]+ between 20", told)
+    assert damaged.name in told
+    assert "small.db/damaged" in told
+    assert shell("check", "-e", "small.db") == 0
+    assert shell("query", "-e", "small.db", "-n", "0", "-f", "json") == 0
+    assert shell("check", "-e", "small.db", "--repair") == 0
+
+
+def test_compact_merges_small_files(shell, capfd, tmp_path):
+    """The command says how many files there were and are; no event is lost."""
+    for i in range(3):
+        (tmp_path / f"{i}.json").write_text(LINE.replace("}", f', "n": {i}}}', 1))
+        assert shell("import", "-e", "new.db", f"{i}.json") == 0
+    capfd.readouterr()
+    assert shell("compact", "-e", "new.db") == 0
+    assert re.search(r"new\.db: 3 files before, 1 file now", capfd.readouterr().out)
+    assert shell("count", "-e", "new.db") == 0
+    assert capfd.readouterr().out == "3\n"
+
+
 def test_demo_tells_where_to_go(shell, capfd, tmp_path):
     """The demo shows counts, first rows and next steps, and refuses a folder of other things."""
     assert shell("demo", "-e", "some.db", "--events", "2000") == 0
     out = capfd.readouterr().out
     assert "2,000" in out
-    assert _databases.DEMO_EXPRESSION in out
+    assert commands.DEMO_EXPRESSION in out
     assert "zeek.conn" in out
     assert "What to try next" in out
     (tmp_path / "logs").mkdir()
@@ -185,3 +226,13 @@ def test_a_file_that_gave_nothing_may_be_added_in_another_format(shell, capfd, t
     assert "was added before" not in capfd.readouterr().err
     assert shell("count", "-e", database, "a == 1") == 0
     assert capfd.readouterr().out.strip() == "1"
+
+
+def test_import_reads_text_as_the_user_says(shell, capfd, tmp_path):
+    """--encoding names the encoding, --raw leaves text as it is, a wrong name is one line."""
+    (tmp_path / "hosts.csv").write_bytes("host,label\n192.0.2.1,caf\xe9\n".encode("cp1252"))
+    assert shell("import", "-e", "x.db", "--raw", "--encoding", "cp1252", "hosts.csv") == 0
+    assert shell("query", "-e", "x.db", "-f", "json", 'host == "192.0.2.1"') == 0
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["label"] == "café"
+    assert shell("import", "-e", "y.db", "--encoding", "cp1525", "hosts.csv") == 2
+    assert "unknown encoding: 'cp1525'" in one_line(capfd.readouterr().err)

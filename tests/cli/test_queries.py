@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.cli.program import on_a_terminal, one_line
+from vastlab.result import Result
 
 
 def test_endpoint_before_and_after_the_command(shell, capfd, database, monkeypatch):
@@ -53,6 +54,42 @@ def test_params_are_values_of_the_expression(shell, capfd, database, params, exp
     assert capfd.readouterr().out == expected
     assert shell("query", "-e", database, "-n", "0", expression, *options) == 0
     assert len(capfd.readouterr().out.splitlines()) == int(expected)
+
+
+def test_params_from_files(shell, capfd, database, tmp_path):
+    """A list comes from the lines of a file, or from a column of a CSV file."""
+    (tmp_path / "iocs.txt").write_text("# hosts\n10.1.4[.]17\ninvoice-portal.example\n")
+    (tmp_path / "iocs.csv").write_text("kind,ioc\nip,10.1.4.0/24\n")
+    for expression, list_, same in (
+        (":ip in $list", "iocs.txt", ":ip == 10.1.4.17"),
+        (":string in $list", "iocs.txt", ':string == "invoice-portal.example"'),
+        ("$list", "iocs.txt", '10.1.4.17 || "invoice-portal.example"'),
+        ("orig_h in $list", "iocs.csv:ioc", "orig_h in 10.1.4.0/24"),
+    ):
+        assert shell("count", "-e", database, same) == 0
+        expected = capfd.readouterr().out
+        assert shell("count", "-e", database, "--params-from", f"list={list_}", expression) == 0
+        assert capfd.readouterr().out == expected
+        assert int(expected) > 0
+        options = ["-n", "0", "--params-from", f"list={list_}"]
+        assert shell("query", "-e", database, *options, expression) == 0
+        assert len(capfd.readouterr().out.splitlines()) == int(expected)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--params-from", "list"], "is not NAME=FILE"),
+        (["--params-from", "list=missing.txt"], "cannot read 'missing.txt'"),
+        (["--params-from", "other=iocs.txt"], "no $other"),
+        (["--params-from", "list=iocs.txt", "-p", "list=1"], "$list has two values"),
+    ],
+)
+def test_params_from_files_that_cannot_be(shell, capfd, database, tmp_path, options, said):
+    """A list without a file, or without a place in the expression, is an error."""
+    (tmp_path / "iocs.txt").write_text("::1\n")
+    assert shell("count", "-e", database, ":ip in $list", *options) == 2
+    assert said in capfd.readouterr().err
 
 
 def test_count_by_schema(shell, capfd, database):
@@ -110,6 +147,31 @@ def test_parquet_holds_one_schema(shell, capfdbinary, database):
     out, err = capfdbinary.readouterr()
     assert out == b""
     assert "#type ==" in one_line(err.decode())
+
+
+def test_field_names_do_not_hide_the_schema_name(shell, capfd, tmp_path):
+    """A field that is itself called #type gets another name in JSON and CSV."""
+    events = pa.table({"#type": ["mine"], "wait": pa.array([163820], pa.duration("us"))})
+    Result({"my.log": [events.replace_schema_metadata({"VAST:name:0": "my.log"})]}).to_parquet(
+        tmp_path / "db"
+    )
+    assert shell("query", "-e", str(tmp_path / "db"), "-f", "json") == 0
+    row = json.loads(capfd.readouterr().out)
+    assert row == {"#type": "my.log", "#type#2": "mine", "wait": "163820us"}
+    assert shell("query", "-e", str(tmp_path / "db"), "-f", "csv") == 0
+    assert capfd.readouterr().out == '#type,"#type#2",wait\nmy.log,mine,163820us\n'
+
+
+def test_parquet_needs_a_field(shell, capfd, tmp_path):
+    """Events without fields are refused: a Parquet file would lose their number."""
+    events = pa.table({"e": pa.array([{}], pa.struct([]))})
+    Result({"my.log": [events.replace_schema_metadata({"VAST:name:0": "my.log"})]}).to_parquet(
+        tmp_path / "db"
+    )
+    assert shell("query", "-e", str(tmp_path / "db"), "-f", "parquet") == 2
+    assert "no fields" in one_line(capfd.readouterr().err)
+    assert shell("query", "-e", str(tmp_path / "db"), "-f", "csv") == 0
+    assert capfd.readouterr().out == "#type\nmy.log\n"
 
 
 def test_table_says_what_it_leaves_out(shell, capfd, database):

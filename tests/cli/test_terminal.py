@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vastlab.cli import _terminal
+from vastlab.cli import output
 from vastlab.nodes.base import Step
 
 
@@ -22,16 +22,18 @@ class Screen(io.StringIO):
 @pytest.mark.parametrize(
     "step, shown",
     [
-        (None, "count"),
+        (Step(), "count"),
         (Step("reading 4 logs", 9000, 0.7), "reading 4 logs .* 9,000 events"),
         (Step("looking\x1b[31m"), r"looking\\x1b\[31m"),
     ],
 )
-def test_progress_says_what_is_done_first(monkeypatch, step, shown):
-    """A bar shows the work before the work, and its own otherwise; no escapes get through."""
+def test_progress_shows_preparation_first(monkeypatch, step, shown):
+    """The bar shows the preparation, and the query otherwise; escape sequences are shown."""
     monkeypatch.setattr(sys, "stderr", Screen())
-    with _terminal.progress("count", preparing=lambda: step):
+    reporter = output.Reporter()
+    reporter(step)
+    with output.progress("count", reporter=reporter):
         pass
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())
     assert re.search(shown, plain)
-    assert ("count" in plain) == (step is None)
+    assert ("count" in plain) == (not step.doing)

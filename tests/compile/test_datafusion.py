@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,22 +15,16 @@ from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
 from vastlab.compile.datafusion import predicate
 from vastlab.errors import ExpressionError
-from vastlab.expression import parse
-from vastlab.expression.ast import Column, FieldExtractor, Not, Or, Predicate
-from vastlab.expression.literals import (
-    Null,
-    RelativeTime,
-    String,
-    UInt64,
-)
-from vastlab.expression.operators import Operator
+from vastlab.expression import literals, parse
+from vastlab.expression.ast import And, Column, FieldExtractor, Not, Operator, Or, Predicate
+from vastlab.expression.literals import ListLiteral, Null, RelativeTime, String, UInt64
 from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
 
 NO_TAXONOMY = Taxonomy()
 ROW = "#row"
-# What Parquet can hold in a flat column; see `vastlab.store.columns` for the rest.
+# What Parquet can hold in a flat column; see `vastlab.readers.columns` for the rest.
 STORED = tuple(k for k in Kind if k not in (Kind.MAP, Kind.RECORD))
 
 
@@ -70,6 +66,38 @@ def test_equals_reference_for_kind(kind, data):
     more = (Kind.STRING, Kind.IP) if kind in (Kind.LIST, Kind.RECORD) else ()
     events = data.draw(strategies.events(kinds=(*kinds, *more), depth=1))
     check(events, data.draw(st.lists(strategies.predicates(events), min_size=6, max_size=8)))
+
+
+def small_is_long():
+    """Let lists of two values count as long."""
+    return mock.patch.object(literals, "LONG_LIST_LENGTH", 1)
+
+
+@strategies.share(60)
+@pytest.mark.parametrize("kind", [Kind.STRING, Kind.IP, Kind.INT64, Kind.UINT64, Kind.DOUBLE])
+@given(data=st.data())
+def test_long_lists_equal_reference(kind, data):
+    """What is looked up in a table is found as by comparing with each value."""
+    events = data.draw(strategies.events(kinds=(kind,), depth=1))
+    exprs = data.draw(st.lists(strategies.long_lists(events), min_size=3, max_size=6))
+    with small_is_long():
+        check(events, exprs)
+
+
+@strategies.share(40)
+@given(data=st.data())
+def test_scan_for_long_lists_equals_reference(tmp_path_factory, data):
+    """Extremes of a file's row groups rule out only what has no answer."""
+    events = data.draw(strategies.events(kinds=(Kind.STRING, Kind.IP), depth=0, max_rows=12))
+    path = tmp_path_factory.mktemp("scan") / "events.parquet"
+    write(events, path)
+    frame = SessionContext(scanning()).read_parquet(str(path), skip_metadata=False)
+    for expr in data.draw(st.lists(strategies.long_lists(events), min_size=2, max_size=4)):
+        with small_is_long():
+            found = frame.filter(compiled(expr, events)).select(col(f'"{ROW}"')).to_arrow_table()
+        expected = reference.answers(expr, events.schema, events.rows, NO_TAXONOMY)
+        rows = [i for i, holds in enumerate(expected) if holds]
+        assert sorted(found.column(0).to_pylist()) == rows, expr
 
 
 @strategies.share(60)
@@ -173,6 +201,42 @@ def test_limit_beside_nan(tmp_path, text):
         assert frame.limit(limit).to_pydict()["x"] == [1.0] * limit
 
 
+def test_two_long_lists_on_one_column():
+    """Each list keeps a table of its own."""
+    port = Column(PORT.leaves[0])
+    lists = [ListLiteral(tuple(map(UInt64, range(n, n + 200)))) for n in (0, 100)]
+    both = And(tuple(Predicate(port, Operator.IN, values) for values in lists))
+    batch = pa.RecordBatch.from_pydict({"port": pa.array([99, 100, 199, 200, None], pa.uint64())})
+    for expr, ports in ((both, [100, 199]), (Not(both), [99, 200, None])):
+        frame = SessionContext().read_batches([batch]).filter(predicate(expr, PORT))
+        assert frame.to_pydict() == {"port": ports}
+
+
+def test_long_lists_by_hand():
+    """Strings, addresses and networks are looked up; null matches neither `in` nor `!in`."""
+    kinds = {"s": Kind.STRING, "a": Kind.IP}
+    schema = Schema("x", tuple(Field(name, Type(kind)) for name, kind in kinds.items()))
+    texts = ["n1", "other", "zz", None]
+    addresses = [bytes(15) + bytes([n]) for n in (1, 32, 100)] + [None]
+    batch = pa.RecordBatch.from_pydict(
+        {"s": texts, "a": pa.array(addresses, pa.binary(16)), ROW: pa.array(range(4))}
+    )
+    many = ", ".join(f'"n{i}"' for i in range(200))
+    hosts = ", ".join(f"::2:{i:x}" for i in range(200))
+    nets = ", ".join(f"::3:{i:x}00/120" for i in range(200))
+    for text, rows in (
+        (f"s in [{many}]", [0]),
+        (f"s !in [{many}]", [1, 2]),
+        (f"a in [{hosts}, ::1, ::20]", [0, 1]),
+        (f"a !in [{hosts}, ::1, ::20]", [2]),
+        (f"a in [{nets}, ::20/124]", [1]),
+        (f"a !in [{nets}, ::20/124, ::1]", [2]),
+    ):
+        bound = resolve(parse(text), schema)
+        frame = SessionContext().read_batches([batch]).filter(predicate(bound, schema))
+        assert frame.to_pydict()[ROW] == rows, text[:20]
+
+
 def test_thousands_of_operands():
     """A disjunction of thousands plans and runs."""
     port = Column(PORT.leaves[0])
@@ -215,7 +279,7 @@ LIST_ROWS = [
     ],
 )
 def test_a_list_that_holds_any_of_some_values(text):
-    """Alternatives that search one list, which are compiled together, select as each alone."""
+    """Searches of one list that are compiled together select the same rows as separate ones."""
     stored = (pa.bool_(), pa.int64(), pa.uint64(), pa.float64(), pa.string(), pa.binary(16))
     columns = {
         leaf.column: pa.list_(type_) for leaf, type_ in zip(LISTS.leaves, stored, strict=True)
@@ -261,7 +325,7 @@ def test_refuses_relative_time():
     schema = Schema("x", (Field("ts", Type(Kind.TIME)), Field("net", Type(Kind.SUBNET))))
     for leaf in schema.leaves:
         expr = Predicate(Column(leaf), Operator.GT, RelativeTime(0))
-        with pytest.raises(ExpressionError, match="must be fixed"):
+        with pytest.raises(ExpressionError, match="must be replaced by a value"):
             predicate(expr, schema)
 
 

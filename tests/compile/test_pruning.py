@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from tests import arrow_strategies as arrow
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
 from vastlab.compile.pruning import Range, may_match
+from vastlab.expression import literals
 from vastlab.expression.ast import (
     And,
     Column,
@@ -18,6 +21,7 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
 )
@@ -34,7 +38,6 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Type
@@ -75,6 +78,44 @@ def test_sound(data):
             assert may_match(bound, known), (expr, known)
 
 
+@strategies.share(60)
+@given(st.data())
+def test_long_lists_are_sound(data):
+    """A list that is looked up by halving rules out nothing that holds an answer either."""
+    kinds = (Kind.STRING, Kind.IP, Kind.INT64, Kind.UINT64)
+    events = data.draw(strategies.events(kinds=kinds, depth=0, max_rows=4))
+    known = ranges(data.draw, events)
+    for expr in data.draw(st.lists(strategies.long_lists(events), min_size=4, max_size=8)):
+        with mock.patch.object(literals, "LONG_LIST_LENGTH", 1):
+            may = may_match(resolve(expr, events.schema) or Constant(False), known)
+        assert may or not any(reference.answers(expr, events.schema, events.rows, Taxonomy())), (
+            expr,
+            known,
+        )
+
+
+@pytest.mark.parametrize(
+    "low, high, holds",
+    [
+        (0, 1999, True),
+        (2, 1999, False),
+        (2001, 2001, True),
+        (2200, 2300, False),
+        (None, 0, False),
+        (None, 1, True),
+        (2199, None, True),
+        (2200, None, False),
+        (None, None, True),
+        ("a", "b", True),
+    ],
+)
+def test_long_lists_rule_out(low, high, holds):
+    """A file counts whose extremes enclose one of many values, or are of another sort."""
+    many = ListLiteral(tuple(map(UInt64, (*range(2000, 2200), 1))))
+    asked = Predicate(column(Kind.UINT64), Operator.IN, many)
+    assert may_match(asked, {"x": Range(low, high, 0, 9)}) is holds
+
+
 def column(kind, labels=()):
     """Make a column x of a kind."""
     return Column(Leaf(("x",), Type(kind, labels=labels), "x"))
@@ -113,6 +154,12 @@ INT, DOUBLE, TEXT, ADDRESS = map(column, (Kind.INT64, Kind.DOUBLE, Kind.STRING, 
             Or((Predicate(INT, Operator.EQ, Int64(5)), Predicate(INT, Operator.EQ, Int64(3)))),
             Range(6, 9),
         ),
+        (Predicate(TEXT, Operator.EQ, String("x")), Range(may_hold=b"y".__eq__)),
+        (Predicate(ADDRESS, Operator.EQ, IP(LOW)), Range(LOW, HIGH, may_hold=HIGH.__eq__)),
+        (
+            Predicate(TEXT, Operator.IN, ListLiteral((String("x"), String("z")))),
+            Range(may_hold=b"y".__eq__),
+        ),
         (Constant(False), Range()),
         (Not(Constant(True)), Range()),
     ],
@@ -125,6 +172,9 @@ def test_rules_out(expr, known):
 @pytest.mark.parametrize(
     "expr, known",
     [
+        (Predicate(TEXT, Operator.EQ, String("ü")), Range(may_hold="ü".encode().__eq__)),
+        (Predicate(INT, Operator.EQ, Int64(7)), Range(6, 9, may_hold=b"y".__eq__)),
+        (Predicate(TEXT, Operator.NE, String("x")), Range(may_hold=b"y".__eq__)),
         (Predicate(DOUBLE, Operator.NE, Double(1.0)), Range(1.0, 1.0)),  # NaN may be there
         (Predicate(INT, Operator.EQ, Int64(5)), Range(None, None)),
         (Predicate(INT, Operator.EQ, Int64(5)), Range("a", "b")),
@@ -135,7 +185,7 @@ def test_rules_out(expr, known):
         (Predicate(INT, Operator.NOT_IN, ListLiteral((Int64(6), Int64(7)))), Range(6, 6)),
     ],
 )
-def test_keeps_what_it_cannot_judge(expr, known):
+def test_keeps_files_without_usable_statistics(expr, known):
     """What the extremes cannot exclude stays."""
     assert may_match(expr, {"x": known})
     assert may_match(expr, {})

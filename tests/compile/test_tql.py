@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab.compile import tql
-from vastlab.expression.ast import And, Column, Constant, Meta, MetaExtractor, Not, Or, Predicate
+from vastlab.expression.ast import (
+    And,
+    Column,
+    Constant,
+    Meta,
+    MetaExtractor,
+    Not,
+    Operator,
+    Or,
+    Predicate,
+)
 from vastlab.expression.literals import (
     IP,
     Bool,
@@ -26,7 +36,6 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Leaf, Type
 
 
@@ -84,13 +93,23 @@ def test_every_form_of_a_bound_comparison(expr, text):
     assert tql.condition(expr) == text
 
 
+def test_networks_in_a_list_are_compared_one_by_one():
+    """A list of TQL holds equal values only."""
+    ip, net = IP(bytes(15) + b"\1"), Subnet(bytes(16), 64)
+    both, nets = ListLiteral((ip, net)), ListLiteral((net, net))
+    assert tql.condition(compare(Kind.IP, "in", both)) == "(x in [::1] or x in ::/64)"
+    assert tql.condition(compare(Kind.IP, "!in", nets)) == (
+        "(x != null and not (x in ::/64 or x in ::/64))"
+    )
+
+
 def test_connectives_are_parenthesised():
     """Nothing depends on which operator binds tighter."""
     a, b = compare(Kind.INT64, "==", Int64(1)), compare(Kind.INT64, ">", Int64(3))
     assert tql.condition(And((a, Or((a, b))))) == "(x == 1 and (x == 1 or x > 3))"
 
 
-def test_a_complement_keeps_null_rows():
+def test_complement_includes_null_rows():
     """The complement of a comparison holds on null cells, that of a null test does not."""
     a, null = compare(Kind.INT64, "==", Int64(1)), compare(Kind.INT64, "==", Null())
     assert tql.condition(Not(a)) == "(x == null or (x != null and x != 1))"
@@ -108,7 +127,7 @@ def test_a_complement_keeps_null_rows():
 @pytest.mark.parametrize("infinity", [math.inf, -math.inf])
 @pytest.mark.parametrize("cell", [math.inf, -math.inf, 0.0, math.nan, 1.7976931348623157e308])
 def test_infinities_compare_by_the_largest_number(operator, infinity, cell):
-    """What stands for an infinity, which TQL cannot write, means the same for every cell."""
+    """The replacement for an infinity, which TQL cannot write, gives the same result."""
     text = tql.condition(compare(Kind.DOUBLE, operator, Double(infinity)))
     text = text.replace("x != null", "True").replace("false", "False")
     answer = eval(text, {"x": cell})  # noqa: S307 - this subset of TQL is Python
@@ -125,7 +144,7 @@ def test_a_double_is_written_without_an_exponent_and_read_back(value):
 
 @given(st.text())
 def test_a_string_stays_one_token(text):
-    """No text ends the literal that it stands in."""
+    """No text can end its string literal."""
     written = tql.condition(compare(Kind.STRING, "==", String(text))).removeprefix("x == ")
     assert json.loads(written) == text
     assert not re.search(r"[\x00-\x1f]", written)
@@ -141,7 +160,7 @@ def test_a_string_stays_one_token(text):
         (('a"]',), r'this["a\"]"]'),
     ],
 )
-def test_names_that_are_no_identifiers_are_quoted(parts, text):
+def test_names_that_need_quotes(parts, text):
     """A path with a name that TQL would read otherwise is a chain of quoted steps."""
     assert tql.path(parts) == text
 
@@ -157,7 +176,7 @@ def test_a_field_name_stays_a_name(parts):
         assert "".join(f"[{json.dumps(part, ensure_ascii=False)}]" for part in parts) in written
 
 
-def test_what_cannot_be_bound_is_never_written():
+def test_unsupported_literals_raise():
     """A literal that no bound tree holds is an error of ours, not a query."""
     with pytest.raises(TypeError, match="no TQL"):
         tql.condition(

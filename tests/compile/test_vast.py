@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vastlab.compile.vast import text
+from vastlab.errors import ExpressionError
 from vastlab.expression import parse, parse_query
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -20,7 +21,11 @@ TEXTS = [
     ("x == nan", "x == nan"),
     ("x != nan", "x >= 0 || x >= -9223372036854775808 || x != nan"),
     ("x != 80 && s == \"a\"", "(x != 80 || x != +80 || x != 80.0) && s == \"a\""),
-    ("x in [1, 2]", "x in [1, 2]"),
+    ("x in [1, 0.5]", "x == 1 || x == +1 || x == 1.0 || x == 0.5"),
+    ("x !in [0.5, \"a\"]",
+     "x != \"a\" && (x >= 0 || x >= -9223372036854775808 || x != 0.5)"),
+    ("x in [1, 10.0.0.1]", "x == 1 || x == +1 || x == 1.0 || x in [10.0.0.1]"),
+    ("x in [10.0.0.1, 10.0.0.2]", "x in [10.0.0.1, 10.0.0.2]"),
     (":uint64 == 5", ":uint64 == 5"),
     ("#import_time > 2023-01-01", "#import_time > 2023-01-01"),
     ("src in [10.0.0.0/8]", "src in 10.0.0.0/8"),
@@ -29,10 +34,19 @@ TEXTS = [
 
 @pytest.mark.parametrize("expression,expected", TEXTS)
 def test_numbers_are_asked_for_in_every_type(expression, expected):
-    """A number behind a field is sent once for each type that can hold it."""
+    """A number is compared once for each type that can represent it."""
     assert text(parse_query(expression)) == expected
     if expected:
         parse(expected)
+
+
+@pytest.mark.parametrize("expression", ["`@timestamp` > 2026-01-01", "a || !`b c`", "`5` == 1"])
+def test_unsupported_field_name_is_an_error(expression):
+    """A field that needs backticks is named in the error, with what works."""
+    with pytest.raises(
+        ExpressionError, match=r"VAST has no syntax for the field name `.*`.*the type of the field"
+    ):
+        text(parse(expression))
 
 
 def schema(name, *kinds):
@@ -51,6 +65,12 @@ def test_a_negation_over_fields_of_several_types_is_a_conjunction_there():
         '#type == "mixed" && x != 80 && x != 80.0 || '
         '#type != "mixed" && (x != 80 || x != +80 || x != 80.0)'
     )
+
+
+@pytest.mark.parametrize("kind", [Kind.BOOL, Kind.ENUM])
+def test_a_list_of_numbers_stays_one_where_a_field_compares_with_lists_only(kind):
+    """Booleans and enumerations equal numbers only in lists."""
+    assert text(parse("x in [0, 1]"), [schema("test", kind)]) == "x in [0, 1]"
 
 
 def test_a_positive_comparison_needs_no_guard():

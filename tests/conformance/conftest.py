@@ -22,7 +22,7 @@ from tests.nodes.fake_vast import FakeVast
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.client import VAST
-from vastlab.nodes import _programs
+from vastlab.nodes import process
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -231,7 +231,7 @@ async def behind(request, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     # Else the client of an installed Tenzir would be asked, too.
-    monkeypatch.setattr(_programs, "find_tenzir", lambda: None)
+    monkeypatch.setattr(process, "find_tenzir", lambda: None)
     with ExitStack() as stack:
         vast, add, listens = NODES[request.param](tmp_path, stack)
         conn, dns = batch(CONN, CONNS), batch(DNS, _dns_rows())

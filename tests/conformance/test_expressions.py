@@ -24,18 +24,17 @@ import pytest
 from tests import reference_evaluator as reference
 from tests.conformance.expressions import EXPRESSIONS, GAPS
 from tests.nodes.fake_vast import FakeVast, rows_of
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import convert, nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.client import VAST, ExportMode
-from vastlab.collect import collect_pyarrow, to_json_rows
 from vastlab.demo import batches
 from vastlab.expression import parse
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.nodes import _programs, own
+from vastlab.nodes import own, process
 from vastlab.store.database import Database
-from vastlab.table_slice import TableSlice
+from vastlab.table_slice import TableSlice, collect_pyarrow, to_json_rows
 from vastlab.types import Kind
 
 pytestmark = pytest.mark.filterwarnings("ignore::vastlab.errors.VastlabWarning")
@@ -107,7 +106,7 @@ def tenzir_folder(folder: Path, events: list[pa.RecordBatch], stack: ExitStack):
 
 def started(folder: Path, events: list[pa.RecordBatch]) -> own.OwnNode:
     """Start a node of Tenzir that holds the events."""
-    if _programs.find_tenzir() is None:
+    if process.find_tenzir() is None:
         pytest.skip("the package tenzir is not installed")
     node = own.start_node(folder)
     tables = [pa.Table.from_batches(parts) for parts in by_name(events).values()]
@@ -189,7 +188,7 @@ def without(batch: pa.RecordBatch, kinds: Iterable[Kind]) -> pa.RecordBatch:
 
 def told(batch: pa.RecordBatch) -> Iterator[tuple]:
     """Name each event."""
-    flat = nesting.flatten(convert.normalise(batch))
+    flat = convert.flatten(convert.normalise(batch))
     columns = [
         arrow_arrays.storage_of(flat[name]).cast(pa.string()).to_pylist()
         for name in TELLING

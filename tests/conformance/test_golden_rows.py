@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import convert, nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.ipc import read_streams
 from vastlab.client import VAST
 
@@ -40,7 +40,7 @@ def flat_tables(batches) -> dict[str, pa.Table]:
     found = collections.defaultdict(list)
     for batch in batches:
         if arrow_schema.name_of(batch.schema) in NAMES:
-            flat = nesting.flatten(convert.normalise(batch))
+            flat = convert.flatten(convert.normalise(batch))
             found[arrow_schema.name_of(batch.schema)].append(flat)
     return {name: pa.Table.from_batches(parts) for name, parts in found.items()}
 

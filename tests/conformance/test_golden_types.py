@@ -8,8 +8,7 @@ import pytest
 
 from vastlab.arrow.ipc import read_streams
 from vastlab.client import VAST
-from vastlab.collect import to_json_rows
-from vastlab.table_slice import TableSlice
+from vastlab.table_slice import TableSlice, to_json_rows
 
 GOLDEN = ("types/golden_types.arrow.stdout.bin", "types/golden_types.json.stdout.json")
 ALL = ("export/e42_all_types.arrow.stdout.bin", "export/e42_all_types.json.stdout.ndjson")

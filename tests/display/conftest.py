@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from tests import arrow_strategies as arrow
-from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.types import Field, Kind, Schema, Type
 
 START = 1_258_531_200_000_000_000  # 2009-11-18 08:00:00 UTC

@@ -7,8 +7,7 @@ import pytest
 
 from tests.display.conftest import conn
 from vastlab.display import figures
-from vastlab.display.histogram import SERIES, histogram
-from vastlab.display.tally import Flows, Tally
+from vastlab.display.tally import SERIES, Flows, Tally, histogram
 
 
 def _drawn(tables, **how):

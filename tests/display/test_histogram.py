@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.display.conftest import SECOND, START, conn, wide
-from vastlab.display.histogram import BUCKETS, NONE, SERIES, histogram
+from vastlab.display.tally import BUCKETS, NONE, SERIES, histogram
 
 FAR = 9_000_000_000  # seconds; within what nanoseconds can hold, before and after 2009
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests import arrow_strategies as arrow
 from tests.display.conftest import conn, wide
 from vastlab.display import html
-from vastlab.display.outcome import Outcome
-from vastlab.display.preview import preview, summarise
+from vastlab.display.preview import Outcome, make_preview, summarise
 
 ELEMENTS = {
     "div", "details", "summary", "b", "span", "code", "table", "thead", "tbody", "tr", "th", "td",
@@ -76,7 +75,7 @@ def draw(tables: dict[str, pa.Table], outcome: Outcome | None = None) -> str:
     return html.overview(
         outcome or Outcome(),
         [summarise(name, [table]) for name, table in tables.items()],
-        lambda name, rows, columns: preview(name, [tables[name]], rows=rows, columns=columns),
+        lambda name, rows, columns: make_preview(name, [tables[name]], rows=rows, columns=columns),
     )
 
 

@@ -7,17 +7,17 @@ import sys
 
 import pytest
 
-from vastlab.display import optional
+from vastlab.display import import_optional
 from vastlab.errors import UsageError
 
 
-def test_a_package_that_is_there_is_loaded():
+def test_a_package_that_is_there_is_imported():
     """What is installed is imported."""
-    assert optional.load("math", extra="plots") is math
+    assert import_optional("math", extra="plots") is math
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch):
     """What is missing is named, with the command that installs it."""
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(UsageError, match=r"'polars'.*pip install \"vastlab\[polars\]\""):
-        optional.load("polars", extra="polars")
+        import_optional("polars", extra="polars")

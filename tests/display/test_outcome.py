@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vastlab.display.outcome import Outcome, most_first, question
-from vastlab.display.preview import Summary
+from vastlab.display.preview import Outcome, Summary, most_first, question
 
 
 @given(st.text())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from tests.display.conftest import SECOND, START, conn, wide
-from vastlab.display.preview import CELL_WIDTH, first_in_order, moment, preview, summarise
+from vastlab.display.preview import CELL_WIDTH, first_in_order, make_preview, moment, summarise
 
 
 def _notes(shown):
@@ -36,27 +36,27 @@ def test_a_summary_without_times_has_no_bounds():
 
 def test_the_first_rows_are_the_earliest(connections):
     """A preview shows events in event-time order, whatever order they arrived in."""
-    assert _notes(preview("zeek.conn", [connections], rows=2, columns=9)) == ["n1", "n2"]
+    assert _notes(make_preview("zeek.conn", [connections], rows=2, columns=9)) == ["n1", "n2"]
 
 
 def test_layouts_are_merged_in_event_time_order(connections):
     """Several layouts of one schema share one preview; columns that one lacks stay empty."""
     later = conn([5]).rename_columns(["ts", "id", "remark"])
-    shown = preview("zeek.conn", [connections, later], rows=9, columns=9)
+    shown = make_preview("zeek.conn", [connections, later], rows=9, columns=9)
     assert [c.name for c in shown.columns] == ["ts", "id.orig_h", "id.resp_p", "note", "remark"]
     assert _notes(shown) == ["n1", None, "n2", "n0"]
 
 
 def test_rows_and_columns_are_bounded(connections):
     """No more is shown than was asked for; the summary still knows the whole."""
-    shown = preview("zeek.conn", [connections], rows=1, columns=2)
+    shown = make_preview("zeek.conn", [connections], rows=1, columns=2)
     assert (len(shown.rows), len(shown.rows[0]), len(shown.columns)) == (1, 2, 2)
     assert (shown.summary.events, shown.summary.columns) == (3, 4)
 
 
 def test_a_zone_moves_the_clock(connections):
     """Times are shown in the zone that was asked for."""
-    shown = preview("x", [connections], rows=1, columns=1, zone=ZoneInfo("Europe/Berlin"))
+    shown = make_preview("x", [connections], rows=1, columns=1, zone=ZoneInfo("Europe/Berlin"))
     assert shown.rows[0][0] == "2009-11-18 09:00:00"
     assert moment(START, ZoneInfo("Europe/Berlin")) == "2009-11-18 09:00:00"
 
@@ -69,7 +69,7 @@ def test_any_time_can_be_written(nanoseconds):
 
 def test_long_cells_are_cut():
     """A cell of a megabyte takes no more room than any other."""
-    shown = preview("wide", [wide(1, 1, "x" * 1_000_000)], rows=1, columns=1)
+    shown = make_preview("wide", [wide(1, 1, "x" * 1_000_000)], rows=1, columns=1)
     assert len(shown.rows[0][0]) == CELL_WIDTH
 
 
@@ -84,7 +84,7 @@ def test_first_in_order_is_a_stable_sort(keys, count):
 def test_any_event_has_a_preview(drawn):
     """Whatever types and values events have, every cell is a short text or nothing."""
     schema, batch = drawn
-    shown = preview(schema.name, [pa.Table.from_batches([batch])], rows=10, columns=20)
+    shown = make_preview(schema.name, [pa.Table.from_batches([batch])], rows=10, columns=20)
     assert len(shown.rows) == batch.num_rows
     assert len(shown.columns) == min(20, len(schema.leaves))
     for row in shown.rows:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from tests.display.conftest import conn, wide
-from vastlab.display.spreadsheet import defang, guard, plain_table, text_table
+from vastlab.display.files import defang, guard, plain_tables, text_table
+from vastlab.errors import VastlabWarning
 
 
 @given(st.lists(arrow.texts()))
@@ -38,7 +39,7 @@ def test_defanged_text_leads_nowhere(text, safe):
 
 def test_plain_tables_have_plain_types(connections):
     """Addresses become text, records columns."""
-    table = plain_table(connections)
+    (table,) = plain_tables([connections])
     assert table.column_names == ["ts", "id.orig_h", "id.resp_p", "note"]
     assert table.schema.field("id.orig_h").type == pa.string()
     assert table.column("id.orig_h")[0].as_py() == "10.0.0.1"
@@ -48,18 +49,17 @@ def test_plain_tables_have_plain_types(connections):
 def test_any_event_becomes_plain(drawn):
     """Whatever types events have, no extension type is left and no event is lost."""
     _, batch = drawn
-    table = plain_table(pa.Table.from_batches([batch]))
+    (table,) = plain_tables([pa.Table.from_batches([batch])])
     assert table.num_rows == batch.num_rows or not table.num_columns
     assert "extension" not in str(table.schema.types)
 
 
 @given(arrow.tables(), st.booleans(), st.booleans())
 def test_any_event_becomes_text(drawn, safe, defanged):
-    """Whatever types events have, they can be written as text and numbers."""
+    """Whatever types events have, they can be written as text."""
     _, batch = drawn
     table = text_table([pa.Table.from_batches([batch])], safe=safe, defanged=defanged)
-    for type_ in table.schema.types:
-        assert pa.types.is_string(type_) or pa.types.is_primitive(type_) or type_ == pa.null()
+    assert set(table.schema.types) <= {pa.string()}
 
 
 def test_layouts_are_joined_in_event_time_order(connections):
@@ -76,3 +76,64 @@ def test_field_names_are_guarded_too():
     """The head of a column may be a formula as well."""
     table = wide(1, 1, "x").rename_columns(["=cmd()"])
     assert text_table([table], safe=True, defanged=False).column_names == ["'=cmd()"]
+
+
+def test_numbers_and_times_are_what_they_are():
+    """Neither a number nor a time is quoted or broken, and both are exact."""
+    table = pa.table({
+        "n": pa.array([-(2**63)], pa.int64()),
+        "u": pa.array([2**64 - 1], pa.uint64()),
+        "d": pa.array([-1.0]),
+        "t": pa.array([1], pa.timestamp("ns")),
+        "s": pa.array([1500], pa.duration("ms")),
+    })  # fmt: skip
+    assert text_table([table], safe=True, defanged=True).to_pylist() == [
+        {
+            "n": "-9223372036854775808",
+            "u": "18446744073709551615",
+            "d": "-1.0",
+            "t": "1970-01-01T00:00:00.000000001",
+            "s": "1500ms",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "one, other, found, type_",
+    [
+        (pa.array([2**53 + 1], pa.uint64()), pa.array([-1]), [2**53 + 1, -1], pa.int64()),
+        (pa.array([1], pa.uint64()), pa.array([0.5]), [1.0, 0.5], pa.float64()),
+        (pa.array([None]), pa.array([True]), [None, True], pa.bool_()),
+        (
+            pa.array([1], pa.timestamp("us", "Asia/Tokyo")),
+            pa.array([1], pa.timestamp("ns")),
+            [1000, 1],
+            pa.timestamp("ns"),
+        ),
+    ],
+)
+def test_layouts_agree_on_a_type(one, other, found, type_):
+    """Numbers widen, and zones and units of time are the same, without a warning."""
+    joined = pa.concat_tables(
+        plain_tables([pa.table({"x": one}), pa.table({"x": other})]), promote_options="default"
+    )
+    (column,) = joined.columns
+    assert column.type == type_
+    values = column.cast(pa.int64()) if pa.types.is_timestamp(type_) else column
+    assert values.to_pylist() == found
+
+
+@pytest.mark.parametrize(
+    "one, other, found",
+    [
+        (pa.array([2**64 - 1], pa.uint64()), pa.array([-1]), [str(2**64 - 1), "-1"]),
+        (pa.array([True]), pa.array(["x"]), ["true", "x"]),
+        (pa.array([0], pa.timestamp("ns")), pa.array([b"\xff"]), ["1970-01-01T00:00:00", "/w=="]),
+        (pa.array([[1]]), pa.array([1]), ["[1]", "1"]),
+    ],
+)
+def test_layouts_without_a_common_type_become_text(one, other, found):
+    """No value is lost where no type holds all of them, and a warning names the column."""
+    with pytest.warns(VastlabWarning, match="'x' holds .* and .*: it became text"):
+        tables = plain_tables([pa.table({"x": one}), pa.table({"x": other})])
+    assert pa.concat_tables(tables).column("x").to_pylist() == found

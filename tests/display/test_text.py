@@ -10,9 +10,8 @@ from hypothesis import given
 
 from tests import arrow_strategies as arrow
 from tests.display.conftest import conn, wide
-from vastlab.display import text
-from vastlab.display.outcome import Outcome
-from vastlab.display.preview import Summary, preview, summarise
+from vastlab.display import preview as text
+from vastlab.display.preview import Outcome, Summary, make_preview, summarise
 
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -58,7 +57,7 @@ def test_one_line_says_what_was_asked():
 
 def test_a_table_is_aligned(connections):
     """Numbers stand at the right, text at the left, below the names of their columns."""
-    lines = text.table(preview("zeek.conn", [connections], rows=3, columns=20)).split("\n")
+    lines = text.table(make_preview("zeek.conn", [connections], rows=3, columns=20)).split("\n")
     assert lines[0] == "zeek.conn"
     assert lines[-1] == "3 events, 4 columns"
     assert lines[1].index("id.resp_p") + len("id.resp_p") == lines[2].rindex("1  n1") + 1
@@ -66,7 +65,7 @@ def test_a_table_is_aligned(connections):
 
 def test_a_table_says_what_it_leaves_out():
     """Cut rows and columns are counted."""
-    shown = preview("wide", [wide(30, 12, "x")], rows=2, columns=3)
+    shown = make_preview("wide", [wide(30, 12, "x")], rows=2, columns=3)
     assert text.table(shown).endswith("2 of 12 events, 3 of 30 columns")
 
 
@@ -79,7 +78,7 @@ def test_no_control_reaches_a_terminal(drawn, expression):
     for shown in (
         text.overview(Outcome(expression), [summary]),
         text.line(Outcome(expression), [summary]),
-        text.table(preview(schema.name, tables, rows=5, columns=5)),
+        text.table(make_preview(schema.name, tables, rows=5, columns=5)),
     ):
         assert not CONTROLS.search(shown)
 

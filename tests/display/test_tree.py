@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from tests.display.conftest import conn, wide
 from tests.display.test_html import HOSTILE, check
-from vastlab.display.tree import tree
+from vastlab.display.html import tree
 
 
 def test_records_are_nested():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from vastlab import errors
-from vastlab.arrow import convert, nesting, render
+from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.display.values import named, values
+from vastlab.display.tally import named, values
 from vastlab.types import Field, Kind, Schema, Type
 
 
@@ -25,7 +25,7 @@ def _plainly(table: pa.Table, leaf) -> list[tuple[int, str]]:
     """Read the values by the whole table, one after the other."""
     if not table.num_rows:
         return []
-    flat = nesting.flatten(table.combine_chunks().to_batches()[0])
+    flat = convert.flatten(table.combine_chunks().to_batches()[0])
     place = flat.schema.names.index(leaf.column)
     column, field = flat.column(place), flat.schema.field(place)
     if leaf.type.kind is not Kind.LIST:

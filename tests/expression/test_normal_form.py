@@ -4,9 +4,8 @@ import hypothesis
 
 from tests import language_strategies as language
 from vastlab.expression import normal_form, parse
-from vastlab.expression.ast import Column, Constant, Not, Predicate
+from vastlab.expression.ast import Column, Constant, Not, Operator, Predicate
 from vastlab.expression.literals import Null
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Leaf, Type
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vastlab.expression.ast import Operator
+from vastlab.expression.checks import exact, fold
 from vastlab.expression.literals import Double, Int64, Time, UInt64
-from vastlab.expression.numeric import exact, fold
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind
 
 COMPARE = {

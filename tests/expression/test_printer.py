@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests import language_strategies as language
 from tests.vast_language import without_additions
 from vastlab.errors import ExpressionSyntaxError
-from vastlab.expression import parse, printer
+from vastlab.expression import literals, parse
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -19,6 +19,7 @@ from vastlab.expression.ast import (
     Constant,
     FieldExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
@@ -38,12 +39,11 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.rewrite import lower, predicates
 from vastlab.types import Kind, Leaf, Type
 
 FIELD = FieldExtractor("f")
-UNQUOTABLE = language.texts().filter(lambda text: not printer.is_quotable(text))
+UNQUOTABLE = language.texts().filter(lambda text: not literals.is_quotable(text))
 
 
 def full_match(regex: str, text: str) -> bool:
@@ -62,7 +62,7 @@ NUMBERS = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
 
 
 @hypothesis.given(language.expressions().map(lower))
-def test_a_lowered_text_needs_no_additions(expr):
+def test_lowered_text_is_valid_in_vast(expr):
     """VAST's own grammar reads the printed text, and its checks of types accept it."""
     text = str(expr)
     with without_additions():
@@ -78,14 +78,14 @@ def test_a_lowered_text_needs_no_additions(expr):
 
 
 @pytest.mark.parametrize("text", ["a and b", "not a", "+5s", "1e5 < x", "#schema == /x/", "[1e5]"])
-def test_additions_can_be_told_from_the_language(text):
+def test_vast_rejects_additions(text):
     """What the test above takes away is really gone."""
     parse(text)
     with without_additions(), pytest.raises(ExpressionSyntaxError):
         parse(text)
 
 
-def test_the_nodes_own_texts_are_read(shared):
+def test_texts_printed_by_nodes_parse(shared):
     """What a VAST node printed of its queries is read, and printed with the same meaning."""
     path = shared / "golden" / "export" / "normalized_by_node.txt"
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -95,12 +95,12 @@ def test_the_nodes_own_texts_are_read(shared):
 
 def test_durations_that_no_product_of_doubles_gives_are_sums():
     """What VAST would round is written in several units, and read as the same."""
-    assert printer.duration(0) == "0s"
-    assert printer.duration(2**63 - 1) == "106751d23h47m16s854ms775us807ns"
-    assert printer.duration(2**53 + 1) == "104d5h59m59s254ms740us993ns"
-    assert printer.duration(86_400 * 10**9 * 105 + 1 + 2**53) == "209d5h59m59s254ms740us993ns"
-    assert printer.duration(200 * 86_400 * 10**9 + 300 * 10**9 + 3) == "200d5m3ns"
-    assert parse(f"x == {printer.duration(2**63 - 1)}").literal == Duration(2**63 - 1)
+    assert literals.duration(0) == "0s"
+    assert literals.duration(2**63 - 1) == "106751d23h47m16s854ms775us807ns"
+    assert literals.duration(2**53 + 1) == "104d5h59m59s254ms740us993ns"
+    assert literals.duration(86_400 * 10**9 * 105 + 1 + 2**53) == "209d5h59m59s254ms740us993ns"
+    assert literals.duration(200 * 86_400 * 10**9 + 300 * 10**9 + 3) == "200d5m3ns"
+    assert parse(f"x == {literals.duration(2**63 - 1)}").literal == Duration(2**63 - 1)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_durations_that_no_product_of_doubles_gives_are_sums():
         (16_000_000_022, "1970-01-01T00:00:16.0000000225"),
     ],
 )
-def test_times_are_dates_where_a_date_can_say_them(nanoseconds, text):
+def test_format_of_times(nanoseconds, text):
     """Times before the first year of dates are seconds; both are read as what they were."""
-    assert printer.time(nanoseconds) == text
+    assert literals.time(nanoseconds) == text
     assert parse(f"x == {text}").literal == Time(nanoseconds)
 
 
@@ -124,7 +124,7 @@ def test_a_double_product_gives_the_duration(nanoseconds):
     """VAST multiplies doubles: each part of a printed duration survives that."""
     units = {"w": 604_800e9, "d": 86_400e9, "h": 3600e9, "m": 60e9, "s": 1e9}
     units |= {"ms": 1e6, "us": 1e3, "ns": 1.0}
-    parts = re.findall(r"(-?[0-9]+)([a-z]+)", printer.duration(nanoseconds))
+    parts = re.findall(r"(-?[0-9]+)([a-z]+)", literals.duration(nanoseconds))
     assert sum(int(float(count) * units[unit]) for count, unit in parts) == nanoseconds
     assert not any(int(count) <= 0 for count, _ in parts[1:])
 
@@ -132,13 +132,13 @@ def test_a_double_product_gives_the_duration(nanoseconds):
 @hypothesis.given(st.integers(-2_208_988_800_000_000_000, 2**63 - 1))
 def test_a_double_fraction_gives_the_time(nanoseconds):
     """Whoever reads the seconds as a double and cuts at nanoseconds gets the same time."""
-    text = printer.time(nanoseconds)
+    text = literals.time(nanoseconds)
     seconds = float(text.rpartition(":")[2]) if ":" in text else 0.0
     assert int(seconds * 10**9) == nanoseconds % (60 * 10**9)
 
 
 @hypothesis.given(UNQUOTABLE, language.texts())
-def test_a_text_that_quotes_cannot_hold_becomes_a_pattern(text, other):
+def test_unquotable_string_becomes_a_pattern(text, other):
     """The pattern matches this text and no other."""
     regex = pattern_in(str(String(text)))
     assert full_match(regex, text)
@@ -146,7 +146,7 @@ def test_a_text_that_quotes_cannot_hold_becomes_a_pattern(text, other):
 
 
 @hypothesis.given(UNQUOTABLE, language.texts(), language.texts())
-def test_a_text_that_quotes_cannot_hold_is_searched_for_by_a_pattern(text, before, behind):
+def test_search_for_unquotable_string_uses_a_pattern(text, before, behind):
     """`ni` such a text becomes a match of the texts that contain it, `!ni` of the others."""
     contains = parse(str(Predicate(FIELD, Operator.NI, String(text))))
     lacks = parse(str(Predicate(FIELD, Operator.NOT_NI, String(text))))
@@ -156,7 +156,7 @@ def test_a_text_that_quotes_cannot_hold_is_searched_for_by_a_pattern(text, befor
     assert full_match(contains.literal.regex, before) == (text in before)
 
 
-def test_lists_keep_their_own_search():
+def test_search_in_lists_is_unchanged():
     """In a list, `ni` looks for an element: a pattern there matches whole elements."""
     strings = TypeExtractor(Type(Kind.LIST, item=Type(Kind.STRING)))
     assert str(Predicate(strings, Operator.NI, String("\n"))) == r":list<string> ni /^\x0a$/"
@@ -209,7 +209,7 @@ def test_numbers_keep_the_dot_of_a_real():
     ]
 
 
-def test_brackets_stand_where_they_are_needed():
+def test_parentheses_only_where_needed():
     """Only a disjunction inside a conjunction, and what is negated, is bracketed."""
     a, b, c = (Predicate(FieldExtractor(name), Operator.NE, Null()) for name in "abc")
     assert str(And((a, Or((b, c))))) == "a != null && (b != null || c != null)"
@@ -218,7 +218,7 @@ def test_brackets_stand_where_they_are_needed():
 
 
 def test_constants_have_a_text_of_their_own():
-    """Everything is the empty text, alone; inside others both are comparisons that VAST knows."""
+    """True is printed as an empty text; inside a tree, constants are comparisons valid in VAST."""
     assert (str(Constant(True)), str(Constant(False))) == ("", '#type == ""')
     mixed = Or((Constant(True), Not(Constant(True)), Constant(False)))
     assert str(mixed) == '#type != "" || !(#type != "") || #type == ""'
@@ -231,16 +231,16 @@ def test_bound_trees_are_shown_by_their_paths():
 
 
 def test_bare_values_without_a_type_print_as_they_are():
-    """`null`, lists of nothing and parameters alone have no type to write before them."""
+    """Bare null, empty lists and parameters are printed without a type."""
     nothing = TypeExtractor(None)
     assert str(Predicate(nothing, Operator.EQ, Null())) == "null"
     assert str(Predicate(nothing, Operator.NE, Parameter("x"))) == "!$x"
     assert str(Predicate(nothing, Operator.LT, UInt64(1))) == ":null < 1"
     assert str(Predicate(AliasExtractor("port"), Operator.EQ, UInt64(1))) == ":port == 1"
-    assert printer.type_name(Type(Kind.MAP)) == "map"
+    assert literals.type_name(Type(Kind.MAP)) == "map"
 
 
-def test_an_unquotable_text_is_searched_for_by_a_pattern():
+def test_printed_search_for_unquotable_string():
     """`ni` and `!ni` of a text that quotes cannot hold ask for any text around it."""
     contains, lacks = (
         str(Predicate(FIELD, operator, String("\n"))) for operator in (Operator.NI, Operator.NOT_NI)

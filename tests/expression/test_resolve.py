@@ -19,6 +19,7 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
@@ -37,7 +38,7 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
+from vastlab.expression.parser import parse_field
 from vastlab.expression.resolve import match, resolve
 from vastlab.expression.taxonomy import Concept, Model, Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
@@ -122,7 +123,7 @@ def assert_bound_literal(leaf, operator, literal):
 
 @strategies.share(40)
 @given(st.data())
-def test_resolving_twice_changes_nothing(data):
+def test_resolve_is_idempotent(data):
     """A bound tree is bound to itself."""
     events = data.draw(strategies.events())
     bound = resolve(data.draw(strategies.predicates(events)), events.schema)
@@ -205,7 +206,7 @@ def test_complements():
 
 
 @pytest.mark.parametrize("bound", [MATCH, Predicate(HOST, Operator.IN, NET), there(TAGS), YES])
-def test_what_is_bound_stays(bound):
+def test_bound_tree_is_unchanged(bound):
     """A bound tree is bound to itself, in one schema or in another."""
     assert resolve(bound, SCHEMA) == bound
 
@@ -329,9 +330,59 @@ def test_taxonomy(text, expected):
     assert resolve(expr, SCHEMA, TAXONOMY) == expected
 
 
+ODD = Schema(
+    "a.my logs",
+    (
+        Field("@timestamp", Type(Kind.TIME)),
+        Field("x.y", Type(Kind.RECORD, fields=(Field("z", Type(Kind.UINT64)),))),
+        Field(
+            "x",
+            Type(
+                Kind.RECORD,
+                fields=(Field("y.z", Type(Kind.UINT64)), Field("y", Type(Kind.STRING))),
+            ),
+        ),
+        Field("y.z", Type(Kind.UINT64)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "text, columns",
+    [
+        ("`@timestamp`", ["@timestamp"]),
+        ("`my logs`.`@timestamp`", ["@timestamp"]),
+        ("a.`my logs`.`@timestamp`", ["@timestamp"]),
+        ("x.y.z", ["x.y.z", "x.y.z#2"]),
+        ("z", ["x.y.z", "x.y.z#2", "y.z"]),
+        ("`x.y`.z", ["x.y.z"]),
+        ("x.`y.z`", ["x.y.z#2"]),
+        ("`y.z`", ["x.y.z#2", "y.z"]),
+        ("a.`my logs`.`y.z`", ["y.z"]),
+        ("`a.my logs`.`y.z`", ["y.z"]),
+        ("`my logs`.x.`y.z`", ["x.y.z#2"]),
+        ("b.`my logs`.`y.z`", []),
+        ("`x.y`", []),
+    ],
+)
+def test_quoted_names_match_part_by_part(text, columns):
+    """A name that holds a dot is never taken for two, and without backticks for either."""
+    extractor = parse_field(text)
+    assert sorted(leaf.column for leaf in match(extractor, ODD)) == columns
+
+
+def test_concepts_list_any_field():
+    """A concept names a field by its plain path, whatever is in it."""
+    taxonomy = Taxonomy({"when": Concept("when", fields=("a.my logs.@timestamp",))})
+    bound = resolve(parse("when > 2023-05-24"), ODD, taxonomy)
+    assert str(bound) == "`@timestamp` > 2023-05-24"
+
+
 def test_model_with_another_number_of_values():
     """A record must have as many values as its model."""
-    with pytest.raises(ExpressionError, match="the model pair has 2 values, the record 1"):
+    with pytest.raises(
+        ExpressionError, match="the model pair needs 2 values, but the record has 1"
+    ):
         resolve(parse("pair == <_>"), SCHEMA, TAXONOMY)
 
 

@@ -33,20 +33,20 @@ WORDS = TAXONOMY.merge(
         ("nowhere == 1", "no schema has a field nowhere"),
         (
             "nowhere",
-            'no schema has a field nowhere (a text stands in double quotes: "nowhere")',
+            'no schema has a field nowhere (put a string in double quotes: "nowhere")',
         ),
         (
             "zeek.conn",
-            'no schema has a field zeek.conn (the events of a schema: #type == "zeek.conn")',
+            'no schema has a field zeek.conn (for events of this schema: #type == "zeek.conn")',
         ),
-        ("src", "src is a record, ask for its fields: src.host or src.port"),
-        ("src == 1", "src is a record, ask for its fields: src.host or src.port"),
+        ("src", "src is a record; use one of its fields: src.host or src.port"),
+        ("src == 1", "src is a record; use one of its fields: src.host or src.port"),
         ("ogirin == ::", "no schema has a field ogirin: did you mean origin?"),
         ("lost == 1", "no schema has a field of the concept lost"),
         ("half == <_, _>", "no schema has a field for lost, which the model half needs"),
         (":Prot == 80", "no schema has a type :Prot: did you mean :port?"),
-        ('#type == "zeek.con"', "no schema is called zeek.con: did you mean zeek.conn?"),
-        ('#type != "zzz"', "no schema is called zzz"),
+        ('#type == "zeek.con"', "no schema is named zeek.con: did you mean zeek.conn?"),
+        ('#type != "zzz"', "no schema is named zzz"),
     ],
 )
 def test_unknown_name(text, expected):
@@ -57,15 +57,18 @@ def test_unknown_name(text, expected):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ('"10.0.0.1"', '"10.0.0.1" asks for texts only: an address has no quotes, as in 10.0.0.1'),
-        ('"::1/64"', '"::1/64" asks for texts only: a network has no quotes, as in ::1/64'),
+        (
+            '"10.0.0.1"',
+            '"10.0.0.1" matches only strings; write an address without quotes: 10.0.0.1',
+        ),
+        ('"::1/64"', '"::1/64" matches only strings; write a network without quotes: ::1/64'),
         ('"443"', None),
         ('"10.0.0.256"', None),
         (':string != "10.0.0.1"', None),
     ],
 )
 def test_an_address_in_quotes(text, expected):
-    """A text finds no address, which whoever writes quotes around one may not expect."""
+    """A string does not match addresses, so an address in quotes gives a warning."""
     assert suggest(parse(text), [SCHEMA]) == (() if expected is None else (expected,))
 
 
@@ -88,10 +91,24 @@ def test_an_address_in_quotes(text, expected):
         ("app == 5", 'app == "5"'),
         ("app == 10.0.0.1", 'app == "10.0.0.1"'),
         ("app ni /x/", "app in /x/"),
-        ("app < null", "app != null"),
+        ("app < null", ""),
         ('tags == "evil"', 'tags ni "evil"'),
         ('tags != "evil"', 'tags !ni "evil"'),
-        ('tags < "x"', 'tags ni "x"'),
+        ('tags < "x"', ""),
+        ("app in 192.0.2.0/24", ""),
+        ("app !in 192.0.2.0/24", ""),
+        ("app in [192.0.2.0/24, 10.0.0.1]", ""),
+        ("app in [10.0.0.1, 80]", 'app in ["10.0.0.1", "80"]'),
+        ("app in 80", ""),
+        ("app ni 10.0.0.1", ""),
+        ("app > 10.0.0.1", ""),
+        ("app > 5", ""),
+        ("tags == 10.0.0.1", 'tags ni "10.0.0.1"'),
+        ("delta == -5s", ""),
+        ("delta == 1500ms", ""),
+        ("ts > 1.0e300", ""),
+        ("ts > 18446744073709551615", ""),
+        ("took > 18446744073709551615", ""),
         ("sizes == 5", "sizes ni 5"),
         ('proto == "tpc"', 'proto == "tcp"'),
         ('proto == "sctp"', ""),
@@ -114,32 +131,139 @@ def test_literal_that_never_fits(text, better):
         assert warnings == ()
         return
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"{parse(text)} finds nothing, since ")
-    assert warnings[0].partition(": write ")[2] == better
+    assert warnings[0].startswith(f"{parse(text)} matches nothing because ")
+    assert warnings[0].partition(": use ")[2] == better
     if better:
         assert resolve(parse(better), SCHEMA, WORDS) not in (None, Constant(False))
 
 
+ODD = Schema(
+    "my logs",
+    (
+        Field("@timestamp", Type(Kind.TIME)),
+        Field("Flow Bytes/s", Type(Kind.INT64, names=("my type",))),
+        Field("a`b", Type(Kind.RECORD, fields=(Field("c d", Type(Kind.STRING)),))),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("timestamp", "no schema has a field timestamp: did you mean `@timestamp`? (…)"),
+        ("`Flow Byte` == 5", "no schema has a field `Flow Byte`: did you mean `Flow Bytes/s`?"),
+        (r"`a\`b`", r"`a\`b` is a record; use one of its fields: `a\`b`.`c d`"),
+        (
+            "`my logs`",
+            'no schema has a field `my logs` (for events of this schema: #type == "my logs")',
+        ),
+        (r'`two "`', r'no schema has a field `two "` (put a string in double quotes: "two \"")'),
+        (r"`a\x0a`", r"no schema has a field `a\x0a`"),
+        (":mytype == 1", "no schema has a type :mytype"),
+        (
+            '`@timestamp` == "x"',
+            '`@timestamp` == "x" matches nothing because `@timestamp` is a time',
+        ),
+        (
+            "`@timestamp` > 5",
+            "`@timestamp` > 5 matches nothing because `@timestamp` is a time: "
+            "use `@timestamp` > 1970-01-01T00:00:05",
+        ),
+    ],
+)
+def test_suggestions_are_valid_expressions(text, expected):
+    """Suggested names have backticks if needed; types that cannot be written are not suggested."""
+    (line,) = suggest(parse(text), [ODD])
+    assert line.replace('(put a string in double quotes: "timestamp")', "(…)") == expected
+
+
+TEXTS = Schema("my.csv", tuple(Field(n, Type(Kind.STRING)) for n in ("src", "dst ip", "c", "d")))
+NUMBERS = Schema("my.json", (Field("n", Type(Kind.INT64)), Field("note", Type(Kind.STRING))))
+ZEEK = Schema("zeek.x", (Field("ts", Type(Kind.TIME)), Field("note", Type(Kind.STRING))))
+PORTS = Schema("ports", (Field("port", Type(Kind.UINT64)),))
+
+
+@pytest.mark.parametrize(
+    "text, schemas, expected",
+    [
+        (
+            "10.1.4.17",
+            [TEXTS],
+            "10.1.4.17 does not search the string fields of my.csv, "
+            "which have no field of type ip: "
+            'src, `dst ip` or c; use "10.1.4.17" to search strings',
+        ),
+        (
+            "! 10.1.4.17",
+            [TEXTS, SCHEMA, ZEEK],
+            "10.1.4.17 does not search the string fields of my.csv, "
+            "which have no field of type ip: "
+            'src, `dst ip` or c; use "10.1.4.17" to search strings',
+        ),
+        (
+            "10.0.0.0/8",
+            [TEXTS, NUMBERS],
+            "10.0.0.0/8 does not search the string fields of my.csv or my.json, "
+            "which have no field of "
+            "type ip: src, `dst ip` or c",
+        ),
+        (
+            ":ip in [10.0.0.1]",
+            [ZEEK],
+            ":ip in [10.0.0.1] does not search the string fields of zeek.x, "
+            "which have no field of type "
+            "ip: note",
+        ),
+        (
+            "2023-05-24",
+            [NUMBERS],
+            "2023-05-24 does not search the string fields of my.json, "
+            "which have no field of type time: "
+            "note",
+        ),
+        (
+            "443",
+            [TEXTS],
+            "443 does not search the string fields of my.csv, "
+            "which have no field of type uint64: "
+            "src, `dst ip` or c",
+        ),
+        ("443", [NUMBERS, ZEEK], None),
+        ("10.1.4.17", [SCHEMA, ZEEK], None),
+        ("10.1.4.17", [PORTS], None),
+        ("10.1.4.17", [SCHEMA, PORTS], None),
+        (":ip", [TEXTS], None),
+        (":time > 2023-05-24", [TEXTS], None),
+        ("true", [TEXTS], None),
+        ("[10.0.0.1]", [TEXTS], None),
+        ('"10.1.4.17"', [TEXTS, SCHEMA], None),
+    ],
+)
+def test_bare_value_does_not_search_string_fields(text, schemas, expected):
+    """A warning says that a bare value does not search string fields that may contain it."""
+    assert suggest(parse(text), schemas) == (() if expected is None else (expected,))
+
+
 def test_a_list_that_excludes_nothing():
-    """A negated list of which nothing fits is a slip, too, and a long one is cut."""
+    """A negated list without a compatible item gives a warning; long lists are shortened."""
     (line,) = suggest(parse('src.host !in ["10.0.0.1", "10.0.0.2"]'), [SCHEMA])
-    assert " excludes nothing, since " in line
-    assert line.endswith(": write src.host !in [10.0.0.1, 10.0.0.2]")
+    assert " excludes nothing because " in line
+    assert line.endswith(": use src.host !in [10.0.0.1, 10.0.0.2]")
     many = ", ".join(f'"10.0.0.{i}"' for i in range(200))
     (line,) = suggest(parse(f"src.host in [{many}]"), [SCHEMA])
     assert "10.0.0.1" in line
     assert len(line) < 300
 
 
-def test_one_schema_that_knows_is_enough():
-    """What fits in one schema is no slip, even if it fits in no other."""
+def test_no_warning_if_one_schema_matches():
+    """An expression that fits one schema gives no warning."""
     other = Schema("other", (Field("took", Type(Kind.UINT64)), Field("lone", Type(Kind.LIST))))
     assert suggest(parse("took > 5 && app && lone == [1]"), [SCHEMA, other]) == ()
     assert "a duration or a uint64" in suggest(parse("took ni 5"), [SCHEMA, other])[0]
     assert "a list<None>" in suggest(parse("lone == 1"), [SCHEMA, other])[0]
 
 
-def test_nothing_to_say():
+def test_no_warnings():
     """Facts, open parameters, built-in types and empty nodes need no help."""
     for text in ("app == $x", ":double == 4.2", "null", '#type in "x"', "#type == /x/"):
         assert suggest(parse(text), [SCHEMA]) == ()
@@ -147,14 +271,14 @@ def test_nothing_to_say():
     assert suggest(parse("nowhere"), []) == ()
 
 
-def test_each_slip_once():
-    """A slip that is repeated is named once, in the order of the expression."""
+def test_each_warning_once():
+    """Repeated warnings are given once, in the order of the expression."""
     warnings = suggest(parse("b2 == 1 || a2 == 1 || b2 == 1"), [SCHEMA])
     assert [line.rpartition(" ")[2] for line in warnings] == ["b2", "a2"]
 
 
 @pytest.mark.parametrize("text, found", FACTS)
-def test_silent_where_something_is_found(text, found):
+def test_no_warning_for_expressions_with_matches(text, found):
     """An expression that finds events on its only predicate gets no warning."""
     if found and "||" not in text:
         assert suggest(parse_query(text), [SCHEMA], TAXONOMY) == ()

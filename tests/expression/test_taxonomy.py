@@ -28,8 +28,8 @@ PLAIN = """
 """
 
 
-def test_a_taxonomy_passes_between_processes():
-    """Pickle keeps concepts and models, also of a merged taxonomy, which nobody can change."""
+def test_taxonomy_can_be_pickled():
+    """Pickle keeps concepts and models, also of a merged taxonomy, which is read-only."""
     merged = Taxonomy.default().merge(Taxonomy({"mine": Concept("mine", fields=("a.b",))}))
     for taxonomy in (merged, Taxonomy()):
         assert pickle.loads(pickle.dumps(taxonomy)) == taxonomy  # noqa: S301 - our own bytes
@@ -59,7 +59,7 @@ def test_plain_form(tmp_path):
 
 
 def test_braces(tmp_path):
-    """Braces stand for one field per alternative, in every combination."""
+    """Braces are expanded to one field per alternative, in every combination."""
     (tmp_path / "own.yml").write_text('- concept: {name: x, fields: ["{a, b}.c.{d,e}"]}')
     assert load(tmp_path).fields("x") == ("a.c.d", "a.c.e", "b.c.d", "b.c.e")
 
@@ -89,16 +89,17 @@ def test_user_adds_to_default(tmp_path):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("{", "no valid YAML"),
+        ("{", "cannot read the taxonomy"),
         ("a: b", "a list of concepts and models"),
         ("- thing: {name: x}", "item 1 is neither a concept nor a model"),
         ("- concept: {name: x}\n  model: {name: x}", "item 1 is neither"),
-        ("- concept: {fields: [a]}", "item 1: 'name' must be a text"),
-        ("- concept: {name: x, fields: a}", "item 1: 'fields' must be a list of texts"),
+        ("- concept: {fields: [a]}", "item 1: 'name' must be a non-empty string"),
+        ("- concept: {name: x, fields: a}", "item 1: 'fields' must be a list of strings"),
         ("- concept: {name: x}\n- model: {name: m, definition: [1]}", "item 2: 'definition'"),
         ("- concept: {name: x, field: [a]}", "item 1: unknown key 'field'"),
         ("- model: {name: x, fields: [a]}", "item 1: unknown key 'fields'"),
-        ("- !!python/object:os.system {}", "no valid YAML"),
+        ("- !!python/object:os.system {}", "cannot read the taxonomy"),
+        ("- 2001-13-45", "cannot read the taxonomy"),
     ],
 )
 def test_bad_file(tmp_path, text, reason):
@@ -112,7 +113,7 @@ def test_bad_file(tmp_path, text, reason):
 
 
 def test_missing_file(tmp_path):
-    """A file that is not there, or is no text, is an error that names it."""
+    """A missing or binary file is an error that names it."""
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     for name in ("missing.yaml", "binary.yaml"):
         with pytest.raises(ConfigError, match=name):
@@ -124,11 +125,11 @@ def test_model_twice(tmp_path):
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text("- model: {name: m, definition: [x]}")
     with pytest.raises(
-        ConfigError, match=r"b\.yaml: the model 'm' is defined already in .*a\.yaml"
+        ConfigError, match=r"b\.yaml: the model 'm' is already defined in .*a\.yaml"
     ):
         load(tmp_path)
     made = Taxonomy(models={"m": Model("m")})
-    with pytest.raises(ConfigError, match="taxonomy: the model 'm' is defined already"):
+    with pytest.raises(ConfigError, match="taxonomy: the model 'm' is already defined"):
         made.merge(made)
 
 

@@ -5,22 +5,21 @@ import pytest
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
-from vastlab.expression.ast import Meta, MetaExtractor, TypeExtractor
+from vastlab.expression.ast import Meta, MetaExtractor, Operator, TypeExtractor
+from vastlab.expression.checks import problem
 from vastlab.expression.literals import ListLiteral, Null, Parameter, String, UInt64
-from vastlab.expression.operators import Operator
-from vastlab.expression.validation import problem
 from vastlab.types import Kind, Type
 
 
 @hypothesis.given(language.extractors(), st.sampled_from(Operator), language.literals())
-def test_fields_and_aliases_take_anything(extractor, operator, literal):
+def test_fields_and_aliases_accept_any_literal(extractor, operator, literal):
     """What a field is, only its schema knows."""
     assert problem(extractor, operator, literal) is None
 
 
 @pytest.mark.parametrize("kind", language.BUILT_IN)
 @hypothesis.given(data=st.data())
-def test_a_type_takes_its_own_values(kind, data):
+def test_type_accepts_its_own_values(kind, data):
     """Every built-in type compares with its own literals, and an operator with its complement."""
     literal = data.draw(language.of_kind(kind))
     operator = data.draw(st.sampled_from((Operator.EQ, Operator.LT, Operator.GE, Operator.NE)))
@@ -39,12 +38,12 @@ def test_null_has_no_order():
         assert problem(extractor, Operator.GT, Null()) is not None
 
 
-def test_a_parameter_may_become_anything():
+def test_unbound_parameter_is_accepted():
     """Before it has a value, nothing can be wrong with it."""
     assert problem(TypeExtractor(Type(Kind.BLOB)), Operator.LT, Parameter("x")) is None
 
 
-def test_a_type_without_values_takes_null_alone():
+def test_type_without_values_accepts_only_null():
     """A type that no literal has says so."""
     found = problem(TypeExtractor(Type(Kind.BLOB)), Operator.EQ, String("x"))
     assert found is not None
@@ -63,15 +62,15 @@ def test_a_type_without_values_takes_null_alone():
         (Operator.EQ, ("x" * 1_000_000,), f'write #type == "{"x" * 58}…'),
     ],
 )
-def test_a_list_of_schema_names_is_spelled_out(operator, names, hint):
+def test_hint_for_list_of_schema_names(operator, names, hint):
     """Who gives several names for the type is shown the comparisons that say the same."""
     found = problem(MetaExtractor(Meta.TYPE), operator, ListLiteral(tuple(map(String, names))))
     assert found is not None
     assert found.hint == hint
 
 
-def test_other_values_for_the_type_are_only_refused():
-    """What is no list of names has no other spelling."""
+def test_no_hint_for_other_values():
+    """Other values have no hint."""
     found = problem(MetaExtractor(Meta.TYPE), Operator.EQ, UInt64(5))
     assert found is not None
     assert (found.expected, found.hint) == ("a string or a pattern", None)

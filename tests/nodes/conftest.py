@@ -55,6 +55,12 @@ def dns_batch(queries, start=0):
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema.to_arrow(DNS))
 
 
+@pytest.fixture(scope="session")
+def makers():
+    """Return what makes batches of connections and of DNS queries."""
+    return conn_batch, dns_batch
+
+
 @pytest.fixture
 def make_conn():
     return conn_batch

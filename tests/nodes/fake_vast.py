@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -22,9 +23,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests import reference_evaluator as reference
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import convert, nesting
+from tests.nodes.vast_indexes import Indexes
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.errors import ExpressionError
 from vastlab.expression import parse
 from vastlab.expression.ast import Constant
@@ -58,6 +60,10 @@ class Faults:
     """``kill``, ``stop``, ``cut`` (within a message), ``hang`` or ``signal``."""
     count_hangs: bool = False
     """Counting waits for ever where nothing is a candidate."""
+    count_is_short: bool = False
+    """Counting leaves an event out."""
+    together: frozenset[str] = frozenset()
+    """The commands of which none is answered before all of them are asked."""
     mute: bool = False
     """The node takes connections, and says nothing more."""
     refuse_import: str = ""
@@ -90,6 +96,7 @@ class FakeVast:
         self.most_running = 0
         self.listening = 0
         self.changed = threading.Condition()
+        self.asked: list[str] = []
         self.lives = [""]  # how each ended, the last one not yet
         self.links: set[socket.socket] = set()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -206,6 +213,11 @@ class FakeVast:
         if self.faults.mute:
             self._wait_for_end(link)
             return
+        with self.changed:
+            self.asked.append(request["command"])
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.faults.together <= {*self.asked}, 30)
+        (self.folder / "asked").touch()
         match request["command"], request["sub"]:
             case "status", _:
                 link.out(json.dumps(self._status(), indent=2).encode())
@@ -259,6 +271,7 @@ class FakeVast:
             link.fail(f"parse_error: failed to parse expression '{text}': !! parse_error")
             return
         number = sum(found.num_rows for found in (matching(expr, e) for e in self.stored))
+        number -= bool(number) and self.faults.count_is_short
         if not number and self.faults.count_hangs:
             self._wait_for_end(link)
             return
@@ -275,8 +288,9 @@ class FakeVast:
         text, options = request["query"], request["options"]
         with self.changed:
             stored = len(self.stored)
+        piped = re.fullmatch(r"where \((.*)\) \| select ([A-Za-z0-9_., ]+)", text, re.DOTALL)
         try:
-            expr = self._parse(text.removeprefix("where "))
+            expr = self._parse(piped[1] if piped else text.removeprefix("where "))
         except ExpressionError:
             link.fail(
                 "unspecified: failed to spawn 'spawn exporter' at node: !! syntax_error: "
@@ -284,7 +298,8 @@ class FakeVast:
                 "operator name is invalid"
             )
             return
-        export = Export(link, expr, int(options.get("max-events", 0)), self.faults)
+        fields = piped[2].split(", ") if piped else []
+        export = Export(link, expr, int(options.get("max-events", 0)), self.faults, fields)
         if "unified" in options:
             candidates = [e for e in self.stored[:stored] if matching(expr, e).num_rows]
             self._send(export, stored, since=0, live=bool(candidates))
@@ -297,7 +312,7 @@ class FakeVast:
         position = since
         while True:
             while position < (len(self.stored) if live else stored):
-                how = export.send(self.stored[position])
+                how = export.send(self.stored[position], arrived=position >= stored)
                 position += 1
                 if how == "full":
                     return
@@ -331,6 +346,12 @@ class FakeVast:
             link.fail(f"format_error: {error}")
             return
         for batch in batches:
+            if any(map(has_null, batch.schema)):
+                link.say(b"s", b"11")
+                return
+            if any(has_nan(value) for column in batch.columns for value in column.to_pylist()):
+                self._end("kill")
+                raise OSError("aborted: a number has no order")
             if any(e.type.kind is Kind.BLOB for e in arrow_schema.from_arrow(batch.schema).leaves):
                 link.fail("type_clash: unsupported arrow type 'large_binary'")
                 return
@@ -378,22 +399,23 @@ class Export:
     expr: object
     limit: int
     faults: Faults
+    fields: list[str] = field(default_factory=list)
     sent: int = 0
     batches: int = 0
     schema: pa.Schema | None = None
     writer: pa.RecordBatchStreamWriter | None = None
     sink: io.BytesIO = field(default_factory=io.BytesIO)
 
-    def send(self, part: Stored) -> str:
+    def send(self, part: Stored, *, arrived: bool) -> str:
         """Send what matches; say ``full`` at the limit, or what goes wrong now."""
-        found = matching(self.expr, part)
+        found = (arriving if arrived else matching)(self.expr, part)
         if not found.num_rows:
             return ""
         if self.faults.after is not None and self.batches >= self.faults.after:
             return self._break(found)
         if self.limit > 0:
             found = found.slice(0, self.limit - self.sent)
-        self.link.out(self._encode(found))
+        self.link.out(self.encoded(selected(found, self.fields) if self.fields else found))
         self.sent += found.num_rows
         self.batches += 1
         return "full" if 0 < self.limit <= self.sent else ""
@@ -402,10 +424,11 @@ class Export:
         if self.faults.end == "signal":
             self.link.say(b"s", b"11")
         if self.faults.end == "cut":
-            self.link.out(self._encode(batch)[:-9])
+            self.link.out(self.encoded(batch)[:-9])
         return self.faults.end
 
-    def _encode(self, batch: pa.RecordBatch) -> bytes:
+    def encoded(self, batch: pa.RecordBatch) -> bytes:
+        """Write a batch behind what was written before."""
         self.sink.seek(0)
         self.sink.truncate()
         if self.writer is None or not batch.schema.equals(self.schema, check_metadata=True):
@@ -421,14 +444,53 @@ class Export:
 
 
 def matching(expr, part: Stored) -> pa.RecordBatch:
-    """Return the events that VAST 3.1 would find."""
-    answers = reference.answers(expr, part.schema, part.rows, Taxonomy.default(), same=TYPED)
+    """Return the stored events that VAST 3.1 would find."""
+    answers = Indexes(part.schema, Taxonomy.default(), TYPED).answers(expr, part.rows)
     return part.batch.filter(pa.array(answers, pa.bool_()))
+
+
+def arriving(expr, part: Stored) -> pa.RecordBatch:
+    """Return the events that it would find where they arrive: without indexes and concepts."""
+    answers = reference.answers(expr, part.schema, part.rows, Taxonomy(), same=TYPED)
+    return part.batch.filter(pa.array(answers, pa.bool_()))
+
+
+def selected(batch: pa.RecordBatch, fields: list[str]) -> pa.RecordBatch:
+    """Keep the fields whose dotted path ends with one of these names."""
+    schema = arrow_schema.from_arrow(batch.schema)
+    kept = [
+        leaf.path[0]
+        for leaf in schema.leaves
+        if any(name in reference.dotted_endings(leaf.name) for name in fields)
+    ]
+    assert kept
+    return batch.select([name for name in batch.schema.names if name in kept])
+
+
+def has_null(field: pa.Field) -> bool:
+    """Whether a type has a part without any type, or a record without fields."""
+    type_ = field.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return False
+    if pa.types.is_struct(type_):
+        return not type_.num_fields or any(map(has_null, type_))
+    return pa.types.is_null(type_) or (pa.types.is_list(type_) and has_null(type_.value_field))
+
+
+def has_nan(value) -> bool:
+    """Whether a value is not equal to itself, at any depth."""
+    match value:
+        case dict():
+            return any(map(has_nan, value.values()))
+        case list():
+            return any(map(has_nan, value))
+        case _:
+            return value != value
 
 
 def rows_of(batch: pa.RecordBatch, schema: Schema, imported: int) -> list[reference.Row]:
     """Write events in the form of the reference evaluator."""
-    flat = nesting.flatten(batch)
+    flat = convert.flatten(batch)
     columns = {leaf.column: values(flat[leaf.column], leaf.type) for leaf in schema.leaves}
     columns["#import_time"] = [imported] * batch.num_rows
     names = list(columns)

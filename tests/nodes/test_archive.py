@@ -17,15 +17,14 @@ import pytest
 from tests import archive_files
 from vastlab import demo
 from vastlab.client import VAST
-from vastlab.config import PathEndpoint
-from vastlab.errors import CorruptFileError, UsageError, VastlabWarning
+from vastlab.endpoints import PathEndpoint
+from vastlab.errors import CorruptFileError, UsageError
 from vastlab.expression import parse
-from vastlab.expression.ast import FieldExtractor, Predicate
+from vastlab.expression.ast import FieldExtractor, Operator, Predicate
 from vastlab.expression.literals import UInt64
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _programs, open_node, own
+from vastlab.nodes import open_node, own, process
 from vastlab.nodes.archive import ArchiveNode
-from vastlab.nodes.base import ExportMode, Query
+from vastlab.nodes.base import ExportMode, Notice, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database
 
@@ -299,9 +298,12 @@ async def test_old_segments_are_named_and_warned_of(node, folder):
     """A query says once that events are missing, and status says which and why."""
     name = f"{str(uuid.uuid4()).upper()}.store"
     (folder / "archive" / name).write_bytes(b"old")
-    with pytest.warns(VastlabWarning, match=name):
-        assert await node.counts(Query()) == {"zeek.conn": 300, "zeek.dns": 3}
-    assert await node.counts(Query(limit=0)) == {"zeek.conn": 300, "zeek.dns": 3}
+    reported: list[Notice] = []
+    assert await node.counts(Query(), reported.append) == {"zeek.conn": 300, "zeek.dns": 3}
+    (notice,) = reported
+    assert name in notice.text
+    assert await node.counts(Query(limit=0), reported.append) == {"zeek.conn": 300, "zeek.dns": 3}
+    assert reported == [notice]
     assert "only VAST reads" in (await node.status())["archive"]["unreadable"][name]
 
 
@@ -367,7 +369,7 @@ async def test_nothing_stays_open_and_nothing_is_written(folder, make_conn):
         await anext(stream)
     await node.aclose()
     node._pool.shutdown()
-    node._lookout.shutdown()
+    node._snapshot_executor.shutdown()
     gc.collect()
     assert set(threading.enumerate()) <= others
     assert not [name for name in _open_files() if str(folder) in name]
@@ -389,7 +391,7 @@ def _open_files():
 
 
 @pytest.mark.full
-@pytest.mark.skipif(_programs.find_tenzir() is None, reason="the package tenzir is not installed")
+@pytest.mark.skipif(process.find_tenzir() is None, reason="the package tenzir is not installed")
 async def test_a_real_state_folder_answers_as_the_embedded_node_does(tmp_path):
     """What a Tenzir node wrote is read while it runs and after, with the same events."""
     batches = list(demo.batches(5_000))

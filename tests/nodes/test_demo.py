@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from vastlab import config, nodes
+from vastlab import endpoints, nodes
 from vastlab.errors import DatabaseError, QueryInterrupted, UsageError
 from vastlab.nodes import demo
 from vastlab.nodes.base import Query, Step
@@ -56,21 +56,19 @@ def test_making_can_be_given_up(tmp_path):
 
 async def test_a_node_says_that_it_makes_the_demo(cache, monkeypatch):
     """The first query tells what takes so long, and nothing of it afterwards."""
-    node = nodes.open_node(config.DemoEndpoint())
-    seen: list[Step | None] = []
+    node = nodes.open_node(endpoints.DemoEndpoint())
+    seen: list[Step] = []
 
     def batches(events):
-        for batch in demo_batches(EVENTS):
-            yield batch
-            seen.append(node.preparation)
+        yield from demo_batches(EVENTS)
 
     demo_batches = demo.demo.batches
     monkeypatch.setattr(demo, "EVENTS", EVENTS)
     monkeypatch.setattr(demo.demo, "batches", batches)
-    await node.counts(Query())
-    assert {step.doing for step in seen} == {"making the demo database"}
-    assert seen[-1].events == EVENTS
-    assert node.preparation is None
+    await node.counts(Query(), seen.append)
+    assert {step.doing for step in seen[:-1]} == {"making the demo database"}
+    assert seen[-2].events == EVENTS
+    assert seen[-1] == Step()
     await node.aclose()
 
 
@@ -122,7 +120,7 @@ async def test_the_demo_endpoint_makes_its_database_on_first_use(cache, monkeypa
     """It is made when it is asked, not when it is opened, and is read-only."""
     monkeypatch.setattr(nodes.demo, "EVENTS", EVENTS)
     monkeypatch.setattr(nodes.demo, "make", _make_small)
-    node = nodes.open_node(config.DemoEndpoint())
+    node = nodes.open_node(endpoints.DemoEndpoint())
     assert not is_database(demo.path())
     assert sum((await node.counts(Query())).values()) == EVENTS
     assert is_database(demo.path())

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
-from vastlab.expression.ast import Constant, FieldExtractor, Predicate, TypeExtractor
+from vastlab.expression.ast import Constant, FieldExtractor, Operator, Predicate, TypeExtractor
 from vastlab.expression.literals import IP, Double, String, UInt64
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _scan, embedded
+from vastlab.nodes import embedded, scan
 from vastlab.nodes.base import ExportMode, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database
@@ -248,7 +247,7 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
         release.wait()
         return []
 
-    monkeypatch.setattr(_scan.FileScan, "piece", busy)
+    monkeypatch.setattr(scan.FileScan, "piece", busy)
     task = asyncio.create_task(slices(node, Query()))
     await asyncio.to_thread(started.wait)
     task.cancel()
@@ -297,21 +296,10 @@ async def test_a_node_says_how_far_a_folder_is_read(tmp_path, monkeypatch):
     for number in range(3):
         (tmp_path / "logs" / f"{number}.json").write_text(f'{{"n": {number}}}\n')
     node = EmbeddedNode(tmp_path / "logs")
-    seen: list[Step | None] = []
-    read = LogFolder.refresh
-
-    def refresh(self, progress, *, cancelled):
-        def watched(how_far):
-            progress(how_far)
-            seen.append(node.preparation)
-
-        return read(self, watched, cancelled=cancelled)
-
-    monkeypatch.setattr(LogFolder, "refresh", refresh)
-    assert sum((await node.counts(Query())).values()) == 3
+    seen: list[Step] = []
+    assert sum((await node.counts(Query(), seen.append)).values()) == 3
     assert seen[0] == Step("reading 3 logs", 0, None)
-    assert seen[-1] == Step("reading 3 logs", 3, 1.0)
-    assert node.preparation is None
+    assert seen[-2:] == [Step("reading 3 logs", 3, 1.0), Step()]
     await node.aclose()
 
 

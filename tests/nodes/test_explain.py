@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from vastlab.errors import CorruptFileError
-from vastlab.expression.ast import FieldExtractor, Predicate
+from vastlab.expression.ast import FieldExtractor, Operator, Predicate
 from vastlab.expression.literals import UInt64
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _explain
+from vastlab.nodes import plan
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
 
 ROW_GROUP = 131_072
@@ -21,7 +20,7 @@ def below(number):
 def test_files_and_row_groups_are_counted(database, make_conn):
     """Files are chosen by the manifest, row groups by the footers of these files."""
     database.add([make_conn(range(3 * ROW_GROUP))])
-    conn, dns = _explain.explain(below(50), database.snapshot()).layouts
+    conn, dns = plan.explain(below(50), database.snapshot(), plan.count_row_groups).layouts
     assert (conn.schema, conn.files, conn.all_files) == ("zeek.conn", 2, 4)
     assert (conn.row_groups, conn.all_row_groups) == (2, 4)
     assert conn.events == 100 + 3 * ROW_GROUP
@@ -30,7 +29,7 @@ def test_files_and_row_groups_are_counted(database, make_conn):
 
 def test_an_explanation_is_readable_text(database):
     """Each layout has its bound form and what it reads."""
-    lines = str(_explain.explain(below(50), database.snapshot())).splitlines()
+    lines = str(plan.explain(below(50), database.snapshot(), plan.count_row_groups)).splitlines()
     assert lines[0] == "resp_p < 50"
     assert "id.resp_p < 50" in lines[1]
     assert lines[2] == "    reads 1 of 3 files, 1 of 1 row groups, 100 events"
@@ -56,4 +55,4 @@ def test_a_file_without_a_footer_is_named(database):
     file = database.snapshot().files[0]
     Path(file.path).write_bytes(b"x" * file.size)
     with pytest.raises(CorruptFileError, match=Path(file.path).name):
-        _explain.explain(below(50), database.snapshot())
+        plan.explain(below(50), database.snapshot(), plan.count_row_groups)

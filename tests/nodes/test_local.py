@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vastlab.expression import parse
-from vastlab.nodes._local import LocalFilter
 from vastlab.nodes.base import Query
 from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.plan import LocalFilter
 from vastlab.store.database import Database
 from vastlab.table_slice import TableSlice
 

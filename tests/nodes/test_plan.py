@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from vastlab.expression.ast import And, Column, Constant, FieldExtractor, Or, Predicate
+from vastlab.expression.ast import And, Column, Constant, FieldExtractor, Operator, Or, Predicate
 from vastlab.expression.literals import Time, UInt64
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _plan
+from vastlab.nodes import plan
 from vastlab.nodes.base import Query
 
 
@@ -13,7 +12,7 @@ def port(operator, number):
 
 def chosen(database, query):
     snapshot = database.snapshot()
-    return [task.file for task in _plan.tasks(query, snapshot.layouts, snapshot.files)]
+    return [task.file for task in plan.tasks(query, snapshot.layouts, snapshot.files)]
 
 
 def test_files_are_skipped_by_the_bounds_of_their_columns(database):
@@ -39,24 +38,24 @@ def test_bounds_join_the_expression_as_predicates(database):
         layout.schema for layout in snapshot.layouts.values() if layout.schema.name == "zeek.conn"
     )
     since = Predicate(Column(schema.event_time), Operator.GE, Time(5))
-    assert _plan.bind(Query(since=5), schema) == since
-    bound = _plan.bind(Query(Or((port(Operator.EQ, 1), port(Operator.EQ, 2))), since=5), schema)
+    assert plan.bind(Query(since=5), schema) == since
+    bound = plan.bind(Query(Or((port(Operator.EQ, 1), port(Operator.EQ, 2))), since=5), schema)
     assert isinstance(bound, And)
     assert bound.operands[-1] == since
-    assert _plan.bind(Query(), schema) == Constant(True)
-    assert _plan.bind(Query(Constant(False)), schema) is None
+    assert plan.bind(Query(), schema) == Constant(True)
+    assert plan.bind(Query(Constant(False)), schema) is None
 
 
 def test_expressions_are_bound_once_for_each_layout(database, monkeypatch):
     """Many files of one layout cost one binding."""
     calls = []
-    original = _plan.resolve
+    original = plan.resolve
 
     def counting(expr, schema, taxonomy):
         calls.append(schema.name)
         return original(expr, schema, taxonomy)
 
-    monkeypatch.setattr(_plan, "resolve", counting)
+    monkeypatch.setattr(plan, "resolve", counting)
     chosen(database, Query(port(Operator.GE, 0)))
     assert sorted(calls) == ["zeek.conn", "zeek.dns"]
 
@@ -64,15 +63,15 @@ def test_expressions_are_bound_once_for_each_layout(database, monkeypatch):
 def test_expressions_are_compiled_once_for_each_layout(database, monkeypatch):
     """Many files of one layout cost one compilation of a long list of values."""
     calls = []
-    original = _plan.predicate
+    original = plan.predicate
 
     def counting(expr, schema):
         calls.append(schema.name)
         return original(expr, schema)
 
-    monkeypatch.setattr(_plan, "predicate", counting)
+    monkeypatch.setattr(plan, "predicate", counting)
     snapshot = database.snapshot()
     query = Query(port(Operator.GE, 0))
-    for task in _plan.tasks(query, snapshot.layouts, snapshot.files):
+    for task in plan.tasks(query, snapshot.layouts, snapshot.files):
         assert task.filters.of(task.bound) is task.filters.of(task.bound)
     assert calls == ["zeek.conn"]

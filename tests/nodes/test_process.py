@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from vastlab.errors import ClientNotFoundError, NodeError, NodeTimeoutError
-from vastlab.nodes import _process
+from vastlab.nodes import process
 
 ENV = {"PATH": os.environ["PATH"]}
 STUBBORN = """
@@ -45,33 +45,33 @@ def gone(pid):
 async def test_run_returns_everything_a_program_leaves():
     """A program's output, last words and exit status all arrive."""
     code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
-    done = await _process.run(python(code), ENV)
-    assert done == _process.Completed(3, b"out\n", "err\n")
+    done = await process.run(python(code), ENV)
+    assert done == process.Completed(3, b"out\n", "err\n")
 
 
 async def test_a_program_never_inherits_our_stdin():
     """A child that reads its standard input finds it empty instead of waiting for ours."""
-    done = await _process.run(python("import sys; print(repr(sys.stdin.read()))"), ENV, timeout=30)
+    done = await process.run(python("import sys; print(repr(sys.stdin.read()))"), ENV, timeout=30)
     assert done.stdout == b"''\n"
 
 
 async def test_a_missing_program_is_one_clear_error():
     """A program that is not there is named."""
     with pytest.raises(ClientNotFoundError, match="no-such-program"):
-        await _process.run(("no-such-program",), ENV)
+        await process.run(("no-such-program",), ENV)
 
 
 async def test_a_slow_program_is_ended():
     """A program that gives no answer in time is ended, and what it said is kept."""
     code = "import signal, sys; print('why', file=sys.stderr, flush=True); signal.pause()"
     with pytest.raises(NodeTimeoutError, match="no answer within 1 s") as caught:
-        await _process.run(python(code), ENV, timeout=1)
+        await process.run(python(code), ENV, timeout=1)
     assert "why" in caught.value.stderr
 
 
 async def test_ending_a_child_that_ignores_the_polite_signal_kills_it():
     """A child that ignores SIGTERM is killed."""
-    child = _process.Child(python(STUBBORN), ENV)
+    child = process.Child(python(STUBBORN), ENV)
     assert child.stdout.readline() == b"ready\n"
     await asyncio.to_thread(child.end)
     assert child.returncode == -9
@@ -79,7 +79,7 @@ async def test_ending_a_child_that_ignores_the_polite_signal_kills_it():
 
 async def test_ending_a_launcher_ends_what_it_started():
     """The processes that a child started end with it."""
-    child = _process.Child(python(LAUNCHER), ENV)
+    child = process.Child(python(LAUNCHER), ENV)
     engine = int(child.stdout.readline())
     assert not gone(engine)
     await asyncio.to_thread(child.end)
@@ -88,7 +88,7 @@ async def test_ending_a_launcher_ends_what_it_started():
 
 async def test_pump_keeps_the_order_and_ends():
     """All items of a blocking source arrive, in order."""
-    pumped = [item async for item in _process.pump(lambda: iter(range(100)), lambda: None)]
+    pumped = [item async for item in process.pump(lambda: iter(range(100)), lambda: None)]
     assert pumped == list(range(100))
 
 
@@ -101,7 +101,7 @@ async def test_pump_raises_what_the_source_raises():
 
     seen = []
     with pytest.raises(NodeError, match="cut short"):
-        async for item in _process.pump(read, lambda: None):
+        async for item in process.pump(read, lambda: None):
             seen.append(item)  # noqa: PERF401 - what came before the error counts
     assert seen == [1]
 
@@ -115,7 +115,7 @@ async def test_pump_holds_the_source_back():
             made.append(number)
             yield number
 
-    stream = _process.pump(read, lambda: None)
+    stream = process.pump(read, lambda: None)
     await anext(stream)
     await stream.aclose()
     assert len(made) < 20
@@ -129,7 +129,7 @@ async def test_leaving_a_pump_early_ends_its_thread():
         yield 1
         wake.wait(60)
 
-    stream = _process.pump(read, wake.set)
+    stream = process.pump(read, wake.set)
     assert await anext(stream) == 1
     await stream.aclose()
     assert not [t for t in threading.enumerate() if t.name == "vastlab-pump"]
@@ -150,7 +150,7 @@ async def test_an_idle_pump_asks_whether_there_is_hope():
         yield 1
 
     with pytest.raises(NodeError, match="gone"):
-        await anext(_process.pump(read, wake.set, idle=0.05, on_idle=probe))
+        await anext(process.pump(read, wake.set, idle=0.05, on_idle=probe))
     assert len(asked) == 2
 
 
@@ -158,8 +158,8 @@ def test_an_interpreter_that_exits_takes_its_children_along():
     """A child that nobody ended is gone when the interpreter is."""
     code = f"""
     import os, sys
-    from vastlab.nodes import _process
-    child = _process.Child((sys.executable, "-c", {STUBBORN!r}), dict(os.environ))
+    from vastlab.nodes import process
+    child = process.Child((sys.executable, "-c", {STUBBORN!r}), dict(os.environ))
     child.stdout.readline()
     print(child.pid, flush=True)
     """

@@ -11,13 +11,14 @@ import pytest
 
 from tests.nodes.fake_vast import FakeVast
 from vastlab.client import VAST
-from vastlab.config import NodeEndpoint, Settings, resolve_endpoint
+from vastlab.config import Settings, resolve_endpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _programs, remote
+from vastlab.nodes import process, remote
 from vastlab.nodes.base import Query
 from vastlab.nodes.remote import RemoteNode
-from vastlab.nodes.vast import node as vast
+from vastlab.nodes.vast import client as vast
 
 TENZIR = """#!/bin/sh
 echo "$@" >> "{calls}"
@@ -30,7 +31,7 @@ def server(tmp_path, monkeypatch):
     """Run a VAST node, with `vast` alone on PATH."""
     node = FakeVast(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{node.folder}:/bin:/usr/bin")
-    monkeypatch.setattr(_programs, "_bundled", lambda *parts: None)
+    monkeypatch.setattr(process, "_bundled", lambda *parts: None)
     yield node
     node.close()
 
@@ -72,8 +73,9 @@ async def test_the_client_that_gets_an_answer_is_kept(server, tenzir):
     assert [call["argv"][-1] for call in server.calls].count("version") == 1
 
 
-async def test_a_closed_node_is_looked_for_again(server):
+async def test_a_closed_node_is_looked_for_again(server, tenzir):
     """After `aclose` the client is found out anew."""
+    tenzir("exec sleep 60")
     node = at(server.port)
     await node.schemas()
     await node.aclose()
@@ -81,11 +83,26 @@ async def test_a_closed_node_is_looked_for_again(server):
     assert [call["argv"][-1] for call in server.calls].count("status") == 2
 
 
+async def test_a_single_client_is_used_at_once(server):
+    """Where there is nothing to find out, no program is run for it."""
+    assert await at(server.port).schemas() == {}
+    assert sorted(call["argv"][-1] for call in server.calls) == ["schemas", "version"]
+
+
+async def test_clients_are_found_out_once_for_all_who_ask(server, tenzir):
+    """Two questions at the same time are one search."""
+    calls = tenzir("exec sleep 60")
+    node = at(server.port)
+    await asyncio.gather(node.schemas(), node.schemas())
+    assert len(calls()) <= 1
+    assert [call["argv"][-1] for call in server.calls].count("status") == 1
+
+
 @pytest.mark.parametrize("client", remote.CLIENTS)
 async def test_without_any_client_both_remedies_are_named(tmp_path, monkeypatch, client):
     """One error says what can be installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_programs, "_bundled", lambda *parts: None)
+    monkeypatch.setattr(process, "_bundled", lambda *parts: None)
     with pytest.raises(ClientNotFoundError, match=r"`vast`.*`tenzir`.*vastlab\[tenzir\]"):
         await at(1, client).status()
 
@@ -108,7 +125,8 @@ async def test_the_argument_beats_the_setting(
     calls = tenzir("exit 1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    (tmp_path / "vast.yaml").write_text(f"vastlab:\n  client: {setting}\n")
+    (tmp_path / "config" / "vast").mkdir(parents=True)
+    (tmp_path / "config" / "vast" / "vast.yaml").write_text(f"vastlab:\n  client: {setting}\n")
     async with VAST(server.endpoint, client=argument) as client:
         assert await client.count() == 0
     assert calls() == []
@@ -134,12 +152,12 @@ async def test_a_client_that_cannot_be_used_is_named(server, nobody):
         await at(nobody).status()
 
 
-async def test_what_is_no_node_is_said_to_be_none(server, tenzir, monkeypatch):
+async def test_an_error_says_that_the_port_is_not_that_of_a_node(server, tenzir, monkeypatch):
     """Where no client gets on with what listens, the port is in doubt."""
     monkeypatch.setattr(vast, "CONNECT_SECONDS", 1)
     server.faults.mute = True
     tenzir("echo 'error: handshake failed' >&2; exit 1")
-    with pytest.raises(NodeConnectionError, match="is no node"):
+    with pytest.raises(NodeConnectionError, match="is not a node"):
         await at(server.port).status()
 
 
@@ -162,7 +180,7 @@ def test_the_package_is_preferred_to_its_script(tmp_path, monkeypatch):
     program.touch()
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert _programs.find_tenzir().samefile(program)
+    assert process.find_tenzir().samefile(program)
 
 
 RECORDED = {
@@ -219,8 +237,8 @@ def place_files(recorded, folder, monkeypatch):
 
 async def test_where_nobody_named_an_endpoint_the_error_says_so(monkeypatch, tmp_path):
     """The default endpoint is tried in silence; an error says how to name another one."""
-    monkeypatch.setattr(_programs, "find_vast", lambda: None)
-    monkeypatch.setattr(_programs, "find_tenzir", lambda: None)
+    monkeypatch.setattr(process, "find_vast", lambda: None)
+    monkeypatch.setattr(process, "find_tenzir", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     node = RemoteNode(NodeEndpoint("127.0.0.1", 5158), named=False)
     with pytest.raises(ClientNotFoundError, match=r'no endpoint was named: name .*"demo:"'):

@@ -11,19 +11,20 @@ import pytest
 
 from vastlab.errors import CorruptFileError, NodeError
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _plan, _scan
+from vastlab.nodes import plan
 from vastlab.nodes.base import Query
+from vastlab.nodes.scan import FileGoneError, FileScan, count, export, in_thread, make_context
 
 
 @pytest.fixture
 def context():
-    return _scan.make_context()
+    return make_context()
 
 
 @pytest.fixture
 def tasks(database):
     snapshot = database.snapshot()
-    return list(_plan.tasks(Query(), snapshot.layouts, snapshot.files))
+    return list(plan.tasks(Query(), snapshot.layouts, snapshot.files))
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def pool():
 
 def test_a_scan_ends_with_an_empty_piece(context, tasks):
     """Pieces hold slices until the file is through."""
-    scan = _scan.FileScan(context, tasks[0])
+    scan = FileScan(context, tasks[0])
     first, second = scan.piece(), scan.piece()
     assert [part.num_rows for part in first] == [100]
     assert second == []
@@ -44,15 +45,15 @@ def test_the_first_batch_goes_out_alone(context, tmp_path, make_conn, database):
     """Somebody waits for it; later pieces are larger."""
     database.add([make_conn(range(1000, 51_000))])
     snapshot = database.snapshot()
-    task = list(_plan.tasks(Query(), snapshot.layouts, snapshot.files))[3]
-    scan = _scan.FileScan(context, task)
+    task = list(plan.tasks(Query(), snapshot.layouts, snapshot.files))[3]
+    scan = FileScan(context, task)
     assert len(scan.piece()) == 1
     assert len(scan.piece()) > 1
 
 
 def test_a_stopped_scan_reads_nothing_more(context, tasks):
     """After `stop` every piece is empty and every count 0."""
-    scan = _scan.FileScan(context, tasks[0])
+    scan = FileScan(context, tasks[0])
     scan.stop()
     assert scan.piece() == []
     assert scan.count() == 0
@@ -61,7 +62,7 @@ def test_a_stopped_scan_reads_nothing_more(context, tasks):
 @pytest.mark.parametrize("damage", ["gone", "empty"])
 def test_a_file_is_looked_at_again_after_its_scan(context, tasks, damage):
     """A file that goes while it is read is an error that names it."""
-    scan = _scan.FileScan(context, tasks[0])
+    scan = FileScan(context, tasks[0])
     scan.piece()
     path = Path(tasks[0].file.path)
     if damage == "gone":
@@ -81,7 +82,7 @@ async def test_later_files_are_left_alone_until_the_first_is_through(context, po
             started.append(task)
             yield task
 
-    async with aclosing(_scan.export(context, pool, watched(), 3)) as stream:
+    async with aclosing(export(context, pool, watched(), 3)) as stream:
         await anext(stream)
         assert len(started) == 1
         await anext(stream)
@@ -91,15 +92,39 @@ async def test_later_files_are_left_alone_until_the_first_is_through(context, po
 async def test_counting_sums_over_files_and_arms(context, pool, tasks):
     """Each arm of each file is counted once."""
     doubled = [dataclasses.replace(task, arms=(Constant(True), Constant(True))) for task in tasks]
-    assert await _scan.count(context, pool, tasks, 2) == {"zeek.conn": 300, "zeek.dns": 3}
-    assert await _scan.count(context, pool, doubled, 2) == {"zeek.conn": 600, "zeek.dns": 6}
+    assert await count(context, pool, tasks, 2) == {"zeek.conn": 300, "zeek.dns": 3}
+    assert await count(context, pool, doubled, 2) == {"zeek.conn": 600, "zeek.dns": 6}
 
 
 async def test_a_failed_count_stops_the_others(context, pool, tasks):
     """The first error ends the count."""
     os.unlink(tasks[0].file.path)
-    with pytest.raises(_scan.FileGoneError):
-        await _scan.count(context, pool, tasks, 2)
+    with pytest.raises(FileGoneError):
+        await count(context, pool, tasks, 2)
+
+
+@pytest.mark.parametrize("error", [TypeError("ours"), KeyError("ours"), MemoryError("ours")])
+async def test_an_export_ends_with_whatever_its_scan_raises(pool, tasks, monkeypatch, error):
+    """A fault of vastlab is raised as what it is: never a hang, never a damaged file."""
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(FileScan, "_read", fail)
+    async with aclosing(export(make_context(), pool, tasks, 2)) as stream:
+        with pytest.raises(type(error), match="ours"):
+            await asyncio.wait_for(anext(stream), 60)
+
+
+async def test_a_thread_that_cannot_start_is_not_a_closed_client(pool, monkeypatch):
+    """The error says what the system said."""
+
+    def submit(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool, "submit", submit)
+    with pytest.raises(NodeError, match="can't start new thread"):
+        in_thread(pool, lambda: 1)
 
 
 async def test_work_for_a_closed_pool_is_a_clear_error():
@@ -107,7 +132,7 @@ async def test_work_for_a_closed_pool_is_a_clear_error():
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     with pytest.raises(NodeError, match="closed"):
-        _scan.in_thread(pool, lambda: 1)
+        in_thread(pool, lambda: 1)
 
 
 async def test_an_answer_that_nobody_waits_for_is_no_complaint(pool):
@@ -119,7 +144,7 @@ async def test_an_answer_that_nobody_waits_for_is_no_complaint(pool):
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
         raise ValueError
 
-    answer = _scan.in_thread(pool, fail)
+    answer = in_thread(pool, fail)
     answer.cancel()
     release.set()
     with pytest.raises(asyncio.CancelledError):

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from vastlab.nodes import _status
+from vastlab.nodes import base
 
 
 def test_memory_is_measured_under_the_keys_of_vast():
     """All three numbers are there; the peak is not below the present."""
-    usage = _status.memory()
+    usage = base.memory()
     assert set(usage) == {"current-memory-usage", "peak-memory-usage", "swap-space-usage"}
     assert 0 < usage["current-memory-usage"] <= usage["peak-memory-usage"]
 
@@ -16,5 +16,5 @@ def test_systems_that_tell_nothing_give_zeros(monkeypatch):
     def missing(*args, **kwargs):
         raise OSError
 
-    monkeypatch.setattr(_status.Path, "read_text", missing)
-    assert set(_status.memory().values()) == {0}
+    monkeypatch.setattr(base.Path, "read_text", missing)
+    assert set(base.memory().values()) == {0}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from vastlab.errors import NodeError
-from vastlab.nodes._streams import StreamServer
+from vastlab.nodes.process import StreamServer
 
 
 def stream_of(*columns):

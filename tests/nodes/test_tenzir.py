@@ -17,11 +17,11 @@ import pytest
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.client import VAST
-from vastlab.config import NodeEndpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError
 from vastlab.expression import parse
 from vastlab.expression.parameters import bind
-from vastlab.nodes import _programs
+from vastlab.nodes import process
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.tenzir import client as tenzir_client
@@ -244,7 +244,7 @@ async def test_leaving_and_cancelling_end_the_program(fake):
 
 async def test_a_break_ends_the_program_with_its_client(fake, monkeypatch):
     """Whoever leaves a loop by `break` leaves nothing that outlives the client."""
-    monkeypatch.setattr(_programs, "find_tenzir", lambda: fake.program)
+    monkeypatch.setattr(process, "find_tenzir", lambda: fake.program)
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], "sleep": 60}})
     async with VAST("127.0.0.1:5158", client="tenzir") as vast:
         async for _ in vast.export(limit=0):

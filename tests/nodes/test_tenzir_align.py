@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vastlab.arrow import arrays as arrow_arrays
 from vastlab.arrow import schema as arrow_schema
-from vastlab.nodes.tenzir.align import Aligner, Coalescer
-from vastlab.nodes.tenzir.carriers import Carriers
+from vastlab.arrow import types as arrow_arrays
 from vastlab.nodes.tenzir.catalog import Catalog, Stored
+from vastlab.nodes.tenzir.client import Aligner, Coalescer
+from vastlab.nodes.tenzir.conditions import TypeProbes
 from vastlab.types import Field, Kind, Schema, Type
 
 INNER = Type(Kind.RECORD, fields=(Field("a", Type(Kind.INT64)), Field("b.c", Type(Kind.STRING))))
@@ -103,40 +103,40 @@ def test_a_small_limit_is_not_waited_for():
     assert len(list(Coalescer(10).add(batch(n=range(10))))) == 1
 
 
-# --- carriers -------------------------------------------------------------------------------
+# --- probes -------------------------------------------------------------------------------
 
 PLAIN = Schema("test.plain", (Field("n", Type(Kind.INT64)), Field("s", Type(Kind.STRING))))
 
 
 def test_carriers_want_one_layout_for_each_name():
     """Where a stream could not hold all events of a name, there are none."""
-    assert Carriers.of([]) is None
-    assert Carriers.of([PLAIN, Schema("test.plain", PLAIN.fields[:1])]) is None
-    assert Carriers.of([Schema("test.empty", ())]) is None
+    assert TypeProbes.of([]) is None
+    assert TypeProbes.of([PLAIN, Schema("test.plain", PLAIN.fields[:1])]) is None
+    assert TypeProbes.of([Schema("test.empty", ())]) is None
     nulls = Type(Kind.LIST, item=Type(Kind.NULL))
-    assert Carriers.of([Schema("test.nulls", (Field("l", nulls),))]) is None
-    assert Carriers.of([PLAIN, WIDE]) is not None
+    assert TypeProbes.of([Schema("test.nulls", (Field("l", nulls),))]) is None
+    assert TypeProbes.of([PLAIN, WIDE]) is not None
 
 
 def test_carriers_are_taken_out_again():
     """Only the event of made-up values goes, and with it the mark."""
-    carriers = Carriers.of([PLAIN])
-    mixed = batch("test.plain", **{carriers.mark: [None, True, None], "n": [1, 2, 3]})
-    assert carriers.remove(mixed).to_pylist() == [{"n": 1}, {"n": 3}]
-    untyped = batch("test.plain", **{carriers.mark: pa.nulls(2), "n": [1, 2]})
-    assert carriers.remove(untyped).to_pylist() == [{"n": 1}, {"n": 2}]
-    assert carriers.remove(mixed.slice(1, 1)) is None
+    probes = TypeProbes.of([PLAIN])
+    mixed = batch("test.plain", **{probes.mark: [None, True, None], "n": [1, 2, 3]})
+    assert probes.remove(mixed).to_pylist() == [{"n": 1}, {"n": 3}]
+    untyped = batch("test.plain", **{probes.mark: pa.nulls(2), "n": [1, 2]})
+    assert probes.remove(untyped).to_pylist() == [{"n": 1}, {"n": 2}]
+    assert probes.remove(mixed.slice(1, 1)) is None
 
 
 def test_marks_cannot_be_guessed():
     """Two queries never use the same mark, so no event can pass for a carrier."""
-    assert Carriers.of([PLAIN]).mark != Carriers.of([PLAIN]).mark
+    assert TypeProbes.of([PLAIN]).mark != TypeProbes.of([PLAIN]).mark
 
 
 def test_names_in_carriers_are_quoted():
     """A field or schema that is named like an operator is but a name."""
     odd = Schema('"| discard', (Field('"}\n| shell "x', Type(Kind.INT64)),))
-    steps = Carriers.of([odd]).steps(
+    steps = TypeProbes.of([odd]).steps(
         Catalog((odd,), {odd.name: Stored(1, 1_767_225_600_000_000_000)}), "send"
     )
     assert r'"\"}\n| shell \"x": 1' in steps[1]
@@ -146,6 +146,6 @@ def test_names_in_carriers_are_quoted():
 def test_events_that_came_late_get_streams_of_their_own():
     """The catalog does not know their layout as yet."""
     catalog = Catalog((PLAIN,), {"test.plain": Stored(1, 1_767_225_600_000_000_000)})
-    *_, group = Carriers.of([PLAIN]).steps(catalog, "send")
+    *_, group = TypeProbes.of([PLAIN]).steps(catalog, "send")
     assert '@name == "test.plain" and @import_time > 2026-01-01T00:00:00.0000000005Z' in group
     assert "type_id(this) if" in group

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vastlab.errors import NodeError
 from vastlab.expression import parse
 from vastlab.nodes.base import Query
-from vastlab.nodes.tenzir.catalog import Catalog, Enclosed, Stored
+from vastlab.nodes.tenzir.catalog import Catalog, InlineCatalog, Stored
 from vastlab.types import Field, Kind, Schema, Type
 
 
@@ -128,19 +128,17 @@ def test_only_whole_schemas_are_counted_from_the_catalog():
 
 def test_a_catalog_comes_along_under_a_name_that_nobody_knows():
     """One event holds all rows as text, and its name is another one each time."""
-    enclosed = Enclosed.make()
-    assert enclosed.name != Enclosed.make().name
-    assert enclosed.step().endswith(f'@name = "{enclosed.name}" }}')
+    inline = InlineCatalog.make()
+    assert inline.name != InlineCatalog.make().name
+    assert inline.step().endswith(f'@name = "{inline.name}" }}')
     row = {"name": "a", "kind": "record", "attributes": [], "state": record(n=described("int64"))}
     stored = part(1, "2026-01-01", "2026-01-01T00:00:00Z")
     rows = json.dumps([json.dumps(row), json.dumps(stored)])
-    assert enclosed.read(pa.RecordBatch.from_pydict({"rows": [rows]})) == Catalog.parse(
-        [row, stored]
-    )
+    assert inline.read(pa.RecordBatch.from_pydict({"rows": [rows]})) == Catalog.parse([row, stored])
 
 
 @pytest.mark.parametrize("rows", ["", "[1]", '["{}"]', "{"])
 def test_a_catalog_that_cannot_be_read_is_an_error_of_the_node(rows):
     """Whatever it sent instead."""
     with pytest.raises(NodeError, match="catalog cannot be read"):
-        Enclosed.make().read(pa.RecordBatch.from_pydict({"rows": [rows]}))
+        InlineCatalog.make().read(pa.RecordBatch.from_pydict({"rows": [rows]}))

@@ -7,10 +7,10 @@ import pytest
 
 import vastlab
 from vastlab import VAST, ExportMode, demo, to_json_rows
-from vastlab.arrow import nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
-from vastlab.nodes import _programs
-from vastlab.nodes.tenzir.empty_lists import EmptyLists, put_back
+from vastlab.nodes import process
+from vastlab.nodes.tenzir.conditions import EmptyLists, put_back
 from vastlab.types import Field, Kind, Schema, Type
 
 TAGS = Field("tags", Type(Kind.LIST, item=Type(Kind.STRING)))
@@ -21,9 +21,9 @@ SCHEMA = Schema("x.y", (Field("a", Type(Kind.INT64)), TAGS, INNER))
 
 def empty_events(rows):
     """Make events of the schema in which all lists are null."""
-    flat = nesting.flat_schema(SCHEMA)
+    flat = convert.flat_schema(SCHEMA)
     arrays = [pa.array(range(rows), pa.int64()), *(pa.nulls(rows, f.type) for f in list(flat)[1:])]
-    return nesting.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), SCHEMA)
+    return convert.nest(pa.RecordBatch.from_arrays(arrays, schema=flat), SCHEMA)
 
 
 def test_the_pipeline_names_each_list_once():
@@ -58,7 +58,7 @@ def test_without_lengths_nothing_changes():
 
 
 @pytest.mark.full
-@pytest.mark.skipif(_programs.find_tenzir() is None, reason="the package tenzir is not installed")
+@pytest.mark.skipif(process.find_tenzir() is None, reason="the package tenzir is not installed")
 async def test_live_history_is_the_stored_history(tmp_path):
     """What a live export begins with is, value by value, what a plain export returns."""
 

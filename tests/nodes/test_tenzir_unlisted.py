@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vastlab.nodes.tenzir.catalog import Catalog, Stored
-from vastlab.nodes.tenzir.unlisted import Unlisted
+from vastlab.nodes.tenzir.conditions import Unlisted
 from vastlab.types import Field, Kind, Schema, Type
 
 THINGS = Schema("a", (Field("x", Type(Kind.INT64)),))

@@ -14,23 +14,33 @@ from contextlib import aclosing
 import pyarrow as pa
 import pytest
 
-from tests.nodes.fake_vast import FakeVast, alive
+from tests.nodes.fake_vast import FakeVast, alive, matching
 from tests.vast_language import without_additions
-from vastlab.config import NodeEndpoint
+from vastlab.compile import vast as compiler
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import (
     ClientNotFoundError,
+    FormatError,
     NodeConnectionError,
     NodeError,
     NodeTimeoutError,
 )
 from vastlab.expression import parse
 from vastlab.expression.ast import Constant
+from vastlab.expression.taxonomy import Concept, Model, Taxonomy
 from vastlab.nodes.base import ExportMode, Query
+from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.vast import VastNode
-from vastlab.nodes.vast import node as module
+from vastlab.nodes.vast import client as module
+from vastlab.nodes.vast import node as node_module
+from vastlab.nodes.vast.indexes import Answer, Asked
+from vastlab.nodes.vast.node import FittingBatches
+from vastlab.store.database import Database
+from vastlab.types import Field, Kind, Schema, Type
 
 CONTINUOUS, UNIFIED = ExportMode.CONTINUOUS, ExportMode.UNIFIED
 SETTINGS = ["--connection-timeout=5s", "--connection-retry-delay=0s", "--console-verbosity=quiet"]
+CONN_ADDRESS = pa.field("orig_h", pa.binary(16), metadata={"ARROW:extension:name": "vast.address"})
 HOSTILE = [
     'query == "a \\"quoted\\" name"',
     'query == "two\\nlines"',
@@ -129,13 +139,13 @@ async def test_an_export_is_one_call(filled, node, make_conn, asked, argv):
 
 
 async def test_questions_are_single_calls(filled, node):
-    """Status, schemas and counts have their own commands; a count takes no `where`."""
+    """Status and schemas have their own commands; a count is one export of one field."""
     await node.status()
     await node.schemas()
     await node.counts(query("query"))
-    assert argvs(filled, "status") == [["status", "--detailed"]]
+    assert argvs(filled, "status") == [["status", "--detailed"], ["status"]]
     assert argvs(filled, "show") == [["show", "schemas"]] * 2
-    assert argvs(filled, "count") == [["count", '#type == "zeek.dns" && query != null']]
+    assert argvs(filled, "export") == [["export", "arrow", "where (query != null) | select ts"]]
 
 
 @pytest.mark.parametrize("version, words", [("3.1.0", "where n"), ("3.0.4", "n"), ("2.4.2", "n")])
@@ -143,7 +153,7 @@ async def test_where_is_for_clients_that_know_pipelines(filled, node, version, w
     """Before 3.1, the expression stands alone."""
     filled.set_program(version=f'{{"VAST": "v{version}"}}')
     assert await total(node.export(query("n"))) == 6
-    assert argvs(filled, "export")[0][-1] == f"{words} != null"
+    assert argvs(filled, "export")[-1][-1] == f"{words} != null"
 
 
 async def test_a_child_gets_neither_our_input_nor_our_variables(filled, node, monkeypatch):
@@ -181,7 +191,7 @@ async def test_nothing_in_an_expression_is_executed(filled, node, tmp_path, text
     assert await node.counts(Query(expr)) == {}
     assert not path.exists()
     assert all(len(argv) == 3 for argv in argvs(filled, "export"))
-    assert all(len(argv) == 2 for argv in argvs(filled, "count"))
+    assert not argvs(filled, "count")
 
 
 # --- what comes back ----------------------------------------------------------------------------
@@ -263,13 +273,248 @@ def test_unknown_layouts_are_an_error(layouts):
         module.parse_layouts(layouts.encode())
 
 
+# --- what the node's indexes cannot answer -----------------------------------------------------
+
+
+HASHED = {"VAST:attributes:0": '{ "index": "hash" }'}
+FLOWS = pa.RecordBatch.from_pydict(
+    {
+        "ts": pa.array([-5, 0, 1, 2], pa.timestamp("ns")),
+        "flow_id": pa.array([0, 5, 6, None], pa.uint64()),
+        "uid": pa.array(["A", "B", "C", None]),
+        "service": pa.array(["http", "dns", "http,dns", None]),
+        "host": pa.array(["a", "b", "a", "c"]),
+        "orig_bytes": pa.array([None, 1, 2, 3], pa.uint64()),
+        "rtt": pa.array([-3, 5, None, 7], pa.duration("ns")),
+        "size": pa.array([-1, 0, 1, None], pa.int64()),
+        "score": pa.array([0.5, 1.5, None, 2.5]),
+        "local_orig": pa.array([True, None, False, None]),
+        "tags": pa.array([["x"], [], None, ["y", "x"]]),
+        "skipped": pa.array(["a", "b", None, "a"]),
+    },
+    schema=pa.schema(
+        [
+            pa.field("ts", pa.timestamp("ns")),
+            pa.field("flow_id", pa.uint64(), metadata=HASHED),
+            pa.field("uid", pa.string(), metadata=HASHED),
+            pa.field("service", pa.string()),
+            pa.field("host", pa.string()),
+            pa.field("orig_bytes", pa.uint64()),
+            pa.field("rtt", pa.duration("ns")),
+            pa.field("size", pa.int64()),
+            pa.field("score", pa.float64()),
+            pa.field("local_orig", pa.bool_()),
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field("skipped", pa.string(), metadata={"VAST:attributes:0": '{ "skip": null }'}),
+        ],
+        metadata={"VAST:name:0": "test.flow"},
+    ),
+)
+INDEXED = [
+    "flow_id > 0", "flow_id != 5", "flow_id == 5", "flow_id in [5, 6]", "flow_id != 0.5",
+    'uid > "A"', 'uid == /B|C/', '"B" in uid', 'uid == "B"', 'uid in ["A", "B"]', 'uid != /B/',
+    'service in "http,dns"', 'service !in "http,dns"', "service == null", "! orig_bytes",
+    'service < "h"', 'service != /http/', '"dns" in service', 'service !ni "dns"',
+    "local_orig == null", "local_orig != true", "local_orig < true",
+    "rtt < 6ns", "rtt >= -3ns", "rtt > 0s", "rtt != 5ns", "rtt >= 0s && rtt < 6ns",
+    "ts < 1970-01-01", "ts > 1960-01-01", "! (ts > 1970-01-01)",
+    "size in [1, -1]", "size !in [1, -1]", "score in [1.5, 0.5]", "orig_bytes in [1.0, 2]",
+    "orig_bytes !in [1, 7]", "score != 1.5", "tags == null", 'tags !ni "x"', '"x" in tags',
+    'skipped == "a"', "skipped != null",
+    'service == "http" && flow_id > 0', 'service == "http" || flow_id > 0',
+    'host == "a" || service == "a"', 'host == "a" && skipped == "a"', 'host != "a" && uid != "a"',
+    'host == "http" || service == "http"', 'host == "b" && uid == "b"',
+    "#import_time > 2020-01-01 && flow_id > 0", "#import_time < 2020-01-01 && flow_id > 0",
+    "#import_time < 2020-01-01 || flow_id > 5", "#import_time > 2020-01-01 || flow_id > 5",
+    '#type == "test.flow" && uid > "A"', '#type != "test.flow" || flow_id == null',
+]  # fmt: skip
+
+
+@pytest.fixture
+async def embedded(tmp_path):
+    """Return a node that has no such indexes, with the same events."""
+    database = Database.create(tmp_path / "events.db")
+    database.add([FLOWS])
+    node = EmbeddedNode(database.path)
+    yield node
+    await node.aclose()
+
+
+async def hosts(stream):
+    """List the rows that an export finds."""
+    parts = [part.to_pyarrow().to_pylist() async for part in stream]
+    return sorted((row for rows in parts for row in rows), key=str)
+
+
+@pytest.mark.parametrize("text", INDEXED)
+async def test_an_index_does_not_hide_events(server, node, embedded, text):
+    """What a node would answer with too little, or too much, is filtered here."""
+    server.add(FLOWS)
+    expected = await hosts(embedded.export(query(text)))
+    assert await hosts(node.export(query(text))) == expected
+    assert await node.counts(query(text)) == ({"test.flow": len(expected)} if expected else {})
+
+
+async def test_most_of_these_are_wrong_without_the_filter(server, embedded):
+    """The node of the tests has the indexes of a real one: the comparisons do fail there."""
+    server.add(FLOWS)
+    wrong = []
+    for text in INDEXED:
+        found = matching(parse(compiler.text(parse(text))), server.stored[0])
+        expected = await hosts(embedded.export(query(text)))
+        if sorted(found.to_pylist(), key=str) != expected:
+            wrong.append(text)
+    assert {"flow_id > 0", 'service in "http,dns"', "local_orig == null"} <= set(wrong)
+    assert len(wrong) > len(INDEXED) / 2
+
+
+def hashed(name, *fields):
+    """Make a schema of texts and addresses, in a record ``id``, with hash indexes."""
+    kinds = {"orig_h": Kind.IP, "resp_h": Kind.IP}
+    members = tuple(
+        Field(f, Type(kinds.get(f, Kind.STRING), attributes=(("index", "hash"),))) for f in fields
+    )
+    return Schema(name, (Field("id", Type(Kind.RECORD, fields=members)),))
+
+
+@pytest.mark.parametrize(
+    "text, answer",
+    [
+        ("a.pair == <10.0.0.1, 10.0.0.2>", Answer.EXACT),
+        ("a.pair == <10.0.0.1, _>", Answer.EXACT),
+        ("a.pair != <10.0.0.1, 10.0.0.2>", Answer.TOO_FEW),
+        ("a.pair == <10.0.0.0/8, _>", Answer.EXACT),  # an address never equals a network
+        ("a.src in 10.0.0.0/8", Answer.TOO_FEW),
+        ("a.src == 10.0.0.1", Answer.EXACT),
+        ('a.text == "x"', Answer.TOO_MANY),  # the catalog asks every text
+        ('a.text != "x"', Answer.TOO_FEW),
+    ],
+)
+def test_concepts_and_models_are_looked_at_by_their_fields(text, answer):
+    """What a name of the taxonomy stands for decides whether the node can be asked."""
+    taxonomy = Taxonomy(
+        {
+            "a.src": Concept("a.src", fields=("conn.id.orig_h",)),
+            "a.dst": Concept("a.dst", fields=("conn.id.resp_h",)),
+            "a.text": Concept("a.text", fields=("conn.id.s", "conn.id.t")),
+        },
+        {"a.pair": Model("a.pair", definition=("a.src", "a.dst"))},
+    )
+    schema = hashed("conn", "orig_h", "resp_h", "s", "t")
+    asked = Asked(compiler.to_vast(parse(text), [schema]))
+    assert asked.relaxed([schema], taxonomy)[1] is answer
+    other = hashed("other", "s")
+    assert asked.relaxed([other], taxonomy)[1] is Answer.EXACT
+
+
+@pytest.mark.parametrize("text", ["flow_id > 0", 'uid > "A"', "service == null"])
+async def test_a_limit_holds_after_the_filter(server, node, text):
+    """The events that the node returned too many of do not count."""
+    for _ in range(3):
+        server.add(FLOWS)
+    assert await total(node.export(query(text, limit=2))) == 2
+    assert not [argv for argv in argvs(server, "export") if "--max-events=2" in argv]
+
+
+async def test_bounds_hold_beside_the_filter(server, node, embedded):
+    """Also an upper bound alone, of which times before 1970 are a part."""
+    server.add(FLOWS)
+    for bounds in ({"until": 1}, {"since": 0, "until": 2}, {"since": -9}):
+        for text in ("", "flow_id > 0"):
+            asked = query(text, **bounds)
+            assert await hosts(node.export(asked)) == await hosts(embedded.export(asked))
+
+
+async def test_what_arrives_is_filtered_too(server, node):
+    """A live export of stored and new events finds them all, once."""
+    server.add(FLOWS)
+    stream = asyncio.ensure_future(total(node.export(query("flow_id > 0", UNIFIED, 4))))
+    await asyncio.to_thread(server.wait_until_listening)
+    server.add(FLOWS)
+    assert await stream == 4
+
+
+async def test_concepts_are_known_where_events_arrive(server, node):
+    """A node knows no concepts there, nor does it of schemas that are new."""
+    address = b"\0" * 10 + b"\xff\xff\x0a\0\0\x01"
+    conn = pa.RecordBatch.from_pydict(
+        {"id": pa.array([{"orig_h": address}], pa.struct([CONN_ADDRESS]))},
+        schema=pa.schema(
+            [pa.field("id", pa.struct([CONN_ADDRESS]))], metadata={"VAST:name:0": "zeek.conn"}
+        ),
+    )
+    asked = Query(parse("net.src.ip == 10.0.0.1"), CONTINUOUS, 2, taxonomy=Taxonomy.default())
+    stream = asyncio.ensure_future(total(node.export(asked)))
+    await asyncio.to_thread(server.wait_until_listening)
+    server.add(conn)
+    server.add(conn)
+    assert await stream == 2
+
+
+async def test_other_conditions_narrow_what_is_filtered(filled, node):
+    """The node is asked for everything of a schema only where nothing else narrows it."""
+    filled.add(FLOWS)
+    await hosts(node.export(query('host == "a" && flow_id > 0 && orig_bytes == 2')))
+    assert argvs(filled, "export")[-1][-1] == (
+        'where #type == "test.flow" && host == "a" && '
+        "(orig_bytes == 2 || orig_bytes == +2 || orig_bytes == 2.0)"
+    )
+
+
+async def test_an_explanation_names_what_is_filtered(filled, node):
+    """What is sent for each schema is said, in words."""
+    filled.add(FLOWS)
+    explanation = await node.explain(query("flow_id > 5 || n == 1"))
+    by_name = {plan.schema: plan.filtered for plan in explanation.layouts}
+    assert by_name == {
+        "zeek.conn": None, "zeek.dns": None, "test.flow": '#type == "test.flow"'
+    }  # fmt: skip
+    assert (
+        '    the node\'s indexes cannot answer this: it is asked for #type == "test.flow", '
+        "and the events are filtered here"
+    ) in repr(explanation).splitlines()
+
+
+# --- what precedes the first row ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "n < 9", "flow_id > 0"])
+async def test_schemas_and_events_are_asked_for_together(filled, node, text):
+    """Of a node that is known, no answer is waited for before events are asked for."""
+    await node.schemas()
+    filled.asked.clear()
+    filled.faults.together = frozenset({"show", "export"})
+    assert await total(node.export(query(text, limit=1))) == (text != "flow_id > 0")
+
+
+async def test_the_first_query_waits_for_no_other_program(filled, node):
+    """Version, schemas and events are asked for at the same time."""
+    filled.set_program(version_waits=True)
+    filled.faults.together = frozenset({"show", "export"})
+    assert await total(node.export(query(limit=2))) == 2
+
+
+async def test_a_schema_that_is_new_is_not_missed(filled, node):
+    """The schemas are asked for with every query: what was known before is but a guess."""
+    assert await total(node.export(query("flow_id > 0"))) == 0
+    filled.add(FLOWS)
+    assert await total(node.export(query("flow_id > 0"))) == 2
+    assert await node.counts(query("flow_id > 0")) == {"test.flow": 2}
+
+
+async def test_those_who_ask_at_once_share_an_answer(filled, node):
+    """One process says what the schemas are, also to a query that begins meanwhile."""
+    await asyncio.gather(node.schemas(), node.schemas(), total(node.export(query())))
+    assert len(argvs(filled, "show")) == 1
+
+
 # --- live exports -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "n >= 0"])
 async def test_unified_on_an_empty_node_goes_on(server, node, make_conn, text, monkeypatch):
     """The program ends at once where nothing is stored; nothing is lost, nothing comes twice."""
-    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(node_module, "_RETRY_SECONDS", (0.01,))
     stream = asyncio.ensure_future(total(node.export(query(text, UNIFIED, 4))))
     await asyncio.to_thread(server.wait_for_queries, 2)
     server.add(make_conn([1, 2]))
@@ -335,25 +580,46 @@ async def test_a_silent_node_is_given_up(filled, make_node, monkeypatch):
 # --- counting -----------------------------------------------------------------------------------
 
 
-async def test_a_count_that_hangs_is_made_by_export(filled, node, monkeypatch):
-    """Counting may wait for ever where nothing is a candidate; the answer is 0 all the same."""
-    monkeypatch.setattr(module, "COUNT_SECONDS", 0.5)
-    filled.faults.count_hangs = True
+@pytest.mark.parametrize("fault", ["count_hangs", "count_is_short"])
+async def test_a_count_does_not_depend_on_the_counter_of_the_node(filled, node, fault):
+    """The node's own counter may leave events out, or never answer: the numbers are exact."""
+    setattr(filled.faults, fault, True)
+    assert await node.counts(query()) == {"zeek.conn": 6, "zeek.dns": 2}
+    assert await node.counts(query('query == "nowhere"')) == {}
     assert await node.counts(query('uid != null || query == "nowhere" || n == 5')) == {
         "zeek.conn": 1
     }
-    assert argvs(filled, "export")
 
 
-async def test_a_count_that_the_node_does_not_survive_is_an_error(filled, node, monkeypatch):
-    """A program that waits for a node that is gone is not waited for."""
-    monkeypatch.setattr(module, "COUNT_SECONDS", 0.5)
-    filled.faults.count_hangs = True
-    waiting = asyncio.ensure_future(node.counts(query('query == "nowhere"')))
-    await asyncio.to_thread(filled.wait_for_queries, 1)
-    filled.kill()
+async def test_a_count_is_one_export_whatever_the_number_of_schemas(server, node, make_dns):
+    """Not one process for each schema, and no more of an event than one field."""
+    for number in range(5):
+        server.add(make_dns(["a", "b"]).replace_schema_metadata({"VAST:name:0": f"s{number}"}))
+    assert await node.counts(query('query == "a"')) == {f"s{number}": 1 for number in range(5)}
+    assert argvs(server, "export") == [["export", "arrow", 'where (query == "a") | select ts']]
+
+
+@pytest.mark.parametrize("version", ["3.0.4", "2.4.2"])
+async def test_a_count_of_an_older_node_is_one_too(filled, node, version):
+    """Where the program knows no pipelines, whole events are counted."""
+    filled.set_program(version=f'{{"VAST": "v{version}"}}')
+    assert await node.counts(query("n < 2.5")) == {"zeek.conn": 3}
+    assert argvs(filled, "export")[-1][-1] == "n <= 2 || n <= +2 || n < 2.5"
+
+
+async def test_a_count_by_a_field_that_no_pipeline_can_name(server, node, make_dns):
+    """Such events are counted whole."""
+    odd = pa.record_batch({"a b": pa.array([1, 2, 3], pa.int64())}, metadata={"VAST:name:0": "odd"})
+    server.add(odd)
+    server.add(make_dns(["a"]))
+    assert await node.counts(query()) == {"odd": 3, "zeek.dns": 1}
+
+
+async def test_a_count_that_the_node_does_not_survive_is_an_error(filled, node):
+    """What a node said before it ended is no count."""
+    filled.faults.after, filled.faults.end = 1, "stop"
     with pytest.raises(NodeError, match="is gone"):
-        await waiting
+        await node.counts(query())
 
 
 # --- ends ---------------------------------------------------------------------------------------
@@ -477,6 +743,124 @@ async def test_an_import_that_fails_says_why(server, node, make_conn):
     """The node's own error is told."""
     server.faults.refuse_import = "type_clash: unsupported type"
     with pytest.raises(NodeError, match=r"unsupported type \[type_clash\]"):
+        await node.ingest([pa.Table.from_batches([make_conn(range(5))])])
+
+
+NAN = float("nan")
+RECORD = pa.struct([("x", pa.float64()), ("none", pa.null())])
+UNSTORABLE = pa.RecordBatch.from_pydict(
+    {
+        "d": pa.array([1.5, NAN, None, NAN]),
+        "l": pa.array([[NAN, 1.0], [], None, [None, NAN]]),
+        "r": pa.array([{"x": NAN, "none": None}, {"x": 2.5}, None, {"x": None}], RECORD),
+        "lr": pa.array([[{"x": NAN}], None, [], [{"x": 1.0}]], pa.list_(RECORD)),
+        "n": pa.array([1, 2, 3, 4], pa.int64()),
+        "nothing": pa.nulls(4),
+        "nothings": pa.array([[None], [], None, []], pa.list_(pa.null())),
+        "empty": pa.array([{}, {}, None, {}], pa.struct([])),
+        "text": pa.nulls(4, pa.string()),
+    },
+).replace_schema_metadata({"VAST:name:0": "odd"})
+
+
+async def test_a_number_that_is_none_does_not_reach_the_node(server, node):
+    """NaN is null at any depth, and counted by field; the node lives, and keeps all else."""
+    report = await node.ingest([pa.Table.from_batches([UNSTORABLE])])
+    assert report.events == {"odd": 4}
+    assert [str(problem) for problem in report.problems] == [
+        f"odd: {field}: {values} NaN, which VAST cannot store; sent as null"
+        for field, values in [
+            ("d", "2 values are"), ("l", "2 values are"), ("lr.x", "1 value is"),
+            ("r.x", "1 value is"),
+        ]
+    ]  # fmt: skip
+    assert report.problem_count == 6
+    (part,) = [part.to_pyarrow() async for part in node.export(query())]
+    assert part.schema.names == ["d", "l", "r", "lr", "n", "text"]
+    assert part.column("d").to_pylist() == [1.5, None, None, None]
+    assert part.column("l").to_pylist() == [[None, 1.0], [], None, [None, None]]
+    assert part.column("lr").to_pylist() == [[{"x": None}], None, [], [{"x": 1.0}]]
+    assert [row["x"] for row in part.column("r").to_pylist()] == [None, 2.5, None, None]
+
+
+def test_maps_are_fitted_like_lists():
+    """A NaN in a map is null; an entry under NaN is left out, and so is a field without values."""
+    maps = pa.array(
+        [[("a", NAN), ("b", 1.0)], None, [], [("c", NAN)]], pa.map_(pa.string(), pa.float64())
+    )
+    keys = pa.array([[(NAN, 1), (2.0, 2)], [], None, [(NAN, 3)]], pa.map_(pa.float64(), pa.int64()))
+    nothing = pa.array([[("a", None)], [], None, []], pa.map_(pa.string(), pa.null()))
+    batch = pa.record_batch({"m": maps, "k": keys, "nothing": nothing})
+    fitting = FittingBatches()
+    assert fitting.fit(batch).to_pydict() == {
+        "m": [[("a", None), ("b", 1.0)], None, [], [("c", None)]],
+        "k": [[(2.0, 2)], [], None, []],
+    }
+    assert fitting.lost == {("", "m"): 2, ("", "k"): 2}
+    assert FittingBatches().fit(batch.slice(3)).to_pydict() == {"m": [[("c", None)]], "k": [[]]}
+
+
+async def test_a_slice_of_events_is_sent_without_what_lies_beside_it(server, node):
+    """Nulls and lists keep their places where events are a part of larger arrays."""
+    events = UNSTORABLE.slice(1, 2)
+    fitting = FittingBatches()
+    assert fitting.fit(events).to_pydict() == {
+        "d": [None, None], "l": [[], None], "r": [{"x": 2.5}, None], "lr": [None, []],
+        "n": [2, 3], "text": [None, None],
+    }  # fmt: skip
+    assert fitting.lost == {("odd", "d"): 1}
+
+
+async def test_a_strict_ingest_sends_nothing_that_would_be_lost(server, node):
+    """The first field that does not fit is an error, before anything is sent."""
+    with pytest.raises(FormatError, match="odd: d: 2 values are NaN, which VAST cannot store"):
+        await node.ingest([pa.Table.from_batches([UNSTORABLE])], strict=True)
+    assert not argvs(server, "import")
+    await node.ingest([pa.Table.from_batches([UNSTORABLE.select(["n"])])], strict=True)
+    assert await node.counts(query()) == {"odd": 4}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": null}\n', '{"a": {}}\n{"a": null}\n', '{"a": []}\n', "{}\n"]
+)
+async def test_events_without_a_value_are_events(server, node, tmp_path, text):
+    """No column of them has a type, and the program that imports them survives."""
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    report = await node.ingest(path, schema="odd")
+    assert report.events == {"odd": len(text.splitlines())}
+    assert await node.counts(query()) == report.events
+
+
+async def test_an_import_that_kills_its_program_says_what_may_have_arrived(
+    server, node, make_conn, make_dns, monkeypatch
+):
+    """The error speaks of the ingest: what is stored for sure, and what may be."""
+    monkeypatch.setattr(FittingBatches, "fit", lambda self, batch: batch)
+    nothing = pa.RecordBatch.from_pydict({"x": pa.nulls(3)}).replace_schema_metadata(
+        {"VAST:name:0": "zz"}
+    )
+    with pytest.raises(NodeError) as caught:
+        await node.ingest([pa.Table.from_batches([b]) for b in (make_conn(range(5)), nothing)])
+    assert str(caught.value) == (
+        "the ingest failed: vast ended with signal 11, it did not take all events; "
+        "5 events of zeek.conn are stored, up to 3 events of zz may be "
+        "(what is stored is stored again when the same files are ingested once more)"
+    )
+
+
+async def test_an_import_whose_node_ends_is_not_an_export(server, node, monkeypatch):
+    """A node that is gone is said to be, and how many events it may have."""
+    monkeypatch.setattr(FittingBatches, "fit", lambda self, batch: batch)
+    told = r"the ingest failed: the node at .* is gone; it did not .*; up to 4"
+    with pytest.raises(NodeError, match=told):
+        await node.ingest([pa.Table.from_batches([UNSTORABLE.select(["d"])])])
+
+
+async def test_an_ingest_without_a_node_stored_nothing(server, node, make_conn):
+    """Where nothing answers, nothing more is said."""
+    server.close()
+    with pytest.raises(NodeConnectionError, match=r"^nothing answers at"):
         await node.ingest([pa.Table.from_batches([make_conn(range(5))])])
 
 

@@ -59,6 +59,8 @@ def main() -> None:
     sys.stderr.write("x" * settings.get("noise", 0) + "\n")
     options, command, sub, words = parse(sys.argv[1:])
     if command == "version":
+        while settings.get("version_waits") and not (HERE / "asked").exists():
+            time.sleep(0.01)
         sys.stdout.write(settings.get("version", '{\n  "VAST": "v3.1.0",\n  "CAF": "0.18.7"\n}\n'))
         sys.exit(settings.get("version_status", 0))
     if settings.get("broken"):

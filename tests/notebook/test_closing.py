@@ -11,7 +11,7 @@ from IPython.utils.capture import capture_output
 from tests.display.test_html import check
 from vastlab.connection import Connection
 from vastlab.notebook import LiveView, QueryBox, SchemaTree
-from vastlab.notebook.widgets.closing import ClosingBox
+from vastlab.notebook.widgets.views import ClosingBox
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -86,6 +86,38 @@ def test_what_can_follow(before, expected):
     assert candidates(before, KNOWN, ["suspects", "_hidden"], magic) == expected
 
 
+ODD = Names(
+    fields={"`@timestamp`": "time", "flow.`Bytes in`": "int64", r"`a\x3cb`": "string", "x": "ip"},
+    schemas={"my logs/1": "schema"},
+)
+
+
+@pytest.mark.parametrize(
+    "before, typed, expected",
+    [
+        ("%vast @ti", "@ti", ["`@timestamp`"]),
+        ("%vast `@ti", "`@ti", ["`@timestamp`"]),
+        ("%vast flow.`Bytes i", "flow.`Bytes i", ["flow.`Bytes in`"]),
+        ("%vast `@timestamp` > 2026-01-01 && flow.B", "flow.B", ["flow.`Bytes in`"]),
+        ('%vast x == "`" && `a<', "`a<", [r"`a\x3cb`"]),
+        (r"%vast `a\x3c", r"`a\x3c", [r"`a\x3cb`"]),
+        (r"%vast `a\UFFFFFFFF", r"`a\UFFFFFFFF", []),
+        ("%vast my", "my", ["`my logs/1`"]),
+    ],
+)
+def test_names_in_backticks(before, typed, expected):
+    """Names that need backticks are offered with them, whether the first one is typed or not."""
+    assert completion.fragment(before) == typed
+    assert list(candidates(before, ODD, [])) == expected
+
+
+def test_odd_fields_of_the_node_are_offered():
+    """Every field of the node is offered as an expression writes it."""
+    schema = Schema("my.logs", (Field("@timestamp", Type(Kind.TIME)), Field("é", Type(Kind.IP))))
+    node = Node([schema])
+    assert set(_settled(Catalogue(lambda: node), node).fields) == {"`@timestamp`", "`é`"}
+
+
 def test_the_catalogue_knows_the_node():
     """Fields, schemas and concepts of the node are known after it has answered."""
     node = Node()

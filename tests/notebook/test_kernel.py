@@ -167,7 +167,7 @@ def test_every_call_that_waits_says_so_and_can_be_interrupted(kernel, folder, ca
         "async def silent(*_, **__):\n"
         "    await hang()\n"
         "    yield\n"
-        "vast._vast.export = silent\n" + call,
+        "vast._vast.run = silent\n" + call,
         on=interrupt,
     )
     assert (reply["status"], reply["ename"]) == ("error", "QueryInterrupted")

@@ -15,8 +15,7 @@ from tests.display.test_html import check
 from vastlab import errors
 from vastlab.connection import Connection
 from vastlab.notebook import live
-from vastlab.notebook.live import LiveView
-from vastlab.notebook.ring import Ring
+from vastlab.notebook.live import LiveView, Ring
 from vastlab.store.database import Database
 from vastlab.table_slice import TableSlice
 
@@ -154,6 +153,7 @@ def test_at_most_four_run(vast):
     fifth = LiveView(vast, start=False)
     _find(fifth, widgets.Button).click()
     assert "4 live views" in fifth.error
+    assert any("4 live views" in box.value for box in _htmls(fifth))
     assert len(live.running()) == 4
     views[0].stop()
     fifth.start()

@@ -8,7 +8,7 @@ import pytest
 from vastlab import errors, notebook
 from vastlab.connection import Connection
 from vastlab.notebook.magics import VastMagics, without_body
-from vastlab.notebook.progress import ProgressLine
+from vastlab.notebook.notes import ProgressLine
 from vastlab.result import Result
 
 
@@ -186,9 +186,11 @@ QUERIES = "- {name: port, expression: 'resp_p == $p', params: {p: {type: int, de
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch, folder):
-    """Work in a folder with profiles and saved queries."""
+    """Work in a folder with saved queries, as a user who has profiles."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "vast.yaml").write_text(PROFILES % folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config" / "vast").mkdir(parents=True)
+    (tmp_path / "config" / "vast" / "vast.yaml").write_text(PROFILES % folder)
     (tmp_path / "queries.yaml").write_text(QUERIES)
     return tmp_path
 
@@ -209,6 +211,8 @@ def test_profiles(shell, beside, folder):
 def test_an_endpoint_is_used_as_a_profile_is(shell, beside, folder):
     """``%vast_use`` takes what ``connect`` takes, where it cannot be a profile."""
     assert repr(shell.run("%vast_use /no/such/folder")) == "using /no/such/folder"
+    assert repr(shell.run("%vast_use localhost")) == "using localhost:5158"
+    assert repr(shell.run("%vast_use ::1")) == "using [::1]:5158"
     assert repr(shell.run(f"%vast_use {folder}")) == f"using {folder}"
     assert shell.run("%vast resp_p == 4").num_rows == 1
 
@@ -228,6 +232,7 @@ def test_saved_queries(shell, beside):
     [
         ("%vast_run prot", "did you mean 'port'"),
         ("%vast_run port q=1", "no parameter"),
+        ("%vast_run --params-from q=x port", r"no \$q"),
         ("%vast_run port 4", "gives no parameter"),
         ("%vast_run port p=$unset", "no variable 'unset'"),
         ("%vast_run port 'p=4", "apart"),
@@ -247,6 +252,29 @@ def test_status_and_schemas(shell, folder):
     assert repr(shell.run("%vast_status")).startswith(f"using {folder}\n")
     assert repr(shell.run("%vast_schemas")) == "zeek.conn  4 fields\nzeek.dns  4 fields"
     assert "  id.orig_h  ip" in repr(shell.run("%vast_schemas zeek.c*"))
+
+
+def test_lists_of_indicators_from_files(shell, tmp_path):
+    """A list from a file is a parameter of the expression, and of a saved query."""
+    (tmp_path / "iocs.txt").write_text("10.0.0[.]1\n")
+    option = f"--params-from list={tmp_path}/iocs.txt"
+    expected = shell.run("%vast -n 0 :ip == 10.0.0.1").num_rows
+    assert expected
+    assert shell.run(f"%vast -n 0 {option} :ip in $list").num_rows == expected
+    assert shell.run(f"%%vast -n 0 {option}\n$list").num_rows == expected
+    with pytest.raises(errors.UsageError, match=r"no \$list"):
+        shell.run(f"%vast {option} :ip in 10.0.0.0/8")
+
+
+def test_schemas_name_fields_as_expressions_do(shell, tmp_path, monkeypatch):
+    """What is listed can be copied into an expression."""
+    monkeypatch.setenv("VAST_ENDPOINT", f"{tmp_path}/odd.db")
+    with Connection() as connection:
+        connection.ingest(pa.table({"@timestamp": [1], "x\x1b": [2], "y": [3]}), schema="my.logs")
+    assert repr(shell.run("%vast_schemas my.*")) == (
+        "my.logs\n  `@timestamp`  int64\n  `x\\x1b`       int64\n  y             int64"
+    )
+    assert shell.run(r"%vast `@timestamp` == 1 && `x\x1b` == 2").num_rows == 1
 
 
 def test_a_field_of_several_layouts_is_listed_once(shell, tmp_path, monkeypatch):
@@ -276,7 +304,7 @@ def test_a_field_of_several_layouts_is_listed_once(shell, tmp_path, monkeypatch)
         ("%vast -e demo: -P x resp_p == 1", "exclude"),
         ("%vast --timeout soon resp_p == 1", "takes seconds"),
         ("%vast --quiet=1 resp_p == 1", "takes no value"),
-        ("%vast -n 9999999999999999999 resp_p == 1", "larger than any answer"),
+        ("%vast -n 9999999999999999999 resp_p == 1", "must be at most"),
         ("%vast -n " + "9" * 5000 + " resp_p == 1", "whole number"),
     ],
 )

@@ -30,6 +30,18 @@ def test_all_options():
     assert parse("--limit 5 x") == parse("-n5 x") == parse("--limit=5 x") == Options("x", limit=5)
 
 
+def test_lists_from_files():
+    """Each list names its parameter and its file, and several are taken together."""
+    read = parse("--params-from a=x.txt --params-from '$b=my file.csv:ioc' :ip in $a || $b")
+    assert read.files == {"a": "x.txt", "b": "my file.csv:ioc"}
+    assert read.expression == ":ip in $a || $b"
+    for wrong in ("a", "=x", "a=", "1=x"):
+        with pytest.raises(errors.UsageError, match="NAME=FILE"):
+            parse(f"--params-from {wrong} x")
+    with pytest.raises(errors.UsageError, match=r"\$a two values"):
+        parse("--params-from a=x --params-from a=y z")
+
+
 @given(st.text())
 def test_an_expression_stays_as_it_is(text):
     """What is no option is the expression, whatever quotes and backslashes it has."""

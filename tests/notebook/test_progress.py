@@ -8,8 +8,8 @@ import pytest
 
 from tests.display.test_html import Checker
 from vastlab.nodes.base import Step
-from vastlab.notebook import progress
-from vastlab.notebook.progress import ProgressLine
+from vastlab.notebook import notes
+from vastlab.notebook.notes import ProgressLine
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def page(monkeypatch) -> list[dict[str, str]]:
         shown.append(bundle)
         return Handle()
 
-    monkeypatch.setattr(progress, "display", display)
-    monkeypatch.setattr(progress, "_has_page", lambda: True)
+    monkeypatch.setattr(notes, "display", display)
+    monkeypatch.setattr(notes, "_has_page", lambda: True)
     return shown
 
 
@@ -79,7 +79,7 @@ def test_each_thing_that_is_done_has_its_own_rate(page):
 
 def test_terminals_get_few_lines(monkeypatch, capsys):
     """Without a page a line is written ever more seldom, and no carriage return."""
-    monkeypatch.setattr(progress, "_has_page", lambda: False)
+    monkeypatch.setattr(notes, "_has_page", lambda: False)
     with ProgressLine() as show:
         for tenth in range(200):
             show(Step("", tenth), tenth / 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import ipywidgets as widgets
+import pyarrow as pa
 import pytest
 
 from tests.display.conftest import conn
@@ -71,23 +72,32 @@ def test_filter(vast):
 
 
 def test_hostile_names(tmp_path):
-    """Names of schemas are only text; a field that cannot be written is not inserted."""
+    """Names of schemas are only text."""
     evil = '\x1b<img src=x onerror="1">'
     Database.create(tmp_path / "db").add(conn([0], name=evil).to_batches())
     with Connection(str(tmp_path / "db")) as connection:
         tree = SchemaTree(connection)
-        (_, schemas, insert_type), (_, fields, insert_field) = _sides(tree)
+        (_, schemas, insert_type), _ = _sides(tree)
         insert_type.click()
         assert connection.count(tree.expression) == 1
         tree.expression = ""
     assert tree.schema == evil
     assert not CONTROLS.search("".join(label for label, _ in schemas.options))
     check(tree.children[1].value)
-    fields.options = [("x", "two words")]
-    fields.value = "two words"
-    insert_field.click()
-    assert tree.expression == ""
-    assert "two words" in tree.children[1].value
+
+
+def test_a_field_that_needs_backticks_is_inserted_with_them(tmp_path):
+    """A click and `insert` write a field so that the expression can be asked."""
+    with Connection(str(tmp_path / "db")) as connection:
+        connection.ingest(pa.table({"@timestamp": [1], "Flow Bytes/s": [5]}), schema="my.logs")
+        tree = SchemaTree(connection)
+        _, (_, fields, insert_field) = _sides(tree)
+        fields.value = "@timestamp"
+        insert_field.click()
+        tree.insert("== 1 &&")
+        tree.insert("Flow Bytes/s")
+        assert tree.expression == "`@timestamp` == 1 && `Flow Bytes/s`"
+        assert connection.count(tree.expression) == 1
 
 
 def test_an_empty_node(tmp_path):

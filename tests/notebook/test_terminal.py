@@ -112,7 +112,7 @@ def test_text_is_shown_whole(terminal, folder):
     assert _timeless(whole) in _timeless(shown)
     terminal.type("%vast resp_p ==\r")
     shown = terminal.until(r"In \[3\]:")
-    assert "ExpressionSyntaxError: the expression ends too early" in shown
+    assert "ExpressionSyntaxError: unexpected end of the expression" in shown
     assert "Traceback" not in shown
 
 

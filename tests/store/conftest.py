@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from tests.store.following import Follower
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.store.database import Database
@@ -45,3 +46,17 @@ def events():
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     return make
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Make a folder with one log that stays as it is."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "other.json").write_text('{"other": 1}\n')
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def follower(logs, tmp_path):
+    """Follow that folder from before the first log on."""
+    return Follower(logs, tmp_path / "cache")

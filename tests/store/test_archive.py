@@ -161,7 +161,7 @@ def test_a_damaged_footer_is_a_reason_or_harmless(tmp_path, suffix, events, plac
         assert len(view.snapshot.files) + len(view.unreadable) == 1
 
 
-def test_files_that_hold_no_events_have_a_reason(tmp_path, events):
+def test_files_without_events_are_listed_with_a_reason(tmp_path, events):
     """Old segments, plain tables and events without a name are named, each with its reason."""
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -175,10 +175,10 @@ def test_files_that_hold_no_events_have_a_reason(tmp_path, events):
     assert view.snapshot.counts == {"zeek.conn": 1}
     reasons = sorted(each.reason for each in view.unreadable)
     assert [reason.split(":")[0] for reason in reasons] == [
-        "its events have no name",
-        "no file of events",
-        "no file of events",
-        "the format of old segments, which only VAST reads",
+        "its events have no schema name",
+        "not a file of events",
+        "not a file of events",
+        "old segment format, which only VAST reads",
     ]
     assert all(each.is_loss for each in view.unreadable)
 
@@ -197,7 +197,7 @@ def test_only_live_files_are_read(tmp_path, events):
     assert key(new.as_uri()) == new.stem
 
 
-def test_merged_files_are_told_by_what_they_say(tmp_path, events):
+def test_merged_files_are_recognised_by_their_metadata(tmp_path, events):
     """A file that was not just ingested may hold events that others held before."""
     ingested = archive_files.add(tmp_path, events([1]), prefix="TENZIR", origin="ingest")
     rebuilt = archive_files.add(tmp_path, events([1]), prefix="TENZIR", origin="rebuild")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from vastlab.store import manifest
-from vastlab.store.check import check
+from vastlab.store import generation, manifest, writer
+from vastlab.store.check import FaultKind, check
+from vastlab.store.database import GRACE
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def file(database, events):
     return Path(database.snapshot().files[0].path)
 
 
-def test_a_sound_database_has_no_problems(database, file):
+def test_an_intact_database_has_no_problems(database, file):
     """Nothing is found where nothing is wrong, and progress reaches the end."""
     steps = []
     assert check(database, lambda done, total: steps.append((done, total))) == []
@@ -53,9 +56,53 @@ def damage_footer(path):
 def test_damage_is_found_and_named(database, file, harm):
     """A file that is gone, cut or changed in a page is one line that names it."""
     harm(file)
-    (problem,) = check(database)
-    assert problem.startswith(str(file))
-    assert "\n" not in problem
+    (fault,) = check(database)
+    assert str(fault).startswith(str(file))
+    assert "\n" not in str(fault)
+    assert fault.kind is (FaultKind.MISSING if harm is remove else FaultKind.DAMAGED)
+
+
+def test_every_flipped_bit_is_found(database, events, monkeypatch):
+    """Wherever it is: in pages, their headers, filters, indexes, metadata, or the manifest."""
+    monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 64)
+    database.add([events(range(200))])
+    database.add([events(range(3), "zeek.dns")])
+    files = sorted(path for path in database.path.rglob("*") if path.is_file())
+    seed = uuid4().int
+    draw = random.Random(seed)  # noqa: S311 - it chooses tests
+    for _ in range(100):
+        path = draw.choice(files)
+        data = path.read_bytes()
+        at = draw.randrange(len(data))
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :])
+        assert [f.path for f in check(database)] == [str(path)], f"byte {at}, seed {seed}"
+        path.write_bytes(data)
+    assert check(database) == []
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(database, file, monkeypatch):
+    """It may be whole, once the disk or the permissions are right."""
+    opened = open
+
+    def refuse(path, *args, **kwargs):
+        if str(path) == str(file):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    (fault,) = check(database)
+    assert (fault.path, fault.kind) == (str(file), FaultKind.UNREADABLE)
+    assert "Permission denied" in str(fault)
+
+
+def test_leftovers_are_not_losses(database, file):
+    """A file that no generation names is told as such once its grace period is over."""
+    leftover = file.with_name("20200101T000000-" + "0" * 32 + ".parquet")
+    leftover.write_bytes(b"x")
+    assert check(database) == []
+    os.utime(leftover, (0, GRACE))
+    (fault,) = check(database)
+    assert (fault.path, fault.kind) == (str(leftover), FaultKind.LEFTOVER)
 
 
 def test_files_that_were_exchanged_are_found(database, events, file):
@@ -67,13 +114,22 @@ def test_files_that_were_exchanged_are_found(database, events, file):
         foo.write_bytes(bar.read_bytes())
     else:
         foo.unlink()
-    (problem,) = check(database)
-    assert problem.startswith(str(foo))
+    (fault,) = check(database)
+    assert fault.path == str(foo)
 
 
 def test_a_damaged_manifest_is_found_and_named(database, file):
     """A generation that cannot be read is named, also where it was read before."""
     path = manifest.file_of(database.path, 1)
     path.write_bytes(path.read_bytes()[:100])
-    (problem,) = check(database)
-    assert path.name in problem
+    (fault,) = check(database)
+    assert fault.path == str(path)
+
+
+@pytest.mark.parametrize("name", [generation.NAME, "generations"])
+def test_a_missing_part_of_the_manifest_is_found(database, file, name):
+    """A database without its manifest, or its generations, is a damaged one."""
+    (database.path / name).rename(database.path.parent / "away")
+    (fault,) = check(database.path)
+    assert fault.kind is FaultKind.DAMAGED
+    assert name in str(fault)

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from vastlab.arrow import types as arrow_types
-from vastlab.errors import CorruptFileError, DatabaseError, FormatError, UsageError
-from vastlab.store import _writer, manifest
-from vastlab.store._buffer import Buffer
+from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedError, UsageError
+from vastlab.store import disk, manifest, writer
 from vastlab.store.check import check
 from vastlab.store.database import Database, is_database
+from vastlab.store.writer import Buffer
 
 
 def leftovers(database):
@@ -54,7 +54,7 @@ def test_a_new_database_is_empty(database):
     assert is_database(database.path)
 
 
-def test_creating_twice_keeps_what_is_there(database, events):
+def test_creating_twice_keeps_the_events(database, events):
     """Creating a database where one is opens it."""
     database.add([events([1])])
     assert Database.create(database.path).snapshot().counts == {"zeek.conn": 1}
@@ -82,13 +82,13 @@ def test_a_creation_that_was_cut_short_is_finished(tmp_path):
 @pytest.mark.parametrize(
     "content,reason",
     [
-        (None, "no vastlab database"),
-        ("{", "cannot be read"),
-        ('{"format": "npm"}', "another's"),
+        (None, "not a vastlab database"),
+        ("{", "cannot read"),
+        ('{"format": "npm"}', "another format"),
         ('{"format": "vastlab", "version": 99}', "version 99"),
     ],
 )
-def test_opening_what_is_no_database_says_why(tmp_path, content, reason):
+def test_opening_a_folder_that_is_not_a_database_gives_the_reason(tmp_path, content, reason):
     """A folder that is no database, or one of a newer format, is one clear error."""
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
@@ -143,8 +143,8 @@ def test_a_fresh_reader_sees_the_same_as_one_that_followed(database, events):
     follower = Database.open(database.path)
     for i in range(1, 130):
         drop = [database.snapshot().files[0].path] if i % 5 == 0 else []
-        with database.staging() as staging:
-            buffer = Buffer(database.path, staging)
+        with database.staging() as disk:
+            buffer = Buffer(database.path, disk)
             buffer.add(events([i]))
             database.commit(buffer.finish(), buffer.layouts, drop=drop)
         if i % 7 == 0:
@@ -177,7 +177,7 @@ def test_an_error_in_the_middle_adds_nothing(database, events):
     assert os.listdir(database.path / "staging") == []
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "link"])
+@pytest.mark.parametrize("call", ["fsync", "open", "link", "write"])
 def test_a_full_disk_adds_nothing(database, events, monkeypatch, call):
     """A disk that is full at any step is one clear error, and leaves nothing behind."""
     database.add([events([1])])
@@ -192,6 +192,18 @@ def test_a_full_disk_adds_nothing(database, events, monkeypatch, call):
     assert database.snapshot().counts == {"zeek.conn": 1}
     assert leftovers(database) == []
     assert not list(database.path.rglob("*.tmp"))
+
+
+def test_a_marker_that_cannot_be_written_does_not_undo_a_commit(database, events, monkeypatch):
+    """Where only the note on the newest generation fails, the events are added all the same."""
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        database.add([events([2])])
+    assert Database.open(database.path).snapshot().counts == {"zeek.conn": 1}
 
 
 def test_a_file_system_without_links_is_refused(database, events, monkeypatch):
@@ -220,21 +232,24 @@ def test_a_link_whose_answer_was_lost_counts_once(database, events, monkeypatch)
     assert database.snapshot().counts == {"zeek.conn": 1}
 
 
-def test_an_interrupt_after_the_commit_keeps_the_files(database, events, monkeypatch):
-    """Whoever is interrupted once the generation is there has lost nothing."""
+@pytest.mark.parametrize("folder", ["data", "generations"])
+def test_an_interrupt_leaves_no_unused_file(database, events, monkeypatch, folder):
+    """An interrupt before the commit leaves nothing, and one after it loses nothing."""
     link = os.link
 
     def link_and_interrupt(source, target):
         link(source, target)
-        raise KeyboardInterrupt
+        if folder in target.parts:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", link_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             database.add([events([1])])
-    (file,) = database.snapshot().files
-    assert pq.read_metadata(file.path).num_rows == 1
-    assert not list(database.path.rglob("*.tmp"))
+    assert len(database.snapshot().files) == (folder == "generations")
+    assert all(pq.read_metadata(file.path).num_rows == 1 for file in database.snapshot().files)
+    assert leftovers(database) == []
+    assert os.listdir(database.path / "staging") == []
 
 
 def test_events_without_a_name_are_refused(database):
@@ -246,7 +261,7 @@ def test_events_without_a_name_are_refused(database):
 def test_values_that_cannot_be_stored_are_one_error(database):
     """A time that nanoseconds cannot express is a clear error that names the column."""
     batch = pa.record_batch({"ts": pa.array([2**62], pa.timestamp("s"))})
-    with pytest.raises(FormatError, match="'ts'"):
+    with pytest.raises(FormatError, match="ts: times outside"):
         database.add([batch], name="my.events")
     assert database.snapshot().generation == 0
 
@@ -263,9 +278,17 @@ def test_dropped_files_stay_for_a_while(database, events):
     assert not Path(file.path).exists()
 
 
-def test_sweeping_keeps_what_is_needed(database, events):
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Let every second generation cover the one before, and every fourth complete a block."""
+    monkeypatch.setattr(manifest, "SPAN", 2)
+    monkeypatch.setattr(manifest, "BLOCK", 4)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_sweeping_keeps_needed_files(database, events):
     """Sweeping removes abandoned files and covered generations, and nothing else."""
-    for i in range(70):
+    for i in range(11):
         database.add([events([i])])
     before = database.snapshot()
     abandoned = database.path / "staging" / "dead"
@@ -274,31 +297,129 @@ def test_sweeping_keeps_what_is_needed(database, events):
     (database.path / "generations" / "dead.tmp").touch()
     database.sweep(grace=-10)
     assert Database.open(database.path).snapshot() == before
-    assert len(os.listdir(database.path / "generations")) == 6 + 2
-    assert not abandoned.exists()
+    left = sorted(os.listdir(database.path / "generations"))
+    assert left == [
+        *(f"{number:09d}.json" for number in (8, 9, 10, 11)),
+        "closed-000000000",
+        "closed-000000001",
+    ]
+    assert os.listdir(database.path / "staging") == []
     database.add([events([100])])
-    assert database.snapshot().counts == {"zeek.conn": 71}
+    assert database.snapshot().counts == {"zeek.conn": 12}
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_writer_that_slept_does_not_bring_back_an_old_generation(database, events, monkeypatch):
     """A number whose file was swept away is not given out again."""
     other = Database.open(database.path)
     database.add([events([1])])
-    load = manifest.load
+    publish = manifest.publish
     slept = []
 
-    def load_and_sleep(root, known=None):
-        snapshot = load(root, known)
+    def sleep_and_publish(staged, path):
         if not slept:
-            slept.append(True)
+            slept.append(path.name)
             for i in range(40):
                 other.add([events([i])])
-            manifest.sweep(database.path, grace=-10)
-        return snapshot
+            other.sweep(grace=-10)
+            assert not path.exists()
+        return publish(staged, path)
 
-    monkeypatch.setattr(manifest, "load", load_and_sleep)
+    monkeypatch.setattr(manifest, "publish", sleep_and_publish)
     database.add([events([2])])
+    assert slept == ["000000002.json"]
     assert Database.open(database.path).snapshot().counts == {"zeek.conn": 42}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_writer_that_slept_after_its_commit_does_not_commit_twice(database, events, monkeypatch):
+    """A commit that was swept away before its writer looked is known for what it is."""
+    other = Database.open(database.path)
+    publish = manifest.publish
+    slept = []
+
+    def publish_and_sleep(staged, path):
+        done = publish(staged, path)
+        if not slept:
+            slept.append(path.name)
+            for i in range(9):
+                other.add([events([i])])
+            other.sweep(grace=-10)
+            assert not path.exists()
+        return done
+
+    monkeypatch.setattr(manifest, "publish", publish_and_sleep)
+    database.add([events([2])])
+    assert Database.open(database.path).snapshot().counts == {"zeek.conn": 10}
+
+
+def test_a_commit_between_a_link_and_a_look_at_the_folder_breaks_nothing(
+    database, events, monkeypatch
+):
+    """A writer that is overtaken right after its commit does not take it back."""
+    other = Database.open(database.path)
+    link = os.link
+    overtaken = []
+
+    def link_and_wait(source, target):
+        link(source, target)
+        if target.parent.name == "generations" and not overtaken:
+            overtaken.append(target.name)
+            other.add([events([1])])
+
+    monkeypatch.setattr(os, "link", link_and_wait)
+    database.add([events([2])])
+    snapshot = Database.open(database.path).snapshot()
+    assert snapshot.counts == {"zeek.conn": 2}
+    assert snapshot.generation == 2
+
+
+def test_a_writer_that_is_overtaken_each_time_gives_up(database, events, monkeypatch):
+    """Where other writers are always faster, the error says so, and nothing is left behind."""
+    publish = manifest.publish
+
+    def overtaken(staged, path):
+        return "generations" not in path.parts and publish(staged, path)
+
+    monkeypatch.setattr(manifest, "publish", overtaken)
+    monkeypatch.setattr(manifest, "_pause", lambda attempt: None)
+    with pytest.raises(LockedError, match="nothing was added"):
+        database.add([events([1])])
+    assert database.snapshot().counts == {}
+    assert leftovers(database) == []
+
+
+def test_a_writer_that_was_taken_for_dead_adds_nothing(database, events, monkeypatch):
+    """A writer whose staging folder was removed by another machine gets an error."""
+
+    def remove_and_publish(staged, path):
+        disk.remove_abandoned(database.path / "staging", grace=-10)
+        return publish(staged, path)
+
+    publish = manifest.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "publish", remove_and_publish)
+        with database.staging() as folder:
+            patch.setattr(disk, "_machine_id", lambda: b"elsewhere")
+            buffer = Buffer(database.path, folder)
+            buffer.add(events([1]))
+            with pytest.raises(LockedError, match="seemed abandoned"):
+                database.commit(buffer.finish(), buffer.layouts)
+    assert database.snapshot().counts == {}
+    database.sweep(grace=-10)
+    assert leftovers(database) == []
+
+
+def test_a_leftover_that_cannot_be_removed_does_not_undo_a_commit(database, events, monkeypatch):
+    """What fails after the generation was published is no failure of the commit."""
+
+    def fail(*args, **kwargs):
+        raise FileNotFoundError(errno.ENOENT, "the staging folder is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        database.add([events([1])])
+    assert database.snapshot().counts == {"zeek.conn": 1}
 
 
 def test_a_damaged_generation_is_named(database, events):
@@ -383,8 +504,21 @@ class Killed(BaseException):
 
 
 def die_at(step, monkeypatch):
-    """Let the process die before its n-th step on the disk."""
+    """Let the process die before its n-th step on the disk; returns what it holds open."""
     steps = 0
+    held = set()
+    open_, close = os.open, os.close
+
+    def remember(*args, **kwargs):
+        held.add(descriptor := open_(*args, **kwargs))
+        return descriptor
+
+    def forget(descriptor):
+        held.discard(descriptor)
+        close(descriptor)
+
+    monkeypatch.setattr(os, "open", remember)
+    monkeypatch.setattr(os, "close", forget)
 
     def wrap(function):
         def call(*args, **kwargs):
@@ -399,21 +533,24 @@ def die_at(step, monkeypatch):
     for name in ("fsync", "replace", "link", "utime", "mkdir", "unlink", "rmdir"):
         monkeypatch.setattr(os, name, wrap(getattr(os, name)))
     monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+    return held
 
 
 def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(database, events, monkeypatch):
     """Wherever a writer dies, whole commits are there, and its remains can be swept away."""
     database.add([events([1])])
     outcomes = []
-    for step in range(1, 30):
+    for step in range(1, 80):
         before = Database.open(database.path).snapshot()
         with monkeypatch.context() as patch:
-            die_at(step, patch)
+            held = die_at(step, patch)
             try:
                 Database.open(database.path).add([events([2, 3]), events([4], "zeek.dns")])
                 outcomes.append("survived")
             except Killed:
                 outcomes.append("died")
+        for descriptor in held:
+            os.close(descriptor)
         after = Database.open(database.path).snapshot()
         assert after.generation - before.generation in (0, 1)
         news = set(after.files) - set(before.files)
@@ -428,7 +565,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(database, events, m
 
 def test_large_batches_become_several_files(database, events):
     """Files keep to the target size, within a row group."""
-    batch = events(range(3 * _writer.ROW_GROUP_ROWS))
+    batch = events(range(3 * writer.ROW_GROUP_ROWS))
     database.add([batch], target_size=1)
     rows = [file.rows for file in database.snapshot().files]
-    assert rows == [_writer.ROW_GROUP_ROWS] * 3
+    assert rows == [writer.ROW_GROUP_ROWS] * 3

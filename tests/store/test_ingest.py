@@ -61,7 +61,7 @@ def test_sources_that_are_not_there_are_named(database, tmp_path, name):
     assert database.snapshot().generation == 0
 
 
-def test_what_is_no_source_is_a_usage_error(database):
+def test_an_unsupported_source_is_a_usage_error(database):
     """Something that is neither a path nor events is refused with a reason."""
     with pytest.raises(UsageError, match="int"):
         ingest(database, 5)
@@ -95,7 +95,7 @@ def test_an_open_file_is_a_source(database):
     assert database.snapshot().sources == {}
 
 
-def test_a_pipe_that_gives_nothing_can_be_given_up(database):
+def test_waiting_for_an_empty_pipe_can_be_cancelled(database):
     """Waiting for the next bytes of a pipe ends when the caller has given up."""
     cancelled = threading.Event()
     read, write = os.pipe()
@@ -109,7 +109,7 @@ def test_a_pipe_that_gives_nothing_can_be_given_up(database):
     assert database.snapshot().files == ()
 
 
-def test_a_name_is_used_where_there_is_none(database, events):
+def test_a_given_name_is_used_for_events_without_one(database, events):
     """The schema name that is given does not replace one that events have."""
     nameless = events([1]).replace_schema_metadata(None)
     report = ingest(database, [events([1]), nameless], schema="mine")
@@ -169,12 +169,12 @@ def test_a_truncated_file_adds_nothing_and_is_named(database, tmp_path, budget):
     report = ingest(database, [bad, good], budget=budget)
     assert report.events == database.snapshot().counts == {"good": 2}
     assert report.failed == (str(bad),)
-    assert "ends early" in report.problems[-1].reason
-    assert "none of the 19959 events before that were added" in report.problems[-1].reason
+    assert "is incomplete" in report.problems[-1].reason
+    assert "the 19959 events before this were not added" in report.problems[-1].reason
     assert_clean(database)
 
 
-def test_where_no_source_can_be_used_the_reason_is_raised(database, tmp_path):
+def test_an_error_is_raised_if_all_sources_are_unreadable(database, tmp_path):
     """A single file that is no log is one error that names it, and leaves no trace."""
     path = tmp_path / "notes.txt"
     path.write_text("Dear diary,\nnothing happened.\n")
@@ -254,7 +254,7 @@ def test_memory_is_bounded_by_the_budget(database):
     assert most < budget + 4 * size
 
 
-def test_giving_up_leaves_nothing_behind(database, events):
+def test_cancelling_adds_nothing(database, events):
     """An ingest that is cancelled in its middle adds nothing and leaves no file."""
     cancelled = threading.Event()
 
@@ -298,3 +298,79 @@ def test_real_logs_give_the_counts_that_are_known(database, shared):
         "zeek.dns": 5124,
         "zeek.http": 4896,
     }
+
+
+# --- types ----------------------------------------------------------------------------------
+
+
+def types_of(database, name):
+    return dict(database.snapshot().schemas()[name].types_by_name)
+
+
+def test_a_field_that_turns_out_to_be_text_is_text_in_all_files(database, tmp_path):
+    """The files are read once more, and one remark names the first value that is not like it."""
+    (tmp_path / "a").mkdir()
+    first = tmp_path / "a" / "app.json"
+    first.write_text('{"src":"192.0.2.1","n":5}\n')
+    second = tmp_path / "app.json"
+    second.write_text('{"src":"192.0.2.2","n":"5"}\n{"src":"n/a","n":6}\n')
+    report = ingest(database, [first, second])
+    assert types_of(database, "app") == {"src": "string", "n": "int64"}
+    assert report.events == {"app": 3}
+    assert report.remarks == (f"app: src is text: {second}:2: 'n/a' is not ip as before",)
+    assert report.problem_count == 0
+    assert len(database.snapshot().layouts) == 1
+
+
+def test_a_late_type_does_not_split_a_large_file(database, tmp_path):
+    """One text of a number among many numbers is a number, blocks later, too."""
+    path = tmp_path / "late.json"
+    line = '{"n":5,"k":"' + "x" * 80 + '"}\n'
+    path.write_text(line * 60_000 + '{"n":"5"}\n')
+    assert ingest(database, path).events == {"late": 60_001}
+    assert types_of(database, "late")["n"] == "int64"
+    path.write_text(line * 60_000 + '{"n":"x7"}\n')
+    report = ingest(database, path, schema="text")
+    assert types_of(database, "text")["n"] == "string"
+    assert report.remarks == (f"text: n is text: {path}:60001: 'x7' is not int64 as before",)
+
+
+def test_text_stays_text_on_demand(database, tmp_path):
+    """Without inference only what JSON itself says counts."""
+    path = tmp_path / "app.json"
+    path.write_text('{"src":"192.0.2.1","t":"2024-01-01","n":5,"b":true}\n')
+    ingest(database, path, infer=False)
+    assert types_of(database, "app") == {"src": "string", "t": "string", "n": "int64", "b": "bool"}
+
+
+def test_a_value_that_does_not_fit_is_an_error_when_strict(database, tmp_path):
+    """Strictly, nothing is made null: nothing is added."""
+    path = tmp_path / "x509.log"
+    path.write_text('{"ts":1,"certificate.not_valid_after":253402300799.0}\n')
+    reason = r"x509.log:1: certificate.not_valid_after: 2534023\S* s is outside .* nanoseconds$"
+    with pytest.raises(FormatError, match=reason):
+        ingest(database, path, strict=True)
+    assert database.snapshot().counts == {}
+    assert ingest(database, path).problem_count == 1
+    assert database.snapshot().counts == {"zeek.x509": 1}
+
+
+def test_text_that_is_not_utf8_is_not_stored(database, tmp_path):
+    """The line is left out and named, wherever the times of its neighbours are numbers."""
+    path = tmp_path / "conn.log"
+    path.write_bytes(b'{"ts":1,"uid":"a"}\n{"ts":2,"uid":"\xff"}\n{"ts":"1970-01-01","uid":"c"}\n')
+    report = ingest(database, path)
+    (problem,) = report.problems
+    assert str(problem).startswith(f"{path}:2: the text is not UTF-8; set its encoding")
+    (file,) = database.snapshot().files
+    assert sorted(pq.read_table(file.path).column("uid").to_pylist()) == ["a", "c"]
+
+
+@pytest.mark.parametrize("order", [("a.json", "b.csv"), ("b.csv", "a.json")])
+def test_columns_that_contradict_each_other_are_layouts_of_their_own(database, tmp_path, order):
+    """A field in one file, and a record of that name in another one, do not make ingest endless."""
+    (tmp_path / "a.json").write_text('{"#type":"my.log","a":{"b":"192.0.2.1"}}\n')
+    (tmp_path / "b.csv").write_text("#type,a.b.c\nmy.log,5\n")
+    report = ingest(database, [tmp_path / name for name in order])
+    assert report.events == {"my.log": 2}
+    assert len(database.snapshot().layouts) == 2

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import DatabaseError, FormatError, QueryInterrupted, UsageError
-from vastlab.store import _digest, _follow, _meter, log_folder
+from vastlab.store import folder_update, follow, sources
 from vastlab.store.log_folder import LogFolder
 
 HEADER = (
@@ -149,6 +149,39 @@ def test_only_what_was_appended_is_read(folder, logs, header):
     assert len(after.schemas()) == len(folder.refresh().snapshot().layouts) == 1
 
 
+def leaf_types(folder):
+    """Refresh, and return the types of all fields of all layouts."""
+    layouts = folder.refresh().snapshot().layouts.values()
+    found = {}
+    for layout in layouts:
+        for leaf in layout.schema.leaves:
+            found.setdefault(leaf.name, set()).add(str(leaf.type))
+    return found
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_appended_lines_have_the_types_of_the_lines_before(folder, logs, tmp_path, again):
+    """Text stays text, also for a process that did not read the part before."""
+    path = write(logs / "app.json", '{"a":"x","n":5}\n{"a":"192.0.2.1","n":6}\n')
+    assert leaf_types(folder) == {"a": {"string"}, "n": {"int64"}}
+    append(path, '{"a":"192.0.2.2","n":"7"}\n')
+    found = folder if again else LogFolder(logs, tmp_path / "cache")
+    assert leaf_types(found) == {"a": {"string"}, "n": {"int64"}}
+    assert numbers(found) == [5, 6, 7]
+
+
+def test_a_field_becomes_text_if_appended_values_do_not_match(folder, logs, tmp_path):
+    """A value that does not fit is not lost: the new part is text, and a remark says so."""
+    path = write(logs / "app.json", '{"a":"192.0.2.1"}\n')
+    assert leaf_types(folder) == {"a": {"ip"}}
+    append(path, '{"a":"n/a"}\n')
+    found = LogFolder(logs, tmp_path / "cache")
+    assert leaf_types(found) == {"a": {"ip", "string"}}
+    assert found.problem_count == 0
+    assert found.remarks == (f"app: a is text: {path}:2: 'n/a' is not ip as before",)
+    assert LogFolder(logs, tmp_path / "cache").refresh().snapshot().remarks == found.remarks
+
+
 def test_appended_lines_after_a_second_header_are_read_with_that_one(folder, logs):
     """Where a log has several headers, appended lines belong to the last."""
     other = HEADER.replace("conn", "other")
@@ -179,7 +212,7 @@ def test_a_line_that_is_being_written_waits_until_it_is_whole(folder, logs):
     assert folder.problems == ()
 
 
-def test_the_last_line_of_a_quiet_file_needs_no_newline(folder, logs):
+def test_the_last_line_of_an_idle_file_needs_no_newline(folder, logs):
     """A file that nobody writes to any more is read to its end, and again if it grows."""
     path = write(logs / "a.json", lines(1) + '{"n": 2}')
     assert numbers(folder) == [1, 2]
@@ -252,7 +285,7 @@ def test_two_files_with_the_same_content_count_once(folder, logs):
     assert numbers(folder) == [1, 2]
 
 
-def test_hidden_files_and_databases_are_no_logs(folder, logs):
+def test_hidden_files_and_databases_are_not_read_as_logs(folder, logs):
     """Hidden files, files in hidden folders and the files of databases are left alone."""
     write(logs / "a.json", lines(1))
     write(logs / ".b.json", lines(2))
@@ -263,7 +296,7 @@ def test_hidden_files_and_databases_are_no_logs(folder, logs):
     assert folder.problems == ()
 
 
-def test_files_that_are_no_logs_are_named(folder, logs):
+def test_files_that_are_not_logs_are_reported(folder, logs):
     """A file that is no log is passed over, and said so, also by the next process."""
     write(logs / "a.json", lines(1))
     write(logs / "notes.txt", "Dear diary,\nnothing happened.\n")
@@ -294,7 +327,7 @@ def test_a_damaged_file_is_named_and_the_others_are_served(folder, logs):
     age(path)
     assert numbers(folder) == [1]
     (problem,) = folder.problems
-    assert "ends early" in problem.reason
+    assert "is incomplete" in problem.reason
     path.write_bytes(whole)
     assert numbers(folder) == list(range(1, 5000))
     assert folder.problems == ()
@@ -317,7 +350,7 @@ def test_a_missing_folder_is_one_clear_error(tmp_path):
         LogFolder(tmp_path / "nowhere", tmp_path / "cache").refresh()
 
 
-def test_a_damaged_cache_is_made_anew(folder, logs, tmp_path):
+def test_a_damaged_cache_is_created_again(folder, logs, tmp_path):
     """What is lost from the cache is read again."""
     write(logs / "a.json", lines(1, 2))
     for file in folder.refresh().snapshot().files:
@@ -329,6 +362,28 @@ def test_a_damaged_cache_is_made_anew(folder, logs, tmp_path):
     assert numbers(folder) == [1, 2]
 
 
+def _delete_first_file(files, root):
+    Path(files[0].path).unlink()
+
+
+def _damage_the_manifest(files, root):
+    (root / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize("harm", [_delete_first_file, _damage_the_manifest])
+def test_a_damaged_cache_is_not_deleted_while_it_is_read(folder, logs, tmp_path, harm):
+    """A second reader reads the logs again elsewhere, and the first one keeps its files."""
+    write(logs / "a.json", lines(1, 2))
+    write(logs / "b.csv", "n,other\n3,x\n")
+    database = folder.refresh()
+    files = database.snapshot().files
+    harm(files, database.path)
+    kept = [path for file in files if (path := Path(file.path)).exists()]
+    assert kept
+    assert numbers(LogFolder(logs, tmp_path / "cache")) == [1, 2, 3]
+    assert all(path.exists() for path in kept)
+
+
 def test_a_table_that_was_cut_in_a_quoted_field_is_read_again(folder, logs):
     """Where a table seemed to end within a field, the field is whole in the end."""
     path = write(logs / "a.csv", 't,n\n"a",1\n"b\n')
@@ -338,23 +393,23 @@ def test_a_table_that_was_cut_in_a_quoted_field_is_read_again(folder, logs):
     assert folder.problems == ()
 
 
-def test_what_was_read_of_a_large_folder_is_not_lost(folder, logs, monkeypatch):
+def test_the_progress_on_a_large_folder_is_saved(folder, logs, monkeypatch):
     """When a first look is given up, the next goes on where the first was."""
     for i in range(3):
         write(logs / f"{i}.json", lines(i))
-    monkeypatch.setattr(log_folder, "_SAVE_INTERVAL", 0)
+    monkeypatch.setattr(folder_update, "_SAVE_INTERVAL", 0)
     cancelled = threading.Event()
 
     def give_up(progress):
         if progress.files_done == 2:
             cancelled.set()
 
-    monkeypatch.setattr(_meter, "_INTERVAL", 0)
+    monkeypatch.setattr(sources, "_REPORT_INTERVAL", 0)
     with pytest.raises(QueryInterrupted):
         folder.refresh(give_up, cancelled=cancelled)
     steps = []
     folder.refresh(steps.append)
-    assert steps[-1].files_total == 1
+    assert steps[-1].events == 1
     assert numbers(folder) == [0, 1, 2]
 
 
@@ -364,7 +419,7 @@ def test_progress_counts_the_events_that_are_kept(folder, logs, monkeypatch):
     broken = write(logs / "b.json.gz", lines(*range(20_000)))
     broken.write_bytes(broken.read_bytes()[:-100])
     write(logs / "c.json", lines(3))
-    monkeypatch.setattr(_meter, "_INTERVAL", 0)
+    monkeypatch.setattr(sources, "_REPORT_INTERVAL", 0)
     steps = []
     folder.refresh(steps.append)
     counts = [step.events for step in steps]
@@ -398,7 +453,7 @@ def test_files_that_may_not_be_read_are_named(folder, logs, monkeypatch):
     assert [problem.reason for problem in folder.problems] == ["cannot be read: Permission denied"]
 
 
-def test_a_cache_that_is_no_database_is_made_anew(folder, logs, tmp_path):
+def test_a_cache_that_is_not_a_database_is_created_again(folder, logs, tmp_path):
     """Whatever stands in the cache, the folder is served."""
     write(logs / "a.json", lines(1))
     path = folder.refresh().path
@@ -412,17 +467,18 @@ def test_a_file_that_vanishes_while_it_is_looked_at_is_gone(folder, logs, monkey
     write(logs / "b.json", lines(2))
     numbers(folder)
     append(logs / "b.json", lines(3))
-    plan = _follow.plan
+    plan = follow.plan
 
-    def delete_and_plan(sighting, *args):
-        Path(sighting.path).unlink()
-        return plan(sighting, *args)
+    def delete_and_plan(state, *args):
+        if state.path.endswith("b.json"):
+            Path(state.path).unlink()
+        return plan(state, *args)
 
-    monkeypatch.setattr(_follow, "plan", delete_and_plan)
+    monkeypatch.setattr(follow, "plan", delete_and_plan)
     assert numbers(folder) == [1]
 
 
-def test_giving_up_leaves_nothing_behind(folder, logs):
+def test_cancelling_adds_nothing(folder, logs):
     """A refresh that is cancelled commits nothing and leaves no file."""
     write(logs / "a.json", lines(1, 2))
     cancelled = threading.Event()
@@ -456,9 +512,9 @@ def test_a_cache_that_cannot_be_made_is_an_error_with_a_way_out(logs, tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.touch()
     write(logs / "a.json", lines(1))
-    with pytest.raises(DatabaseError, match="cannot be kept in") as caught:
+    with pytest.raises(DatabaseError, match="cannot create the cache folder") as caught:
         LogFolder(logs, in_the_way / "cache").refresh()
-    assert caught.value.hint == "XDG_CACHE_HOME names another folder"
+    assert caught.value.hint == "set XDG_CACHE_HOME to use another folder"
 
 
 def refresh_in_process(logs, cache, results):
@@ -482,6 +538,20 @@ def test_processes_may_refresh_at_the_same_time(logs, tmp_path):
         process.join()
     assert answers == [{f"f{i}": 10 for i in range(5)}] * 3
     assert numbers(LogFolder(logs, tmp_path / "cache")) == list(range(50))
+
+
+def test_a_log_that_was_compressed_without_its_half_line_may_grow(folder, logs):
+    """What is appended to it is read, and nothing before it once more."""
+    path = write(logs / "a.json", lines(1) + '{"n": ')
+    age(path, -3600)
+    generation = folder.refresh().snapshot().generation
+    path.unlink()
+    write(logs / "c.json.gz", lines(1))
+    generation, files = folder.refresh().added(generation)
+    assert values(files) == []
+    write(logs / "c.json.gz", lines(1, 2))
+    _, files = folder.refresh().added(generation)
+    assert values(files) == [2]
 
 
 class Rotation(RuleBasedStateMachine):
@@ -554,19 +624,62 @@ TestRotation = Rotation.TestCase
 TestRotation.settings = hypothesis.settings(max_examples=30, stateful_step_count=20)
 
 
-@hypothesis.given(st.lists(st.integers(0, 3 * _digest.BLOCK), min_size=1, max_size=4))
+@hypothesis.given(st.lists(st.integers(0, 3 * sources.BLOCK), min_size=1, max_size=4))
 @hypothesis.settings(max_examples=30)
-def test_a_digest_can_go_on(sizes):
+def test_a_digest_can_be_resumed(sizes):
     """However content comes in pieces, and wherever one goes on, the digest is the same."""
-    whole, parts, data = _digest.Digest(), _digest.Digest(), b""
+    whole, parts, data = sources.Digest(), sources.Digest(), b""
     for i, size in enumerate(sizes):
         piece = bytes([i + 1]) * size
         data += piece
         parts.update(piece)
-        rest = data[_digest.rest_start(len(data)) :]
-        parts = _digest.Digest.resume(parts.value(), rest)
+        rest = data[sources.rest_start(len(data)) :]
+        parts = sources.Digest.resume(parts.value(), rest)
         assert parts is not None
         if rest:
-            assert _digest.Digest.resume(parts.value(), rest[:-1] + b"\xff") is None
+            assert sources.Digest.resume(parts.value(), rest[:-1] + b"\xff") is None
     whole.update(data)
     assert whole.value() == parts.value()
+
+
+TABLES = {
+    "comments": "# a list\n#\nt,n\n1,1\n",
+    "header in a comment": "# t,n\n1,1\n",
+    "sep": "sep=,\nt,n\n1,1\n",
+    "header of two lines": '"t\nx",n\n1,1\n',
+    "of the shell": "#type,t,n\nmy.a,1,1\n",
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_only_what_was_appended_to_a_table_is_read(folder, logs, form):
+    """The header belongs before it, with all that stands above the header."""
+    path = write(logs / "t.csv", TABLES[form])
+    assert numbers(folder) == [1]
+    more = "my.a,2,2\n" if form == "of the shell" else "2,2\n"
+    append(path, more)
+    assert numbers(folder) == [1, 2]
+    assert generations(folder) == 2
+    source = next(iter(folder.refresh().snapshot().sources.values()))
+    assert len(source.segments) == 2
+
+
+def test_a_table_with_a_new_header_is_read_as_a_whole(folder, logs):
+    """What is appended to several tables in one file belongs to the last one."""
+    path = write(logs / "t.csv", "#type,n\nmy.a,1\n#type,m,n\nmy.b,1,2\n")
+    assert numbers(folder) == [1, 2]
+    append(path, "my.b,1,3\n")
+    assert numbers(folder) == [1, 2, 3]
+
+
+def test_text_in_a_wide_encoding_is_read_as_a_whole(logs, tmp_path):
+    """Where the bytes of a line cannot be told, a file that has grown is read again."""
+    path = logs / "t.csv"
+    path.write_bytes("t,n\n1,1\n".encode("utf-16"))
+    age(path)
+    folder = LogFolder(logs, tmp_path / "wide")
+    assert numbers(folder) == [1]
+    with path.open("ab") as stream:
+        stream.write("1,2\n".encode("utf-16-le"))
+    age(path)
+    assert numbers(folder) == [1, 2]

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from vastlab.arrow import arrays as arrow_arrays
-from vastlab.arrow import nesting
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow import types as arrow_types
-from vastlab.store import columns
-from vastlab.store._writer import SCHEMA_KEY, decode_schema
+from vastlab.readers import columns
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -133,7 +132,7 @@ def batches(draw):
 def expected(batch):
     """Return the events as a database gives them back: null records are records of nulls."""
     schema = arrow_schema.from_arrow(batch.schema)
-    flat = nesting.nest(nesting.flatten(batch), schema)
+    flat = convert.nest(convert.flatten(batch), schema)
     return rows(flat)
 
 
@@ -157,10 +156,10 @@ def test_events_come_back_as_they_went_in(batch):
         with pq.ParquetFile(file.path) as parquet:
             table = parquet.read()
             notes = dict(table.schema.metadata or {})
-            note = notes.pop(SCHEMA_KEY.encode())
+            note = notes.pop(columns.SCHEMA_KEY.encode())
             table = table.replace_schema_metadata(notes)
         assert table.schema.equals(layout.stored_schema, check_metadata=True)
-        assert decode_schema(note.decode()) == layout.schema
+        assert columns.decode_schema(note.decode()) == layout.schema
         assert added == snapshot.counts == {arrow_schema.name_of(batch.schema): batch.num_rows}
         (stored,) = table.combine_chunks().to_batches()
         events = layout.events(stored)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
-from vastlab.store import _ranges
+from vastlab.store import statistics
 from vastlab.types import Field, Kind, Schema, Type
 
 
@@ -63,7 +63,7 @@ def test_dictionaries_are_made_where_values_repeat(database):
     assert encoded == {c.path_in_schema for c in columns} - {"other"}
 
 
-def test_identifiers_are_told_by_their_values(database):
+def test_identifiers_are_recognised_by_their_values(database):
     """Short strings that hardly repeat have a bloom filter, whatever their name."""
     values = {"key": [f"k{i}" for i in range(1000)], "kind": ["a", "b"] * 500}
     database.add([pa.RecordBatch.from_pydict(values)], name="x")
@@ -120,8 +120,8 @@ def test_ranges_hold_every_value(data, kind):
     ranges = []
     for values in parts:
         batch, schema = column(kind, values)
-        ranges.append(_ranges.of(batch, schema))
-    found = _ranges.merge(ranges)["a"]
+        ranges.append(statistics.of(batch, schema))
+    found = statistics.merge(ranges)["a"]
     values = [value for part in parts for value in part]
     present = [value for value in values if value is not None]
     assert (found.num_rows, found.null_count) == (len(values), len(values) - len(present))

@@ -1,14 +1,12 @@
-"""Addresses and networks, many at a time: 16 bytes each, as numpy sees them.
-
-All functions take plain storage, not extension arrays: ``fixed_size_binary[16]`` for
-addresses, a struct of address and length for networks.
-"""
+"""Addresses and subnets as arrays of bytes: parsing, formatting and membership."""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
 import socket
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def octets(values: pa.FixedSizeBinaryArray) -> Octets:
-    """Look at addresses or keys as a matrix of bytes, not copied; nulls hold anything."""
+    """View addresses or keys as a matrix of bytes, without copying; nulls have any value."""
     width = values.type.byte_width
     data = values.buffers()[1]
     if data is None:
@@ -33,19 +31,17 @@ def octets(values: pa.FixedSizeBinaryArray) -> Octets:
 
 
 def is_v4(matrix: Octets) -> Mask:
-    """Tell which addresses are IPv4, in the v4-mapped form."""
+    """Return which addresses are IPv4, in the v4-mapped form."""
     words = matrix.view(">u4")
     return np.asarray((words[:, 0] == 0) & (words[:, 1] == 0) & (words[:, 2] == 0xFFFF))
 
 
 def network_parts(networks: pa.StructArray) -> tuple[pa.Array, pa.Array]:
-    """Split networks into addresses and lengths, null wherever the network is null.
+    """Split networks into addresses and lengths in the 128-bit space.
 
-    Lengths count in the 128-bit space. Two conventions exist for IPv4: VAST stores 10.0.0.0/8
-    with length 104, PyVAST with 8. A v4-mapped address with a length up to 32 can only be the
-    latter, since the first would have cleared all bits beyond the length, ``ffff`` too. With
-    33 to 95 it is neither a network of IPv4 nor, having bits beyond its length, one of IPv6:
-    such values stay what they are, and print as IPv6.
+    For IPv4, VAST stores 10.0.0.0/8 with length 104, PyVAST with 8. A v4-mapped address with a
+    length up to 32 must be the latter: the former would have cleared ``ffff``. With 33 to 95 it
+    is neither IPv4 nor, because of bits after its length, IPv6: such values print as IPv6.
     """
     addresses, lengths = networks.flatten()
     if isinstance(addresses, pa.ExtensionArray):
@@ -60,22 +56,22 @@ def network_parts(networks: pa.StructArray) -> tuple[pa.Array, pa.Array]:
 
 
 def address_text(addresses: pa.FixedSizeBinaryArray, v4: Mask | None = None) -> pa.StringArray:
-    """Write addresses as text; `v4` says which to write as IPv4, by default all v4-mapped."""
+    """Format addresses; `v4` selects those formatted as IPv4, by default all v4-mapped ones."""
     matrix = octets(addresses)
-    four = is_v4(matrix) if v4 is None else v4
+    ipv4 = is_v4(matrix) if v4 is None else v4
     null = addresses.is_null().to_numpy(zero_copy_only=False) if addresses.null_count else None
-    text = _four_text(matrix, null)
-    six = ~four if null is None else ~four & ~null
-    if not six.any():
+    text = _ipv4_text(matrix, null)
+    ipv6 = ~ipv4 if null is None else ~ipv4 & ~null
+    if not ipv6.any():
         return text
-    mask = pa.array(six)
+    mask = pa.array(ipv6)
     encoded = addresses.filter(mask).dictionary_encode()
-    written = pa.array([_six_text(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    written = pa.array([_ipv6_text(value) for value in encoded.dictionary.to_pylist()], pa.string())
     return pc.replace_with_mask(text, mask, written.take(encoded.indices))
 
 
 def network_text(networks: pa.StructArray) -> pa.StringArray:
-    """Write networks as text, ``10.0.0.0/8`` and ``2001:db8::/32``; null where a part is null."""
+    """Format networks, ``10.0.0.0/8`` and ``2001:db8::/32``; null if a part is null."""
     addresses, lengths = network_parts(networks)
     return address_and_length_text(addresses, lengths)
 
@@ -83,13 +79,13 @@ def network_text(networks: pa.StructArray) -> pa.StringArray:
 def address_and_length_text(
     addresses: pa.FixedSizeBinaryArray, lengths: pa.Array
 ) -> pa.StringArray:
-    """Write networks whose lengths count in the 128-bit space."""
+    """Format networks whose lengths count in the 128-bit space."""
     counts = lengths.fill_null(0).to_numpy(zero_copy_only=False)
-    four = is_v4(octets(addresses)) & (counts >= _MAPPED_LENGTH)
+    ipv4 = is_v4(octets(addresses)) & (counts >= _MAPPED_LENGTH)
     null = lengths.is_null().to_numpy(zero_copy_only=False)
-    shown = pa.array(counts - np.where(four, np.uint8(_MAPPED_LENGTH), np.uint8(0)), mask=null)
+    shown = pa.array(counts - np.where(ipv4, np.uint8(_MAPPED_LENGTH), np.uint8(0)), mask=null)
     return pc.binary_join_element_wise(
-        address_text(addresses, four), shown.cast(pa.string()), pa.scalar("/")
+        address_text(addresses, ipv4), shown.cast(pa.string()), pa.scalar("/")
     )
 
 
@@ -114,45 +110,40 @@ def split_keys(keys: pa.FixedSizeBinaryArray) -> tuple[pa.Array, pa.Array]:
     return addresses, pa.array(np.ascontiguousarray(matrix[:, 16]))
 
 
-def _four_text(matrix: Octets, null: Mask | None) -> pa.StringArray:
-    # Two joined halves of 65,536 texts each cost less than four numbers and three dots.
+def _ipv4_text(matrix: Octets, null: Mask | None) -> pa.StringArray:
+    # Joining two halves from a table is faster than joining four numbers.
     halves = matrix.view(">u2")
     left, right = (pa.array(halves[:, i].astype(np.int32), mask=null) for i in (6, 7))
-    table = _halves()
+    table = _octet_pairs()
     return pc.binary_join_element_wise(table.take(left), table.take(right), pa.scalar("."))
 
 
 @functools.cache
-def _halves() -> pa.StringArray:
+def _octet_pairs() -> pa.StringArray:
     return pa.array([f"{i >> 8}.{i & 255}" for i in range(65536)], pa.string())
 
 
-def _six_text(packed: bytes) -> str:
+def _ipv6_text(packed: bytes) -> str:
     text = socket.inet_ntop(socket.AF_INET6, packed)
     if "." not in text:
         return text
-    # The C library mixes notations in ::/96 and below ::ffff:0:0/96; ipaddress does not.
+    # In ::/96 and ::ffff:0:0/96, the C library prints dotted decimals; ipaddress does not.
     high, low = int.from_bytes(packed[12:14], "big"), int.from_bytes(packed[14:], "big")
     return f"{'::ffff' if packed.startswith(MAPPED_PREFIX) else ':'}:{high:x}:{low:x}"
 
 
 def parse(texts: pa.StringArray) -> tuple[Octets, npt.NDArray[np.int16]]:
-    """Read addresses and networks; the way back from `address_text` and `network_text`.
-
-    Parameters
-    ----------
-    texts
-        Any text.
+    """Parse addresses and networks.
 
     Returns
     -------
     tuple of numpy.ndarray
-        The addresses, and the length of the prefix in the 128-bit space: 128 for a single
-        address, -1 for what is neither an address nor a network.
+        The addresses, and the prefix lengths in the 128-bit space: 128 for an address, -1 for text
+        that is not valid.
     """
-    matrix, four = parse_four(texts)
-    lengths = np.where(four, np.int16(128), np.int16(-1))
-    others = np.flatnonzero(~four)
+    matrix, ipv4 = parse_ipv4(texts)
+    lengths = np.where(ipv4, np.int16(128), np.int16(-1))
+    others = np.flatnonzero(~ipv4)
     for row, text in zip(others.tolist(), texts.take(others).to_pylist(), strict=True):
         network = None if text is None else parse_network(text)
         if network is not None:
@@ -161,23 +152,23 @@ def parse(texts: pa.StringArray) -> tuple[Octets, npt.NDArray[np.int16]]:
     return matrix, lengths
 
 
-def parse_four(texts: pa.StringArray) -> tuple[Octets, Mask]:
-    """Read the IPv4 addresses among texts; the mask says where they are, all else is zero."""
-    dotted = pc.match_substring_regex(texts, _DOTTED).fill_null(False)
-    four = dotted.to_numpy(zero_copy_only=False)
+def parse_ipv4(texts: pa.StringArray) -> tuple[Octets, Mask]:
+    """Parse the IPv4 addresses among texts; the mask selects them, other rows are zero."""
+    dotted = pc.match_substring_regex(texts, DOTTED).fill_null(False)
+    ipv4 = dotted.to_numpy(zero_copy_only=False)
     matrix = np.zeros((len(texts), 16), np.uint8)
     parts = pc.list_flatten(pc.split_pattern(texts.filter(dotted), ".")).cast(pa.uint8())
-    matrix[four, 10:12] = 0xFF
-    matrix[four, 12:] = parts.to_numpy(zero_copy_only=False).reshape(-1, 4)
-    return matrix, four
+    matrix[ipv4, 10:12] = 0xFF
+    matrix[ipv4, 12:] = parts.to_numpy(zero_copy_only=False).reshape(-1, 4)
+    return matrix, ipv4
 
 
 _BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_DOTTED = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}$"
+DOTTED = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}$"
 
 
 def parse_network(text: str) -> tuple[bytes, int] | None:
-    """Read one address or network, host bits and all; ``None`` for anything else."""
+    """Parse one address or network and keep the host bits; None if not valid."""
     try:
         interface = ipaddress.ip_interface(text)
     except ValueError:
@@ -189,7 +180,7 @@ def parse_network(text: str) -> tuple[bytes, int] | None:
 
 
 def within(matrix: Octets, lengths: npt.NDArray[np.int16], network: tuple[bytes, int]) -> Mask:
-    """Tell which of some addresses and networks lie in one network; for -1, none does."""
+    """Return which addresses and networks lie in one network; a length of -1 never does."""
     packed, length = network
     mask = (((1 << length) - 1) << (128 - length)).to_bytes(16, "big")
     bits = np.frombuffer(mask, np.uint8).view(np.uint64)
@@ -197,3 +188,151 @@ def within(matrix: Octets, lengths: npt.NDArray[np.int16], network: tuple[bytes,
     words = matrix.view(np.uint64)
     same = (words[:, 0] & bits[0] == wanted[0]) & (words[:, 1] & bits[1] == wanted[1])
     return np.asarray(same & (lengths >= length))
+
+
+_Words = npt.NDArray[np.uint64]
+_Value = TypeVar("_Value", bound=Any)
+_Sorted = npt.NDArray[Any]
+
+_SLOTS_PER_VALUE = 32  # 3 % of the other strings need a second comparison
+_MIN_BITS, _MAX_BITS = 10, 24
+_FACTORS = np.array(
+    (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63), np.uint64
+)
+_V4_FIRST, _V4_LAST = MAPPED_PREFIX + bytes(4), MAPPED_PREFIX + b"\xff" * 4
+
+Ranges = Sequence[tuple[bytes, bytes]]
+
+
+class ValueSet(Protocol):
+    """A set of values that a column is compared with."""
+
+    def contains(self, values: pa.Array) -> pa.BooleanArray:
+        """Return which values of a column are in the set; null is not."""
+        ...
+
+
+class PlainSet:
+    """Values of any type that Arrow can look up."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self._values = values
+
+    def contains(self, values: pa.Array) -> pa.BooleanArray:
+        """Return which values of a column are in the set; null is not."""
+        return pc.is_in(values, value_set=self._values, skip_nulls=True)
+
+
+class TextSet:
+    """A set of strings, not empty; a table of fingerprints rejects most other strings quickly."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = frozenset(texts)
+        known = pa.array(list(self._texts), pa.string())
+        bits = (len(known) * _SLOTS_PER_VALUE - 1).bit_length()
+        self._shift = np.uint64(64 - min(max(bits, _MIN_BITS), _MAX_BITS))
+        self._slots = np.zeros(1 << (64 - int(self._shift)), np.bool_)
+        self._slots[_fingerprints(known) >> self._shift] = True
+
+    def contains(self, values: pa.StringArray) -> pa.BooleanArray:
+        """Return which values of a column are in the set; null is not."""
+        if not len(values):
+            return pa.array([], pa.bool_())
+        found = self._slots[_fingerprints(values) >> self._shift]
+        candidates = np.flatnonzero(found)
+        found[candidates] = [text in self._texts for text in values.take(candidates).to_pylist()]
+        return pa.array(found)
+
+
+def _fingerprints(texts: pa.StringArray) -> _Words:
+    """Mix the length of each text with its first, middle and last eight bytes."""
+    data = texts.buffers()[2] or bytes(1)  # if all strings are empty
+    starts = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
+    first, last = int(starts[0]), int(starts[-1])
+    padded = np.zeros(last - first + 16, np.uint8)
+    padded[8:-8] = np.frombuffer(data, np.uint8)[first:last]
+    words = np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))
+    begin, lengths = starts[:-1] - first + 8, np.diff(starts)
+    kept = _KEPT_BYTES[np.minimum(lengths, 8)]
+    middle = begin + np.maximum(lengths // 2 - 4, 0)
+    mixed: _Words = lengths.astype(np.uint64) * _FACTORS[0]
+    mixed ^= (words[begin] & kept) * _FACTORS[1]
+    mixed ^= (words[middle] & kept) * _FACTORS[2]
+    mixed ^= (words[begin + np.maximum(lengths - 8, 0)] & kept) * _FACTORS[3]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _FACTORS[1]
+    return mixed
+
+
+_KEPT_BYTES = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
+
+
+class AddressSet:
+    """Addresses of 16 bytes, and networks given by first and last address, which may overlap."""
+
+    def __init__(self, addresses: Iterable[bytes], networks: Iterable[tuple[bytes, bytes]]) -> None:
+        single = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
+        joined = disjoint(networks)
+        ipv4 = [
+            (max(low, _V4_FIRST), min(high, _V4_LAST))
+            for low, high in joined
+            if low <= _V4_LAST and high >= _V4_FIRST
+        ]
+        self._single_ipv4 = np.sort(_ipv4_numbers(single[is_v4(single)]))
+        self._single = np.sort(_packed(single))
+        self._ipv4_numbers = tuple(_ipv4_numbers(ends) for ends in _range_ends(ipv4))
+        self._networks = tuple(_packed(ends) for ends in _range_ends(joined))
+
+    def contains(self, values: pa.FixedSizeBinaryArray) -> pa.BooleanArray:
+        """Return which values of a column are in the set; null is not."""
+        matrix = octets(values)
+        ipv4 = is_v4(matrix)
+        found = np.zeros(len(values), np.bool_)
+        found[ipv4] = _is_in(_ipv4_numbers(matrix[ipv4]), self._single_ipv4, self._ipv4_numbers)
+        if not ipv4.all():  # comparing 16 bytes is much slower than four
+            found[~ipv4] = _is_in(_packed(matrix[~ipv4]), self._single, self._networks)
+        if values.null_count:
+            found &= values.is_valid().to_numpy(zero_copy_only=False)
+        return pa.array(found)
+
+
+def _ipv4_numbers(matrix: Octets) -> npt.NDArray[np.uint32]:
+    return np.ascontiguousarray(matrix[:, 12:]).view(">u4").ravel().astype(np.uint32)
+
+
+def _packed(matrix: Octets) -> npt.NDArray[np.bytes_]:
+    # numpy ignores trailing zeros, which does not change the order of equal lengths.
+    return np.ascontiguousarray(matrix).view("S16").ravel()
+
+
+def _range_ends(ranges: Ranges) -> tuple[Octets, Octets]:
+    """Return the first and the last addresses, each as a matrix of bytes."""
+    lows, highs = (
+        np.frombuffer(b"".join(pair[side] for pair in ranges), np.uint8).reshape(-1, 16)
+        for side in (0, 1)
+    )
+    return lows, highs
+
+
+def _is_in(values: _Sorted, single: _Sorted, networks: tuple[_Sorted, ...]) -> Mask:
+    lows, highs = networks
+    return _in_ranges(values, single, single) | _in_ranges(values, lows, highs)
+
+
+def _in_ranges(values: _Sorted, lows: _Sorted, highs: _Sorted) -> Mask:
+    """Return which values lie in one of several sorted, disjoint ranges."""
+    if not len(lows):
+        return np.zeros(len(values), np.bool_)
+    at = np.searchsorted(lows, values, "right") - 1
+    return np.asarray((at >= 0) & (values <= highs[np.maximum(at, 0)]))
+
+
+def disjoint(ranges: Iterable[tuple[_Value, _Value]]) -> list[tuple[_Value, _Value]]:
+    """Sort ranges of values, and merge those that overlap."""
+    joined: list[tuple[_Value, _Value]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(high, joined[-1][1])
+        else:
+            joined.append((low, high))
+    return joined

@@ -11,11 +11,12 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from vastlab.arrow import types as arrow_types
-from vastlab.arrow.arrays import storage_type_of
+from vastlab.arrow.types import storage_type_of
 from vastlab.types import Field, Kind, Schema, Type
 
 PREFIXES = ("VAST", "TENZIR")
@@ -42,15 +43,25 @@ _SIMPLE = {
 
 
 def name_of(schema: pa.Schema) -> str:
-    """Return the name of the event, or ``""`` for a schema without one."""
+    """Return the name of the event, or ``""``."""
     names = _levels(schema.metadata)[0]
     return names[0] if names else ""
+
+
+def named(batch: pa.RecordBatch, name: str | None, default: str) -> pa.RecordBatch:
+    """Set the schema name of a batch; `default` is used if it has no name otherwise."""
+    chosen = name or (default if not name_of(batch.schema) else "")
+    if not chosen:
+        return batch
+    metadata = dict(batch.schema.metadata or {})
+    prefix = _prefix(metadata) or PREFIXES[0]
+    return batch.replace_schema_metadata({**metadata, f"{prefix}:name:0".encode(): chosen})
 
 
 def kind_of(field: pa.Field) -> Kind | None:
     """Return ip, subnet or enum for a field of an extension type, registered or not.
 
-    A name over values of another shape is a mistake of its writer: such a field is plain.
+    An extension name with values of another shape is an error of the writer: the field is plain.
     """
     name = getattr(field.type, "extension_name", None)
     if name is None:
@@ -92,57 +103,55 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def from_arrow(schema: pa.Schema, name: str | None = None) -> Schema:
-    """Describe an Arrow schema in VAST's type system.
+    """Convert an Arrow schema to VAST's type system; other types map to the nearest type.
 
-    Parameters
-    ----------
-    schema
-        Any Arrow schema; types that VAST lacks map to the nearest that it has.
-    name
-        The name to use instead of the one in the metadata.
-
-    Returns
-    -------
-    Schema
-        Widened integers become int64 or uint64, smaller floats double, other text string.
+    `name` replaces the one in the metadata. Integers become int64 or uint64, floats double.
     """
     return describe(schema, name)[0]
 
 
 def describe(schema: pa.Schema, name: str | None) -> tuple[Schema, pa.Schema, bool]:
-    """Return what `from_arrow` does, how `to_arrow` writes it, and whether it has a subnet."""
-    return _describe(_Exact(schema.serialize().to_pybytes(), schema), name)
+    """Return the result of `from_arrow`, its Arrow schema, and whether it has a subnet."""
+    return _describe(_SchemaKey(schema.serialize().to_pybytes(), schema), name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Exact:
-    """A key for caches: two Arrow schemas are `==` already when only their metadata differ."""
+class _SchemaKey:
+    """A cache key: `==` of Arrow schemas ignores metadata."""
 
     serialized: bytes
     schema: pa.Schema = dataclasses.field(compare=False)
 
 
 @functools.lru_cache(maxsize=256)
-def _describe(exact: _Exact, name: str | None) -> tuple[Schema, pa.Schema, bool]:
-    names, attributes = _levels(exact.schema.metadata)
+def _describe(key: _SchemaKey, name: str | None) -> tuple[Schema, pa.Schema, bool]:
+    names, attributes = _levels(key.schema.metadata)
     schema = Schema(
-        name if name is not None else (names[0] if names else ""),
-        tuple(_field_from_arrow(member) for member in exact.schema),
+        escape_nul(name if name is not None else (names[0] if names else "")),
+        tuple(_field_from_arrow(member) for member in key.schema),
         attributes,
     )
     return schema, to_arrow(schema), any(has_subnet(f.type) for f in schema.fields)
 
 
 def _field_from_arrow(field: pa.Field) -> Field:
-    return Field(field.name, _type_from_arrow(field))
+    return Field(escape_nul(field.name), _type_from_arrow(field))
+
+
+def escape_nul(name: str) -> str:
+    r"""Write NUL as ``\x00``: Arrow's C interface, and so every engine, ends a name there."""
+    return name.replace("\0", r"\x00")
 
 
 def _type_from_arrow(field: pa.Field) -> Type:
     names, attributes = _levels(field.metadata)
-    field = _decoded_field(field)
+    field = _decode_field(field)
     kind = kind_of(field)
     if kind is Kind.ENUM:
-        return Type(Kind.ENUM, names, attributes, labels=_labels(field))
+        labels = _labels(field)
+        if len(labels) > arrow_types.MAX_LABELS:
+            return Type(Kind.STRING, names, attributes)
+        return Type(Kind.ENUM, names, attributes, labels=labels)
     if kind is not None:
         return Type(kind, names, attributes)
     type_ = storage_type_of(field.type)
@@ -157,15 +166,15 @@ def _type_from_arrow(field: pa.Field) -> Type:
     return Type(_simple_kind(type_), names, attributes)
 
 
-def _decoded_field(field: pa.Field) -> pa.Field:
-    """Look through encodings that say nothing about the values."""
+def _decode_field(field: pa.Field) -> pa.Field:
+    """Remove encodings that do not change the values."""
     while kind_of(field) is None and is_encoded(storage_type_of(field.type)):
         field = field.with_type(storage_type_of(field.type).value_type)
     return field
 
 
 def is_encoded(type_: pa.DataType) -> bool:
-    """Tell whether a type is another one in an encoding of its values."""
+    """Whether a type is an encoding of another type."""
     return bool(pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_))
 
 
@@ -187,7 +196,7 @@ def _simple_kind(type_: pa.DataType) -> Kind:
 
 
 def has_subnet(type_: Type) -> bool:
-    """Tell whether values may follow another convention although the types are equal."""
+    """Whether lengths may follow the other convention although the types are equal."""
     inner = (type_.item, type_.key, *(member.type for member in type_.fields))
     return type_.kind is Kind.SUBNET or any(t is not None and has_subnet(t) for t in inner)
 
@@ -213,45 +222,44 @@ def _labels(field: pa.Field) -> tuple[tuple[str, int], ...]:
 def _levels(
     metadata: dict[bytes, bytes] | None,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Read the alias chain and the attributes of all its levels."""
+    """Read the names and the attributes of all levels."""
     names: list[str] = []
     attributes: dict[str, str] = {}
     text = {k.decode("utf-8", "replace"): v for k, v in (metadata or {}).items()}
-    prefix = next((p for p in PREFIXES if any(k.startswith(f"{p}:") for k in text)), None)
+    prefix = _prefix(metadata or {})
     level = 0
     while prefix is not None:
-        name, hints = (text.get(f"{prefix}:{part}:{level}") for part in ("name", "attributes"))
-        if name is None and hints is None:
+        name, values = (text.get(f"{prefix}:{part}:{level}") for part in ("name", "attributes"))
+        if name is None and values is None:
             break
         if name is not None:
             names.append(name.decode("utf-8", "replace"))
-        for key, value in _hints(hints).items():
+        for key, value in _parse_attributes(values).items():
             attributes.setdefault(key, str(value))
         level += 1
     return tuple(names), tuple(attributes.items())
 
 
-def _hints(serialized: bytes | None) -> dict[str, object]:
-    # Attributes have no effect on results: unreadable ones are not worth losing events for.
+def _prefix(metadata: Mapping[bytes, bytes]) -> str | None:
+    """Return which of the two families wrote the metadata."""
+    found = (p for p in PREFIXES if any(key.startswith(f"{p}:".encode()) for key in metadata))
+    return next(found, None)
+
+
+def _parse_attributes(serialized: bytes | None) -> dict[str, object]:
+    # Attributes do not affect results, so invalid ones are ignored.
     try:
-        hints = json.loads(serialized or b"{}")
+        values = json.loads(serialized or b"{}")
     except (RecursionError, ValueError):
         return {}
-    return hints if isinstance(hints, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 # --- VAST -> Arrow --------------------------------------------------------------------------
 
 
 def to_arrow(schema: Schema) -> pa.Schema:
-    """Write a schema in Arrow, with VAST's extension types and metadata.
-
-    Examples
-    --------
-    >>> ts = Field("ts", Type(Kind.TIME, names=("timestamp",)))
-    >>> from_arrow(to_arrow(Schema("zeek.conn", (ts,)))) == Schema("zeek.conn", (ts,))
-    True
-    """
+    """Convert a schema to Arrow, with VAST's extension types and metadata."""
     metadata = _metadata((schema.name,) if schema.name else (), schema.attributes)
     return pa.schema([field_to_arrow(member) for member in schema.fields], metadata)
 
@@ -263,7 +271,7 @@ def field_to_arrow(member: Field) -> pa.Field:
 
 
 def type_to_arrow(type_: Type) -> pa.DataType:
-    """Return the Arrow type of a VAST type; its names stand on the field, not here."""
+    """Return the Arrow type of a VAST type; its names belong to the field."""
     match type_.kind:
         case Kind.ENUM:
             return arrow_types.EnumerationType(type_.labels)
@@ -290,5 +298,5 @@ def _metadata(
 
 
 def fingerprint(schema: Schema) -> str:
-    """Return a short digest that two schemas share only if they are equal in every part."""
+    """Return a short digest; only schemas that are equal in every part share one."""
     return hashlib.sha256(to_arrow(schema).serialize().to_pybytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""``vastlab`` on the shell: demo, query, count, status, import, check, node, lab.
+"""``vastlab`` on the shell: demo, query, count, status, import, check, compact, node, lab.
 
 Answers go to stdout; progress, warnings and errors go to stderr. The exit code is 0 for an
 answer, 1 where some files turned out to be damaged or no node runs, 2 for an error, and 130 for
@@ -17,9 +17,9 @@ from importlib import metadata
 from typing import NoReturn
 
 from vastlab._text import plain
-from vastlab.cli._arguments import parser
-from vastlab.cli._commands import COMMANDS
-from vastlab.cli._terminal import complain, warnings_as_lines
+from vastlab.cli.arguments import parser
+from vastlab.cli.commands import COMMANDS
+from vastlab.cli.output import complain, warnings_as_lines
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError
 
 __all__ = ["main", "run"]
@@ -32,6 +32,7 @@ _PIPE_CLOSED = 141
 def main() -> NoReturn:
     """Run the command line of this process, and end it."""
     try:
+        _open_standard_streams()
         code = run(sys.argv[1:])
         # From here on a Ctrl-C ends the process at once: there is nothing left to tidy up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -42,6 +43,17 @@ def main() -> NoReturn:
             stream.flush()
     # The engine's threads may abort an interpreter that takes itself apart; this one does not.
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed: else the next file that is opened would stand for it."""
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # until the end
+    if "stdout" in closed:
+        complain("standard output is closed: there is nowhere to write the answer")
+        os._exit(_ERROR)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -78,7 +90,8 @@ def run(argv: Sequence[str]) -> int:
     except VastlabError as error:
         complain(str(error))
     except OSError as error:
-        complain(plain(str(error)))
+        reason = str(error) if error.filename else f"cannot write: {error.strerror or error}"
+        complain(plain(reason))
     except Exception as error:  # noqa: BLE001 - a person gets a line, whatever happened
         _unexpected(error, argv)
     return _ERROR

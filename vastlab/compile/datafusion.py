@@ -1,23 +1,18 @@
-"""Bound expressions into DataFusion's, over the flat columns of a schema.
-
-Everything is a native expression: it is pushed into the Parquet scan, prunes row groups where
-that is possible, and travels to other machines with ``Expr.to_bytes``.
-
-A null cell makes a comparison null or false; a filter drops both. `Not` alone wants the
-complement of a selection and turns null into false first.
-"""
+"""From a bound expression to a DataFusion expression."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, assert_never
 
 import pyarrow as pa
 from datafusion import Expr as Compiled
-from datafusion import col, lit
+from datafusion import col, lit, udf
 from datafusion import functions as f
 
-from vastlab.compile.arms import arms
+from vastlab.arrow.address import AddressSet, PlainSet, TextSet, ValueSet, disjoint
 from vastlab.compile.regex import to_rust
 from vastlab.errors import ExpressionError
 from vastlab.expression.ast import (
@@ -27,9 +22,11 @@ from vastlab.expression.ast import (
     Expr,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
 )
+from vastlab.expression.checks import all_of
 from vastlab.expression.literals import (
     IP,
     Bool,
@@ -45,13 +42,102 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Leaf, Schema, Type
 
-__all__ = ["arms", "predicate"]
+__all__ = ["bounds", "disjuncts", "plain", "predicate", "value_set"]
+
+_MAX_DISJUNCTS = 8
+
+
+def disjuncts(expr: Expr) -> tuple[Expr, ...]:
+    """Split a bound expression into at most eight disjoint ones; their union is the expression.
+
+    The expression is split if it compares addresses in several columns, joined by ``or``: then each
+    part can skip row groups by the statistics of its own column.
+    """
+    operands = expr.operands if isinstance(expr, And) else (expr,)
+    for i, operand in enumerate(operands):
+        if isinstance(operand, Or):
+            groups = _groups(operand)
+            if 1 < len(groups) <= _MAX_DISJUNCTS:
+                rest = operands[:i] + operands[i + 1 :]
+                return tuple(
+                    all_of((*rest, group, *(Not(other) for other in groups[:n])))
+                    for n, group in enumerate(groups)
+                )
+    return (expr,)
+
+
+def _groups(expr: Or) -> list[Expr]:
+    """Group the operands by their selective column; empty if an operand has none."""
+    groups: dict[str, list[Expr]] = {}
+    for operand in expr.operands:
+        column = _selective_column(operand)
+        if column is None:
+            return []
+        groups.setdefault(column, []).append(operand)
+    return [Or(tuple(group)) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _selective_column(expr: Expr) -> str | None:
+    match expr:
+        case Predicate(Column(leaf), Operator.EQ | Operator.IN, literal):
+            selective = leaf.type.kind is Kind.IP and not isinstance(literal, Null | Subnet)
+            if isinstance(literal, ListLiteral) and literal.is_long:
+                return None  # no statistics exclude row groups here, and each disjunct needs a scan
+            return leaf.column if selective else None
+        case And(operands):
+            return next((c for c in map(_selective_column, operands) if c is not None), None)
+        case _:
+            return None
+
+
+def bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the sorted lower and upper bounds of the ranges that a list consists of."""
+    return literal.cached("bounds", lambda: _bounds(literal))
+
+
+def value_set(literal: ListLiteral, type_: pa.DataType) -> ValueSet:
+    """Return the set that tests which values of a column are in a list."""
+    return literal.cached("set", lambda: _value_set(literal.items, type_))
+
+
+def plain(literal: Literal) -> Any:
+    """Return the value of a literal for Arrow, or None if it is not a single value."""
+    read = _READ.get(type(literal))
+    return None if read is None else read(literal)
+
+
+_READ: dict[type[Literal], Callable[[Any], Any]] = {
+    **dict.fromkeys((Bool, Int64, UInt64, Double, String), attrgetter("value")),
+    **dict.fromkeys((Time, Duration), attrgetter("nanoseconds")),
+    IP: attrgetter("packed"),
+}
+
+
+def _bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
+    values = {plain(item) for item in literal.items if not isinstance(item, Subnet)}
+    if Subnet not in literal.kinds:
+        ordered = sorted(values)  # the order of code points is that of UTF-8 bytes
+        return ordered, ordered
+    networks = (item.extremes for item in literal.items if isinstance(item, Subnet))
+    lows, highs = zip(*disjoint([*((value, value) for value in values), *networks]), strict=True)
+    return lows, highs
+
+
+def _value_set(items: tuple[Literal, ...], type_: pa.DataType) -> ValueSet:
+    if pa.types.is_string(type_):
+        return TextSet(map(plain, items))
+    if pa.types.is_fixed_size_binary(type_):
+        return AddressSet(
+            (item.packed for item in items if isinstance(item, IP)),
+            (item.extremes for item in items if isinstance(item, Subnet)),
+        )
+    return PlainSet(pa.array([plain(item) for item in items], type_))
+
 
 _BITS = 128
-_PLAIN = frozenset(
+_PLAIN_KINDS = frozenset(
     {
         Kind.BOOL,
         Kind.INT64,
@@ -63,7 +149,15 @@ _PLAIN = frozenset(
         Kind.ENUM,
     }
 )
-_COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
+# The Arrow types of the kinds that are looked up in a table of a long list.
+_TABLE_TYPES = {
+    Kind.STRING: pa.string(),
+    Kind.IP: pa.binary(16),
+    Kind.INT64: pa.int64(),
+    Kind.UINT64: pa.uint64(),
+}
+_COUNTER = itertools.count()
+_OPERATORS: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.EQ: lambda a, b: a == b,
     Operator.NE: lambda a, b: a != b,
     Operator.LT: lambda a, b: a < b,
@@ -107,12 +201,12 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
         case And(operands):
             return _balanced(lambda a, b: a & b, [predicate(e, schema) for e in operands])
         case Or(operands):
-            return _balanced(lambda a, b: a | b, _alternatives(operands, schema))
+            return _balanced(lambda a, b: a | b, _compile_disjunction(operands, schema))
         case Not(operand):
-            return ~_certain(predicate(operand, schema))
+            return ~_null_to_false(predicate(operand, schema))
         case Predicate(MetaExtractor(meta), operator, literal):
-            return _COMPARE[operator](_column(meta.value), _literal(literal))
-        case Predicate(Column(leaf), operator, literal) if _is_of(leaf, schema):
+            return _OPERATORS[operator](_column(meta.value), _literal(literal))
+        case Predicate(Column(leaf), operator, literal) if _belongs_to(leaf, schema):
             return _leaf(leaf, operator, literal)
         case Predicate(extractor):
             raise ExpressionError(f"{extractor} is not bound to the schema {schema.name!r}")
@@ -120,37 +214,37 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
             assert_never(expr)
 
 
-def _alternatives(operands: Iterable[Expr], schema: Schema) -> list[Compiled]:
-    """Compile the parts of a disjunction; a list is searched once for all plain values.
+def _compile_disjunction(operands: Iterable[Expr], schema: Schema) -> list[Compiled]:
+    """Compile the operands of ``or``; all plain values for one list column share one search.
 
-    Hundreds of searches would take the engine longer to plan than to make.
+    Planning hundreds of searches would take the engine longer than running them.
     """
-    sought: dict[Leaf, list[Literal]] = {}
+    values_by_leaf: dict[Leaf, list[Literal]] = {}
     compiled = []
     for operand in operands:
         match operand:
             case Predicate(Column(leaf), Operator.NI, literal) if (
-                _is_of(leaf, schema) and leaf.type.item and _is_plain(leaf.type.item, literal)
+                _belongs_to(leaf, schema) and leaf.type.item and _is_plain(leaf.type.item, literal)
             ):
-                sought.setdefault(leaf, []).append(literal)
+                values_by_leaf.setdefault(leaf, []).append(literal)
             case _:
                 compiled.append(predicate(operand, schema))
-    for leaf, literals in sought.items():
-        compiled.append(_holds_any(leaf, ListLiteral(tuple(literals))))
+    for leaf, literals in values_by_leaf.items():
+        compiled.append(_contains_any(leaf, ListLiteral(tuple(literals))))
     return compiled
 
 
-def _holds_any(leaf: Leaf, literals: ListLiteral) -> Compiled:
+def _contains_any(leaf: Leaf, literals: ListLiteral) -> Compiled:
     item = leaf.type.item or Type(Kind.NULL)
     return f.array_any_match(
-        _column(leaf.column), lambda element: _holds(item, element, Operator.IN, literals)
+        _column(leaf.column), lambda element: _compare(item, element, Operator.IN, literals)
     )
 
 
 # --- leaves ---------------------------------------------------------------------------------
 
 
-def _is_of(leaf: Leaf, schema: Schema) -> bool:
+def _belongs_to(leaf: Leaf, schema: Schema) -> bool:
     return leaf in schema.leaves_by_suffix.get(leaf.name, ())
 
 
@@ -162,42 +256,46 @@ def _leaf(leaf: Leaf, operator: Operator, literal: Literal) -> Compiled:
         case Operator.NE, Null():
             return cell.is_not_null()
         case Operator.NE, _ if leaf.type.kind is Kind.DOUBLE:
-            # "!=" would skip row groups whose extremes are both the value; extremes leave out NaN.
+            # "!=" skips row groups whose minimum and maximum are the value, but these ignore NaN.
             value = _literal(literal)
             return (cell < value) | (cell > value) | f.isnan(cell)
         case Operator.NOT_IN, Subnet() if leaf.type.kind is Kind.IP:
-            return ~_holds(leaf.type, cell, Operator.IN, literal)
+            return ~_compare(leaf.type, cell, Operator.IN, literal)
+        case (Operator.IN | Operator.NOT_IN, ListLiteral()) if literal.is_long and (
+            leaf.type.kind in _TABLE_TYPES
+        ):
+            return _in_table(leaf, operator, literal)
         case (Operator.NE, _) | (Operator.NOT_IN, ListLiteral()) if _is_plain(leaf.type, literal):
             return _plain(cell, operator, literal)
         case _ if operator.is_negated:
-            positive = _holds(leaf.type, cell, operator.positive, literal)
-            return cell.is_not_null() & ~_certain(positive)
+            positive = _compare(leaf.type, cell, operator.positive, literal)
+            return cell.is_not_null() & ~_null_to_false(positive)
         case _:
-            return _holds(leaf.type, cell, operator, literal)
+            return _compare(leaf.type, cell, operator, literal)
 
 
-def _holds(type_: Type, cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
-    """Test a cell, or an element of a list, with a positive operator."""
+def _compare(type_: Type, cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
+    """Compare a cell, or an element of a list, with a positive operator."""
     match type_.kind:
         case Kind.LIST:
             item = type_.item or Type(Kind.NULL)
-            return f.array_any_match(cell, lambda e: _holds(item, e, Operator.EQ, literal))
+            return f.array_any_match(cell, lambda e: _compare(item, e, Operator.EQ, literal))
         case Kind.STRING if not operator.is_ordering:
-            return _holds_text(cell, operator, literal)
+            return _compare_text(cell, operator, literal)
         case Kind.IP if isinstance(literal, Subnet):
             return _between(cell, literal)
         case Kind.SUBNET:
-            return cell.is_not_null() & _holds_subnet(cell, operator, literal)
+            return cell.is_not_null() & _compare_subnet(cell, operator, literal)
         case Kind.DOUBLE:
-            return _holds_double(cell, operator, literal)
+            return _compare_double(cell, operator, literal)
         case Kind.ENUM if operator.is_ordering:
-            return _holds_order(type_, cell, operator, literal)
+            return _compare_enum(type_, cell, operator, literal)
         case _:
             return _plain(cell, operator, literal)
 
 
 def _is_plain(type_: Type, literal: Literal) -> bool:
-    return type_.kind in _PLAIN and not isinstance(literal, Pattern)
+    return type_.kind in _PLAIN_KINDS and not isinstance(literal, Pattern)
 
 
 def _plain(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
@@ -206,10 +304,10 @@ def _plain(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
             negated = operator is Operator.NOT_IN
             return f.in_list(cell, [_literal(item) for item in items], negated)
         case _:
-            return _COMPARE[operator](cell, _literal(literal))
+            return _OPERATORS[operator](cell, _literal(literal))
 
 
-def _holds_text(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
+def _compare_text(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
     match operator, literal:
         case _, Pattern(regex, ignore_case):
             full = operator is Operator.EQ
@@ -223,53 +321,71 @@ def _holds_text(cell: Compiled, operator: Operator, literal: Literal) -> Compile
             return _plain(cell, operator, literal)
 
 
-def _holds_double(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
+def _compare_double(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
     if isinstance(literal, ListLiteral) and Double(0.0) in literal.items:
-        # Long lists are looked up by bits, where the two zeros differ.
+        # Long lists are compared by bits, in which the two zeros differ.
         literal = ListLiteral((*literal.items, Double(0.0), Double(-0.0)))
-    # The engine orders NaN beside the infinities, and takes a row group whose extremes are both
-    # the value for one in which every row matches; but extremes leave NaN out.
+    # The engine orders NaN like a number, and skips the filter for row groups whose minimum and
+    # maximum are the value, but these ignore NaN.
     return _plain(cell, operator, literal) & ~f.isnan(cell)
 
 
-def _holds_order(type_: Type, cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
+def _compare_enum(type_: Type, cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
     """Order the labels of an enumeration by their keys."""
     keys = dict(type_.labels)
-    compare = _COMPARE[operator]
+    compare = _OPERATORS[operator]
     bound = keys[literal.value] if isinstance(literal, String) else 0
     labels = [String(label) for label, key in type_.labels if compare(key, bound)]
     return f.in_list(cell, [_literal(label) for label in labels]) if labels else lit(False)
+
+
+# --- long lists -----------------------------------------------------------------------------
+
+
+def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
+    """Look a cell up in a table: planning thousands of literals for each file takes seconds."""
+    type_ = _TABLE_TYPES[leaf.type.kind]
+    # Functions with the same name are treated as equal.
+    name = f"is_one_of_{next(_COUNTER)}"
+    function = udf(value_set(literal, type_).contains, [type_], pa.bool_(), "immutable", name)
+    cell = _column(leaf.column)
+    if operator is Operator.NOT_IN:
+        return cell.is_not_null() & ~function(cell)
+    # Minimum and maximum exclude row groups.
+    lows, highs = bounds(literal)
+    low, high = (lit(pa.scalar(end, type_)) for end in (lows[0], highs[-1]))
+    return cell.between(low, high) & function(cell)
 
 
 # --- networks -------------------------------------------------------------------------------
 
 
 def _between(address: Compiled, network: Subnet) -> Compiled:
-    low, high = _extremes(network)
+    low, high = network.extremes
     return address.between(_address(low), _address(high))
 
 
-def _holds_subnet(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
+def _compare_subnet(cell: Compiled, operator: Operator, literal: Literal) -> Compiled:
     address, length = cell["address"], cell["length"]
     match operator, literal:
         case Operator.IN, Subnet():
             return _between(address, literal) & (length >= _length(literal.length))
         case Operator.NI, IP(packed):
-            return _contains(cell, Subnet(packed, _BITS))
+            return _contains_network(cell, Subnet(packed, _BITS))
         case Operator.NI, Subnet():
-            return _contains(cell, literal)
+            return _contains_network(cell, literal)
         case Operator.EQ, Subnet(packed, bits):
             return (address == _address(packed)) & (length == _length(bits))
         case _, Subnet(packed, bits):
             strict = Operator.LT if operator in (Operator.LT, Operator.LE) else Operator.GT
-            tie = (address == _address(packed)) & _COMPARE[operator](length, _length(bits))
-            return _COMPARE[strict](address, _address(packed)) | tie
+            tie = (address == _address(packed)) & _OPERATORS[operator](length, _length(bits))
+            return _OPERATORS[strict](address, _address(packed)) | tie
         case _:
             raise _unbound(literal)
 
 
-def _contains(cell: Compiled, inner: Subnet) -> Compiled:
-    """Find the networks around a network: for each address the lengths that go with it."""
+def _contains_network(cell: Compiled, inner: Subnet) -> Compiled:
+    """Match the networks that contain a network: each address with its possible lengths."""
     address, length = cell["address"], cell["length"]
     lengths: dict[bytes, list[int]] = {}
     for bits in range(inner.length + 1):
@@ -279,12 +395,6 @@ def _contains(cell: Compiled, inner: Subnet) -> Compiled:
         for packed, bits in lengths.items()
     ]
     return _balanced(lambda a, b: a | b, parts)
-
-
-def _extremes(network: Subnet) -> tuple[bytes, bytes]:
-    low = int.from_bytes(network.packed, "big")
-    high = low | ((1 << (_BITS - network.length)) - 1)
-    return network.packed, high.to_bytes(_BITS // 8, "big")
 
 
 def _masked(packed: bytes, length: int) -> bytes:
@@ -300,14 +410,14 @@ def _column(name: str) -> Compiled:
     return col(f'"{quoted}"')
 
 
-def _certain(expr: Compiled) -> Compiled:
+def _null_to_false(expr: Compiled) -> Compiled:
     return f.coalesce(expr, lit(False))
 
 
 def _balanced(
     join: Callable[[Compiled, Compiled], Compiled], parts: Sequence[Compiled]
 ) -> Compiled:
-    """Join many parts as a flat tree: a chain of thousands would exhaust the planner's stack."""
+    """Join many parts as a balanced tree: a chain of thousands exhausts the planner's stack."""
     if len(parts) == 1:
         return parts[0]
     middle = len(parts) // 2
@@ -345,4 +455,6 @@ def _length(bits: int) -> Compiled:
 
 
 def _unbound(literal: Literal) -> ExpressionError:
-    return ExpressionError(f"{literal} must be fixed before an expression is compiled")
+    return ExpressionError(
+        f"{literal} must be replaced by a value before the expression is compiled"
+    )

@@ -2,7 +2,7 @@ r"""Patterns of RE2, written for the regex engine of DataFusion.
 
 Both engines take nearly the same syntax and run in linear time. This module rewrites what they
 read differently: ``\d``, ``\w``, ``\s`` and ``\b`` are ASCII in RE2 and Unicode in Rust, classes
-nest in Rust only, and RE2 knows octal escapes, ``\Q...\E`` and braces that are no repetition.
+nest in Rust only, and RE2 knows octal escapes, ``\Q...\E`` and literal braces.
 """
 
 from __future__ import annotations
@@ -22,31 +22,18 @@ _FLAGS = re.compile(r"\(\?[a-zA-Z-]*[:)]")
 
 
 def to_rust(regex: str, *, ignore_case: bool = False, full: bool = False) -> str:
-    r"""Write a pattern of RE2 so that Rust's ``regex`` matches the same texts.
+    r"""Translate a pattern of RE2 for Rust's ``regex``; `full` matches whole strings only.
 
-    Parameters
-    ----------
-    regex
-        A pattern that RE2 accepts.
-    ignore_case
-        Match letters of either case.
-    full
-        Match whole texts only.
-
-    Examples
-    --------
     >>> to_rust(r"\d+", full=True)
     '\\A(?:[0-9]+)\\z'
-    >>> to_rust("x[[a]", ignore_case=True)
-    '(?i:x[\\x{5b}\\x{61}])'
     """
     flags = "i" if ignore_case else ""
-    body = f"(?{flags}:{_Translation(regex).run()})"
+    body = f"(?{flags}:{_Translator(regex).run()})"
     return rf"\A{body}\z" if full else body
 
 
-class _Translation:
-    """One pass over a pattern; `position` is what is read next."""
+class _Translator:
+    """One pass over a pattern; `position` is the next character."""
 
     def __init__(self, regex: str) -> None:
         self.regex = regex
@@ -94,7 +81,7 @@ class _Translation:
         end = self.regex.find(r"\E", self.position + 2)
         text = self.regex[self.position + 2 : end if end >= 0 else None]
         self.position = end + 2 if end >= 0 else len(self.regex)
-        # An empty group, so that a repetition behind "\Q\E" has something to repeat.
+        # An empty group, since a repetition may follow "\Q\E".
         return "".join(rf"\x{{{ord(c):x}}}" for c in text) or "(?:)"
 
     def _group(self) -> str:

@@ -1,13 +1,12 @@
 """Bound expressions as TQL, the language of Tenzir nodes from version 6 on.
 
-TQL has operators that start programs and write files. Nothing here takes text from a query as
-it stands: names and strings are quoted, all other literals are written afresh from their
-values. What the forms mean on a node was measured on Tenzir 6.20:
+TQL has operators that start programs and write files. No text of a query is copied: names and
+strings are quoted, all other literals are formatted from their values. Measured on Tenzir 6.20:
 
-- a null cell satisfies no comparison, but ``x != v`` may keep it: a negated comparison says
-  ``x != null`` first, and ``not`` stands only in front of a comparison that is guarded so;
-- bare paths let the node's catalog leave partitions out, a ``?`` behind a name would not;
-- a number with an exponent does not parse, nor does a time before 1900.
+- a null cell satisfies no comparison, but ``x != v`` may keep it: a negated comparison starts
+  with ``x != null``, and ``not`` is used only after such a guard;
+- with bare paths the catalog can skip partitions, with a ``?`` after a name it cannot;
+- numbers with an exponent and times before 1900 are syntax errors.
 """
 
 from __future__ import annotations
@@ -20,7 +19,16 @@ import sys
 from decimal import Decimal
 from typing import assert_never
 
-from vastlab.expression.ast import And, Column, Constant, Expr, Extractor, Not, Or, Predicate
+from vastlab.expression.ast import (
+    And,
+    Column,
+    Constant,
+    Expr,
+    Not,
+    Operator,
+    Or,
+    Predicate,
+)
 from vastlab.expression.literals import (
     IP,
     Bool,
@@ -36,18 +44,17 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind
 
 __all__ = ["condition", "path", "quote"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_EXACT = 2**53  # up to here, each whole number is a double
-_OLDEST_YEAR = 1900
+_MAX_EXACT_INTEGER = 2**53  # doubles represent every integer up to this
+_MIN_YEAR = 1900
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_LARGEST = sys.float_info.max
-# Words of the language: a field of this name is quoted.
+_MAX_DOUBLE = sys.float_info.max
+# Keywords: fields with these names are quoted.
 _KEYWORDS = frozenset({
     "and", "as", "assert", "const", "data", "else", "false", "fn", "for", "given", "if", "in",
     "is", "let", "match", "meta", "not", "null", "or", "self", "super", "this", "true", "type",
@@ -58,13 +65,6 @@ _KEYWORDS = frozenset({
 def condition(expr: Expr) -> str:
     """Write a bound expression as a TQL condition.
 
-    Parameters
-    ----------
-    expr
-        What `vastlab.expression.resolve.resolve` returned for the schema in question.
-
-    Examples
-    --------
     >>> from vastlab.types import Leaf, Type
     >>> port = Column(Leaf(("id", "resp_p"), Type(Kind.UINT64), "id.resp_p"))
     >>> condition(Predicate(port, Operator.NE, UInt64(80)))
@@ -86,27 +86,15 @@ def condition(expr: Expr) -> str:
 
 
 def path(parts: tuple[str, ...]) -> str:
-    """Write the way to a field.
-
-    Examples
-    --------
-    >>> path(("id", "orig_h")), path(("we-ird", "in"))
-    ('id.orig_h', 'this["we-ird"]["in"]')
-    """
+    """Write the path of a field."""
     if all(_IDENTIFIER.fullmatch(part) and part not in _KEYWORDS for part in parts):
         return ".".join(parts)
     return "this" + "".join(f"[{quote(part)}]" for part in parts)
 
 
 def quote(text: str) -> str:
-    r"""Write a string literal.
-
-    Examples
-    --------
-    >>> print(quote('a"b\n'))
-    "a\"b\n"
-    """
-    # Half a surrogate pair is in no event, and cannot be written: U+FFFD stands for it.
+    """Write a string literal."""
+    # An unpaired surrogate occurs in no event and cannot be encoded: U+FFFD replaces it.
     return json.dumps(_SURROGATE.sub("\ufffd", text), ensure_ascii=False)
 
 
@@ -132,7 +120,7 @@ def _complement(expr: Expr) -> Expr:
 
 def _predicate(predicate: Predicate) -> str:
     subject, operator, literal = predicate.extractor, predicate.operator, predicate.literal
-    field = _extractor(subject)
+    field = path(subject.leaf.path) if isinstance(subject, Column) else "@import_time"
     if isinstance(literal, Null):
         return f"{field} {operator.value} null"
     kind = subject.leaf.type.kind if isinstance(subject, Column) else Kind.TIME
@@ -140,13 +128,9 @@ def _predicate(predicate: Predicate) -> str:
     if not operator.is_negated:
         return positive
     if operator is Operator.NE and not isinstance(literal, Pattern | Double):
-        # The plain form is the one that the catalog can use.
+        # The catalog can use this form.
         return f"({field} != null and {_comparison(field, kind, operator, literal)})"
     return f"({field} != null and not {positive})"
-
-
-def _extractor(extractor: Extractor) -> str:
-    return path(extractor.leaf.path) if isinstance(extractor, Column) else "@import_time"
 
 
 def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) -> str:
@@ -163,6 +147,11 @@ def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) ->
             return _infinite(field, operator, above=value > 0)
         case _ if operator is Operator.NI:
             return f"({_literal(literal)} in {field})"
+        case ListLiteral(items) if operator is Operator.IN and Subnet in literal.kinds:
+            networks = [item for item in items if isinstance(item, Subnet)]
+            rest = ListLiteral(tuple(item for item in items if not isinstance(item, Subnet)))
+            parts: list[Literal] = [rest, *networks] if rest.items else [*networks]
+            return "(" + " or ".join(f"{field} in {_literal(item)}" for item in parts) + ")"
         case _ if operator is Operator.IN:
             return f"({field} in {_literal(literal)})"
         case _:
@@ -179,8 +168,8 @@ def _flags(pattern: Pattern) -> str:
 
 
 def _infinite(field: str, operator: Operator, *, above: bool) -> str:
-    """Compare with an infinity, for which TQL has no literal, by the largest number."""
-    largest = _decimal(_LARGEST if above else -_LARGEST)
+    """Compare with an infinity, which TQL cannot write, by means of the largest double."""
+    largest = _decimal(_MAX_DOUBLE if above else -_MAX_DOUBLE)
     beyond, within = (">", "<=") if above else ("<", ">=")
     is_infinite, is_less = f"{field} {beyond} {largest}", f"{field} {within} {largest}"
     match operator:
@@ -215,7 +204,7 @@ def _literal(literal: Literal) -> str:
         case ListLiteral(items):
             return "[" + ", ".join(_literal(item) for item in items) + "]"
         case _:
-            # `fit` lets nothing else through; a mistake there must not become a query.
+            # `fit` allows no other literals; fail rather than send a wrong query.
             raise TypeError(f"no TQL for {literal!r}")
 
 
@@ -226,9 +215,9 @@ def _decimal(value: float) -> str:
 
 def _duration(nanoseconds: int) -> str:
     size = abs(nanoseconds)
-    if size <= _EXACT:
+    if size <= _MAX_EXACT_INTEGER:
         return f"{nanoseconds}ns"
-    # The engine reads a number as a double, in which neither of these two needs rounding.
+    # The engine parses numbers as doubles; neither part needs rounding.
     high = (size - 1) // 2**32 * 2**32
     low = size - high
     return f"(-{high}ns - {low}ns)" if nanoseconds < 0 else f"({high}ns + {low}ns)"
@@ -237,8 +226,8 @@ def _duration(nanoseconds: int) -> str:
 def _time(nanoseconds: int) -> str:
     seconds, fraction = divmod(nanoseconds, 10**9)
     moment = _EPOCH + datetime.timedelta(seconds=seconds)
-    if moment.year < _OLDEST_YEAR:
+    if moment.year < _MIN_YEAR:
         return f"(1970-01-01 + {_duration(nanoseconds)})"
-    # The engine reads the fraction as a double and cuts it off at nanoseconds: half a one more
-    # keeps it from falling short of the last digit.
+    # The engine parses the fraction as a double and truncates it to nanoseconds: an extra half
+    # nanosecond preserves the last digit.
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}5Z"

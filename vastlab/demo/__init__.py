@@ -8,13 +8,13 @@ are reserved for documentation and tests.
 The story to find, about 800 events whatever the size of the rest:
 
 1. Wednesday 09:42: a workstation, 10.1.4.17, looks up ``invoice-portal.example``, a name that
-   nobody else ever asks for, and fetches a disk image from 203.0.113.66.
-2. From 09:50 it calls 203.0.113.99 over TLS, every ten minutes give or take half a minute.
-3. Thursday 02:10: the workstation speaks SMB and RDP to servers that it never met before.
+   no other host looks up, and fetches a disk image from 203.0.113.66.
+2. From 09:50 it connects to 203.0.113.99 over TLS, every ten minutes (± 30 seconds).
+3. Thursday 02:10: the workstation connects to servers by SMB and RDP for the first time.
 4. Friday 01:30: the file server, 10.1.0.5, sends five gigabytes to 203.0.113.99.
 
-Beside it stand the values that break programs: every kind of number at its limits, null
-columns, empty lists and lists with nulls, and text that attacks whoever displays it.
+There are also edge cases: every kind of number at its limits, null columns, empty lists and lists
+with nulls, and text that attacks the program that displays it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,18 @@ import numpy as np
 import pyarrow as pa
 
 from vastlab.demo._assets import inventory
-from vastlab.demo._events import render
-from vastlab.demo._sessions import FLOW, background, ends, events_of, times
-from vastlab.demo._story import fixed_sessions
-from vastlab.demo._world import DAYS, START, World
+from vastlab.demo.events import render
+from vastlab.demo.scenario import (
+    DAYS,
+    FLOW,
+    START,
+    World,
+    background,
+    ends,
+    events_of,
+    fixed_sessions,
+    times,
+)
 
 __all__ = ["DAYS", "REVISION", "START", "batches"]
 
@@ -73,8 +81,8 @@ def batches(events: int = 200_000, seed: int = 0) -> Iterator[pa.RecordBatch]:
         rng = np.random.default_rng([seed, block])
         start, end = times(np.array([block, block + 1]) / blocks)
         made = background(world, rng, share, (block / blocks, (block + 1) / blocks))
-        told = fixed[(fixed["ts"] >= start) & (fixed["ts"] < end)]
-        sessions = np.sort(np.concatenate([made, told]), order="ts")
+        story = fixed[(fixed["ts"] >= start) & (fixed["ts"] < end)]
+        sessions = np.sort(np.concatenate([made, story]), order="ts")
         until = end if block + 1 < blocks else np.iinfo(np.int64).max
         flows = np.concatenate([late, sessions[sessions["events"] & FLOW > 0]])
         late = flows[ends(flows) >= until]

@@ -10,10 +10,8 @@ import pyarrow as pa
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
-from vastlab.demo._events import lists, nested
-from vastlab.demo._schemas import ASSET_SCHEMA
-from vastlab.demo._story import at
-from vastlab.demo._world import DAY, SECOND, SERVERS, packed
+from vastlab.demo.events import ASSET_SCHEMA, lists, nested
+from vastlab.demo.scenario import DAY, SECOND, SERVERS, at, packed
 from vastlab.types import Kind, Type
 
 
@@ -43,7 +41,7 @@ _ADDRESSES = ("10.1.4.17", "::1", "fd00:1:4::12", "::ffff:192.0.2.1", "::", "200
 
 
 def _asset(number: int) -> dict[str, Any]:
-    """Make one host; each field goes through its odd values at a pace of its own."""
+    """Make one host; each field cycles through its edge cases."""
 
     def turn(values: tuple[Any, ...]) -> Any:
         return values[number % len(values)]

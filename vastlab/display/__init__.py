@@ -1,3 +1,32 @@
 """What events look like: Arrow tables become text, HTML and figures, and nothing is written."""
 
 from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from vastlab import errors
+
+
+def import_optional(module: str, *, extra: str) -> ModuleType:
+    """Import a module that needs one of vastlab's extras.
+
+    Parameters
+    ----------
+    module
+        The full name of the module.
+    extra
+        The extra that brings what it needs.
+
+    Raises
+    ------
+    UsageError
+        Where the package is missing; the hint says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise errors.UsageError(
+            f"this needs the Python package {error.name!r}, which is not installed",
+            hint=f'pip install "vastlab[{extra}]"',
+        ) from error

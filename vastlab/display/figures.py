@@ -1,7 +1,4 @@
-"""Pictures of results, drawn with matplotlib (the extra ``plots``).
-
-A picture has no background and writes in grey, so that it can be read in light and dark themes.
-"""
+"""Pictures of a result."""
 
 from __future__ import annotations
 
@@ -17,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vastlab import _text
-from vastlab.display.histogram import Histogram
-from vastlab.display.outcome import plural
-from vastlab.display.tally import Flows, Tally
+from vastlab._text import plural
+from vastlab.display.tally import Flows, Histogram, Tally
 
 _INK = "#808080"
 # Told apart by people with any colour vision, and on white as on black.
@@ -27,7 +23,7 @@ _COLOURS = (
     "#4c8bd9", "#e08a2e", "#35a67c", "#c95fa3", "#8c7ae6", "#c2a21f", "#3fb0c4", "#d1605e",
     "#a0765b",
 )  # fmt: skip
-_GREYS = ("#a0a0a0", "#6e6e6e")  # for what is no value of its own
+_GREYS = ("#a0a0a0", "#6e6e6e")  # for rests and nulls
 _NO_EVENTS = "no events"
 _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
@@ -50,18 +46,18 @@ class Picture(Figure):
         return out.getvalue()
 
 
-def nothing(said: str = _NO_EVENTS) -> Picture:
+def nothing(message: str = _NO_EVENTS) -> Picture:
     """Say that there is nothing to draw.
 
     Parameters
     ----------
-    said
+    message
         In which words.
     """
     picture = Picture(figsize=(9, 1), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
     axes.set_axis_off()
-    axes.text(0.5, 0.5, said, color=_INK, ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, message, color=_INK, ha="center", va="center", transform=axes.transAxes)
     return picture
 
 
@@ -80,7 +76,7 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
     picture = Picture(figsize=(9, 3), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
     _bars(axes, counted)
-    _dress(axes)
+    _style_axes(axes)
     axes.set_ylabel(f"events per {_width(counted.width)}", color=_INK)
     axes.set_xlabel(_text.plain(str(zone or "UTC")), color=_INK)
     if counted.untimed:
@@ -105,7 +101,7 @@ def top(counted: Tally) -> Picture:
     places = np.arange(len(counts))
     axes.barh(places, counts, color=_COLOURS[0], height=0.7)
     axes.set_yticks(places, [_label(value) for value in counted.counts])
-    axes.set_ylim(max(3, len(counts)) - 0.5, -0.5)  # one bar alone is no wider than three
+    axes.set_ylim(max(3, len(counts)) - 0.5, -0.5)  # a single bar is as thin as three
     for place, count in zip(places, counts, strict=True):
         axes.annotate(
             f"{count:,}", (count, place), (4, 0), textcoords="offset points",
@@ -203,8 +199,8 @@ def _edges(
 
 def _title(axes: Axes, text: str, others: int, in_others: int, noun: str) -> None:
     left_out = f" · {plural(others, f'other {noun}')} with {plural(in_others, 'event')}"
-    said = _label(text) + (left_out if others else "")
-    axes.set_title(said, color=_INK, fontsize=9, loc="left")
+    title = _label(text) + (left_out if others else "")
+    axes.set_title(title, color=_INK, fontsize=9, loc="left")
 
 
 def _bars(axes: Axes, counted: Histogram) -> None:
@@ -227,7 +223,7 @@ def _bars(axes: Axes, counted: Histogram) -> None:
     )
 
 
-def _dress(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -1,19 +1,30 @@
-"""Results as HTML for notebooks: nothing runs, nothing leaks, nothing is loaded.
-
-Only the tags and attributes written in this file ever reach a page; all other text goes through
-`_text.html`. Styles stand on the elements and take their colours from the page around them,
-so that they fit light and dark themes.
-"""
+"""A result as HTML: tables and trees, with every value escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
+from itertools import groupby
+
+import pyarrow as pa
 
 from vastlab import _text
-from vastlab.display import text
-from vastlab.display.outcome import Outcome, most_first, notes, plural, question, span, totals
-from vastlab.display.preview import CELL_WIDTH, Preview, Summary
+from vastlab._text import plural
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.display import preview
+from vastlab.display.preview import (
+    CELL_WIDTH,
+    Outcome,
+    Preview,
+    Summary,
+    most_first,
+    notes,
+    question,
+    span,
+    totals,
+)
+from vastlab.types import Leaf
 
 ROWS, COLUMNS = 10, 20
 _PAGE = 190_000  # bytes; a notebook keeps every output
@@ -50,7 +61,7 @@ def overview(
     summaries
         One for each schema.
     previewer
-        Makes the preview of a schema with at most so many rows and columns.
+        Makes the preview of a schema with at most that number of rows and columns.
     zone
         Where times are shown.
 
@@ -60,9 +71,9 @@ def overview(
         Below 200 KB whatever the result: rows, then whole previews are left out, and it says so.
     """
     ordered = most_first(summaries)
-    shown, rest = ordered[: text.SCHEMAS], ordered[text.SCHEMAS :]
+    shown, rest = ordered[: preview.SCHEMAS], ordered[preview.SCHEMAS :]
     head = _head(outcome, ordered, zone)
-    tail = _faint(text.others(rest)) if rest else ""
+    tail = _faint(preview.others(rest)) if rest else ""
     for rows in _FEWER_ROWS:
         previews = [table(previewer(summary.name, rows, COLUMNS)) for summary in shown]
         if sum(map(_size, previews)) + len(shown) * 1_500 <= _PAGE:
@@ -87,13 +98,13 @@ def _sections(
 
 def _head(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None) -> str:
     events = sum(summary.events for summary in summaries)
-    said = "".join(map(note, notes(outcome, events)))
+    remarks = "".join(map(note, notes(outcome, events)))
     asked = question(outcome)
     code = f' · <code style="{_CODE}">{_text.html(asked)}</code>' if asked else ""
     where = f" · times in {_text.html(str(zone))}" if zone is not None else ""
     counted = _text.html(totals(outcome, summaries))
     faint = f'<span style="{_FAINT}">{code}{where}</span>' if code or where else ""
-    return f'{said}<div style="padding:.25em 0"><b>{counted}</b>{faint}</div>'
+    return f'{remarks}<div style="padding:.25em 0"><b>{counted}</b>{faint}</div>'
 
 
 def _section(summary: Summary, body: str, zone: tzinfo | None, *, is_open: bool) -> str:
@@ -132,7 +143,7 @@ def table(shown: Preview) -> str:
     )
     return (
         f'<div style="overflow-x:auto"><table cellpadding="4" style="{_TABLE}">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>{_faint(text.left_out(shown))}"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>{_faint(preview.left_out(shown))}"
     )
 
 
@@ -168,3 +179,68 @@ def _side(right: bool) -> str:
 
 def _faint(message: str) -> str:
     return f'<div style="{_FAINT};font-size:.92em">{_text.html(message)}</div>'
+
+
+_VALUE_WIDTH = 2_000
+_DIMMED = "opacity:.7"
+_WHOLE = "line-height:1.45"
+_INSIDE = "margin-left:1.4em"
+_VALUE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere"
+
+_Entry = tuple[Leaf, str | None]
+
+
+def tree(table: pa.Table, row: int) -> str:
+    """Draw one event.
+
+    Parameters
+    ----------
+    table
+        Events of one layout.
+    row
+        Which of them.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    batch = table.slice(row, 1).combine_chunks().to_batches()[0]
+    flat = convert.flatten(batch)
+    leaves = arrow_schema.from_arrow(table.schema).leaves
+    texts = [
+        render.text(column, field)[0].as_py()
+        for column, field in zip(flat.columns, flat.schema, strict=True)
+    ]
+    return (
+        f'<div style="{_WHOLE}">{"".join(_drawn(list(zip(leaves, texts, strict=True)), 0))}</div>'
+    )
+
+
+def _drawn(entries: Sequence[_Entry], depth: int) -> Iterator[str]:
+    for name, group in groupby(entries, lambda entry: entry[0].path[depth]):
+        members = list(group)
+        if len(members) == 1 and len(members[0][0].path) == depth + 1:
+            yield _value(name, *members[0])
+        elif all(len(leaf.path) > depth + 1 for leaf, _ in members):
+            inside = "".join(_drawn(members, depth + 1))
+            yield (
+                f"<details open><summary><b>{_name(name)}</b></summary>"
+                f'<div style="{_INSIDE}">{inside}</div></details>'
+            )
+        else:  # names that occur twice
+            yield from (_value(".".join(leaf.path[depth:]), leaf, text) for leaf, text in members)
+
+
+def _value(name: str, leaf: Leaf, text: str | None) -> str:
+    kind = f'<span style="{_DIMMED}">{_text.html(_text.cut(str(leaf.type), 80))}</span>'
+    if text is None:
+        shown = f'<span style="{_DIMMED}">null</span>'
+    else:
+        cut = _text.cut(text, _VALUE_WIDTH)
+        shown = f'<span style="{_VALUE}">{_text.html(cut)}</span>'
+    return f"<div><b>{_name(name)}</b> {shown} {kind}</div>"
+
+
+def _name(name: str) -> str:
+    return _text.html(_text.cut(name, 80))

@@ -1,7 +1,4 @@
-"""The facts and the first rows of one schema's events, as values that any display can draw.
-
-Tables are sliced before anything is rendered, so that showing millions of events costs little.
-"""
+"""A result as text: its outcome, and a preview of each schema."""
 
 from __future__ import annotations
 
@@ -15,9 +12,100 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
-from vastlab.arrow import nesting, render
+from vastlab._text import plural
+from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Kind, Leaf, Schema
+
+_EXPRESSION_WIDTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The question and the end of a query.
+
+    Parameters
+    ----------
+    expression
+        The final expression, with all parameters in their places.
+    mode
+        The export mode, in lower case.
+    limit
+        The most events that were asked for; 0 for all.
+    elapsed
+        Seconds.
+    limit_reached
+        Whether the limit ended the query: there may be more.
+    partial
+        Whether an interrupt or a failure ended it.
+    origin
+        Which endpoint was asked, where a file in the working folder chose it.
+    chosen_from
+        How many events had arrived, where only some of them are shown.
+    newest_of
+        How many events had arrived, where only the newest of them are kept.
+    """
+
+    expression: str = ""
+    mode: str = "historical"
+    limit: int = 0
+    elapsed: float = 0.0
+    limit_reached: bool = False
+    partial: bool = False
+    origin: str = ""
+    chosen_from: int = 0
+    newest_of: int = 0
+
+
+def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
+    """Say what a reader must know before trusting the numbers.
+
+    Examples
+    --------
+    >>> notes(Outcome(limit=100, limit_reached=True), 100)
+    ('first 100 events (limit reached; -n 0 for all)',)
+    """
+    parts = []
+    arrived = outcome.chosen_from or events
+    came = plural(arrived, "event")
+    of = "of " if outcome.chosen_from else ""
+    if outcome.newest_of:
+        parts.append(f"{of}the newest {arrived:,} of {plural(outcome.newest_of, 'event')}")
+    elif outcome.partial:
+        parts.append(f"partial: stopped after {came}")
+    if outcome.limit_reached:
+        first = f"{of}the first" if of else "first"
+        parts.append(f"{first} {came} (limit reached; -n 0 for all)")
+    if outcome.origin:
+        parts.append(outcome.origin)
+    return tuple(parts)
+
+
+def totals(outcome: Outcome, summaries: Sequence[Summary]) -> str:
+    """Count everything in one line."""
+    events = sum(summary.events for summary in summaries)
+    counted = f"{plural(events, 'event')} in {plural(len(summaries), 'schema')}"
+    return f"{counted} · {outcome.elapsed:.2f} s" if outcome.elapsed else counted
+
+
+def question(outcome: Outcome) -> str:
+    """Show the expression, shortened and escaped."""
+    text = _text.plain(_text.cut(outcome.expression, _EXPRESSION_WIDTH + 1))
+    return _text.cut(text, _EXPRESSION_WIDTH)
+
+
+def span(summary: Summary, zone: tzinfo | None = None) -> str:
+    """Say from when to when; ``""`` where events have no time."""
+    if summary.first is None or summary.last is None:
+        return ""
+    first, last = moment(summary.first, zone), moment(summary.last, zone)
+    return first if first == last else f"{first} to {last}"
+
+
+def most_first(summaries: Sequence[Summary]) -> list[Summary]:
+    """Order summaries by their events, most first."""
+    return sorted(summaries, key=lambda summary: (-summary.events, summary.name))
+
 
 CELL_WIDTH = 80
 _RIGHT_ALIGNED = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
@@ -61,7 +149,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The first events of a schema as text; cells are cut, neutralised, and None where null.
+    """The first events of a schema as text; cells are shortened, escaped, and None where null.
 
     Parameters
     ----------
@@ -102,7 +190,7 @@ def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:
     )
 
 
-def preview(
+def make_preview(
     name: str,
     tables: Sequence[pa.Table],
     *,
@@ -117,7 +205,7 @@ def preview(
     name, tables
         As in `summarise`.
     rows, columns
-        At most so many of each.
+        The largest number of each.
     zone
         Where times are shown; UTC if not given.
     """
@@ -237,7 +325,7 @@ def _texts(
 ) -> list[tuple[str | None, ...]]:
     if table.num_rows == 0:
         return []
-    flat = nesting.flatten(table.combine_chunks().to_batches()[0])
+    flat = convert.flatten(table.combine_chunks().to_batches()[0])
     columns = [
         _cells(flat.column(i), flat.schema.field(i), zone)
         if (i := flat.schema.get_field_index(name)) >= 0
@@ -261,3 +349,90 @@ def _cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | 
 
 def _cell(text: str) -> str:
     return _text.cut(_text.plain(_text.cut(text, CELL_WIDTH + 1)), CELL_WIDTH)
+
+
+SCHEMAS = 20
+
+
+def overview(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None = None) -> str:
+    """Describe a result: one line for each of the largest schemas, one for the rest.
+
+    Examples
+    --------
+    >>> print(overview(Outcome(), [Summary("zeek.conn", 2, 5, None, None)]))
+    2 events in 1 schema
+    zeek.conn  2 events  5 columns
+    result["zeek.conn"] is a DataFrame, result.show("zeek.conn") a safe view of it
+    """
+    ordered = most_first(summaries)
+    events = sum(summary.events for summary in ordered)
+    lines = [*notes(outcome, events), totals(outcome, ordered)]
+    lines += _aligned([_facts(summary, zone) for summary in ordered[:SCHEMAS]])
+    if rest := ordered[SCHEMAS:]:
+        lines.append(others(rest))
+    if ordered:
+        name = f'"{_name(ordered[0].name)}"'
+        lines.append(f"result[{name}] is a DataFrame, result.show({name}) a safe view of it")
+    return "\n".join(lines)
+
+
+def line(outcome: Outcome, summaries: Sequence[Summary]) -> str:
+    """Describe a result in one line."""
+    events = sum(summary.events for summary in summaries)
+    parts = [*notes(outcome, events), totals(outcome, summaries), question(outcome)]
+    return " · ".join(part for part in parts if part)
+
+
+def table(shown: Preview) -> str:
+    """Draw a preview as aligned columns, and say what it leaves out."""
+    header = [column.name for column in shown.columns]
+    body = [[value or "" for value in row] for row in shown.rows]
+    right = [column.right for column in shown.columns]
+    lines = _aligned([header, *body], right) if header else []
+    return "\n".join([_name(shown.summary.name), *lines, left_out(shown)])
+
+
+def left_out(shown: Preview) -> str:
+    """Say how much of the events a preview shows."""
+    summary = shown.summary
+    count = len(shown.rows)
+    if count < shown.newest_of:
+        rows = f"the newest {count:,} of {plural(shown.newest_of, 'event')}"
+    else:
+        rows = _part(count, summary.events, "event")
+    return f"{rows}, {_part(len(shown.columns), summary.columns, 'column')}"
+
+
+def others(rest: Sequence[Summary]) -> str:
+    """Count the schemas that have no line of their own."""
+    events = sum(summary.events for summary in rest)
+    return f"and {plural(len(rest), 'more schema')} with {plural(events, 'event')}"
+
+
+def _part(shown: int, total: int, noun: str) -> str:
+    return plural(total, noun) if shown >= total else f"{shown:,} of {plural(total, noun)}"
+
+
+def _facts(summary: Summary, zone: tzinfo | None) -> list[str]:
+    return [
+        _name(summary.name),
+        plural(summary.events, "event"),
+        plural(summary.columns, "column"),
+        span(summary, zone),
+    ]
+
+
+def _name(name: str) -> str:
+    return _text.cut(_text.plain(name), CELL_WIDTH)
+
+
+def _aligned(rows: list[list[str]], right: Sequence[bool] = (False, True, True)) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = []
+    for row in rows:
+        cells = [
+            text.rjust(width) if i < len(right) and right[i] else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        aligned.append("  ".join(cells).rstrip())
+    return aligned

@@ -1,20 +1,156 @@
-"""Values counted in Arrow, so that a picture of millions of events has few marks."""
+"""Values of a result, counted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.display.values import Numbers, Values, named, values
+from vastlab.arrow import types as arrow_arrays
+from vastlab.display.preview import event_times, in_zone
 from vastlab.errors import UsageError
+from vastlab.expression.parser import parse_field
+from vastlab.expression.resolve import match
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.types import Leaf, Schema
+from vastlab.types import Kind, Leaf, Schema, Type, unique
+
+Numbers = npt.NDArray[np.int64]
+
+# What Arrow cannot look up in a dictionary, or has there already with other labels in each batch.
+_TEXT_FIRST = frozenset({Kind.SUBNET, Kind.ENUM, Kind.LIST, Kind.MAP, Kind.RECORD, Kind.NULL})
+_NO_NUMBERS: Numbers = np.empty(0, np.int64)
+_NO_TEXTS = pa.array([], pa.string())
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of a field in one table; nulls are left out.
+
+    Parameters
+    ----------
+    rows
+        The row that each value stands in, ascending; a list has several values in its row.
+    codes
+        For each value, which of the texts it is.
+    texts
+        The values as text; the same text may be there twice.
+    """
+
+    rows: Numbers
+    codes: Numbers
+    texts: pa.StringArray
+
+    def counts(self) -> pa.Array:
+        """Return how often each of the texts occurs."""
+        return pa.array(np.bincount(self.codes, minlength=len(self.texts)), pa.int64())
+
+
+def named(field: str, schema: Schema) -> Sequence[Leaf]:
+    """Return the fields of a schema that a name means.
+
+    Parameters
+    ----------
+    field
+        The end of a path, with the schema or without; also with backticks, as in an expression.
+    schema
+        Where to look.
+    """
+    if "`" in field and (written := parse_field(field)) is not None:
+        return match(written, schema)
+    prefix = f"{schema.name}."
+    if field.startswith(prefix):
+        wanted = field.removeprefix(prefix)
+        return [leaf for leaf in schema.leaves if wanted in (leaf.name, leaf.column)]
+    exact = [leaf for leaf in schema.leaves if leaf.column == field]
+    return exact or schema.leaves_by_suffix.get(field, ())
+
+
+def values(table: pa.Table, leaf: Leaf) -> Values:
+    """Return the values of a field, elements of lists each on its own.
+
+    Parameters
+    ----------
+    table
+        Events of one layout.
+    leaf
+        The field.
+
+    Examples
+    --------
+    >>> table = pa.table({"port": [80, None, 443, 80]})
+    >>> found = values(table, arrow_schema.from_arrow(table.schema).leaves[0])
+    >>> found.rows.tolist(), found.codes.tolist(), found.texts.to_pylist()
+    ([0, 2, 3], [0, 1, 0], ['80', '443'])
+    """
+    top, place = _place(arrow_schema.from_arrow(table.schema), leaf)
+    rows: list[Numbers] = []
+    chunks: list[pa.Array] = []
+    start, field = 0, None
+    # Only the column that the field is in: the others may be many.
+    for batch in table.select([top]).to_batches():
+        flat = convert.flatten(convert.normalise(batch))
+        field, column = flat.schema.field(place), flat.column(place)
+        parents = np.arange(start, start + len(batch))
+        if leaf.type.kind is Kind.LIST:
+            inside, column = _elements(column)
+            parents, field = parents[inside], field.type.value_field
+        rows.append(parents[np.asarray(column.is_valid(), np.bool_)])
+        chunks.append(column)
+        start += len(batch)
+    if field is None:
+        return Values(_NO_NUMBERS, _NO_NUMBERS, _NO_TEXTS)
+    return Values(np.concatenate(rows), *_coded(chunks, field, element(leaf.type).kind))
+
+
+def _elements(lists: pa.Array) -> tuple[Numbers, pa.Array]:
+    """Return what lists hold, and which of them holds it."""
+    offsets, (elements,) = arrow_arrays.list_parts(lists)
+    bounds = np.asarray(offsets, np.int64)
+    sizes = bounds[1:] - bounds[:-1]
+    parents = np.repeat(np.arange(len(lists)), sizes)
+    # Arrow lets a null list hold something.
+    is_there = np.repeat(np.asarray(lists.is_valid(), np.bool_), sizes)
+    if is_there.all():
+        return parents, elements
+    return parents[is_there], elements.filter(pa.array(is_there))
+
+
+def element(type_: Type) -> Type:
+    """Return the type of what a list holds, and other types as they are."""
+    return type_.item if type_.kind is Kind.LIST and type_.item is not None else type_
+
+
+def _place(schema: Schema, leaf: Leaf) -> tuple[int, int]:
+    """Find the column that a field is in, and its place among all that this column holds."""
+    place = schema.leaves.index(leaf)
+    for top, member in enumerate(schema.fields):
+        inside = len(Schema("", (member,)).leaves)
+        if place < inside:
+            return top, place
+        place -= inside
+    raise IndexError(leaf)
+
+
+def _coded(chunks: list[pa.Array], field: pa.Field, kind: Kind) -> tuple[Numbers, pa.StringArray]:
+    is_text = kind in _TEXT_FIRST
+    plain = [
+        render.text(chunk, field) if is_text else arrow_arrays.storage_of(chunk) for chunk in chunks
+    ]
+    encoded = pa.chunked_array(plain).dictionary_encode().chunks
+    if not encoded:
+        return _NO_NUMBERS, _NO_TEXTS
+    codes = [np.asarray(chunk.indices.drop_null(), np.int64) for chunk in encoded]
+    texts = encoded[0].dictionary  # all chunks have this one
+    return np.concatenate(codes), texts if is_text else render.text(texts, field)
+
 
 _SOURCES = ("orig_h", "src_ip", "source_ip", "src")
 _TARGETS = ("resp_h", "dest_ip", "dst_ip", "destination_ip", "dst")
@@ -230,3 +366,162 @@ def _distinct(keys: Sequence[pa.ChunkedArray]) -> tuple[Numbers, Numbers]:
     first = np.empty(len(encoded.dictionary), np.int64)
     first[codes] = np.arange(len(codes))
     return codes, first
+
+
+BUCKETS = 200
+SERIES = 8
+OTHER = "other"
+NONE = "(none)"
+_SECOND = 1_000_000_000
+# What people count time in; days and weeks begin at midnight, weeks on Monday.
+_WIDTHS = (
+    *(n * _SECOND // 1000 for n in (1, 10, 100)),
+    *(n * _SECOND for n in (1, 5, 10, 30)),
+    *(n * 60 * _SECOND for n in (1, 5, 10, 30)),
+    *(n * 3600 * _SECOND for n in (1, 3, 6, 12)),
+    *(n * 86400 * _SECOND for n in (1, 7, 28, 364)),
+)
+_MONDAY = 4 * 86400 * _SECOND  # 1970-01-05
+
+Counts = npt.NDArray[np.int64]
+_NO_TIMES: Counts = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Events per bucket, one series for each schema.
+
+    Parameters
+    ----------
+    start
+        The wall-clock time at which the first bucket begins, in nanoseconds since 1970.
+    width
+        The width of a bucket in nanoseconds.
+    series
+        Counts by name, largest series first.
+    untimed
+        How many events have no time.
+    rest
+        Which of the last series are not a schema or value: the small ones together, and
+        what has no value.
+    """
+
+    start: int
+    width: int
+    series: Mapping[str, Counts]
+    untimed: int
+    rest: tuple[str, ...] = ()
+
+    @property
+    def edges(self) -> npt.NDArray[np.datetime64]:
+        """Where the buckets begin."""
+        count = len(next(iter(self.series.values()), ()))
+        return (self.start + self.width * np.arange(count)).astype("datetime64[ns]")
+
+
+def histogram(
+    tables: Mapping[str, Sequence[pa.Table]],
+    *,
+    zone: tzinfo | None = None,
+    buckets: int = BUCKETS,
+    by: str | None = None,
+) -> Histogram:
+    """Count events per bucket of their event time.
+
+    Parameters
+    ----------
+    tables
+        The events of each schema.
+    zone
+        Whose clock the edges follow; UTC if not given.
+    buckets
+        The largest number.
+    by
+        A field whose values make the series, instead of the schemas; events without it count
+        under `NONE`.
+    """
+    times, rest = _by_schema(tables, zone) if by is None else _by_value(tables, by, zone)
+    total = sum(part.num_rows for parts in tables.values() for part in parts)
+    timed = {name: values for name, values in times.items() if len(values)}
+    untimed = total - sum(map(len, timed.values()))
+    if not timed:
+        return Histogram(0, _SECOND, {}, untimed)
+    first = min(int(values.min()) for values in timed.values())
+    last = max(int(values.max()) for values in timed.values())
+    start, width, count = _grid(first, last, buckets)
+    counts = {
+        name: np.bincount((values - start) // width, minlength=count).astype(np.int64)
+        for name, values in timed.items()
+    }
+    series, rest = _in_order(counts, rest)
+    return Histogram(start, width, series, untimed, rest)
+
+
+def _by_schema(
+    tables: Mapping[str, Sequence[pa.Table]], zone: tzinfo | None
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
+    return {
+        name: np.concatenate([_NO_TIMES, *(_times(part, zone)[0] for part in parts)])
+        for name, parts in tables.items()
+    }, ()
+
+
+def _by_value(
+    tables: Mapping[str, Sequence[pa.Table]], field: str, zone: tzinfo | None
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
+    """Split the times by the values of a field: the frequent ones, the others, and none."""
+    found = columns(tables, field)
+    known = counted(field, [part for _, several in found for part in several], SERIES - 1)
+    # A value may have the name of what is none.
+    taken = dict.fromkeys(known.counts, 1)
+    rest = (unique(f"{OTHER} ({known.others})", taken), unique(NONE, taken))
+    labels = [*known.counts, *rest]
+    frequent = pa.array(list(known.counts), pa.string())
+    split: dict[str, list[Counts]] = {}
+    for table, several in found:
+        series = np.full(len(table), len(labels) - 1)
+        for part in several:
+            place = pc.fill_null(pc.index_in(part.texts, value_set=frequent), len(frequent))
+            series[part.rows] = np.asarray(place, np.int64)[part.codes]
+        moments, rows = _times(table, zone)
+        chosen = series[rows]
+        for number in np.flatnonzero(np.bincount(chosen)):
+            split.setdefault(labels[number], []).append(moments[chosen == number])
+    return {label: np.concatenate(parts) for label, parts in split.items()}, rest
+
+
+def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
+    """Return the wall-clock times of events, and the rows of those that have one."""
+    times = event_times(table)
+    if times is None:
+        return _NO_TIMES, _NO_TIMES
+    rows = np.flatnonzero(times.is_valid())
+    local = in_zone(times.drop_null(), zone).cast(pa.timestamp("ns")).cast(pa.int64())
+    return np.asarray(local, np.int64), rows
+
+
+def _grid(first: int, last: int, buckets: int) -> tuple[int, int, int]:
+    """Choose the narrowest width that needs few enough buckets."""
+    for width in _WIDTHS:
+        origin = _MONDAY if width > 86400 * _SECOND else 0
+        start = (first - origin) // width * width + origin
+        count = (last - start) // width + 1
+        if count <= buckets:
+            return start, width, count
+    width = -(-(last - first + 1) // buckets)
+    return first, width, (last - first) // width + 1
+
+
+def _in_order(
+    counted: dict[str, Counts], rest: tuple[str, ...]
+) -> tuple[dict[str, Counts], tuple[str, ...]]:
+    """Put the largest series first and the rest last; many small ones become part of the rest."""
+    own = sorted(counted.keys() - set(rest), key=lambda name: (-int(counted[name].sum()), name))
+    behind = tuple(name for name in rest if name in counted)
+    names = [*own, *behind]
+    if len(names) <= SERIES + 1:
+        return {name: counted[name] for name in names}, behind
+    kept, small = names[:SERIES], names[SERIES:]
+    together = unique(f"{OTHER} ({len(small)})", dict.fromkeys(kept, 1))
+    sums = np.sum([counted[name] for name in small], axis=0)
+    return {**{name: counted[name] for name in kept}, together: sums}, (together,)

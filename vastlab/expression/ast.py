@@ -1,25 +1,86 @@
-"""The expression tree: one closed union before and after it is bound to a schema.
-
-``str`` of a tree is its canonical text, which parses to an equal tree.
-
-A parsed tree holds `FieldExtractor`, `TypeExtractor`, `AliasExtractor` and `MetaExtractor`
-operands. `vastlab.expression.resolve` replaces the first three by `Column` operands, one
-predicate per matching leaf, so that compilers see `Column` and `MetaExtractor` only.
-"""
+"""The syntax tree of an expression."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from vastlab.expression import printer
+from vastlab.expression import literals
 from vastlab.expression.literals import Literal, String, type_of
-from vastlab.expression.operators import Operator
+from vastlab.expression.tokens import format_path
 from vastlab.types import Kind, Leaf, Type
 
 
+class Operator(Enum):
+    """A relational operator; the value is its canonical spelling."""
+
+    EQ = "=="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    IN = "in"
+    NOT_IN = "!in"
+    NI = "ni"
+    NOT_NI = "!ni"
+
+    @property
+    def flipped(self) -> Operator:
+        """The operator that means the same with the operands exchanged."""
+        return _FLIPPED[self]
+
+    @property
+    def complement(self) -> Operator:
+        """The operator that holds on non-null cells where this one does not."""
+        return _COMPLEMENT[self]
+
+    @property
+    def is_negated(self) -> bool:
+        """Whether several matching fields join as a conjunction (specification, section 3)."""
+        return self in _NEGATED
+
+    @property
+    def is_ordering(self) -> bool:
+        """Whether the operator compares by order."""
+        return self in _ORDERING
+
+    @property
+    def positive(self) -> Operator:
+        """The operator itself, or the one that a negated operator negates."""
+        return self.complement if self.is_negated else self
+
+
+_NEGATED = frozenset({Operator.NE, Operator.NOT_IN, Operator.NOT_NI})
+_ORDERING = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
+_FLIPPED = {
+    Operator.EQ: Operator.EQ,
+    Operator.NE: Operator.NE,
+    Operator.LT: Operator.GT,
+    Operator.LE: Operator.GE,
+    Operator.GT: Operator.LT,
+    Operator.GE: Operator.LE,
+    Operator.IN: Operator.NI,
+    Operator.NOT_IN: Operator.NOT_NI,
+    Operator.NI: Operator.IN,
+    Operator.NOT_NI: Operator.NOT_IN,
+}
+_COMPLEMENT = {
+    Operator.EQ: Operator.NE,
+    Operator.NE: Operator.EQ,
+    Operator.LT: Operator.GE,
+    Operator.GE: Operator.LT,
+    Operator.GT: Operator.LE,
+    Operator.LE: Operator.GT,
+    Operator.IN: Operator.NOT_IN,
+    Operator.NOT_IN: Operator.IN,
+    Operator.NI: Operator.NOT_NI,
+    Operator.NOT_NI: Operator.NI,
+}
+
+
 class Meta(Enum):
-    """What an event knows of itself beside its fields."""
+    """Metadata of an event."""
 
     TYPE = "#type"
     IMPORT_TIME = "#import_time"
@@ -27,22 +88,32 @@ class Meta(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FieldExtractor:
-    """A field, a dotted path or the end of one, or the name of a concept or model."""
+    """A field, a dotted path or its last parts, or the name of a concept or model.
+
+    `name` has no backticks. `parts` is empty unless a part of the path contains a dot.
+    """
 
     name: str
+    parts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, parts: tuple[str, ...]) -> FieldExtractor:
+        """Create the extractor of a path."""
+        has_dots = any("." in part for part in parts)
+        return cls(".".join(parts), parts if has_dots else ())
 
     def __str__(self) -> str:
-        return self.name
+        return format_path(self.parts or tuple(self.name.split(".")))
 
 
 @dataclass(frozen=True, slots=True)
 class TypeExtractor:
-    """``:ip``: every field of a built-in type. ``None`` is the type of the bare ``null``."""
+    """``:ip``: every field of a built-in type. ``None`` is the type of a bare ``null``."""
 
     type: Type | None
 
     def __str__(self) -> str:
-        return ":null" if self.type is None else f":{printer.type_name(self.type)}"
+        return ":null" if self.type is None else f":{literals.type_name(self.type)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +138,12 @@ class MetaExtractor:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A leaf of one schema: what an extractor became when it was bound."""
+    """A leaf of one schema: the result of binding an extractor."""
 
     leaf: Leaf
 
     def __str__(self) -> str:
-        return self.leaf.name
+        return format_path(tuple(self.leaf.name.split(".")))
 
 
 Extractor = FieldExtractor | TypeExtractor | AliasExtractor | MetaExtractor | Column
@@ -80,7 +151,7 @@ Extractor = FieldExtractor | TypeExtractor | AliasExtractor | MetaExtractor | Co
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A comparison; the extractor stands on the left."""
+    """A comparison; the extractor is on the left."""
 
     extractor: Extractor
     operator: Operator
@@ -117,8 +188,8 @@ class Or:
 class Not:
     """The complement of a row set, null rows included.
 
-    A normalised tree has none: negations move into the operators. Resolved models bring it
-    back (specification, section 6).
+    A normalised tree has none: negations move into the operators. Resolved models can add one
+    (specification, section 6).
     """
 
     operand: Expr
@@ -129,7 +200,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Every row or no row: the empty expression, and numbers that a column cannot hold."""
+    """Every row or no row, such as the empty expression."""
 
     value: bool
 
@@ -144,7 +215,7 @@ _COMPOUND = (Kind.LIST, Kind.MAP, Kind.RECORD)
 
 
 def _is_bare(predicate: Predicate) -> bool:
-    """Whether a predicate came from a literal alone, and its type may have no text."""
+    """Whether a predicate is printed as its literal only: its type may have no spelling."""
     match predicate:
         case Predicate(TypeExtractor(type_), Operator.EQ | Operator.NE, literal):
             bare = type_ is None or type_.kind in _COMPOUND
@@ -154,15 +225,15 @@ def _is_bare(predicate: Predicate) -> bool:
 
 
 def _spelling(predicate: Predicate) -> tuple[Operator, str]:
-    """Spell operator and value; a text that quotes cannot hold is searched for by a pattern."""
+    """Return operator and value as printed; a string that quotes cannot hold becomes a pattern."""
     match predicate:
         case Predicate(TypeExtractor(Type(kind=Kind.LIST)), operator, literal):
             return operator, str(literal)
         case Predicate(_, Operator.NI | Operator.NOT_NI as operator, String(text)):
-            if not printer.is_quotable(text):
+            if not literals.is_quotable(text):
                 match_operator = Operator.NE if operator.is_negated else Operator.EQ
-                anywhere = f"(?s:.*){printer.escaped(text)}(?s:.*)"
-                return match_operator, printer.pattern(anywhere)
+                anywhere = f"(?s:.*){literals.escaped(text)}(?s:.*)"
+                return match_operator, literals.pattern(anywhere)
     return predicate.operator, str(predicate.literal)
 
 

@@ -1,11 +1,4 @@
-"""The parser: VAST 3.1's grammar, and what vastlab accepts on top.
-
-It is written by hand after the PEG of VAST, whose ordered choice decides what a text means
-(``5m`` is a duration and ``5mm`` a field). On top come ``and``, ``or``, ``not`` and ``not in``,
-blanks and comments at the front, ``!!x``, bare field names that begin like a literal,
-``1e5``, ``+4.2``, ``+5s``, ``[ ]``, ``#schema`` for ``#type``, numbers of any spelling after
-``:int64``, ``:uint64`` and ``:double``, and ``$name`` for a value to come.
-"""
+"""The parser: from the text of an expression to its tree."""
 
 from __future__ import annotations
 
@@ -13,18 +6,6 @@ import re
 from dataclasses import dataclass
 
 from vastlab.errors import ExpressionSyntaxError
-from vastlab.expression._faults import (
-    left_over,
-    no_operand,
-    no_operator,
-    two_names,
-    two_values,
-    unreadable,
-)
-from vastlab.expression._numbers import exponent
-from vastlab.expression._scan import MAX_DEPTH, Fault, continues, deeper, fault, lone_word, skip
-from vastlab.expression._types import type_name
-from vastlab.expression._values import operand_literal
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -35,17 +16,176 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
 )
+from vastlab.expression.checks import problem
 from vastlab.expression.literals import Literal, Null, Parameter
-from vastlab.expression.operators import Operator
-from vastlab.expression.rewrite import alone, normalise, typed
-from vastlab.expression.validation import problem
-from vastlab.types import Kind
+from vastlab.expression.rewrite import any_field_equals, normalise, typed
+from vastlab.expression.scanner import (
+    MAX_DEPTH,
+    InvalidLiteral,
+    continues_name,
+    exponent_number,
+    increase_depth,
+    match_keyword,
+    skip_space,
+    syntax_error,
+)
+from vastlab.expression.tokens import (
+    NamedOperand,
+    fields_compared,
+    invalid_operand,
+    missing_operand,
+    missing_operator,
+    operand_literal,
+    path,
+    unexpected_text,
+    values_compared,
+)
+from vastlab.types import Field, Kind, Type
 
-_FIELD = re.compile(r"(?![:-])[A-Za-z0-9_:-]++(?:\.[A-Za-z0-9_:-]++)*+")
+ALGEBRA = (("$algebra", ""),)
+
+_BUILT_IN = {
+    "bool": Kind.BOOL,
+    "int64": Kind.INT64,
+    "uint64": Kind.UINT64,
+    "double": Kind.DOUBLE,
+    "duration": Kind.DURATION,
+    "time": Kind.TIME,
+    "string": Kind.STRING,
+    "ip": Kind.IP,
+    "subnet": Kind.SUBNET,
+    "int": Kind.INT64,
+    "count": Kind.UINT64,
+    "real": Kind.DOUBLE,
+    "addr": Kind.IP,
+}
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.]++")
+_QUOTED = re.compile(r'"((?>\\\\|\\"|[^"\x00-\x1f\x7f])*+)"')
+_ATTRIBUTE = re.compile(
+    r'#[A-Za-z0-9_.]++(?:=(?:"(?>\\"|[^"\x00-\x1f\x7f])*+"|[^\x00-\x20\x7f,>}]++))?+'
+)
+_FIELD_PATH = re.compile(r"[A-Za-z0-9_]++(?:\.[A-Za-z0-9_]++)*+")
+_OPERATORS = ("+>", "+", "<+")
+_Found = tuple[Type, int] | None
+
+
+def type_name(text: str, at: int, depth: int) -> _Found:
+    """Parse a type."""
+    found = _simple_type(text, at, depth)
+    if not found:
+        return None
+    type_, end = found
+    if type_.kind not in (Kind.LIST, Kind.ENUM):
+        type_, end = _algebra(type_, text, end, depth)
+    while attribute := _ATTRIBUTE.match(text, skip_space(text, end)):
+        end = attribute.end()
+    return type_, end
+
+
+def _simple_type(text: str, at: int, depth: int) -> _Found:
+    name = _IDENTIFIER.match(text, at)
+    if not name:
+        return None
+    if kind := _BUILT_IN.get(name[0]):
+        return Type(kind), name.end()
+    compound = _COMPOUND.get(name[0])
+    return (compound(text, name.end(), increase_depth(depth, text, at)) if compound else None) or (
+        Type(Kind.NULL, names=(name[0],)),
+        name.end(),
+    )
+
+
+def _enum(text: str, at: int, depth: int) -> _Found:
+    labels: list[tuple[str, int]] = []
+    end = _after("{", text, at)
+    while end is not None and (label := _IDENTIFIER.match(text, end)):
+        labels.append((label[0], len(labels)))
+        end = skip_space(text, label.end())
+        comma = _after(",", text, end)
+        if comma is None:
+            break
+        end = comma
+    if end is None or not labels or not text.startswith("}", end):
+        return None
+    return Type(Kind.ENUM, labels=tuple(labels)), end + 1
+
+
+def _list(text: str, at: int, depth: int) -> _Found:
+    start = _after("<", text, at)
+    item = type_name(text, start, depth) if start is not None else None
+    end = skip_space(text, item[1]) if item else at
+    return (Type(Kind.LIST, item=item[0]), end + 1) if item and text.startswith(">", end) else None
+
+
+def _record(text: str, at: int, depth: int) -> _Found:
+    fields: list[Field] = []
+    end = _after("{", text, at)
+    while end is not None and (field := _field(text, end, depth)):
+        fields.append(field[0])
+        end = skip_space(text, field[1])
+        comma = _after(",", text, end)
+        if comma is None:
+            break
+        end = comma
+    if end is None or not fields or not text.startswith("}", end):
+        return None
+    return Type(Kind.RECORD, fields=tuple(fields)), end + 1
+
+
+_COMPOUND = {"enum": _enum, "list": _list, "record": _record}
+
+
+def _field(text: str, at: int, depth: int) -> tuple[Field, int] | None:
+    name = _IDENTIFIER.match(text, at) or _QUOTED.match(text, at)
+    start = _after(":", text, skip_space(text, name.end())) if name else None
+    found = type_name(text, start, depth) if start is not None else None
+    if not name or not found:
+        return None
+    return Field(name[name.lastindex or 0], found[0]), found[1]
+
+
+def _algebra(first: Type, text: str, at: int, depth: int) -> tuple[Type, int]:
+    fields, end = [Field("", first)], at
+    while step := _algebra_step(text, skip_space(text, end), depth):
+        fields.append(step[0])
+        end = step[1]
+    if len(fields) == 1:
+        return first, at
+    return Type(Kind.RECORD, fields=tuple(fields), attributes=ALGEBRA), end
+
+
+def _algebra_step(text: str, at: int, depth: int) -> tuple[Field, int] | None:
+    for operator in _OPERATORS:
+        start = _after(operator, text, at)
+        operand = _algebra_operand(text, start, depth) if start is not None else None
+        if operand:
+            return Field(operator, operand[0]), operand[1]
+    start = _after("-", text, at)
+    path = _FIELD_PATH.match(text, start) if start is not None else None
+    return (Field("-", Type(Kind.NULL, names=(path[0],))), path.end()) if path else None
+
+
+def _algebra_operand(text: str, at: int, depth: int) -> _Found:
+    name = _IDENTIFIER.match(text, at)
+    if not name:
+        return None
+    if name[0] == "record" and (
+        record := _record(text, name.end(), increase_depth(depth, text, at))
+    ):
+        return record
+    return Type(Kind.NULL, names=(name[0],)), name.end()
+
+
+def _after(symbol: str, text: str, at: int) -> int | None:
+    at = skip_space(text, at)
+    return skip_space(text, at + len(symbol)) if text.startswith(symbol, at) else None
+
+
 _PARAMETER = re.compile(r"\$([^\W\d]\w*+)")
 _METAS = {
     "#type": Meta.TYPE,
@@ -61,7 +201,7 @@ _SPELLINGS = {
     "+]": Operator.NI,
     "-]": Operator.NOT_NI,
 }
-_NO_NAME = re.compile(r"[0-9.:-]+")
+_NUMBER_LIKE = re.compile(r"[0-9.:-]+")
 _WHERE = re.compile(r"[ \t\n\v\f\r]*+where(?=[ \t\n\v\f\r])")
 
 
@@ -80,7 +220,7 @@ class _Group:
 
 
 def parse(text: str) -> Expr:
-    """Read an expression.
+    """Parse an expression.
 
     Parameters
     ----------
@@ -90,9 +230,9 @@ def parse(text: str) -> Expr:
     Returns
     -------
     Expr
-        Normalised: extractors stand on the left, nested connectives of one kind are one,
-        siblings are unique, negations are in the operators, and what stands behind a built-in
-        type is written as VAST writes it.
+        Normalised: extractors are on the left, nested connectives of one kind are flattened,
+        operands are unique, negations are part of the operators, and literals compared with a
+        built-in type have VAST's spelling.
 
     Raises
     ------
@@ -108,57 +248,50 @@ def parse(text: str) -> Expr:
     """
     _check_unicode(text)
     try:
-        whole = _expression(text, skip(text, 0), 0)
+        whole = _expression(text, skip_space(text, 0), 0)
         if whole.end < len(text):
-            raise left_over(text, whole.end, bare=whole.bare)
+            raise unexpected_text(text, whole.end, bare=whole.bare)
         return normalise(whole.expr)
     except RecursionError:
-        message = "the expression is nested too deep for the stack that is left"
-        raise fault(message, text, 0, f"at most {MAX_DEPTH} levels") from None
+        message = "the expression is nested too deeply for the current call stack"
+        raise syntax_error(message, text, 0, f"at most {MAX_DEPTH} levels") from None
 
 
 def parse_literal(text: str) -> Literal | None:
-    """Read a value as it stands in an expression.
-
-    Parameters
-    ----------
-    text
-        What may be a value.
-
-    Returns
-    -------
-    Literal or None
-        None for anything but one value: a field's name, a ``$name``, an expression, prose.
-
-    Examples
-    --------
-    >>> print(parse_literal("10.0.0.0/8"), parse_literal('"two words"'), parse_literal("two words"))
-    10.0.0.0/8 "two words" None
-    """
+    """Parse a single value as it is written in an expression; None for anything else."""
     try:
         _check_unicode(text)
-        operand = _operand(text, skip(text, 0), 0)
+        operand = _operand(text, skip_space(text, 0), 0)
+        operand = _exponent(text, operand) or operand
     except ExpressionSyntaxError:
         return None
-    operand = _exponent(text, operand) or operand
-    if isinstance(operand.node, Extractor | Parameter) or skip(text, operand.end) < len(text):
+    if isinstance(operand.node, Extractor | Parameter) or skip_space(text, operand.end) < len(text):
         return None
     return operand.node
 
 
+def parse_field(text: str) -> FieldExtractor | None:
+    """Parse a single field name as it is written in an expression; None for anything else."""
+    try:
+        _check_unicode(text)
+        found = path(text, 0)
+    except ExpressionSyntaxError:
+        return None
+    return FieldExtractor.of(found[0]) if found and found[1] == len(text) else None
+
+
 def parse_query(text: str) -> Expr:
-    """Read what somebody asks a node for: an expression, or nothing for everything.
+    """Parse a query: an expression, or an empty text for all events.
 
     Parameters
     ----------
     text
-        An expression, also behind ``where`` as in VAST's pipelines, or the empty text, which is
-        none.
+        An expression, optionally after ``where`` as in VAST's pipelines, or an empty text.
 
     Returns
     -------
     Expr
-        As `parse` returns it.
+        As returned by `parse`; true for an empty text.
 
     Raises
     ------
@@ -175,12 +308,12 @@ def parse_query(text: str) -> Expr:
     if not text:
         return Constant(True)
     try:
-        return parse(text)  # first, since a field may have this name
+        return parse(text)  # first, since a field may be named where
     except ExpressionSyntaxError:
         if (operator := _WHERE.match(text)) is None:
             raise
     end = operator.end()
-    return parse(" " * end + text[end:])  # an error names a position in the whole text
+    return parse(" " * end + text[end:])  # keep the positions of errors
 
 
 # --- connectives ----------------------------------------------------------------------------
@@ -188,30 +321,32 @@ def parse_query(text: str) -> Expr:
 
 def _expression(text: str, at: int, depth: int) -> _Group:
     group = _group(text, at, depth)
-    arms: list[list[Expr]] = [[group.expr]]
+    disjuncts: list[list[Expr]] = [[group.expr]]
     while True:
-        end = skip(text, group.end)
+        end = skip_space(text, group.end)
         connective = _connective(text, end)
         if not connective:
             break
         joins_or, start = connective
-        group = _group(text, skip(text, start), depth)
+        group = _group(text, skip_space(text, start), depth)
         if joins_or:
-            arms.append([group.expr])
+            disjuncts.append([group.expr])
         else:
-            arms[-1].append(group.expr)
-    operands = [And(tuple(arm)) if len(arm) > 1 else arm[0] for arm in arms]
+            disjuncts[-1].append(group.expr)
+    operands = [
+        And(tuple(conjuncts)) if len(conjuncts) > 1 else conjuncts[0] for conjuncts in disjuncts
+    ]
     expr = Or(tuple(operands)) if len(operands) > 1 else operands[0]
     return _Group(expr, end, group.bare)
 
 
 def _connective(text: str, at: int) -> tuple[bool, int] | None:
-    """Whether an ``or`` stands here (else an ``and``), and where it ends."""
+    """Whether ``or`` (else ``and``) is next, and where it ends."""
     if text.startswith(("||", "&&"), at):
         return text[at] == "|", at + 2
-    if end := lone_word("or", text, at):
+    if end := match_keyword("or", text, at):
         return True, end
-    if end := lone_word("and", text, at):
+    if end := match_keyword("and", text, at):
         return False, end
     return None
 
@@ -220,11 +355,11 @@ def _group(text: str, at: int, depth: int) -> _Group:
     negations = 0
     while following := _negation(text, at):
         negations += 1
-        at = skip(text, following)
+        at = skip_space(text, following)
     if text.startswith("(", at):
-        inner = _expression(text, skip(text, at + 1), deeper(depth, text, at))
+        inner = _expression(text, skip_space(text, at + 1), increase_depth(depth, text, at))
         if not text.startswith(")", inner.end):
-            raise left_over(text, inner.end, bare=inner.bare, opened=True)
+            raise unexpected_text(text, inner.end, bare=inner.bare, opened=True)
         group = _Group(inner.expr, inner.end + 1)
     else:
         group = _predicate(text, at, depth)
@@ -234,26 +369,26 @@ def _group(text: str, at: int, depth: int) -> _Group:
 def _negation(text: str, at: int) -> int | None:
     if text.startswith("!", at):
         return at + 1
-    end = lone_word("not", text, at)
+    end = match_keyword("not", text, at)
     if not end or _is_field_not(text, at):
         return None
     return end
 
 
 def _is_field_not(text: str, at: int) -> bool:
-    """Whether VAST's reading, in which ``not`` is the name of a field, makes sense."""
-    end = skip(text, at + len("not"))
-    if _ends(text, end):
+    """Whether ``not`` is a field name here, as VAST reads it."""
+    end = skip_space(text, at + len("not"))
+    if _at_end(text, end):
         return True
     if not _OPERATOR.match(text, end):
         return False
     try:
-        return _ends(text, skip(text, _predicate(text, at, 0).end))
+        return _at_end(text, skip_space(text, _predicate(text, at, 0).end))
     except ExpressionSyntaxError:
         return False
 
 
-def _ends(text: str, at: int) -> bool:
+def _at_end(text: str, at: int) -> bool:
     return at == len(text) or text.startswith(")", at) or _connective(text, at) is not None
 
 
@@ -262,17 +397,17 @@ def _ends(text: str, at: int) -> bool:
 
 def _predicate(text: str, at: int, depth: int) -> _Group:
     left = _operand(text, at, depth)
-    place = skip(text, left.end)
+    place = skip_space(text, left.end)
     spelled = _operator(text, place)
     if not spelled:
         return _short_form(text, left)
     operator, end = spelled
-    right = _operand(text, skip(text, end), depth)
-    extractor, operator, literal = _aligned(text, left, operator, right)
+    right = _operand(text, skip_space(text, end), depth)
+    extractor, operator, literal = _extractor_first(text, left, operator, right)
     if found := problem(extractor, operator, literal):
         value = left if left.node is literal else right
         at = place if found.in_operator else value.start
-        raise fault(found.message, text, at, found.expected, hint=found.hint)
+        raise syntax_error(found.message, text, at, found.expected, hint=found.hint)
     return _Group(typed(Predicate(extractor, operator, literal)), right.end)
 
 
@@ -284,21 +419,27 @@ def _operator(text: str, at: int) -> tuple[Operator, int] | None:
     return None
 
 
-def _aligned(
+def _extractor_first(
     text: str, left: _Operand, operator: Operator, right: _Operand
 ) -> tuple[Extractor, Operator, Literal]:
     left, right = _as_numbers(text, left, right)
     if not isinstance(left.node, Extractor):
         if isinstance(right.node, Extractor):
             return right.node, operator.flipped, left.node
-        raise two_values(text, left.start)
+        raise values_compared(text, left.start)
     if not isinstance(right.node, Extractor):
         return left.node, operator, right.node
-    raise two_names(text, (left.node, left.start), (right.node, right.start))
+    raise fields_compared(text, _name(left), _name(right))
+
+
+def _name(operand: _Operand) -> NamedOperand:
+    node = operand.node
+    name = node.name if isinstance(node, FieldExtractor) else None
+    return NamedOperand(name, operand.start, operand.end)
 
 
 def _as_numbers(text: str, left: _Operand, right: _Operand) -> tuple[_Operand, _Operand]:
-    """Read ``1e5`` as a number where VAST's reading, a field, makes no sense."""
+    """Read ``1e5`` as a number where a field, as VAST reads it, cannot be meant."""
     if isinstance(left.node, Extractor) and isinstance(right.node, Extractor):
         if number := _exponent(text, right):
             return left, number
@@ -307,22 +448,22 @@ def _as_numbers(text: str, left: _Operand, right: _Operand) -> tuple[_Operand, _
 
 
 def _exponent(text: str, operand: _Operand) -> _Operand | None:
-    found = exponent(text, operand.start)
+    found = exponent_number(text, operand.start)
     if not found or found[1] != operand.end:
         return None
     return _Operand(_value(text, operand.start, found[0]), operand.start, operand.end)
 
 
 def _short_form(text: str, operand: _Operand) -> _Group:
-    """Read what stands alone: a value, a field or a type."""
+    """Parse a bare value, field or type."""
     node = (_exponent(text, operand) or operand).node
     if not isinstance(node, Extractor):
-        return _Group(alone(node), operand.end, bare=True)
+        return _Group(any_field_equals(node), operand.end, bare=True)
     match node:
         case MetaExtractor():
-            raise no_operator(text, operand.start, operand.end)
-        case FieldExtractor(name) if _NO_NAME.fullmatch(name):
-            raise unreadable(text, operand.start, name)
+            raise missing_operator(text, operand.start, operand.end)
+        case FieldExtractor() if _NUMBER_LIKE.fullmatch(text, operand.start, operand.end):
+            raise invalid_operand(text, operand.start, operand.end)
         case _:
             return _Group(Predicate(node, Operator.NE, Null()), operand.end, bare=True)
 
@@ -341,16 +482,17 @@ def _operand(text: str, at: int, depth: int) -> _Operand:
         if type_.kind is Kind.NULL:
             return _Operand(AliasExtractor(type_.names[0]), at, end)
         return _Operand(TypeExtractor(type_), at, end)
-    if name := _FIELD.match(text, at):
-        return _Operand(FieldExtractor(name[0]), at, name.end())
-    if (parameter := _PARAMETER.match(text, at)) and not continues(text, parameter.end()):
+    if found_path := path(text, at):
+        parts, end = found_path
+        return _Operand(FieldExtractor.of(parts), at, end)
+    if (parameter := _PARAMETER.match(text, at)) and not continues_name(text, parameter.end()):
         return _Operand(Parameter(parameter[1]), at, parameter.end())
-    raise no_operand(text, at)
+    raise missing_operand(text, at)
 
 
-def _value(text: str, at: int, value: Literal | Fault) -> Literal:
-    if isinstance(value, Fault):
-        raise fault(value.message, text, at, value.expected)
+def _value(text: str, at: int, value: Literal | InvalidLiteral) -> Literal:
+    if isinstance(value, InvalidLiteral):
+        raise syntax_error(value.message, text, at, value.expected)
     return value
 
 
@@ -358,4 +500,6 @@ def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise fault("half of a character", text, error.start, "valid Unicode") from None
+        raise syntax_error(
+            "unpaired surrogate character", text, error.start, "valid Unicode"
+        ) from None

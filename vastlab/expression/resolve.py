@@ -1,8 +1,8 @@
-"""Binding: what an expression means for the events of one schema.
+"""Binding an expression to one schema.
 
-Per schema, every extractor becomes the leaves that it matches, every comparison one in the
-leaf's own type, ``#type`` a constant, and the names of concepts and models what the taxonomy
-says. `resolve` is pure; what a name matches is looked up in an index that the schema keeps.
+Every extractor is replaced by the leaves that it matches, every literal is converted to the type
+of the leaf, ``#type`` becomes a constant, and concepts and models are expanded by the taxonomy.
+`resolve` is pure; the schema has an index of its names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.errors import ExpressionError, ParameterError
-from vastlab.expression import numeric
+from vastlab.expression import checks
 from vastlab.expression.ast import (
     AliasExtractor,
     And,
@@ -26,11 +26,12 @@ from vastlab.expression.ast import (
     Meta,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
 )
-from vastlab.expression.fit import all_of, any_of, fit
+from vastlab.expression.checks import all_of, any_of, fit
 from vastlab.expression.literals import (
     Literal,
     Null,
@@ -41,7 +42,6 @@ from vastlab.expression.literals import (
     String,
     Time,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -53,39 +53,15 @@ _EMPTY = Taxonomy()
 def resolve(expr: Expr, schema: Schema, taxonomy: Taxonomy | None = None) -> Expr | None:
     """Bind an expression to a schema.
 
-    Parameters
-    ----------
-    expr
-        A parsed expression, its parameters bound.
-    schema
-        The schema of the events that it is asked about.
-    taxonomy
-        The concepts and models that it may name; without one it may name none.
-
-    Returns
-    -------
-    Expr or None
-        A tree of `Column` and ``#import_time`` predicates in the form that
-        `vastlab.expression.fit` describes; ``None`` if nothing in the expression has a place
-        in this schema. Then no event answers it, and none its negation.
+    Returns a tree of `Column` and ``#import_time`` predicates in the form that
+    `vastlab.expression.checks` describes. Returns None if no part of the expression applies to
+    this schema: then no event matches, nor the negation.
 
     Raises
     ------
     ExpressionError
-        A model is compared with a record that has another number of values; a parameter has
+        A model is compared with a record that has another number of values, or a parameter has
         no value.
-
-    Examples
-    --------
-    >>> from vastlab.expression.literals import UInt64
-    >>> from vastlab.types import Field
-    >>> schema = Schema("zeek.conn", (Field("pkts", Type(Kind.INT64)),))
-    >>> asked = Predicate(FieldExtractor("conn.pkts"), Operator.EQ, UInt64(5))
-    >>> bound = resolve(asked, schema)
-    >>> bound.extractor.leaf.column, bound.literal
-    ('pkts', Int64(value=5))
-    >>> resolve(Predicate(FieldExtractor("port"), Operator.EQ, UInt64(5)), schema) is None
-    True
     """
     known = _EMPTY if taxonomy is None else taxonomy
     match expr:
@@ -95,7 +71,7 @@ def resolve(expr: Expr, schema: Schema, taxonomy: Taxonomy | None = None) -> Exp
             every = [resolve(operand, schema, known) for operand in operands]
             return all_of(e for e in every if e is not None) if None not in every else None
         case Or(operands):
-            return _any_bound(resolve(operand, schema, known) for operand in operands)
+            return _any_of_bound(resolve(operand, schema, known) for operand in operands)
         case Not(operand):
             return _complement(resolve(operand, schema, known))
         case Constant():
@@ -105,27 +81,14 @@ def resolve(expr: Expr, schema: Schema, taxonomy: Taxonomy | None = None) -> Exp
 
 
 def match(extractor: Extractor, schema: Schema) -> tuple[Leaf, ...]:
-    """Return the leaves of a schema that an extractor means, whatever it is compared with.
-
-    Parameters
-    ----------
-    extractor
-        A field, a type, or an alias of one; metadata means no leaf.
-    schema
-        The schema.
-
-    Examples
-    --------
-    >>> from vastlab.types import Field
-    >>> schema = Schema("zeek.conn", (Field("ts", Type(Kind.TIME, names=("timestamp",))),))
-    >>> [leaf.name for leaf in match(AliasExtractor("timestamp"), schema)]
-    ['ts']
-    """
+    """Return the leaves of a schema that an extractor matches; metadata matches none."""
     match extractor:
-        case FieldExtractor(name):
+        case FieldExtractor(name, ()):
             return _match_field(name, schema)
+        case FieldExtractor(_, parts):
+            return _match_path(parts, schema)
         case TypeExtractor(type_):
-            return tuple(leaf for leaf in schema.leaves if _congruent(type_, leaf.type))
+            return tuple(leaf for leaf in schema.leaves if _is_same_structure(type_, leaf.type))
         case AliasExtractor(name):
             return tuple(leaf for leaf in schema.leaves if name in leaf.type.names)
         case MetaExtractor():
@@ -157,7 +120,7 @@ def _predicate(predicate: Predicate, schema: Schema, taxonomy: Taxonomy) -> Expr
 
 
 def _leaves(predicate: Predicate, schema: Schema) -> Expr | None:
-    """Join the matching leaves that fit: no field equals, or some field does."""
+    """Join the compatible matching leaves: no field equals, or any field does."""
     fitting = [
         bound
         for leaf in match(predicate.extractor, schema)
@@ -174,24 +137,36 @@ def _match_field(name: str, schema: Schema) -> tuple[Leaf, ...]:
     for start in range(len(parts)):
         rest = name.removeprefix(".".join(parts[start:]) + ".")
         if rest != name:
-            # Behind the schema's name the whole path must follow, as in VAST's catalog.
+            # After the schema's name the complete path is required, as in VAST's catalog.
             found += [e for e in schema.leaves_by_suffix.get(rest, ()) if e.name == rest]
     return tuple(dict.fromkeys(found))
 
 
-def _congruent(asked: Type | None, type_: Type) -> bool:
-    """Whether two types are the same when their names are forgotten."""
+def _match_path(parts: tuple[str, ...], schema: Schema) -> tuple[Leaf, ...]:
+    """Match part by part: a name that contains a dot never matches two names."""
+    found = [leaf for leaf in schema.leaves if leaf.path[-len(parts) :] == parts]
+    for length in range(1, len(parts)):
+        if f".{schema.name}".endswith("." + ".".join(parts[:length])):
+            found += [leaf for leaf in schema.leaves if leaf.path == parts[length:]]
+    return tuple(dict.fromkeys(found))
+
+
+def _is_same_structure(asked: Type | None, type_: Type) -> bool:
+    """Whether two types are equal except for their names."""
     if asked is None or asked.kind is not type_.kind:
         return False
     match asked.kind:
         case Kind.LIST:
             anything = asked.item is None or asked.item.kind is Kind.NULL
-            return anything or (type_.item is not None and _congruent(asked.item, type_.item))
+            return anything or (
+                type_.item is not None and _is_same_structure(asked.item, type_.item)
+            )
         case Kind.ENUM:
             return asked.labels == type_.labels
         case Kind.RECORD:
             return len(asked.fields) == len(type_.fields) and all(
-                _congruent(a.type, b.type) for a, b in zip(asked.fields, type_.fields, strict=True)
+                _is_same_structure(a.type, b.type)
+                for a, b in zip(asked.fields, type_.fields, strict=True)
             )
         case _:
             return True
@@ -220,10 +195,8 @@ def _compare_text(name: str, operator: Operator, text: str) -> bool:
         case Operator.NI:
             return text in name
         case _:
-            return _is_ordered(name.encode(), operator, text.encode())
-
-
-def _is_ordered(left: bytes, operator: Operator, right: bytes) -> bool:
+            pass
+    left, right = name.encode(), text.encode()
     match operator:
         case Operator.LT:
             return left < right
@@ -253,7 +226,7 @@ def _search(name: str, operator: Operator, pattern: Pattern) -> bool:
 def _import_time_predicate(predicate: Predicate) -> Expr | None:
     match predicate:
         case Predicate(extractor, operator, Time(moment)) if operator.is_ordering:
-            match numeric.fold(Kind.TIME, operator, moment):
+            match checks.fold(Kind.TIME, operator, moment):
                 case (folded, value):
                     return Predicate(extractor, folded, value)
                 case holds:
@@ -268,8 +241,8 @@ def _import_time_predicate(predicate: Predicate) -> Expr | None:
 
 
 def _concept(predicate: Predicate, name: str, schema: Schema, taxonomy: Taxonomy) -> Expr | None:
-    """Join the fields of a concept: always "or", also for negated operators."""
-    bound = _any_bound(
+    """Join the fields of a concept: always by ``or``, also for negated operators."""
+    bound = _any_of_bound(
         _leaves(Predicate(FieldExtractor(field), predicate.operator, predicate.literal), schema)
         for field in taxonomy.fields(name)
     )
@@ -301,13 +274,13 @@ def _model(
 
 
 def _restrictions(name: str, leaves: tuple[str, ...], record: RecordLiteral) -> dict[str, Literal]:
-    """Pair the leaves of a model with the values that a record demands of them."""
+    """Pair the leaves of a model with the values that a record requires."""
     fields = record.fields
     if all(field == "" for field, _ in fields):
         if fields and len(fields) != len(leaves):
             raise ExpressionError(
-                f"the model {name} has {len(leaves)} values, the record {len(fields)}",
-                hint=f"in order: {', '.join(leaves)}; _ stands for any value",
+                f"the model {name} needs {len(leaves)} values, but the record has {len(fields)}",
+                hint=f"in this order: {', '.join(leaves)}; _ matches any value",
             )
         named = dict(zip(leaves, (value for _, value in fields), strict=False))
     else:
@@ -320,7 +293,7 @@ def _restrictions(name: str, leaves: tuple[str, ...], record: RecordLiteral) -> 
 # --- connectives ----------------------------------------------------------------------------
 
 
-def _any_bound(operands: Iterable[Expr | None]) -> Expr | None:
+def _any_of_bound(operands: Iterable[Expr | None]) -> Expr | None:
     bound = [operand for operand in operands if operand is not None]
     return any_of(bound) if bound else None
 

@@ -1,29 +1,42 @@
-"""Rewrites of whole trees: each pure, and each from a tree to a tree of the same meaning."""
+"""Transformations of a tree that keep its meaning, and the normal form."""
 
 from __future__ import annotations
 
+import ipaddress
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import assert_never
 
 from vastlab.errors import ExpressionError
-from vastlab.expression import numeric, printer
+from vastlab.expression import checks, literals
 from vastlab.expression.ast import (
+    AliasExtractor,
     And,
+    Column,
     Constant,
     Expr,
+    Extractor,
+    FieldExtractor,
     MetaExtractor,
     Not,
+    Operator,
     Or,
     Predicate,
     TypeExtractor,
 )
 from vastlab.expression.literals import (
+    IP,
+    Bool,
     Double,
+    Duration,
     Int64,
     ListLiteral,
     Literal,
     MapLiteral,
+    Null,
+    Parameter,
     Pattern,
     RecordLiteral,
     RelativeTime,
@@ -31,22 +44,17 @@ from vastlab.expression.literals import (
     Subnet,
     Time,
     UInt64,
+    is_quotable,
     type_of,
 )
-from vastlab.expression.operators import Operator
 from vastlab.types import Kind, Type
 
+_MAY_BE_RELATIVE = frozenset({RelativeTime, ListLiteral, MapLiteral, RecordLiteral})
 _NUMBERS: dict[Kind, type] = {Kind.INT64: Int64, Kind.UINT64: UInt64, Kind.DOUBLE: Double}
 
 
-def alone(literal: Literal) -> Expr:
-    """Spell out what a value alone asks for: any field of its type that equals it.
-
-    Examples
-    --------
-    >>> print(alone(String("evil")))
-    :string == "evil"
-    """
+def any_field_equals(literal: Literal) -> Expr:
+    """Expand a bare value: any field of its type that equals it."""
     predicate = Predicate(TypeExtractor(type_of(literal)), Operator.EQ, literal)
     if isinstance(literal, Subnet):
         inside = Predicate(TypeExtractor(Type(Kind.IP)), Operator.IN, literal)
@@ -55,16 +63,9 @@ def alone(literal: Literal) -> Expr:
 
 
 def typed(predicate: Predicate) -> Predicate:
-    """Write a comparison behind a built-in type as VAST 3.1 accepts it.
+    """Rewrite a comparison with a built-in type as VAST 3.1 accepts it.
 
-    Numbers get the spelling of the type, and ``:string in /regex/`` becomes a match of the
-    whole text.
-
-    Examples
-    --------
-    >>> number = Predicate(TypeExtractor(Type(Kind.INT64)), Operator.LT, Double(1.5))
-    >>> print(typed(number))
-    :int64 <= +1
+    Numbers get the spelling of the type; ``:string in /regex/`` becomes a whole match.
     """
     if predicate.operator.is_negated:
         return _complement(typed(_complement(predicate)))
@@ -82,82 +83,59 @@ def typed(predicate: Predicate) -> Predicate:
 
 
 def normalise(expr: Expr) -> Expr:
-    """Move negations into the operators, join nested connectives, drop repeated siblings.
+    """Move negations into the operators, flatten nested connectives, drop duplicate operands.
 
-    Only for trees that are not bound: there a negation covers null rows, too.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> a = parse("a < 1")
-    >>> print(normalise(Not(Or((a, And((a, a)))))))
-    a >= 1
+    Only for trees that are not bound: there a negation includes null rows.
     """
     return _normalise(expr, negated=False)
 
 
 def at(expr: Expr, now_nanoseconds: int) -> Expr:
-    """Fix the times that are relative to now.
-
-    Parameters
-    ----------
-    expr
-        Any tree.
-    now_nanoseconds
-        Now, since 1970-01-01 UTC.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> print(at(parse("ts > 1h ago"), 1_684_934_055_000_000_000))
-    ts > 2023-05-24T12:14:15
-    """
+    """Replace the times that are relative to now; `now_nanoseconds` counts from 1970-01-01 UTC."""
 
     def fix(literal: Literal) -> Literal:
         match literal:
             case RelativeTime(offset):
                 if not -(2**63) <= now_nanoseconds + offset < 2**63:
                     message = f"the time is out of range: {literal}"
-                    raise ExpressionError(message, hint="times end in the year 2262")
+                    raise ExpressionError(message, hint="the latest time is in the year 2262")
                 return Time(now_nanoseconds + offset)
             case _:
                 return literal
 
-    return map_literals(expr, fix)
+    return map_predicates(
+        expr,
+        lambda p: p if _is_fixed(p.literal) else replace(p, literal=_map_literal(p.literal, fix)),
+    )
+
+
+def _is_fixed(literal: Literal) -> bool:
+    """Whether a list, which may be long, contains no time relative to now."""
+    return isinstance(literal, ListLiteral) and not literal.kinds & _MAY_BE_RELATIVE
 
 
 def map_literals(expr: Expr, change: Callable[[Literal], Literal]) -> Expr:
-    """Replace every literal, also those inside others.
+    """Replace every literal, also nested ones."""
+    return map_predicates(expr, lambda p: replace(p, literal=_map_literal(p.literal, change)))
 
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> print(map_literals(parse("a in [1, 2]"), lambda v: Int64(-1) if v == UInt64(1) else v))
-    a in [-1, 2]
-    """
 
-    def inside(literal: Literal) -> Literal:
-        match literal:
-            case ListLiteral(items):
-                literal = ListLiteral(tuple(map(inside, items)))
-            case MapLiteral(items):
-                literal = MapLiteral(tuple((inside(key), inside(value)) for key, value in items))
-            case RecordLiteral(fields):
-                literal = RecordLiteral(tuple((name, inside(value)) for name, value in fields))
-        return change(literal)
-
-    return map_predicates(expr, lambda p: replace(p, literal=inside(p.literal)))
+def _map_literal(literal: Literal, change: Callable[[Literal], Literal]) -> Literal:
+    match literal:
+        case ListLiteral(items):
+            literal = ListLiteral(tuple(_map_literal(item, change) for item in items))
+        case MapLiteral(items):
+            pairs = (
+                (_map_literal(key, change), _map_literal(value, change)) for key, value in items
+            )
+            literal = MapLiteral(tuple(pairs))
+        case RecordLiteral(fields):
+            named = ((name, _map_literal(value, change)) for name, value in fields)
+            literal = RecordLiteral(tuple(named))
+    return change(literal)
 
 
 def map_predicates(expr: Expr, change: Callable[[Predicate], Expr]) -> Expr:
-    """Replace every predicate; nothing else of the tree changes.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> print(map_predicates(parse("a == 1 && b == 2"), Not))
-    !(a == 1) && !(b == 2)
-    """
+    """Replace every predicate and keep the rest of the tree."""
     match expr:
         case Predicate():
             return change(expr)
@@ -174,14 +152,7 @@ def map_predicates(expr: Expr, change: Callable[[Predicate], Expr]) -> Expr:
 
 
 def predicates(expr: Expr) -> Iterator[Predicate]:
-    """Every predicate, from left to right.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> [str(p.extractor) for p in predicates(parse("a == 1 && (b || :ip)"))]
-    ['a', 'b', ':ip']
-    """
+    """Yield every predicate, from left to right."""
     match expr:
         case Predicate():
             yield expr
@@ -196,20 +167,13 @@ def predicates(expr: Expr) -> Iterator[Predicate]:
             assert_never(expr)
 
 
-def literals(expr: Expr) -> Iterator[Literal]:
-    """Every literal, from left to right, each before those inside it.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> [str(literal) for literal in literals(parse('a in ["x"] || 42'))]
-    ['["x"]', '"x"', '42']
-    """
+def literals_of(expr: Expr) -> Iterator[Literal]:
+    """Yield every literal from left to right, each before the literals inside it."""
     for predicate in predicates(expr):
-        yield from _opened(predicate.literal)
+        yield from _nested_literals(predicate.literal)
 
 
-def _opened(literal: Literal) -> Iterator[Literal]:
+def _nested_literals(literal: Literal) -> Iterator[Literal]:
     yield literal
     inner: Iterable[Literal] = ()
     match literal:
@@ -220,29 +184,22 @@ def _opened(literal: Literal) -> Iterator[Literal]:
         case RecordLiteral(fields):
             inner = (value for _, value in fields)
     for part in inner:
-        yield from _opened(part)
+        yield from _nested_literals(part)
 
 
 # --- lowering -------------------------------------------------------------------------------
 
 
 def lower(expr: Expr) -> Expr:
-    """Write what only vastlab understands as VAST 3.1 does.
+    """Rewrite the additions of vastlab in the language of VAST 3.1.
 
-    Networks in lists become one membership test each, ``in /regex/`` becomes a match of the
-    whole text, and texts in lists become equalities, which compare the labels of enumerations,
-    too.
+    Each network in a list becomes a membership test, ``in /regex/`` a whole match, and
+    each string in a list an equality, which also compares labels of enumerations.
 
     Raises
     ------
     ExpressionError
-        A text that VAST cannot quote is compared in a way that no pattern can express.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> print(lower(parse("src_ip in [10.0.0.0/8, 192.168.0.0/16] && host in /evil/")))
-    (src_ip in 10.0.0.0/8 || src_ip in 192.168.0.0/16) && host == /(?s:.*)(?:evil)(?s:.*)/
+        A string that VAST cannot quote is compared in a way that no pattern can express.
     """
     return normalise(map_predicates(expr, _lower))
 
@@ -263,7 +220,7 @@ def _lower(predicate: Predicate) -> Expr:
 
 
 def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
-    """Take networks and texts out of a list, where a field may be an address or an enumeration."""
+    """Take networks and strings out of a list: the field may be an address or an enumeration."""
     extractor = predicate.extractor
     is_ip = extractor == TypeExtractor(Type(Kind.IP))
     if isinstance(extractor, TypeExtractor) and not is_ip:
@@ -289,8 +246,8 @@ def _lower_search(predicate: Predicate, pattern: Pattern) -> Predicate:
 
 
 def _lower_number(predicate: Predicate, kind: Kind, value: float) -> Predicate:
-    # No cell is in [], and every one that is not null is not.
-    match numeric.fold(kind, predicate.operator, value):
+    # `in []` matches no cell, `!in []` every cell that is not null.
+    match checks.fold(kind, predicate.operator, value):
         case (operator, literal):
             return Predicate(predicate.extractor, operator, literal)
         case True:
@@ -300,12 +257,12 @@ def _lower_number(predicate: Predicate, kind: Kind, value: float) -> Predicate:
 
 
 def _check_spelling(predicate: Predicate) -> None:
-    """Refuse the comparisons with a text that VAST cannot write and no pattern can replace."""
+    """Reject a comparison with a string that VAST cannot quote and no pattern can replace."""
     match predicate:
-        case Predicate(_, operator, String(text)) if not printer.is_quotable(text):
+        case Predicate(_, operator, String(text)) if not is_quotable(text):
             if operator is Operator.IN or operator.is_ordering:
-                message = f"VAST cannot write this text after {operator.value}: {text!r}"
-                raise ExpressionError(message, hint="compare with ==, ni or a list")
+                message = f"VAST has no syntax for this string after {operator.value}: {text!r}"
+                raise ExpressionError(message, hint="use ==, ni or a list instead")
 
 
 # --- normal form ----------------------------------------------------------------------------
@@ -321,7 +278,7 @@ def _normalise(expr: Expr, *, negated: bool) -> Expr:
             return _normalise(operand, negated=not negated)
         case And(operands) | Or(operands):
             kind = And if isinstance(expr, And) != negated else Or
-            return _joined(kind, [_normalise(operand, negated=negated) for operand in operands])
+            return _join(kind, [_normalise(operand, negated=negated) for operand in operands])
         case _:
             assert_never(expr)
 
@@ -330,7 +287,7 @@ def _complement(predicate: Predicate) -> Predicate:
     return replace(predicate, operator=predicate.operator.complement)
 
 
-def _joined(kind: type[And] | type[Or], operands: list[Expr]) -> Expr:
+def _join(kind: type[And] | type[Or], operands: list[Expr]) -> Expr:
     flat: dict[Expr, None] = {}
     neutral = Constant(kind is And)
     for operand in operands:
@@ -342,3 +299,117 @@ def _joined(kind: type[And] | type[Or], operands: list[Expr]) -> Expr:
             )
     unique = tuple(flat)
     return kind(unique) if len(unique) > 1 else next(iter(unique), neutral)
+
+
+def normal_form(expr: Expr) -> str:
+    """Write a tree as an S-expression.
+
+    Examples
+    --------
+    >>> from vastlab.expression.parser import parse
+    >>> normal_form(parse("!10.0.0.0/8"))
+    '(and (!= (type subnet) (net "10.0.0.0/8")) (!in (type ip) (net "10.0.0.0/8")))'
+    """
+    match expr:
+        case Predicate(extractor, operator, literal):
+            return _node(operator.value, _extractor(extractor), _literal(literal))
+        case And(operands):
+            return _node("and", *map(normal_form, operands))
+        case Or(operands):
+            return _node("or", *map(normal_form, operands))
+        case Not(operand):
+            return _node("not", normal_form(operand))
+        case Constant(value):
+            return _node("constant", "true" if value else "false")
+        case _:
+            assert_never(expr)
+
+
+def _extractor(extractor: Extractor) -> str:
+    match extractor:
+        case FieldExtractor(name, parts):
+            return _node("field", *map(_quoted, parts or (name,)))
+        case TypeExtractor(type_):
+            return _node("type", _type(type_))
+        case AliasExtractor(name):
+            return _node("alias", _quoted(name))
+        case MetaExtractor(meta):
+            return _node("meta", _quoted(meta.value))
+        case Column(leaf):
+            return _node("column", _quoted(leaf.column))
+        case _:
+            assert_never(extractor)
+
+
+def _type(type_: Type | None) -> str:
+    match type_:
+        case None | Type(kind=Kind.NULL, names=()):
+            return "none"
+        case Type(names=(name, *_)):
+            return _node("alias", _quoted(name))
+        case Type(kind=Kind.LIST):
+            return _node("list", _type(type_.item))
+        case _:
+            return type_.kind.value
+
+
+def _literal(literal: Literal) -> str:
+    match literal:
+        case Null():
+            return "null"
+        case Bool(value):
+            return "true" if value else "false"
+        case Int64(value):
+            return _node("int", str(value))
+        case UInt64(value):
+            return _node("uint", str(value))
+        case Double(value):
+            return _node("real", repr(float(value)))
+        case Duration(nanoseconds):
+            return _node("duration", str(nanoseconds))
+        case Time(nanoseconds):
+            return _node("time", _quoted(_iso(nanoseconds)))
+        case RelativeTime(nanoseconds):
+            return _node("now", f"{nanoseconds:+}")
+        case String(value):
+            return _node("str", _quoted(value))
+        case Pattern(regex, ignore_case):
+            return _node("pat", _quoted(regex), '"i"' if ignore_case else '""')
+        case IP():
+            return _node("ip", _quoted(_ip(literal)))
+        case Subnet(packed, length):
+            return _node("net", _quoted(literals.subnet(packed, length).lower()))
+        case ListLiteral(items):
+            return _node("list", *map(_literal, items))
+        case MapLiteral(items):
+            return _node("map", *(_node(_literal(key), _literal(value)) for key, value in items))
+        case RecordLiteral(fields):
+            return _node("rec", *(_node(_quoted(name), _literal(v)) for name, v in fields))
+        case Parameter(name):
+            return _node("param", _quoted(name))
+        case _:
+            assert_never(literal)
+
+
+def _node(*parts: str) -> str:
+    return f"({' '.join(parts)})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _iso(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{rest:09}".rstrip("0").rstrip(".") + "Z" if rest else f"{whole}Z"
+
+
+def _ip(address: IP) -> str:
+    if address.mapped:
+        tail = address.packed[12:]
+        high, low = int.from_bytes(tail[:2]), int.from_bytes(tail[2:])
+        return f"::ffff:{high:x}:{low:x}"
+    if address.packed.startswith(literals.MAPPED):
+        return literals.ip(address.packed)
+    return str(ipaddress.IPv6Address(address.packed))

@@ -1,16 +1,19 @@
-"""Help with names that nobody knows and with literals that never fit.
+"""Warnings for unknown names and for literals that no field can be compared with.
 
-An unknown name is no error: a schema without the field gives no events, as in VAST. But a name
-that *no* schema knows is mostly a slip, and so is a literal that no field of the name can be
-compared with. `suggest` finds both and offers what was probably meant.
+An unknown name is not an error: a schema without the field has no matching events, as in VAST.
+But a name that *no* schema has is probably a mistake, and so is a literal that fits no field of
+that name. `suggest` finds both and proposes a correction.
+
+A correction is a valid expression with the same meaning: an address is replaced by a string for
+``==`` only, a network never, since no comparison of strings tests for an address inside it.
 """
 
 from __future__ import annotations
 
 import difflib
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from vastlab import _text
@@ -23,10 +26,11 @@ from vastlab.expression.ast import (
     FieldExtractor,
     Meta,
     MetaExtractor,
+    Operator,
     Predicate,
     TypeExtractor,
 )
-from vastlab.expression.fit import fit
+from vastlab.expression.checks import fit
 from vastlab.expression.literals import (
     IP,
     Bool,
@@ -42,8 +46,8 @@ from vastlab.expression.literals import (
     Subnet,
     Time,
     UInt64,
+    is_quotable,
 )
-from vastlab.expression.operators import Operator
 from vastlab.expression.parser import parse
 from vastlab.expression.resolve import match
 from vastlab.expression.rewrite import predicates
@@ -52,45 +56,39 @@ from vastlab.types import Kind, Leaf, Schema, Type
 
 __all__ = ["suggest"]
 
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 _CUTOFF = 0.6
-_LONGEST = 80
+_MAX_LENGTH = 80
 _SECOND = 10**9
-_OTHERS = {
+_MAX_SECONDS = (2**63 - 1) // _SECOND  # seconds that a time or a duration can hold
+_ALTERNATIVES = {
     Operator.EQ: (Operator.IN, Operator.NI),
     Operator.IN: (Operator.NI, Operator.EQ),
     Operator.NI: (Operator.IN, Operator.EQ),
 }
+_TYPE_NAME = re.compile(r":[A-Za-z0-9_.]+")
+# Logs with typed fields have at least one of these: nearly every event has a time.
+_TYPED_KINDS = frozenset({Kind.IP, Kind.SUBNET, Kind.TIME, Kind.DURATION})
+_NUMBERS = frozenset({Kind.UINT64, Kind.INT64, Kind.DOUBLE})
+_SAME_AS_TEXT = (UInt64, Int64, Double, Bool, IP, Subnet)  # same text in logs as in expressions
+_SEARCH_OPERATORS = (Operator.EQ, Operator.NE, Operator.IN, Operator.NOT_IN)
 
 
 def suggest(
     expr: Expr, schemas: Iterable[Schema], taxonomy: Taxonomy | None = None
 ) -> tuple[str, ...]:
-    """Say what in an expression can find nothing in any schema, and what may have been meant.
+    """Return warnings for what in an expression matches nothing in any schema, with corrections.
 
-    Parameters
-    ----------
-    expr
-        A parsed expression; parameters may still be open.
-    schemas
-        All schemas of the node. Without any there is nothing to say.
-    taxonomy
-        The concepts and models that the expression may name.
+    One line each, in the order of the expression: an unknown field, alias, concept or schema, a
+    comparison that fits no field, and a bare value that string fields may contain, which it does
+    not search. Parameters may be unbound.
 
-    Returns
-    -------
-    tuple of str
-        One line each, for an unknown field, alias, concept or schema, and for a comparison
-        that no field fits; in the order of the expression.
-
-    Examples
-    --------
     >>> from vastlab.types import Field, Type
     >>> schema = Schema("zeek.conn", (Field("duration", Type(Kind.DURATION)),))
     >>> for line in suggest(parse("durration > 5s || duration > 5"), [schema]):
     ...     print(line)
     no schema has a field durration: did you mean duration?
-    duration > 5 finds nothing, since duration is a duration: write duration > 5s
+    duration > 5 matches nothing because duration is a duration: use duration > 5s
     """
     known = tuple(schemas)
     words = taxonomy or Taxonomy()
@@ -105,23 +103,25 @@ def _warning(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
         case Predicate(MetaExtractor(Meta.TYPE), operator, String(name)):
             names = [schema.name for schema in schemas]
             if operator.positive is Operator.EQ and name not in names:
-                return f"no schema is called {name}{_did_you_mean(name, names)}"
+                return f"no schema is named {name}{_did_you_mean(name, names)}"
         case Predicate(FieldExtractor(name), _, RecordLiteral()) if name in taxonomy.models:
-            return _unknown_part(name, taxonomy.leaves(name), schemas, taxonomy)
+            return _unknown_model_field(name, taxonomy.leaves(name), schemas, taxonomy)
         case Predicate(FieldExtractor() | AliasExtractor() as extractor):
-            leaves = [leaf for s in schemas for leaf in _meant(extractor, s, taxonomy)]
+            leaves = [leaf for s in schemas for leaf in _matching_leaves(extractor, s, taxonomy)]
             if not leaves:
                 return _unknown(predicate, schemas, taxonomy)
-            return _misfit(predicate, leaves)
+            return _type_mismatch(predicate, leaves)
         case Predicate(TypeExtractor(Type(Kind.STRING)), Operator.EQ, String(text)):
-            return _quoted(text)
+            return _quoted_address_warning(text, schemas)
+        case Predicate(TypeExtractor(Type(kind=kind))) if kind is not Kind.STRING:
+            return _string_fields_warning(predicate, kind, schemas)
     return None
 
 
 # --- names ----------------------------------------------------------------------------------
 
 
-def _meant(extractor: Extractor, schema: Schema, taxonomy: Taxonomy) -> Iterator[Leaf]:
+def _matching_leaves(extractor: Extractor, schema: Schema, taxonomy: Taxonomy) -> Iterator[Leaf]:
     match extractor:
         case FieldExtractor(name) if name in taxonomy.concepts:
             for field in taxonomy.fields(name):
@@ -129,11 +129,11 @@ def _meant(extractor: Extractor, schema: Schema, taxonomy: Taxonomy) -> Iterator
     yield from match(extractor, schema)
 
 
-def _unknown_part(
+def _unknown_model_field(
     model: str, leaves: tuple[str, ...], schemas: Sequence[Schema], taxonomy: Taxonomy
 ) -> str | None:
     for leaf in leaves:
-        meant = (_meant(FieldExtractor(leaf), schema, taxonomy) for schema in schemas)
+        meant = (_matching_leaves(FieldExtractor(leaf), schema, taxonomy) for schema in schemas)
         if next(itertools.chain.from_iterable(meant), None) is None:
             return f"no schema has a field for {leaf}, which the model {model} needs"
     return None
@@ -142,47 +142,53 @@ def _unknown_part(
 def _unknown(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy) -> str:
     match extractor := predicate.extractor:
         case FieldExtractor(name) if name in taxonomy.concepts:
-            return f"no schema has a field of the concept {name}"
+            return f"no schema has a field of the concept {extractor}"
         case FieldExtractor(name):
             known = dict.fromkeys(suffix for s in schemas for suffix in s.leaves_by_suffix)
             inside = [path for path in known if path.startswith(f"{name}.")]
             if inside:
-                return f"{name} is a record, ask for its fields: {_few(inside)}"
+                fields = _join_names([_field(path) for path in inside[:_MAX_NAMES]])
+                return f"{extractor} is a record; use one of its fields: {fields}"
             words = [*known, *taxonomy.concepts, *taxonomy.models]
-            meant = _did_you_mean(name, words)
-            return f"no schema has a field {name}{meant}{_alone(name, predicate, schemas)}"
+            hint = _did_you_mean(name, words, _field) + _bare_word_hint(name, predicate, schemas)
+            return f"no schema has a field {extractor}{hint}"
         case _:
             aliases = dict.fromkeys(
                 f":{alias}" for s in schemas for leaf in s.leaves for alias in leaf.type.names
             )
             builtin = (f":{kind.value}" for kind in Kind)
-            return f"no schema has a type {extractor}" + _did_you_mean(
-                str(extractor), [*aliases, *builtin]
-            )
+            names = [name for name in (*aliases, *builtin) if _TYPE_NAME.fullmatch(name)]
+            return f"no schema has a type {extractor}{_did_you_mean(str(extractor), names)}"
 
 
-def _alone(name: str, predicate: Predicate, schemas: Sequence[Schema]) -> str:
-    """Say what else a word may have meant that stands alone, which asks for a field."""
+def _bare_word_hint(name: str, predicate: Predicate, schemas: Sequence[Schema]) -> str:
+    """Suggest what else a bare word, which tests for a field, may mean."""
     if (predicate.operator, predicate.literal) != (Operator.NE, Null()):
         return ""
     if any(schema.name == name for schema in schemas):
-        return f' (the events of a schema: #type == "{name}")'
-    return f' (a text stands in double quotes: "{name}")'
+        return f" (for events of this schema: #type == {String(name)})"
+    return f" (put a string in double quotes: {String(name)})" if is_quotable(name) else ""
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Find close names, whatever their case; the last part of a dotted one counts alone, too."""
+def _field(path: str) -> str:
+    return str(FieldExtractor(path))
+
+
+def _did_you_mean(name: str, known: Iterable[str], write: Callable[[str], str] = str) -> str:
+    """Find close names in any case; for a dotted name, also by its last part."""
     spelled = {word.lower(): word for word in known}
     if name.lower() in spelled:
-        return f": did you mean {spelled[name.lower()]}?"
+        return f": did you mean {write(spelled[name.lower()])}?"
     last = name.rpartition(".")[2].lower()
-    close = difflib.get_close_matches(name.lower(), spelled, n=_MOST_NAMES, cutoff=_CUTOFF)
+    close = difflib.get_close_matches(name.lower(), spelled, n=_MAX_NAMES, cutoff=_CUTOFF)
     close = close or difflib.get_close_matches(last, spelled, n=1, cutoff=_CUTOFF)
-    return f": did you mean {_few([spelled[word] for word in close])}?" if close else ""
+    return (
+        f": did you mean {_join_names([write(spelled[word]) for word in close])}?" if close else ""
+    )
 
 
-def _few(names: Sequence[str]) -> str:
-    shown = list(names[:_MOST_NAMES])
+def _join_names(names: Sequence[str]) -> str:
+    shown = list(names[:_MAX_NAMES])
     *most, last = shown
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -190,27 +196,71 @@ def _few(names: Sequence[str]) -> str:
 # --- literals -------------------------------------------------------------------------------
 
 
-def _misfit(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
+def _type_mismatch(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
     operator, literal = predicate.operator, predicate.literal
     if isinstance(literal, Parameter):
         return None
     if any(_fits(leaf, operator, literal) for leaf in leaves):
         return None
-    kinds = dict.fromkeys(_described(leaf) for leaf in leaves)
-    # A list binds to every field, so that its negation holds wherever there is a value.
+    kinds = dict.fromkeys(_describe(leaf) for leaf in leaves)
+    # A list binds to every field, so its negation matches every value.
     idle = operator.is_negated and isinstance(literal, ListLiteral)
-    does = "excludes nothing" if idle else "finds nothing"
-    message = f"{_short(predicate)} {does}, since {predicate.extractor} is {_few(list(kinds))}"
-    better = next(_fitting(predicate, leaves), None)
-    return f"{message}: write {_short(better)}" if better is not None else message
+    does = "excludes nothing" if idle else "matches nothing"
+    message = (
+        f"{_shorten(predicate)} {does} because {predicate.extractor} is {_join_names(list(kinds))}"
+    )
+    better = next(_corrections(predicate, leaves), None)
+    return f"{message}: use {_shorten(better)}" if better is not None else message
 
 
-def _quoted(text: str) -> str | None:
-    """Tell texts from the addresses that they spell: quotes are a habit of other languages."""
-    if not isinstance(value := next(_unquoted(text), None), IP | Subnet):
+def _quoted_address_warning(text: str, schemas: Sequence[Schema]) -> str | None:
+    """Warn of an address in quotes, which compares with strings only."""
+    if not isinstance(value := next(_parse_unquoted(text), None), IP | Subnet):
         return None
+    if _text_schemas(frozenset({Kind.IP}), schemas):
+        return None  # these schemas have addresses as strings
     kind = "an address" if isinstance(value, IP) else "a network"
-    return f'"{text}" asks for texts only: {kind} has no quotes, as in {text}'
+    return f'"{text}" matches only strings; write {kind} without quotes: {text}'
+
+
+def _string_fields_warning(
+    predicate: Predicate, kind: Kind, schemas: Sequence[Schema]
+) -> str | None:
+    """Warn that a bare value does not search string fields that may contain it."""
+    operator, literal = predicate.operator, predicate.literal
+    # A bare network is expanded to two comparisons; one warning is enough.
+    if (
+        operator not in _SEARCH_OPERATORS
+        or isinstance(literal, Null | Parameter)
+        or kind is Kind.SUBNET
+    ):
+        return None
+    kinds = _NUMBERS if kind in _NUMBERS else frozenset({kind})
+    if kind not in _TYPED_KINDS | _NUMBERS or not (found := _text_schemas(kinds, schemas)):
+        return None
+    texts = [_field(e.name) for e in found[0].leaves if e.type.kind is Kind.STRING]
+    instead = f"; use {String(str(literal))} to search strings" if isinstance(literal, IP) else ""
+    asked = _text.cut(str(predicate), _MAX_LENGTH) if isinstance(literal, ListLiteral) else literal
+    return (
+        f"{asked} does not search the string fields of {_join_names([s.name for s in found])}, "
+        f"which have no field of type {kind.value}: {_join_names(texts)}{instead}"
+    )
+
+
+def _text_schemas(kinds: frozenset[Kind], schemas: Sequence[Schema]) -> list[Schema]:
+    """Return the schemas whose string fields may hold values of these kinds as text.
+
+    They have string fields and no field of the kinds. If other schemas have some, only schemas
+    without any typed field count: some logs of Zeek have no address, which needs no warning.
+    """
+    found = {schema.name: {leaf.type.kind for leaf in schema.leaves} for schema in schemas}
+    nowhere = not any(held & kinds for held in found.values())
+    without = _TYPED_KINDS if not nowhere else frozenset()
+    return [
+        schema
+        for schema in schemas
+        if Kind.STRING in found[schema.name] and not found[schema.name] & (kinds | without)
+    ]
 
 
 def _fits(leaf: Leaf, operator: Operator, literal: Literal) -> bool:
@@ -222,23 +272,23 @@ def _fits(leaf: Leaf, operator: Operator, literal: Literal) -> bool:
             return bound is not None
 
 
-def _short(predicate: Predicate) -> str:
+def _shorten(predicate: Predicate) -> str:
     text = str(predicate)
-    return _text.cut(text, _LONGEST) if isinstance(predicate.literal, ListLiteral) else text
+    return _text.cut(text, _MAX_LENGTH) if isinstance(predicate.literal, ListLiteral) else text
 
 
-def _described(leaf: Leaf) -> str:
+def _describe(leaf: Leaf) -> str:
     if leaf.type.kind is Kind.ENUM:
         labels = [f'"{label}"' for label, _ in leaf.type.labels]
-        return f"one of {_text.cut(', '.join(labels), _LONGEST)}"
+        return f"one of {_text.cut(', '.join(labels), _MAX_LENGTH)}"
     text = str(replace(leaf.type, names=()))
     return f"an {text}" if text[0] in "aei" else f"a {text}"
 
 
-def _fitting(predicate: Predicate, leaves: Sequence[Leaf]) -> Iterator[Predicate]:
-    """Try other literals and other operators until one fits."""
+def _corrections(predicate: Predicate, leaves: Sequence[Leaf]) -> Iterator[Predicate]:
+    """Try other literals and operators until one fits."""
     for leaf in leaves:
-        values = [predicate.literal, *_readings(leaf, predicate.literal)]
+        values = [predicate.literal, *_conversions(leaf, predicate.operator, predicate.literal)]
         for value, operator in itertools.product(values, _operators(predicate.operator)):
             if _fits(leaf, operator, value) and fit(leaf, operator, value) != Constant(False):
                 yield replace(predicate, operator=operator, literal=value)
@@ -246,13 +296,13 @@ def _fitting(predicate: Predicate, leaves: Sequence[Leaf]) -> Iterator[Predicate
 
 def _operators(operator: Operator) -> list[Operator]:
     if operator.is_ordering:
-        return [operator, Operator.NE, Operator.NI]
-    others = _OTHERS[operator.positive]
+        return [operator]
+    others = _ALTERNATIVES[operator.positive]
     return [operator, *(o.complement if operator.is_negated else o for o in others)]
 
 
-def _readings(leaf: Leaf, literal: Literal) -> Iterator[Literal]:
-    """Read a literal as one of another type."""
+def _conversions(leaf: Leaf, operator: Operator, literal: Literal) -> Iterator[Literal]:
+    """Convert a literal to other types with the same meaning."""
     kind = leaf.type.kind
     if kind is Kind.LIST and leaf.type.item is not None:
         kind = leaf.type.item.kind
@@ -261,23 +311,34 @@ def _readings(leaf: Leaf, literal: Literal) -> Iterator[Literal]:
             labels = [label for label, _ in leaf.type.labels]
             close = difflib.get_close_matches(text, labels, n=1)
             yield from map(String, close)
-            yield from _unquoted(text)
-        case UInt64(value) | Int64(value) | Double(value) if math.isfinite(value):
+            yield from _parse_unquoted(text)
+        case UInt64(value) | Int64(value) | Double(value) if abs(value) <= _MAX_SECONDS:
             if kind is Kind.DURATION:
                 yield Duration(int(value * _SECOND))
             if kind is Kind.TIME:
                 yield Time(int(value * _SECOND))
             if kind is Kind.BOOL and value in (0, 1):
                 yield Bool(bool(value))
-        case Duration(nanoseconds):
-            yield UInt64(abs(nanoseconds) // _SECOND)
+        case Duration(nanoseconds) if nanoseconds >= 0 and nanoseconds % _SECOND == 0:
+            yield UInt64(nanoseconds // _SECOND)
         case ListLiteral(items):
-            yield ListLiteral(tuple(next(_readings(leaf, item), item) for item in items))
-    if isinstance(literal, UInt64 | Int64 | Double | Bool | IP | Subnet) and kind is Kind.STRING:
+            yield from _list_conversions(leaf, kind, items)
+    if (
+        kind is Kind.STRING
+        and operator.positive is Operator.EQ
+        and isinstance(literal, _SAME_AS_TEXT)
+    ):
         yield String(str(literal))
 
 
-def _unquoted(text: str) -> Iterator[Literal]:
+def _list_conversions(leaf: Leaf, kind: Kind, items: Sequence[Literal]) -> Iterator[ListLiteral]:
+    if kind is Kind.STRING and any(isinstance(item, Subnet) for item in items):
+        return  # a string is never inside a network
+    read = (next(_conversions(leaf, Operator.EQ, item), item) for item in items)
+    yield ListLiteral(tuple(read))
+
+
+def _parse_unquoted(text: str) -> Iterator[Literal]:
     try:
         read = parse(f"x == {text}")
     except ExpressionSyntaxError:

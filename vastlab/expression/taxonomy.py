@@ -1,4 +1,4 @@
-"""Concepts and models: one name for what many fields mean.
+"""Concepts and models: one name for many fields with the same meaning.
 
 A concept such as ``net.src.ip`` names fields of many schemas, and other concepts. A model such
 as ``net.connection`` is a sequence of concepts and models, compared with a record as a whole.
@@ -13,7 +13,8 @@ Both come from YAML files in VAST's own form, a list of items of this kind::
         name: net.connection
         definition: [net.src.ip, net.src.port, net.dst.ip, net.dst.port, net.proto]
 
-Braces are a shorthand of vastlab: one field per alternative.
+Braces are a shorthand of vastlab: one field per alternative. Field names have no backticks
+here: ``winlog.event.@timestamp`` is ``winlog.event.`@timestamp``` in an expression.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from vastlab import _yaml
 from vastlab.errors import ConfigError
 
 __all__ = ["Concept", "Model", "Taxonomy", "load"]
@@ -40,24 +42,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A name for fields that mean the same.
-
-    Parameters
-    ----------
-    name
-        What an expression says.
-    description
-        What the fields mean.
-    fields
-        Qualified by their schema, such as ``zeek.conn.id.orig_h``.
-    concepts
-        Other concepts whose fields belong here too.
-
-    Examples
-    --------
-    >>> Concept("net.duration", fields=("zeek.conn.duration",)).fields
-    ('zeek.conn.duration',)
-    """
+    """A name for fields with the same meaning; `fields` are qualified by their schema."""
 
     name: str
     description: str = ""
@@ -67,24 +52,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A sequence of concepts that are compared together.
-
-    Parameters
-    ----------
-    name
-        What an expression says.
-    description
-        What the whole means.
-    definition
-        Concepts and other models, in the order of a record's values.
-    source
-        The file that defines it.
-
-    Examples
-    --------
-    >>> Model("net.endpoint", definition=("net.src.ip", "net.src.port")).definition
-    ('net.src.ip', 'net.src.port')
-    """
+    """A sequence of concepts and models that are compared together with a record."""
 
     name: str
     description: str = ""
@@ -114,7 +82,7 @@ class Taxonomy:
     models: Mapping[str, Model] = field(default_factory=lambda: _NOTHING)
 
     def __reduce__(self) -> tuple[type[Taxonomy], tuple[dict[str, Concept], dict[str, Model]]]:
-        # A read-only view cannot be pickled itself.
+        # A read-only view cannot be pickled.
         return Taxonomy, (dict(self.concepts), dict(self.models))
 
     @staticmethod
@@ -147,9 +115,9 @@ class Taxonomy:
         for name, model in other.models.items():
             if name in models:
                 raise ConfigError(
-                    f"{model.source or 'taxonomy'}: the model {name!r} is defined already"
+                    f"{model.source or 'taxonomy'}: the model {name!r} is already defined"
                     + (f" in {models[name].source}" if models[name].source else ""),
-                    hint="give one of the two another name",
+                    hint="rename one of the two",
                 )
             models[name] = model
         return Taxonomy(MappingProxyType(concepts), MappingProxyType(models))
@@ -201,30 +169,16 @@ class Taxonomy:
 
 
 def load(*paths: str | Path) -> Taxonomy:
-    """Read concepts and models from files, and from folders at any depth.
-
-    Parameters
-    ----------
-    paths
-        YAML files, or folders that contain some.
-
-    Returns
-    -------
-    Taxonomy
-        Everything that they define together; nothing that comes with vastlab.
+    """Read concepts and models from YAML files, and from folders at any depth.
 
     Raises
     ------
     ConfigError
-        A file is missing, is no YAML or defines something else; a model is defined twice.
+        A file is missing, is not valid YAML or has another structure, or a model is defined twice.
     """
     taxonomy = Taxonomy()
     for path in _files(paths):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-        taxonomy = taxonomy.merge(_parse(text, str(path)))
+        taxonomy = taxonomy.merge(_parse(_yaml.load(path, "the taxonomy"), str(path)))
     return taxonomy
 
 
@@ -236,7 +190,8 @@ def _default() -> Taxonomy:
     folder = resources.files("vastlab") / "data" / "taxonomy"
     taxonomy = Taxonomy()
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        taxonomy = taxonomy.merge(_parse(entry.read_text(encoding="utf-8"), entry.name))
+        items = yaml.safe_load(entry.read_text(encoding="utf-8"))
+        taxonomy = taxonomy.merge(_parse(items, entry.name))
     return taxonomy
 
 
@@ -248,14 +203,9 @@ def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
             yield path
 
 
-def _parse(text: str, source: str) -> Taxonomy:
-    try:
-        items = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{source}: no valid YAML: {reason}") from error
+def _parse(items: object, source: str) -> Taxonomy:
     if items is not None and not isinstance(items, list):
-        raise ConfigError(f"{source}: a taxonomy is a list of concepts and models")
+        raise ConfigError(f"{source}: a taxonomy must be a list of concepts and models")
     taxonomy = Taxonomy()
     for number, item in enumerate(items or (), start=1):
         taxonomy = taxonomy.merge(_item(item, f"{source}: item {number}", source))
@@ -285,7 +235,7 @@ def _item(item: object, place: str, source: str) -> Taxonomy:
 def _text(body: dict[object, object], key: str, place: str) -> str:
     value = body.get(key)
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{place}: {key!r} must be a text")
+        raise ConfigError(f"{place}: {key!r} must be a non-empty string")
     return value
 
 
@@ -294,14 +244,16 @@ def _texts(body: dict[object, object], key: str, place: str) -> tuple[str, ...]:
     if values is None:
         return ()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f"{place}: {key!r} must be a list of texts")
+        raise ConfigError(f"{place}: {key!r} must be a list of strings")
     return tuple(values)
 
 
 def _only(body: dict[object, object], keys: tuple[str, ...], place: str) -> None:
     unknown = [key for key in body if key not in keys]
     if unknown:
-        raise ConfigError(f"{place}: unknown key {unknown[0]!r}", hint=f"known: {', '.join(keys)}")
+        raise ConfigError(
+            f"{place}: unknown key {unknown[0]!r}", hint=f"known keys: {', '.join(keys)}"
+        )
 
 
 def _expand(text: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from vastlab.config import (
+from vastlab.endpoints import (
     ClusterEndpoint,
     DemoEndpoint,
     Endpoint,
@@ -18,13 +18,21 @@ from vastlab.nodes.archive import ArchiveNode
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.remote import RemoteNode
+from vastlab.readers import ReadOptions
 from vastlab.store.archive import is_archive
 from vastlab.store.database import is_database
 
 _SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
 
 
-def open_node(endpoint: Endpoint, client: str | None = None, *, named: bool = True) -> Node:
+def open_node(
+    endpoint: Endpoint,
+    client: str | None = None,
+    *,
+    named: bool = True,
+    options: ReadOptions | None = None,
+    verify: bool = True,
+) -> Node:
     """Return the node behind an endpoint; no event is read and nothing connected yet.
 
     Parameters
@@ -34,15 +42,19 @@ def open_node(endpoint: Endpoint, client: str | None = None, *, named: bool = Tr
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out.
     named
-        Whether somebody asked for this endpoint, rather than none.
+        Whether the user named this endpoint; false for the default one.
+    options
+        How the logs of a plain folder are read.
+    verify
+        Whether a database in this process compares what it reads with its checksums.
     """
     match endpoint:
         case DemoEndpoint():
-            return EmbeddedNode(demo.path(), make=demo.make)
+            return EmbeddedNode(demo.path(), make=demo.make, verify=verify)
         case PathEndpoint(path) if is_archive(path) and not is_database(path):
             return ArchiveNode(path)
         case PathEndpoint(path):
-            return EmbeddedNode(path)
+            return EmbeddedNode(path, options=options, verify=verify)
         case NodeEndpoint():
             return RemoteNode(endpoint, client or "auto", named=named)
         case ObjectStoreEndpoint() | ClusterEndpoint():

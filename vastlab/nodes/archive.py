@@ -1,12 +1,12 @@
-"""The folder of a VAST or Tenzir node as an endpoint: read directly, and never written to."""
+"""A folder of Parquet or Feather files as a node."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import warnings
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,28 +14,164 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import datafusion
+import pyarrow as pa
 
-from vastlab._text import plain
-from vastlab.config import NodeEndpoint, parse_endpoint
-from vastlab.errors import DatabaseError, NodeError, UsageError, VastlabWarning
-from vastlab.expression.ast import Constant, Meta, MetaExtractor, Predicate
-from vastlab.expression.fit import all_of
+from vastlab._text import plain, plural
+from vastlab.arrow import convert
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
+from vastlab.endpoints import NodeEndpoint, parse_endpoint
+from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
+from vastlab.expression.ast import Column, Constant, Expr, Meta, MetaExtractor, Operator, Predicate
+from vastlab.expression.checks import all_of
 from vastlab.expression.literals import Time
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _plan, _programs, _scan, _status, own
-from vastlab.nodes._archive_scan import ArchiveScan
-from vastlab.nodes._limit import limited
-from vastlab.nodes._plan import Task
-from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
+from vastlab.expression.rewrite import predicates
+from vastlab.nodes import base, own, plan, process, scan
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    Notice,
+    Query,
+    Report,
+    ignore,
+    limited,
+)
+from vastlab.nodes.files import FileNode
+from vastlab.nodes.plan import Task
+from vastlab.nodes.scan import FileGoneError, FileScan, reason_of
 from vastlab.nodes.tenzir import TenzirNode
-from vastlab.store.archive import Archive, OpenFile, Stamp, View, key
+from vastlab.store.archive import Archive, OpenFile, Part, Stamp, View, key
 from vastlab.store.ingest import IngestReport
-from vastlab.store.layout import DataFile, Layout
+from vastlab.store.layout import DataFile
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
-EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB
-COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
+_ROWS = 65_536  # events that are filtered at once: planning costs more than the filter
+_SMALL = 8_192  # batches that are not larger together are handed on as one
+
+
+class ArchiveScan(FileScan):
+    """One file of an archive; its methods run in a worker thread.
+
+    Parameters
+    ----------
+    context
+        Of `vastlab.nodes.scan.make_context`.
+    task
+        What to read.
+    held
+        Files that are open already, by path; the scan takes its own.
+    """
+
+    def __init__(
+        self, context: datafusion.SessionContext, task: Task, held: dict[str, OpenFile]
+    ) -> None:
+        super().__init__(context, task)
+        self._held = held
+        self._columns = _columns(task.bound)
+
+    def count(self) -> int:
+        """Count the events without making them."""
+        with self._reading():
+            return sum(
+                int(kept.true_count) for group in self._groups() for kept in self._kept(group)
+            )
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        with self._reading():
+            for group in self._groups():
+                if self._task.bound == Constant(True):
+                    yield from (part.events for part in group)
+                else:
+                    yield from _selected(group, self._kept(group))
+
+    def _groups(self) -> Iterator[list[Part]]:
+        """Group batches; the first one is passed on at once."""
+        group: list[Part] = []
+        rows, wanted = 0, 1
+        with self._open() as file:
+            for part in file.parts():
+                if self._stopped:
+                    return
+                group.append(part)
+                rows += part.events.num_rows
+                if rows >= wanted:
+                    yield group
+                    group, rows, wanted = [], 0, _ROWS
+            if group:
+                yield group
+
+    def _open(self) -> OpenFile:
+        held = self._held.pop(self._task.file.path, None)
+        return OpenFile(self._task.file, self._task.layout) if held is None else held
+
+    def _kept(self, group: list[Part]) -> list[pa.BooleanArray]:
+        """Say for each event of each batch whether it is wanted; null is no."""
+        bound = self._task.filters.of(self._task.bound)
+        frame = self._context.read_batches([self._flat(part) for part in group])
+        chunks = [
+            batch.to_pyarrow().column(0)
+            for batch in frame.select(bound.alias("kept")).execute_stream()
+        ]
+        whole = pa.chunked_array(chunks, pa.bool_()).combine_chunks().fill_null(False)
+        kept, start = [], 0
+        for part in group:
+            kept.append(whole.slice(start, part.events.num_rows))
+            start += part.events.num_rows
+        return kept
+
+    def _flat(self, part: Part) -> pa.RecordBatch:
+        flat = convert.flatten(part.events)
+        flat = flat.append_column(arrow_schema.IMPORT_TIME, part.import_time)
+        # Without a column a batch would lose its length on the way.
+        return flat.select(self._columns or [arrow_schema.IMPORT_TIME])
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise FileGoneError(f"the node deleted {self._task.file.path}") from None
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            raise CorruptFileError(
+                f"cannot read {self._task.file.path}: {reason_of(error)}",
+                hint="copy the folder without this file to read the others",
+            ) from error
+
+
+def _columns(bound: Expr) -> list[str]:
+    found: dict[str, None] = {}
+    for part in predicates(bound):
+        match part.extractor:
+            case Column(leaf):
+                found[leaf.column] = None
+            case MetaExtractor():
+                found[arrow_schema.IMPORT_TIME] = None
+    return list(found)
+
+
+def _selected(group: list[Part], kept: list[pa.BooleanArray]) -> Iterator[pa.RecordBatch]:
+    chosen = [
+        _filtered(part.events, mask)
+        for part, mask in zip(group, kept, strict=True)
+        if mask.true_count
+    ]
+    if len(chosen) > 1 and sum(batch.num_rows for batch in chosen) <= _SMALL:
+        chosen = [pa.concat_batches(chosen)]
+    yield from chosen
+
+
+def _filtered(events: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
+    count = mask.true_count
+    if count == len(mask):
+        return events
+    if not events.num_columns:
+        return arrow_arrays.record_batch([], events.schema, count)
+    return events.filter(mask)
+
+
 POLL_SECONDS = 0.2
 _HELD = 256  # files that an export keeps open, so that no node can delete them meanwhile
 _ATTEMPTS = 5
@@ -54,7 +190,7 @@ class _Answer:
     silence: str = ""
 
 
-class ArchiveNode:
+class ArchiveNode(FileNode):
     """A node's database folder that is read by DataFusion in this process.
 
     Parameters
@@ -67,54 +203,47 @@ class ArchiveNode:
     """
 
     def __init__(self, path: Path, *, live: Collection[str] | None = None) -> None:
-        self._path = path
+        super().__init__(path, partial(ArchiveScan, held={}))
         self._archive = Archive(path)
         self._live = live
         self._answer = _Answer()
-        self._warned = False
-        self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
-        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="vastlab-look")
-        self._context: datafusion.SessionContext | None = None
+        self._reported = False
 
     # --- queries ----------------------------------------------------------------------------
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; files that appear count from this call on."""
         if query.mode is not ExportMode.CONTINUOUS:
-            return limited(self._events(query), query.limit)
+            return limited(self._events(query, report), query.limit)
         listing = self._archive.listing()
-        view = self._lookout.submit(self._archive.view)
+        view = self._snapshot_executor.submit(self._archive.view)
         return limited(self._new_events(query, listing, view), query.limit)
 
-    async def counts(self, query: Query) -> dict[str, int]:
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
         for _ in range(_ATTEMPTS):
             try:
-                return await self._counts(query, await self._view())
-            except _scan.FileGoneError as error:
+                return await self._count(query, (await self._view(report)).snapshot)
+            except scan.FileGoneError as error:
                 last = error
-        raise self._restless() from last
+        raise self._too_many_changes() from last
 
-    async def schemas(self) -> dict[str, Schema]:
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the folder holds: for each name the union over its layouts."""
-        return (await self._view()).snapshot.schemas()
+        return (await self._view(report)).snapshot.schemas()
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say which files would be read."""
-        view = await self._view()
-        layouts = sorted(
-            view.snapshot.layouts.values(), key=lambda each: (each.schema.name, each.fingerprint)
-        )
-        plans = tuple(_plan_layout(query, view, layout) for layout in layouts)
-        return Explanation(str(query.expression), plans)
+        view = await self._view(report)
+        return plan.explain(query, view.snapshot)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST, and what to know of the files."""
-        view = await self._view()
-        report = _status.report(view.snapshot, self._path)
-        for described in report["catalog"]["schemas"].values():
+        view = await self._view(report)
+        state = base.describe(view.snapshot, self._path)
+        for described in state["catalog"]["schemas"].values():
             del described["event-time"]  # that would want all events to be read
-        return report | {
+        return state | {
             "archive": {
                 "read-only": True,
                 "unreadable": {each.name: each.reason for each in view.unreadable},
@@ -131,17 +260,11 @@ class ArchiveNode:
             hint="ingest into the node at its host:port, or into a folder of your own",
         )
 
-    async def aclose(self) -> None:
-        """End what runs and let the threads go."""
-        self._context = None
-        self._pool.shutdown(wait=False)
-        self._lookout.shutdown(wait=False)
-
     # --- the scan ---------------------------------------------------------------------------
 
-    async def _events(self, query: Query) -> AsyncGenerator[TableSlice, None]:
-        view, tasks, held = await self._begin(query)
-        async with aclosing(self._read(tasks, held)) as parts:
+    async def _events(self, query: Query, report: Report) -> AsyncGenerator[TableSlice, None]:
+        view, tasks, held = await self._begin(query, report)
+        async with aclosing(self._read_held(tasks, held)) as parts:
             async for part in parts:
                 yield part
         if query.mode is ExportMode.UNIFIED:
@@ -165,11 +288,11 @@ class ArchiveNode:
             async for part in parts:
                 yield part
 
-    async def _begin(self, query: Query) -> tuple[View, list[Task], _Held]:
+    async def _begin(self, query: Query, report: Report) -> tuple[View, list[Task], _Held]:
         """Choose the files and open them: what a node deletes from now on can still be read."""
         for _ in range(_ATTEMPTS):
-            view = await self._view()
-            tasks = list(_plan.tasks(query, view.snapshot.layouts, view.snapshot.files))
+            view = await self._view(report)
+            tasks = list(plan.tasks(query, view.snapshot.layouts, view.snapshot.files))
             held = _Held()
             try:
                 await self._in_thread(partial(held.open, tasks[:_HELD]))
@@ -181,7 +304,7 @@ class ArchiveNode:
                 held.close()
                 raise
             return view, tasks, held
-        raise self._restless() from last
+        raise self._too_many_changes() from last
 
     async def _arriving(
         self, query: Query, stored: Iterable[DataFile], suspects: set[str]
@@ -198,49 +321,30 @@ class ArchiveNode:
             arrived = [file for file in view.snapshot.files if file.path not in seen]
             tasks = [
                 _after(task, newest) if task.file.path in suspects | view.merged else task
-                for task in _plan.tasks(query, view.snapshot.layouts, arrived)
+                for task in plan.tasks(query, view.snapshot.layouts, arrived)
             ]
             for task in tasks:
                 try:
-                    async with aclosing(self._read([task], _Held())) as parts:
+                    async with aclosing(self._read([task])) as parts:
                         async for part in parts:
                             yield part
-                except _scan.FileGoneError:
+                except scan.FileGoneError:
                     # It was merged at once: its events are in a file that is yet to be seen.
                     arrived = [file for file in arrived if file.path != task.file.path]
             newest = _newest(arrived, newest)
             seen = {file.path for file in view.snapshot.files}
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _read(self, tasks: Iterable[Task], held: _Held) -> AsyncGenerator[TableSlice, None]:
-        scan = partial(ArchiveScan, held=held.files)
+    async def _read_held(
+        self, tasks: Iterable[Task], held: _Held
+    ) -> AsyncGenerator[TableSlice, None]:
         with closing(held):
-            stream = _scan.export(self._engine(), self._pool, tasks, EXPORTED_AT_ONCE, scan)
+            stream = self._read(tasks, partial(ArchiveScan, held=held.files))
             async with aclosing(stream) as parts:
                 async for part in parts:
                     yield part
 
-    async def _counts(self, query: Query, view: View) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        scans = []
-        for task in _plan.tasks(query, view.snapshot.layouts, view.snapshot.files):
-            if task.bound == Constant(True):
-                name = task.file.schema_name
-                counts[name] = counts.get(name, 0) + task.file.rows
-            else:
-                scans.append(task)
-        scan = partial(ArchiveScan, held={})
-        found = await _scan.count(self._engine(), self._pool, scans, COUNTED_AT_ONCE, scan)
-        for name, number in found.items():
-            counts[name] = counts.get(name, 0) + number
-        return {name: counts[name] for name in sorted(counts) if counts[name]}
-
-    def _engine(self) -> datafusion.SessionContext:
-        if self._context is None:
-            self._context = _scan.make_context()
-        return self._context
-
-    def _restless(self) -> DatabaseError:
+    def _too_many_changes(self) -> DatabaseError:
         return DatabaseError(
             f"the node changes its files faster than they can be read: {self._path}",
             hint="try again",
@@ -248,42 +352,37 @@ class ArchiveNode:
 
     # --- the folder -------------------------------------------------------------------------
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        return await _scan.in_thread(self._pool, function)
-
-    async def _view(self) -> View:
+    async def _view(self, report: Report) -> View:
         live = self._live if self._live is not None else await self._ask()
         view = await self._look(live)
-        self._warn(view)
+        self._report_losses(view, report)
         return view
 
     async def _look(self, live: Collection[str] | None) -> View:
-        return await _scan.in_thread(self._lookout, partial(self._archive.view, live))
+        return await scan.in_thread(self._snapshot_executor, partial(self._archive.view, live))
 
     async def _ask(self) -> frozenset[str] | None:
         """Ask the node that vastlab started on this folder, if it runs, which files count."""
         running, listing = await self._in_thread(
             lambda: (own.running_node(self._archive.path), self._archive.listing())
         )
-        program = _programs.find_tenzir()
+        program = process.find_tenzir()
         if running is None or program is None:
             self._answer = _Answer()
         elif self._answer.listing != listing or self._answer.endpoint != running.endpoint:
             self._answer = await _ask(running.endpoint, program, listing)
         return self._answer.live
 
-    def _warn(self, view: View) -> None:
+    def _report_losses(self, view: View, report: Report) -> None:
         lost = [each for each in view.unreadable if each.is_loss]
-        if self._warned or not lost:
+        if self._reported or not lost:
             return
-        self._warned = True
+        self._reported = True
         named = ", ".join(f"{each.name} ({each.reason})" for each in lost[:_NAMED])
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        warnings.warn(
-            f"the events of {len(lost)} files in {self._path} are missing: {plain(named)}{more}",
-            VastlabWarning,
-            stacklevel=2,
-        )
+        files = plural(len(lost), "file")
+        line = f"the events of {files} in {self._path} are missing: {plain(named)}{more}"
+        report(Notice(line))
 
     def _notes(self) -> Iterator[str]:
         if self._live is not None:
@@ -293,7 +392,7 @@ class ArchiveNode:
         else:
             yield (
                 "no node says which files count: those that were rebuilt or superseded cannot "
-                "be told from the others"
+                "be distinguished from the others"
             )
         if self._answer.silence:
             yield f"the node at {self._answer.endpoint} was asked: {self._answer.silence}"
@@ -348,18 +447,3 @@ def _after(task: Task, newest: Mapping[str, int]) -> Task:
     later = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.GT, Time(last))
     bound = all_of((task.bound, later))
     return replace(task, bound=bound, arms=(bound,))
-
-
-def _plan_layout(query: Query, view: View, layout: Layout) -> LayoutPlan:
-    files = [f for f in view.snapshot.files if f.fingerprint == layout.fingerprint]
-    tasks = list(_plan.tasks(query, view.snapshot.layouts, files))
-    bound = _plan.bind(query, layout.schema)
-    return LayoutPlan(
-        schema=layout.schema.name,
-        bound=None if bound is None else str(bound),
-        files=len(tasks),
-        all_files=len(files),
-        row_groups=len(tasks),
-        all_row_groups=len(files),
-        events=sum(task.file.rows for task in tasks),
-    )

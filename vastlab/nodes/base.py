@@ -1,16 +1,25 @@
-"""What every node can do, and what a query says to it."""
+"""What every node can do, and what nodes have in common."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import datafusion
+import pandas as pd
+import pyarrow as pa
 
 from vastlab._text import plain
 from vastlab.expression.ast import Constant, Expr
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
+from vastlab.store.layout import DataFile, Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -45,11 +54,13 @@ class Query:
     mode
         Stored events, arriving events, or both.
     limit
-        At most so many events; 0 for all.
+        The largest number of events; 0 for all.
     since, until
         Bounds of the event time in nanoseconds, the second one exclusive.
     taxonomy
         The concepts and models that the expression may name.
+    text
+        The expression in its normal form, with relative times as they were written.
     """
 
     expression: Expr = _EVERYTHING
@@ -58,20 +69,21 @@ class Query:
     since: int | None = None
     until: int | None = None
     taxonomy: Taxonomy | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far work is that somebody waits for.
+    """The progress of a call.
 
     Parameters
     ----------
     doing
-        What is being done; empty where the events say it.
+        What is being done; empty while events arrive.
     events
-        How many events there are so far; None where that cannot be known.
+        The number of events so far; None if unknown.
     share
-        Which share of the work is done, where that is known.
+        The part of the work that is done, from 0 to 1; None if unknown.
 
     Examples
     --------
@@ -82,6 +94,32 @@ class Step:
     doing: str = ""
     events: int | None = None
     share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A warning that belongs to one call.
+
+    Parameters
+    ----------
+    text
+        One line.
+
+    Examples
+    --------
+    >>> Notice("no field is called 'prot'").text
+    "no field is called 'prot'"
+    """
+
+    text: str
+
+
+Report = Callable[[Step | Notice], None]
+"""Takes the progress and the warnings of one call; may be called from any thread."""
+
+
+def ignore(item: Step | Notice) -> None:
+    """Take progress and warnings, and do nothing with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +138,9 @@ class LayoutPlan:
         How many row groups of these files would be read, of how many.
     events
         The number of events in the files that would be read.
+    filtered
+        What a node is asked instead, where it cannot answer the expression for this schema and
+        its events are filtered here; ``None`` where it can.
     """
 
     schema: str
@@ -109,6 +150,7 @@ class LayoutPlan:
     row_groups: int
     all_row_groups: int
     events: int
+    filtered: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -149,29 +191,38 @@ class Explanation:
 
 
 def _read(plan: LayoutPlan) -> str:
+    asked = ""
+    if plan.filtered is not None:
+        asked = (
+            f"    the node's indexes cannot answer this: it is asked for {plain(plan.filtered)}, "
+            "and the events are filtered here\n"
+        )
     return (
-        f"  {plain(plan.schema)}: {plain(str(plan.bound))}\n"
+        f"  {plain(plan.schema)}: {plain(str(plan.bound))}\n{asked}"
         f"    reads {plan.files} of {plan.all_files} files, "
         f"{plan.row_groups} of {plan.all_row_groups} row groups, {plan.events} events"
     )
 
 
 class Node(Protocol):
-    """What stands behind an endpoint."""
+    """What stands behind an endpoint.
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    Each call takes a `Report` for its progress and its warnings.
+    """
+
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; what arrives counts from this call on."""
         ...
 
-    async def counts(self, query: Query) -> dict[str, int]:
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
         ...
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
         ...
 
-    async def schemas(self) -> dict[str, Schema]:
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
         ...
 
@@ -179,19 +230,200 @@ class Node(Protocol):
         self,
         sources: Any,
         *,
-        schema: str | None = None,
-        format: str | None = None,
         strict: bool = False,
         force: bool = False,
         progress: Any = None,
+        **options: Any,
     ) -> IngestReport:
         """Add the events of files."""
         ...
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say how the node would answer."""
         ...
 
     async def aclose(self) -> None:
         """End everything that runs and let go of everything held."""
         ...
+
+
+async def limited(
+    stream: AsyncGenerator[TableSlice, None], limit: int
+) -> AsyncGenerator[TableSlice, None]:
+    """Pass on at most `limit` events, then end the stream; 0 for all."""
+    left = limit
+    async with aclosing(stream):
+        async for part in stream:
+            if not limit:
+                yield part
+                continue
+            whole = part.num_rows <= left
+            yield part if whole else TableSlice(part.to_pyarrow().slice(0, left))
+            left -= part.num_rows
+            if left <= 0:
+                return
+
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+async def together(*questions: Coroutine[Any, Any, _T]) -> list[_T]:
+    """Wait for all answers; where one fails, end the other questions before its error is raised."""
+    tasks = [asyncio.ensure_future(question) for question in questions]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) -> tuple[_T, _U]:
+    """Wait for two answers of different types, as `together` does."""
+    answers: list[Any] = await together(first, second)
+    return answers[0], answers[1]
+
+
+class Shared(Generic[_T]):
+    """A question that is asked once for all calls that ask it at the same time.
+
+    Parameters
+    ----------
+    ask
+        Asks it. It is given a function to call when the answer may depend on the moment from
+        then on: a later call needs an answer of its own.
+    """
+
+    def __init__(self, ask: Callable[[Callable[[], None]], Awaitable[_T]]) -> None:
+        self._ask = ask
+        self._open: _Question[_T] | None = None
+
+    async def answer(self) -> _T:
+        """Return the answer; the question is cancelled when no call waits for it any more."""
+        asked = self._open
+        if asked is None or asked.loop is not asyncio.get_running_loop() or asked.task.done():
+            asked = self._open = _Question(self._begin)
+        asked.waiting += 1
+        try:
+            return await asyncio.shield(asked.task)
+        finally:
+            asked.waiting -= 1
+            if not asked.waiting and not asked.task.done():
+                self._close(asked)
+                asked.task.cancel()
+                await asyncio.wait([asked.task])
+
+    async def _begin(self, asked: _Question[_T]) -> _T:
+        return await self._ask(lambda: self._close(asked))
+
+    def _close(self, asked: _Question[_T]) -> None:
+        if self._open is asked:
+            self._open = None
+
+
+class _Question(Generic[_T]):
+    """One asking of a question."""
+
+    def __init__(self, begin: Callable[[_Question[_T]], Coroutine[Any, Any, _T]]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.waiting = 0
+        self.task = self.loop.create_task(begin(self))
+
+
+_UNIT = 1024
+_SHOWN = 10  # problems
+_KEYS = {
+    "VmRSS": "current-memory-usage",
+    "VmHWM": "peak-memory-usage",
+    "VmSwap": "swap-space-usage",
+}
+
+
+def describe(snapshot: Snapshot, path: Path) -> dict[str, Any]:
+    """Describe a database and the process that reads it.
+
+    Parameters
+    ----------
+    snapshot
+        What there is.
+    path
+        The folder that the user named.
+
+    Returns
+    -------
+    dict
+        ``version``, ``system`` and ``catalog``; ``problems`` where the files that the events
+        came from had any: how many, and the first of them; ``remarks`` on fields that are text
+        because of single values.
+    """
+    return {
+        "version": {
+            "vastlab": _own_version(),
+            "Apache Arrow": pa.__version__,
+            "DataFusion": datafusion.__version__,
+        },
+        "system": {"database-path": str(path), "in-memory-table-slices": 0, **memory()},
+        "catalog": {
+            "num-events": sum(file.rows for file in snapshot.files),
+            "num-partitions": len(snapshot.files),
+            "schemas": {name: _schema(files) for name, files in _by_schema(snapshot).items()},
+        },
+        **_problems(snapshot),
+        **({"remarks": list(snapshot.remarks[:_SHOWN])} if snapshot.remarks else {}),
+    }
+
+
+def _problems(snapshot: Snapshot) -> dict[str, Any]:
+    number = sum(s.problem_count + bool(s.tail_problem) for s in snapshot.sources.values())
+    first = [str(problem) for problem in snapshot.problems[:_SHOWN]]
+    return {"problems": {"count": number, "first": first}} if number else {}
+
+
+def memory() -> dict[str, int]:
+    """Return the bytes that this process uses; 0 where the system does not tell."""
+    usage = dict.fromkeys(_KEYS.values(), 0)
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return usage
+    for line in lines.splitlines():
+        name, _, value = line.partition(":")
+        if name in _KEYS:
+            usage[_KEYS[name]] = int(value.split()[0]) * _UNIT
+    return usage
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("vastlab")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _by_schema(snapshot: Snapshot) -> dict[str, list[DataFile]]:
+    files: dict[str, list[DataFile]] = {}
+    for file in snapshot.files:
+        files.setdefault(file.schema_name, []).append(file)
+    return files
+
+
+def _schema(files: Iterable[DataFile]) -> dict[str, Any]:
+    files = list(files)
+    return {
+        "num-events": sum(file.rows for file in files),
+        "num-partitions": len(files),
+        "import-time": _span(
+            min(file.import_first for file in files), max(file.import_last for file in files)
+        ),
+        "event-time": _span(min(file.first for file in files), max(file.last for file in files)),
+    }
+
+
+def _span(first: int, last: int) -> dict[str, str]:
+    return {"min": _text(first), "max": _text(last)}
+
+
+def _text(nanoseconds: int) -> str:
+    return str(pd.Timestamp(nanoseconds).isoformat())

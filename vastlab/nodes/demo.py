@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ import pyarrow as pa
 from vastlab import demo
 from vastlab.config import cache_folder
 from vastlab.errors import DatabaseError, QueryInterrupted
+from vastlab.store import disk
 from vastlab.store.database import Database, is_database
 
 EVENTS = 200_000
@@ -44,26 +42,17 @@ def make(
     cancelled
         Set it from another thread to give up.
     """
+    made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise DatabaseError(
-            f"cannot make the demo database in {target.parent}: {error.strerror}",
-            hint="XDG_CACHE_HOME names another folder",
-        ) from error
-    try:
-        made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
-        Database.create(beside).add(made)
-        os.rename(beside, target)
+        with disk.new_folder(target) as beside:
+            Database.create(beside).add(made)
     except OSError as error:
         # Where another process was first, its database is as good as this one.
         if not is_database(target):
             raise DatabaseError(
-                f"cannot make the demo database {target}: {error.strerror}"
+                f"cannot make the demo database {target}: {error.strerror}",
+                hint="XDG_CACHE_HOME names another folder",
             ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _watched(

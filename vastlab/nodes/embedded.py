@@ -1,4 +1,4 @@
-"""The embedded node: a vastlab database, or a folder of logs, read in this process."""
+"""The embedded database, and a folder of logs."""
 
 from __future__ import annotations
 
@@ -8,30 +8,119 @@ import difflib
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import datafusion
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from vastlab._text import plural
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import DatabaseError, UsageError
-from vastlab.expression.ast import Constant
-from vastlab.nodes import _explain, _plan, _scan, _status
-from vastlab.nodes._limit import limited
-from vastlab.nodes.base import Explanation, ExportMode, Query, Step
-from vastlab.store.database import Database, is_database
+from vastlab.nodes import base, plan, scan
+from vastlab.nodes.arrivals import Arrivals, settled
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    Notice,
+    Query,
+    Report,
+    Step,
+    ignore,
+    limited,
+)
+from vastlab.nodes.files import FileNode
+from vastlab.readers import SCHEMAS, ReadOptions, Schemas, load_schemas, values
+from vastlab.store.database import Database, OtherFilesError, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport, ingest
-from vastlab.store.layout import DataFile, Snapshot
+from vastlab.store.layout import Snapshot
 from vastlab.store.log_folder import LogFolder
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Field, Kind, Leaf, Schema, Type
 
-EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB
-COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
+_Path = tuple[str, ...]
+
+
+class FirstTypes:
+    """Hands on the batches of each schema in the types of the first of them.
+
+    What is ingested later may have other inferred types; an export has one type a field. Values
+    that do not fit are null, and a warning says so once for each field.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._types: dict[str, dict[_Path, Type]] = {}
+        self._report = report
+        self._reported: set[tuple[str, _Path]] = set()
+
+    def conform(self, part: TableSlice) -> TableSlice:
+        """Return a batch in the types that the first batch of its name had."""
+        schema = part.schema
+        known = self._types.setdefault(part.name, {})
+        wanted: dict[_Path, Type] = {}
+        for leaf in schema.leaves:
+            first = known.get(leaf.path)
+            if first is None or first.kind is Kind.NULL:
+                known[leaf.path] = leaf.type
+            elif leaf.type.kind not in (first.kind, Kind.NULL):
+                wanted[leaf.path] = first
+        return self._converted(part, schema, wanted) if wanted else part
+
+    def _converted(self, part: TableSlice, schema: Schema, wanted: dict[_Path, Type]) -> TableSlice:
+        flat = convert.flatten(part.to_pyarrow())
+        target = replace(schema, fields=_retyped(schema.fields, wanted, ()))
+        columns = [
+            self._column(flat.column(i), flat.schema.field(i), part.name, leaf, wanted)
+            for i, leaf in enumerate(schema.leaves)
+        ]
+        fields = convert.flat_schema(target)
+        return TableSlice(convert.nest(pa.RecordBatch.from_arrays(columns, schema=fields), target))
+
+    def _column(
+        self, column: pa.Array, field: pa.Field, name: str, leaf: Leaf, wanted: dict[_Path, Type]
+    ) -> pa.Array:
+        type_ = wanted.get(leaf.path)
+        if type_ is None:
+            return column
+        texts = render.text(column, field)
+        if pa.types.is_floating(column.type) and type_.kind in (Kind.INT64, Kind.UINT64):
+            # 2.0 is a whole number, but its text is not that of one.
+            texts = pc.replace_substring_regex(texts, r"\.0$", "")
+        if type_.kind in values.PLAIN_KINDS:
+            found = values.from_text(texts, type_.kind)
+        else:
+            found = pa.nulls(len(texts), arrow_schema.type_to_arrow(type_))
+        if len(values.lost_rows(texts, found)) and (name, leaf.path) not in self._reported:
+            self._reported.add((name, leaf.path))
+            line = (
+                f"{name}: {leaf.name} was {type_} in the first events of this export; later "
+                f"values of other types are null in it, but kept in the database"
+            )
+            self._report(Notice(line))
+        return found
+
+
+def _retyped(
+    fields: tuple[Field, ...], wanted: dict[_Path, Type], above: _Path
+) -> tuple[Field, ...]:
+    return tuple(_retyped_field(member, wanted, (*above, member.name)) for member in fields)
+
+
+def _retyped_field(member: Field, wanted: dict[_Path, Type], path: _Path) -> Field:
+    if path in wanted:
+        return Field(member.name, wanted[path])
+    if member.type.kind is Kind.RECORD:
+        fields = _retyped(member.type.fields, wanted, path)
+        return Field(member.name, replace(member.type, fields=fields))
+    return member
+
+
 POLL_SECONDS = 0.2
 _ATTEMPTS = 3
 _COMPARED = 1000  # names, which takes no time that one notices
@@ -54,7 +143,7 @@ class Maker(Protocol):
         ...
 
 
-class EmbeddedNode:
+class EmbeddedNode(FileNode):
     """A folder that is read by DataFusion in this process.
 
     Parameters
@@ -63,90 +152,81 @@ class EmbeddedNode:
         A vastlab database, a plain folder of logs, or a folder that `ingest` is to make.
     make
         Makes the database where it is missing; nothing can be ingested then.
+    options
+        How the logs of a plain folder are read.
+    verify
+        Whether what is read is compared with its checksums.
     """
 
-    def __init__(self, path: Path, *, make: Maker | None = None) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        *,
+        make: Maker | None = None,
+        options: ReadOptions | None = None,
+        verify: bool = True,
+    ) -> None:
+        super().__init__(path, partial(scan.FileScan, verify=verify))
+        self._options = options or ReadOptions()
         self._make = make
-        self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
-        # One thread looks at the folder, so that looks happen in the order of the calls.
-        self._lookout = ThreadPoolExecutor(1, thread_name_prefix="vastlab-look")
-        self._context: datafusion.SessionContext | None = None
         self._database: Database | None = None
-        self._database_stamp = (0, 0)
         self._folder: LogFolder | None = None
-        self._preparation: Step | None = None
+        self._reported = ""
 
     # --- queries ----------------------------------------------------------------------------
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; what arrives counts from this call on."""
-        start = self._generation() if query.mode is ExportMode.CONTINUOUS else None
-        return limited(self._events(query, start), query.limit)
+        start = self._begin_continuous(report) if query.mode is ExportMode.CONTINUOUS else None
+        return limited(self._events(query, start, report), query.limit)
 
-    async def counts(self, query: Query) -> dict[str, int]:
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
-        snapshot = await self._snapshot()
+        snapshot = await self._snapshot(report)
+        self._report_problems(report)
         for _ in range(_ATTEMPTS):
             try:
-                return await self._counts(query, snapshot)
-            except _scan.FileGoneError as error:
-                snapshot = await self._newer(snapshot, error)
+                return await self._count(query, snapshot)
+            except scan.FileGoneError as error:
+                _, snapshot = await self._newer(snapshot, error)
         raise DatabaseError(
             f"the database changes faster than it can be read: {self._path}", hint="try again"
         )
 
-    async def schemas(self) -> dict[str, Schema]:
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the folder holds: for each name the union over its layouts."""
-        return (await self._snapshot()).schemas()
+        return (await self._snapshot(report)).schemas()
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say which files and row groups would be read."""
-        snapshot = await self._snapshot()
-        return await self._in_thread(partial(_explain.explain, query, snapshot))
+        snapshot = await self._snapshot(report)
+        return await self._in_thread(partial(plan.explain, query, snapshot, plan.count_row_groups))
 
-    @property
-    def complaint(self) -> str | None:
-        """What could not be read of a folder of logs at the last look, in one line."""
-        number = self._folder.problem_count if self._folder is not None else 0
-        if self._folder is None or not number:
-            return None
-        first = next((str(problem) for problem in self._folder.problems), "")
-        noun = "problem" if number == 1 else "problems"
-        return f"{number} {noun} with the logs in {self._path} (status says more): {first}"
-
-    @property
-    def preparation(self) -> Step | None:
-        """What is done at this moment before anything can be answered; None where nothing is."""
-        return self._preparation
-
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        return _status.report(await self._snapshot(), self._path)
+        return base.describe(await self._snapshot(report), self._path)
 
     async def ingest(
         self,
         sources: Any,
         *,
-        schema: str | None = None,
-        format: str | None = None,
         strict: bool = False,
         force: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
+        **options: Any,
     ) -> IngestReport:
         """Add the events of files; the database is made where there is none."""
         cancelled = threading.Event()
         work = partial(
             self._ingest,
             sources,
-            schema=schema,
-            format=format,
             strict=strict,
             force=force,
             progress=progress,
             cancelled=cancelled,
+            **options,
         )
-        working = _scan.in_thread(self._pool, work)
+        working = scan.in_thread(self._pool, work)
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
@@ -155,142 +235,132 @@ class EmbeddedNode:
             raise
 
     async def aclose(self) -> None:
-        """End what runs and let the threads go."""
-        self._context = self._database = self._folder = None
-        self._pool.shutdown(wait=False)
-        self._lookout.shutdown(wait=False)
+        """End what runs and release the threads."""
+        self._database = self._folder = None
+        await super().aclose()
 
     # --- the scan ---------------------------------------------------------------------------
 
     async def _events(
-        self, query: Query, start: _Started | int | None
+        self, query: Query, start: _Started | Arrivals | None, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
         if start is None:
-            snapshot, stream, part = await self._begin(query)
+            path, snapshot, stream, part = await self._begin(query, report)
             try:
                 async with aclosing(stream):
                     while part is not None:
                         yield part
                         part = await anext(stream, None)
-            except _scan.FileGoneError as error:
+            except scan.FileGoneError as error:
                 await self._newer(snapshot, error)
                 raise DatabaseError(
                     f"the database was rewritten while it was read: {self._path}",
                     hint="run the query again",
                 ) from error
-            start = snapshot.generation
+            start = Arrivals(path, snapshot)
         if query.mode is not ExportMode.HISTORICAL:
-            generation = start if isinstance(start, int) else await start.answer()
-            async with aclosing(self._arriving(query, generation)) as parts:
+            arrivals = start if isinstance(start, Arrivals) else await start.answer()
+            async with aclosing(self._arriving(query, arrivals, report)) as parts:
                 async for part in parts:
                     yield part
 
     async def _begin(
-        self, query: Query
-    ) -> tuple[Snapshot, AsyncGenerator[TableSlice, None], TableSlice | None]:
+        self, query: Query, report: Report
+    ) -> tuple[Path, Snapshot, AsyncGenerator[TableSlice, None], TableSlice | None]:
         """Start reading; as long as nothing was read, one may start again elsewhere."""
-        snapshot = await self._snapshot()
+        path, snapshot = await self._look(_state, report)
+        self._report_problems(report)
         while True:
-            stream = self._read(query, snapshot, snapshot.files)
+            files = snapshot.files
+            if query.mode is not ExportMode.HISTORICAL:
+                files = settled(files)
+            stream = self._read(plan.tasks(query, snapshot.layouts, files))
             try:
-                return snapshot, stream, await anext(stream, None)
-            except _scan.FileGoneError as error:
-                snapshot = await self._newer(snapshot, error)
+                return path, snapshot, stream, await anext(stream, None)
+            except scan.FileGoneError as error:
+                path, snapshot = await self._newer(snapshot, error)
 
-    async def _arriving(self, query: Query, generation: int) -> AsyncGenerator[TableSlice, None]:
-        while True:
-            (newest, files), snapshot = await self._look(partial(_arrivals, generation))
-            if files:
-                async with aclosing(self._read(query, snapshot, files)) as parts:
-                    async for part in parts:
-                        yield part
-            generation = newest
-            await asyncio.sleep(POLL_SECONDS)
-
-    def _read(
-        self, query: Query, snapshot: Snapshot, files: tuple[DataFile, ...]
+    async def _arriving(
+        self, query: Query, arrivals: Arrivals, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
-        tasks = _plan.tasks(query, snapshot.layouts, files)
-        return _scan.export(self._engine(), self._pool, tasks, EXPORTED_AT_ONCE)
-
-    async def _counts(self, query: Query, snapshot: Snapshot) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        scans = []
-        for task in _plan.tasks(query, snapshot.layouts, snapshot.files):
-            if task.bound == Constant(True):
-                counts[task.file.schema_name] = (
-                    counts.get(task.file.schema_name, 0) + task.file.rows
-                )
-            else:
-                scans.append(task)
-        found = await _scan.count(self._engine(), self._pool, scans, COUNTED_AT_ONCE)
-        for name, number in found.items():
-            counts[name] = counts.get(name, 0) + number
-        return dict(sorted(counts.items()))
-
-    def _engine(self) -> datafusion.SessionContext:
-        if self._context is None:
-            self._context = _scan.make_context()
-        return self._context
+        types = FirstTypes(report)
+        while True:
+            snapshot, files, repeats = await self._look(arrivals.next)
+            for line in repeats:
+                report(Notice(line))
+            if files:
+                tasks = plan.tasks(query, snapshot.layouts, files)
+                async with aclosing(self._read(tasks)) as parts:
+                    async for part in parts:
+                        yield types.conform(part)
+            await asyncio.sleep(POLL_SECONDS)
 
     # --- the folder -------------------------------------------------------------------------
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        return await _scan.in_thread(self._pool, function)
-
-    async def _look(self, at: Callable[[Database], _T]) -> _T:
+    async def _look(self, at: Callable[[Database], _T], report: Report = ignore) -> _T:
         with _cancelling(threading.Event()) as cancelled:
-            return await _scan.in_thread(self._lookout, lambda: at(self._open(cancelled)))
+            return await scan.in_thread(
+                self._snapshot_executor, lambda: at(self._open(report, cancelled))
+            )
 
-    async def _snapshot(self) -> Snapshot:
-        return await self._look(lambda database: database.snapshot())
+    async def _snapshot(self, report: Report) -> Snapshot:
+        return (await self._look(_state, report))[1]
 
-    async def _newer(self, snapshot: Snapshot, error: _scan.FileGoneError) -> Snapshot:
+    def _report_problems(self, report: Report) -> None:
+        """Report what could not be read of a folder of logs, whenever that changes."""
+        if self._folder is None:
+            return
+        number, remarks, line = self._folder.problem_count, self._folder.remarks, ""
+        if number:
+            first = next((str(problem) for problem in self._folder.problems), "")
+            line = f"{plural(number, 'problem')} with the logs in {self._path}: {first}"
+        elif remarks:
+            line = f"{plural(len(remarks), 'remark')} on the logs in {self._path}: {remarks[0]}"
+        if line and line != self._reported:
+            report(Notice(f"{line} (see status for more)" if number + len(remarks) > 1 else line))
+        self._reported = line
+
+    async def _newer(self, snapshot: Snapshot, error: scan.FileGoneError) -> tuple[Path, Snapshot]:
         """Return a newer snapshot, which explains why a file is gone, or raise."""
-        newest = await self._snapshot()
+        path, newest = await self._look(_state)
         if newest.generation == snapshot.generation:
             raise error
-        return newest
+        return path, newest
 
-    def _generation(self) -> _Started | int:
-        # Looking at a database takes no time, so that its state at the call counts. A folder
+    def _begin_continuous(self, report: Report) -> _Started | Arrivals:
+        # A snapshot of a database takes no time, so that its state at the call counts. A folder
         # of logs may have to be read first.
         if is_database(self._path):
-            return self._open().snapshot().generation
+            return Arrivals(*_state(self._open(report)))
         cancelled = threading.Event()
-        look = self._lookout.submit(lambda: self._open(cancelled).snapshot().generation)
+        look = self._snapshot_executor.submit(
+            lambda: Arrivals(*_state(self._open(report, cancelled)))
+        )
         return _Started(look, cancelled)
 
-    def _open(self, cancelled: threading.Event | None = None) -> Database:
+    def _open(self, report: Report, cancelled: threading.Event | None = None) -> Database:
+        """Open the database; make it, or read the folder of logs, where that is needed."""
         try:
-            return self._prepared(cancelled)
+            return self._prepared(report, cancelled)
         finally:
-            self._preparation = None
+            report(Step())
 
-    def _prepared(self, cancelled: threading.Event | None) -> Database:
+    def _prepared(self, report: Report, cancelled: threading.Event | None) -> Database:
         if self._make is not None and not is_database(self._path):
-            self._make(self._path, tell=self._making, cancelled=cancelled)
+
+            def making(made: int, of: int) -> None:
+                report(Step("making the demo database", made, made / of))
+
+            self._make(self._path, tell=making, cancelled=cancelled)
         if is_database(self._path):
-            # Kept, because it remembers the last snapshot; another one may stand there now.
-            stamp = _stamp(self._path)
-            if self._database is None or stamp != self._database_stamp:
-                self._database, self._database_stamp = Database.open(self._path), stamp
+            if self._database is None:
+                self._database = Database.open(self._path)
             return self._database
         self._must_be_folder()
         if self._folder is None:
-            self._folder = LogFolder(self._path)
-        return self._folder.refresh(self._reading, cancelled=cancelled)
-
-    def _making(self, made: int, of: int) -> None:
-        self._preparation = Step("making the demo database", made, made / of)
-
-    def _reading(self, how_far: IngestProgress) -> None:
-        done, total = how_far.bytes_done, how_far.bytes_total
-        logs = "1 log" if how_far.files_total == 1 else f"{how_far.files_total:,} logs"
-        self._preparation = Step(
-            f"reading {logs}",
-            how_far.events,
-            min(1.0, done / total) if done and total else None,
+            self._folder = LogFolder(self._path, **self._options)
+        return self._folder.refresh(
+            lambda progress: report(_reading(progress)), cancelled=cancelled
         )
 
     def _must_be_folder(self) -> None:
@@ -303,7 +373,7 @@ class EmbeddedNode:
             )
         raise UsageError(
             f"no such folder: {self._path}",
-            hint=_meant(self._path)
+            hint=_suggest_folder(self._path)
             or 'an endpoint is a folder such as "m57.db" (`vastlab import` makes it) or a '
             'node such as "localhost:5158"',
         )
@@ -311,43 +381,42 @@ class EmbeddedNode:
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
         if self._make is not None:
             raise UsageError(f"{self._path} is read-only", hint="import into a folder of your own")
-        is_new = not self._path.exists()
-        database = self._open_for_writing()
+        if self._path.exists() and not self._path.is_dir():
+            self._must_be_folder()
         try:
-            return ingest(database, sources, **options)
-        except BaseException:
-            if is_new:
-                database.remove_empty()
-            raise
-
-    def _open_for_writing(self) -> Database:
-        if is_database(self._path):
-            return Database.open(self._path)
-        if self._path.is_dir() and any(self._path.iterdir()):
+            own = load_schemas([self._path / SCHEMAS])
+            shared = options.get("schemas") or Schemas()
+            options["schemas"] = Schemas(own.own + shared.own)
+            with Database.complete(self._path) as database:
+                return ingest(database, sources, **options)
+        except OtherFilesError as error:
             raise UsageError(
                 f"{self._path} is a folder of logs, not a database",
                 hint="it can be queried as it is; import into another folder",
-            )
-        if self._path.exists() and not self._path.is_dir():
-            self._must_be_folder()
-        return Database.create(self._path)
+            ) from error
+
+
+def _reading(progress: IngestProgress) -> Step:
+    done, total = progress.bytes_done, progress.bytes_total
+    share = min(1.0, done / total) if done and total else None
+    return Step(f"reading {plural(progress.files_total, 'log')}", progress.events, share)
 
 
 @dataclass(frozen=True, slots=True)
 class _Started:
     """A look at the folder that began before anybody waits for it."""
 
-    look: Future[int]
+    look: Future[Arrivals]
     cancelled: threading.Event
 
-    async def answer(self) -> int:
+    async def answer(self) -> Arrivals:
         with _cancelling(self.cancelled):
             return await asyncio.wrap_future(self.look)
 
 
 @contextlib.contextmanager
 def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
-    """Tell the thread to give up when nobody waits: it would read a large folder to its end."""
+    """Cancel the work of the thread with the call: it would read a large folder to its end."""
     try:
         yield cancelled
     except asyncio.CancelledError:
@@ -355,7 +424,7 @@ def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
         raise
 
 
-def _meant(path: Path) -> str | None:
+def _suggest_folder(path: Path) -> str | None:
     """Ask for the folder beside it whose name is close, or for the demo."""
     if path == Path("demo"):
         return "did you mean demo:?"
@@ -366,11 +435,5 @@ def _meant(path: Path) -> str | None:
     return f"did you mean {str(path.with_name(close[0]))!r}?" if close else None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Tell a database from another one that was made in its place."""
-    found = (path / "manifest.json").stat()
-    return found.st_ino, found.st_mtime_ns
-
-
-def _arrivals(since: int, database: Database) -> tuple[tuple[int, tuple[DataFile, ...]], Snapshot]:
-    return database.added(since), database.snapshot()
+def _state(database: Database) -> tuple[Path, Snapshot]:
+    return database.path, database.snapshot()

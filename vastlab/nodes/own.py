@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from vastlab._text import cut, plain
 from vastlab.errors import LockedError, NodeError, UsageError
-from vastlab.nodes import _programs
-from vastlab.nodes._process import clean_environment
+from vastlab.nodes import process
+from vastlab.nodes.process import clean_environment
 from vastlab.store.archive import is_archive
 from vastlab.store.database import is_database
+from vastlab.store.disk import lock
 
 __all__ = ["OwnNode", "running_node", "start_node", "stop_node"]
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _RECORD = "vastlab-node.json"
+_ENDPOINT = "vastlab-node.endpoint"  # written by the node
+_STARTING = "vastlab-node.lock"  # held while a node starts
 _LOG = "node.log"
 _LOCK = "pid.lock"  # the node's own
 _POLL_SECONDS = 0.05
@@ -57,7 +62,7 @@ class OwnNode:
 
     def stop(self) -> None:
         """Stop the node and wait until it is gone; nothing happens to one that is."""
-        stop_node(self.folder)
+        _stop(self.folder, self.pid)
 
 
 def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> OwnNode:
@@ -87,24 +92,20 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
         The node does not start; its last words say why.
     """
     state = Path(folder).resolve()
-    if (running := running_node(state)) is not None:
-        raise LockedError(
-            f"a node runs on {state} already, at {running.endpoint}",
-            hint=f'use connect("{running.endpoint}"), or stop it',
-        )
-    _refuse_a_foreign_node(state)
+    _refuse_a_running_node(state)
     _refuse_other_files(state)
     state.mkdir(parents=True, exist_ok=True)
-    endpoint = f"127.0.0.1:{_free_port()}"
-    node = OwnNode(state, endpoint, _spawn(state, endpoint))
-    (state / _RECORD).write_text(json.dumps({"pid": node.pid, "endpoint": endpoint}))
-    try:
-        _wait_until_it_answers(node.pid, state, endpoint)
-    except BaseException:
-        stop_node(state)
-        raise
+    with _one_at_a_time(state):
+        _refuse_a_running_node(state)
+        pid = _spawn(state)
+        try:
+            node = OwnNode(state, _wait_until_it_answers(pid, state), pid)
+            (state / _RECORD).write_text(json.dumps({"pid": pid, "endpoint": node.endpoint}))
+        except BaseException:
+            _end(pid)
+            raise
     if not detached:
-        weakref.finalize(node, stop_node, state)
+        weakref.finalize(node, _stop, state, pid)
     return node
 
 
@@ -123,17 +124,29 @@ def stop_node(folder: str | os.PathLike[str]) -> bool:
     """
     state = Path(folder).resolve()
     running = running_node(state)
-    if running is None:
+    return running is not None and _stop(state, running.pid)
+
+
+def _stop(state: Path, pid: int) -> bool:
+    """Stop one node on a folder; a later one on the same folder is left alone."""
+    running = running_node(state)
+    if running is None or running.pid != pid:
         return False
-    deadline = time.monotonic() + STOP_SECONDS
-    _signal(running.pid, signal.SIGTERM)
-    while _is_alive(running.pid) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    _signal(running.pid, signal.SIGKILL)
-    while _is_alive(running.pid):
-        time.sleep(_POLL_SECONDS)
+    _end(pid)
     (state / _RECORD).unlink(missing_ok=True)
     return True
+
+
+def _end(pid: int) -> None:
+    """Terminate a process, and kill it where that takes too long."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        child = psutil.Process(pid)
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def running_node(folder: str | os.PathLike[str]) -> OwnNode | None:
@@ -150,15 +163,20 @@ def running_node(folder: str | os.PathLike[str]) -> OwnNode | None:
         node = OwnNode(state, str(record["endpoint"]), int(record["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return node if _is_alive(node.pid) and _is_node(node.pid) else None
+    return node if _is_node(node.pid) else None
 
 
-def _refuse_a_foreign_node(state: Path) -> None:
+def _refuse_a_running_node(state: Path) -> None:
+    if (running := running_node(state)) is not None:
+        raise LockedError(
+            f"a node runs on {state} already, at {running.endpoint}",
+            hint=f'use connect("{running.endpoint}"), or stop it',
+        )
     try:
         pid = int((state / _LOCK).read_text())
     except (OSError, ValueError):
         return
-    if _is_alive(pid) and _is_node(pid):
+    if _is_node(pid):
         raise LockedError(
             f"another node runs on {state} already (process {pid})",
             hint="connect to where it listens, or choose another folder",
@@ -167,7 +185,7 @@ def _refuse_a_foreign_node(state: Path) -> None:
 
 def _refuse_other_files(state: Path) -> None:
     """Protect a folder of logs, which would be taken for a node's from then on."""
-    if not state.is_dir() or not any(state.iterdir()):
+    if not state.is_dir() or {path.name for path in state.iterdir()} <= {_STARTING}:
         return
     if is_database(state) or not ((state / _LOG).exists() or is_archive(state)):
         raise UsageError(
@@ -176,34 +194,46 @@ def _refuse_other_files(state: Path) -> None:
         )
 
 
-def _spawn(state: Path, endpoint: str) -> int:
-    """Start the node in a session of its own, and return its process id."""
-    engine = _programs.find_tenzir_engine()
+@contextlib.contextmanager
+def _one_at_a_time(state: Path) -> Iterator[None]:
+    """Wait until no other process starts a node on the same folder."""
+    with (state / _STARTING).open("wb") as file:
+        lock(file.fileno())
+        yield
+
+
+def _spawn(state: Path) -> int:
+    """Start the node in a session of its own, on a port it chooses; return its process id."""
+    engine = process.find_tenzir_engine()
+    (state / _ENDPOINT).unlink(missing_ok=True)
     argv = (
         "tenzir-node",
         "--bare-mode",
-        f"--endpoint={endpoint}",
+        "--endpoint=127.0.0.1:0",
+        f"--write-endpoint={state / _ENDPOINT}",
         f"--state-directory={state}",
         "--console-verbosity=warning",
     )
-    # Not subprocess: its objects want to be waited for, and a node may outlive us.
+    # Not subprocess: its objects must be waited for, and a node may outlive this process.
     with (state / _LOG).open("wb") as log, Path(os.devnull).open("rb") as nothing:
         streams = ((nothing, 0), (log, 1), (log, 2))
         actions = [(os.POSIX_SPAWN_DUP2, stream.fileno(), number) for stream, number in streams]
         return os.posix_spawn(engine, argv, clean_environment(), file_actions=actions, setsid=True)
 
 
-def _wait_until_it_answers(pid: int, state: Path, endpoint: str) -> None:
-    host, port = endpoint.split(":")
+def _wait_until_it_answers(pid: int, state: Path) -> str:
+    """Return where the node listens, once it does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if not _is_alive(pid):
             raise NodeError(
-                f"the node on {state} ended while it started: {_last_words(state)}",
+                f"the node on {state} ended while it started: {_last_line(state)}",
                 hint=f"its log is {state / _LOG}",
             )
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
-            return
+        with contextlib.suppress(OSError, ValueError):
+            host, port = (state / _ENDPOINT).read_text().split(":")
+            with socket.create_connection((host, int(port)), 1):
+                return f"{host}:{int(port)}"
         time.sleep(_POLL_SECONDS)
     raise NodeError(
         f"the node on {state} does not answer after {START_SECONDS:g} s",
@@ -211,42 +241,27 @@ def _wait_until_it_answers(pid: int, state: Path, endpoint: str) -> None:
     )
 
 
-def _last_words(state: Path) -> str:
+def _last_line(state: Path) -> str:
     lines = (state / _LOG).read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return cut(said[-1], 200) if said else "it said nothing"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+    output = [line.strip() for line in lines if line.strip()]
+    return cut(output[-1], 200) if output else "it printed nothing"
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one of our own that has ended is reaped on the way."""
-    with contextlib.suppress(ChildProcessError):
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Whether a process runs; a child that has ended is reaped."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        child = psutil.Process(pid)
+        if child.status() != psutil.STATUS_ZOMBIE:
+            return True
+        child.wait(0)
+    return False
 
 
 def _is_node(pid: int) -> bool:
-    """Whether a process is what we started: its number may have come to another one."""
+    """Whether a node runs in a process: its number may belong to another program by now."""
     try:
-        argv = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return True  # no /proc here: the number has to do
-    return Path(os.fsdecode(argv.split(b"\0")[0])).name == "tenzir-node"
+        return _is_alive(pid) and Path(psutil.Process(pid).cmdline()[0]).name == "tenzir-node"
+    except psutil.AccessDenied:
+        return True
+    except (psutil.NoSuchProcess, IndexError):
+        return False

@@ -7,16 +7,16 @@ answer is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from vastlab.config import NodeEndpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
-from vastlab.nodes import _programs
-from vastlab.nodes._process import Slots
-from vastlab.nodes.base import Explanation, Node, Query
+from vastlab.nodes import process
+from vastlab.nodes.base import Explanation, Node, Query, Report, ignore
+from vastlab.nodes.process import Slots
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.vast import VastNode
 from vastlab.store.ingest import IngestReport
@@ -39,8 +39,8 @@ class _Client(Node, Protocol):
 
 # In the order in which they are preferred, should a node ever answer both.
 _KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Path], _Client]]] = {
-    "vast": (lambda: _programs.find_vast(), VastNode),
-    "tenzir": (lambda: _programs.find_tenzir(), TenzirNode),
+    "vast": (lambda: process.find_vast(), VastNode),
+    "tenzir": (lambda: process.find_tenzir(), TenzirNode),
 }
 
 
@@ -54,7 +54,7 @@ class RemoteNode:
     client
         ``auto``, or the one client to use.
     named
-        Whether somebody asked for this endpoint; the default is tried where nobody asked.
+        Whether the user named this endpoint; false for the default one.
     """
 
     def __init__(self, endpoint: NodeEndpoint, client: str = "auto", *, named: bool = True) -> None:
@@ -68,29 +68,34 @@ class RemoteNode:
         self._found: _Client | None = None
         self._turn = Slots(1)
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch."""
-        return self._export(query)
+        return self._export(query, report)
 
-    async def counts(self, query: Query) -> dict[str, int]:
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
-        return await (await self._node()).counts(query)
+        with self._naming():
+            return await (await self._node()).counts(query, report)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        return await (await self._node()).status()
+        with self._naming():
+            return await (await self._node()).status(report)
 
-    async def schemas(self) -> dict[str, Schema]:
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
-        return await (await self._node()).schemas()
+        with self._naming():
+            return await (await self._node()).schemas(report)
 
     async def ingest(self, sources: Any, **options: Any) -> IngestReport:
         """Add the events of files."""
-        return await (await self._node()).ingest(sources, **options)
+        with self._naming():
+            return await (await self._node()).ingest(sources, **options)
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say how the node would answer."""
-        return await (await self._node()).explain(query)
+        with self._naming():
+            return await (await self._node()).explain(query, report)
 
     async def aclose(self) -> None:
         """Let go of the client; the node is looked for again when it is next used."""
@@ -98,24 +103,33 @@ class RemoteNode:
         if node is not None:
             await node.aclose()
 
-    async def _export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
-        node = await self._node()
-        async with aclosing(node.export(query)) as parts:
-            async for part in parts:
-                yield part
+    async def _export(self, query: Query, report: Report) -> AsyncGenerator[TableSlice, None]:
+        with self._naming():
+            node = await self._node()
+            async with aclosing(node.export(query, report)) as parts:
+                async for part in parts:
+                    yield part
 
     async def _node(self) -> Node:
-        if self._found is None:
-            try:
+        async with self._turn.take():
+            if self._found is None:
                 self._found = await self._find()
-            except (NodeConnectionError, ClientNotFoundError) as error:
-                if not self._named:
-                    error.hint = f"no endpoint was named: {_NAME_ONE}"
-                raise
-        return self._found
+            return self._found
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an error say that no endpoint was named, where the default one was tried."""
+        try:
+            yield
+        except (NodeConnectionError, ClientNotFoundError) as error:
+            if not self._named:
+                error.hint = f"no endpoint was named: {_NAME_ONE}"
+            raise
 
     async def _find(self) -> _Client:
         candidates = self._candidates()
+        if len(candidates) == 1:
+            return candidates[0]  # there is nothing to find out: its own error says what is wrong
         pings = [asyncio.ensure_future(candidate.ping()) for candidate in candidates]
         try:
             errors = []
@@ -138,15 +152,15 @@ class RemoteNode:
         raise self._none_answers(errors)
 
     def _none_answers(self, errors: list[NodeError]) -> NodeError:
-        """Tell of what is wrong with a client rather than that nothing answers it."""
-        told = [error for error in errors if not isinstance(error, NodeConnectionError)]
-        if len(told) == len(errors) > 1:
+        """Prefer the error of a client over the error that nothing answers."""
+        failed = [error for error in errors if not isinstance(error, NodeConnectionError)]
+        if len(failed) == len(errors) > 1:
             return NodeConnectionError(
-                f"what listens at {self._endpoint} is no node: {told[0].message}",
+                f"what listens at {self._endpoint} is not a node: {failed[0].message}",
                 hint="check the port; vastlab.client in vast.yaml names the client to use",
-                stderr="\n".join(error.stderr for error in told),
+                stderr="\n".join(error.stderr for error in failed),
             )
-        return next(iter(told or errors))
+        return next(iter(failed or errors))
 
     def _candidates(self) -> list[_Client]:
         wanted = _KINDS if self._client == "auto" else {self._client: _KINDS[self._client]}
@@ -158,6 +172,6 @@ class RemoteNode:
         if not candidates:
             raise ClientNotFoundError(
                 f"no client is installed to reach the node at {self._endpoint}",
-                hint=_programs.REMEDY,
+                hint=process.REMEDY,
             )
         return candidates

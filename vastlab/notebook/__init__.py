@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from vastlab.connection import Connection
-from vastlab.notebook import completion, handover, notes
+from vastlab.notebook import completion, notes
 from vastlab.notebook.live import LiveView
-from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
-from vastlab.notebook.progress import ProgressLine
+from vastlab.notebook.magics import VastMagics, stop_all, without_body, without_semicolons
+from vastlab.notebook.notes import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.notebook.widgets.schema_tree import SchemaTree
 
@@ -69,7 +69,7 @@ def unload_ipython_extension(shell: Any) -> None:
     cleanups[:] = [cleanup for cleanup in cleanups if cleanup not in _CLEANUPS]
     magics = shell.magics_manager.registry.pop(_REGISTERED, None)
     if isinstance(magics, VastMagics):
-        handover.stop_all()
+        stop_all()
         shell.configurables.remove(magics)  # where IPython put it, for %config
         magics.close()
     for kind in shell.magics_manager.magics.values():

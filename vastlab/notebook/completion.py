@@ -15,6 +15,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from vastlab import _text, queries
 from vastlab.config import Settings
+from vastlab.expression.ast import FieldExtractor
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.notebook.magics import VastMagics
 from vastlab.notebook.options import FLAGS, MODES
@@ -27,11 +28,16 @@ _TYPES = (
     *(":bool", ":int64", ":uint64", ":double", ":duration", ":time", ":string", ":ip", ":subnet"),
 )
 _MAGIC = re.compile(r"\s*(?:[\w, ]+=\s*)?%{1,2}(?P<name>vast(?:_use|_run|_schemas|_status)?)(?!\w)")
-_TOKEN = re.compile(r"(?:[&|=<>]+|!=?\w*|[#:$@\w.\-]*)$")
+_TOKEN = re.compile(r"(?:[&|=<>]+|!=?\w*|[#:$@\w./\-]*)$")
+# What is closed before the cursor: texts, and names in backticks.
+_CLOSED = re.compile(r'"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`')
+_OPENED = re.compile(r"[\w.:\-]*`[^`]*$")
+_ESCAPED = re.compile(r"`|\\(?:x(.{2})|u(.{4})|U(.{8})|(.))?")
+_MARKUP = re.compile(r"[<>&\"']")
 _QUOTED = re.compile(r'#(?:type|schema)\s*(?:==|!=|ni|!ni|in|!in)\s*\[?[^\]]*"(?P<name>[^"]*)$')
 _WRITABLE = re.compile(r"[\w.:#@/ -]+")
 _FRESH_FOR = 30.0  # seconds
-_MOMENT = 0.5  # seconds that who types does not mind
+_MOMENT = 0.5  # seconds
 _SHOWN = 500
 
 
@@ -135,7 +141,7 @@ def _from_node(node: Node | None, names: Names) -> Names:
     concepts = Taxonomy.default().concepts
     return replace(
         names,
-        fields=_writable(dict(sorted({**suffixes, **whole}.items()))),
+        fields={_written(path): kind for path, kind in sorted({**suffixes, **whole}.items())},
         schemas=_writable({schema.name: "schema" for schema in known}),
         aliases=_writable({f":{n}": "alias" for leaf in leaves for n in leaf.type.names}),
         concepts=dict.fromkeys(sorted(concepts), "concept"),
@@ -157,8 +163,26 @@ def _from_queries(names: Names) -> Names:
 
 
 def _writable(names: Mapping[str, str]) -> dict[str, str]:
-    """Leave out names that no expression can hold, and that a frontend had better not show."""
+    """Leave out names that cannot be typed, and that a frontend had better not show."""
     return {name: kind for name, kind in names.items() if _WRITABLE.fullmatch(name)}
+
+
+def _written(path: str) -> str:
+    """Write a field as an expression does; what a frontend could take for markup is escaped."""
+    return _MARKUP.sub(lambda m: f"\\x{ord(m[0]):02x}", str(FieldExtractor(path)))
+
+
+def _read(text: str) -> str:
+    """Return the name that a field's text stands for, also of a text that is not complete."""
+
+    def character(found: re.Match[str]) -> str:
+        number = found[1] or found[2] or found[3]
+        return chr(int(number, 16)) if number else found[4] or ""
+
+    try:
+        return _ESCAPED.sub(character, text)
+    except (ValueError, OverflowError):
+        return text
 
 
 def install(shell: Any, magics: VastMagics) -> None:
@@ -196,7 +220,8 @@ def candidates(
     """
     token = fragment(before)
     offered = _offered(before, token, known, variables, magic)
-    fitting = {word: kind for word, kind in offered.items() if word.startswith(token)}
+    start = _read(token)
+    fitting = {word: kind for word, kind in offered.items() if _read(word).startswith(start)}
     return dict(list(fitting.items())[:_SHOWN])
 
 
@@ -221,7 +246,7 @@ def _offered(
         return known.schemas
     return {
         **known.fields,
-        **known.schemas,
+        **{_written(name): kind for name, kind in known.schemas.items()},
         **known.concepts,
         **dict.fromkeys(_META, "meta"),
         **dict.fromkeys(_TYPES, "type"),
@@ -235,13 +260,15 @@ def fragment(before: str) -> str:
 
     Examples
     --------
-    >>> fragment("resp_p == 22 && #ty"), fragment('#type == "zeek.')
-    ('#ty', 'zeek.')
+    >>> fragment("resp_p == 22 && #ty"), fragment('#type == "zeek.'), fragment("flow.`Bytes in")
+    ('#ty', 'zeek.', 'flow.`Bytes in')
     """
     if match := _QUOTED.search(before):
         return match["name"]
-    match = _TOKEN.search(before)
-    return match.group() if match else ""
+    # What is closed is one word, or a blank that ends one.
+    masked = _CLOSED.sub(lambda m: ("_" if m[0][0] == "`" else " ") * len(m[0]), before)
+    match = _OPENED.search(masked) or _TOKEN.search(masked)
+    return before[match.start() :] if match else ""
 
 
 def _matcher(shell: Any, catalogue: Catalogue) -> Any:

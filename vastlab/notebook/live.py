@@ -1,4 +1,4 @@
-"""LiveView: events as they arrive, with counters, a rate and the newest rows."""
+"""A view that follows a continuous query."""
 
 from __future__ import annotations
 
@@ -8,35 +8,114 @@ import contextlib
 import functools
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import pyarrow as pa
-import traitlets
 
-from vastlab import _loop, _text, errors
+from vastlab import _text, errors
+from vastlab._call import Call
+from vastlab._text import plural
 from vastlab.client import VAST, ExportMode, Moment
-from vastlab.collect import collect_pyarrow
 from vastlab.connection import Connection
 from vastlab.display import html
-from vastlab.display.outcome import Outcome, plural
-from vastlab.display.preview import preview
+from vastlab.display.preview import Outcome, make_preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
 from vastlab.nodes.base import Step
-from vastlab.notebook.progress import Pace
-from vastlab.notebook.ring import Ring
-from vastlab.notebook.widgets.closing import ClosingBox
-from vastlab.notebook.widgets.schema_views import SchemaViews
+from vastlab.notebook.notes import Pace
+from vastlab.notebook.widgets.views import RunningBox, SchemaViews
 from vastlab.result import Result, View
-from vastlab.table_slice import TableSlice
+from vastlab.table_slice import TableSlice, collect_pyarrow
 
-__all__ = ["LiveView", "running", "stop_all"]
+_SCHEMAS = 100  # of more, events are only counted
+_BYTES = 32 << 20  # for each schema
+
+
+class Ring:
+    """Keeps the newest events of each schema, and counts all.
+
+    One thread adds while others read.
+
+    Parameters
+    ----------
+    rows
+        How many events of each schema to keep.
+
+    Examples
+    --------
+    >>> ring = Ring(2)
+    >>> ring.add(TableSlice(pa.RecordBatch.from_pydict({"port": [1, 2, 3]})))
+    >>> [batch.to_pydict() for part in ring.newest().values() for batch in part]
+    [{'port': [2, 3]}]
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._kept: dict[str, deque[pa.RecordBatch]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, part: TableSlice) -> None:
+        """Count events, keep the newest, and forget as many as that makes too many."""
+        if not part.num_rows:
+            return
+        with self._lock:
+            self._counts[part.name] += part.num_rows
+            if self._rows and (part.name in self._kept or len(self._kept) < _SCHEMAS):
+                kept = self._kept.setdefault(part.name, deque())
+                kept.append(_end_of(part.to_pyarrow(), self._rows))
+                _trim(kept, self._rows)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many events of each schema came, most first."""
+        with self._lock:
+            return dict(self._counts.most_common())
+
+    def newest(self, name: str | None = None) -> dict[str, list[pa.RecordBatch]]:
+        """Return what is kept, in order of arrival.
+
+        Parameters
+        ----------
+        name
+            Only this schema.
+        """
+        with self._lock:
+            kept = {key: list(parts) for key, parts in self._kept.items() if name in (None, key)}
+        return {key: list(_last(parts, self._rows)) for key, parts in kept.items()}
+
+
+def _end_of(batch: pa.RecordBatch, rows: int) -> pa.RecordBatch:
+    """Copy the last rows, since a slice would hold on to all of its batch."""
+    first = max(0, batch.num_rows - rows)
+    if not batch.num_columns:
+        return batch.slice(first)
+    return batch.take(pa.array(np.arange(first, batch.num_rows)))
+
+
+def _trim(kept: deque[pa.RecordBatch], rows: int) -> None:
+    count = sum(batch.num_rows for batch in kept)
+    size = sum(batch.nbytes for batch in kept)
+    while len(kept) > 1 and (count - kept[0].num_rows >= rows or size > _BYTES):
+        oldest = kept.popleft()
+        count -= oldest.num_rows
+        size -= oldest.nbytes
+
+
+def _last(parts: list[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    surplus = max(0, sum(part.num_rows for part in parts) - rows)
+    for part in parts:
+        skipped = min(surplus, part.num_rows)
+        surplus -= skipped
+        if skipped < part.num_rows:
+            yield part.slice(skipped)
+
 
 _AT_ONCE = 4
 _EVERY = 0.25  # seconds between two updates of the display
@@ -44,8 +123,8 @@ _RATE_OVER = 5.0  # seconds
 _SHOWN = 20  # rows in a tab
 
 
-class LiveView(ClosingBox):
-    """A query that goes on while other cells run.
+class LiveView(RunningBox):
+    """A query that runs while other cells run.
 
     The newest events of each schema are kept, all are counted. Everything works without a
     browser too: `start`, `stop`, `result`.
@@ -68,14 +147,11 @@ class LiveView(ClosingBox):
     LiveView('resp_p == 443', unified, stopped, 0 events)
     """
 
-    running = traitlets.Bool(False)
-    error = traitlets.Unicode("")
-
-    _job: _loop.Job[None] | None = None  # also of a view that was refused
     _ring: Ring
     _started: float
     _stopped: float
-    _told: list[str]
+    _call: Call
+    _warnings: list[str]
     _samples: deque[tuple[float, int]]
     _drawn: dict[str, int]
     _names: list[str]
@@ -93,13 +169,13 @@ class LiveView(ClosingBox):
         params: Mapping[str, object] | None = None,
         start: bool = True,
     ) -> None:
-        # A slip fails the cell, here, and not a task that nobody looks at.
+        # A wrong expression fails the cell here, not a task in the background.
         self._expression = str(bind(parse_query(expression), params or {}))
         self._mode = ExportMode(mode) if mode in _MODES else _refuse_mode(mode)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise errors.UsageError(f"the limit is no number of events: {limit!r}")
+            raise errors.UsageError(f"limit must be a number of events, got {limit!r}")
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-            raise errors.UsageError(f"rows is no number of events: {rows!r}")
+            raise errors.UsageError(f"rows must be a number of events, got {rows!r}")
         self._limit, self._rows = limit, rows
         self._asked: dict[str, Any] = {"since": since, "until": until, "params": params}
         self._source = expression
@@ -148,12 +224,12 @@ class LiveView(ClosingBox):
         self.stop()
         super().close()
 
-    def left_behind(self) -> dict[str, str]:
+    def final_mime_bundle(self) -> dict[str, str]:
         """Return the events that are kept, by MIME type."""
         kept: dict[str, str] = {}
         with contextlib.suppress(errors.VastlabError):  # of a connection that is closed
             kept["text/html"] = self.result()._repr_html_()
-        return {**super().left_behind(), **kept}
+        return {**super().final_mime_bundle(), **kept}
 
     # --- what arrived -----------------------------------------------------------------------
 
@@ -189,11 +265,13 @@ class LiveView(ClosingBox):
         ticker = asyncio.ensure_future(self._tick())
         error: BaseException | None = None
         try:
-            export = vast.export(self._source, self._mode, self._limit, **self._asked)
+            export = vast.export(
+                self._source, self._mode, self._limit, report=self._call, **self._asked
+            )
             async with aclosing(export) as parts:
                 async for part in parts:
                     self._ring.add(part)
-        except Exception as failure:  # noqa: BLE001 - shown in the widget: nobody waits here
+        except Exception as failure:  # noqa: BLE001 - shown in the widget, since it is not awaited
             error = failure
         finally:
             ticker.cancel()
@@ -214,7 +292,7 @@ class LiveView(ClosingBox):
 
     async def _redraw(self) -> None:
         counts = self.counts
-        self._status.value = self._said(counts)
+        self._status.value = self._status_html(counts)
         if counts == self._drawn:
             return
         self._drawn = counts
@@ -230,7 +308,7 @@ class LiveView(ClosingBox):
             arrived = self._drawn.get(name, 0)  # which the tab says; there may be more by now
             newest = await self._collected(name, min(_SHOWN, arrived))
             parts = newest.to_arrow().get(name, [])  # none where there are too many schemas
-            shown = preview(
+            shown = make_preview(
                 name, parts, rows=_SHOWN, columns=html.COLUMNS, zone=self._connection.zone
             )
             self._views.fill(name, View(replace(shown, newest_of=arrived))._repr_html_())
@@ -262,7 +340,8 @@ class LiveView(ClosingBox):
     def _begin(self) -> None:
         self._ring = Ring(self._rows)
         self._started, self._stopped = time.monotonic(), 0.0
-        self._told = []
+        self._call = Call()
+        self._warnings = []
         self._samples = deque([(self._started, 0)])
         self._drawn = {}
         self._names = []
@@ -271,18 +350,17 @@ class LiveView(ClosingBox):
         if self.running:
             self._stopped = time.monotonic()
         if error is not None:
-            text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
-            self.error = _text.plain_lines(text)
+            self.set_error(error)
         self.running = False
         _views().discard(self)
-        self._status.value = self._said(self.counts)
+        self._status.value = self._status_html(self.counts)
 
     def _elapsed(self) -> float:
         return (self._stopped or time.monotonic()) - self._started
 
-    def _said(self, counts: Mapping[str, int]) -> str:
+    def _status_html(self, counts: Mapping[str, int]) -> str:
         events = sum(counts.values())
-        step = self._connection.step(Step("", events))
+        step = self._call.step(Step("", events))
         if self.running and step.doing:  # a folder of logs may have to be read first
             facts = [Pace().say(step, self._elapsed())]
         else:
@@ -294,12 +372,8 @@ class LiveView(ClosingBox):
         elif not self.running:
             facts.append("stopped")
         failure = html.failure(self.error) if self.error else ""
-        remarks = "".join(map(html.note, self._remarks()))
-        return failure + remarks + html.line(" · ".join(facts))
-
-    def _remarks(self) -> list[str]:
-        self._told += self._connection.remarks()
-        return self._told
+        self._warnings += self._call.pop_warnings()
+        return failure + "".join(map(html.note, self._warnings)) + html.line(" · ".join(facts))
 
     def _rate(self, events: int) -> float:
         now = time.monotonic()
@@ -310,7 +384,7 @@ class LiveView(ClosingBox):
         return (events - before) / max(now - then, _EVERY)
 
     def _build(self) -> None:
-        self._button = widgets.Button(layout=widgets.Layout(width="7em"))
+        self._button = self.make_button("Start", self.start, self.stop)
         self._status = widgets.HTML()
         self._views = SchemaViews()
         asked = self._expression or "all events"
@@ -320,26 +394,13 @@ class LiveView(ClosingBox):
             layout=widgets.Layout(align_items="center", grid_gap="0 1em"),
         )
         super().__init__([head, row, self._views])
-        self._label(False)
-        self.observe(lambda change: self._label(change["new"]), "running")
-        self._button.on_click(self._clicked)
-        self._views.observe(self._looked, "chosen")
+        self._views.observe(self._on_view_chosen, "chosen")
 
-    def _label(self, is_running: bool) -> None:
-        self._button.description = "Stop" if is_running else "Start"
-        self._button.icon = "stop" if is_running else "play"
-        self._button.button_style = "" if is_running else "primary"
+    def show_error(self, error: BaseException) -> None:
+        """Show an error of a click in the status line."""
+        self._end(error)
 
-    def _clicked(self, _: Any) -> None:
-        try:
-            if self.running:
-                self.stop()
-            else:
-                self.start()
-        except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
-            self._end(error)
-
-    def _looked(self, change: Mapping[str, Any]) -> None:
+    def _on_view_chosen(self, change: Mapping[str, Any]) -> None:
         with contextlib.suppress(errors.VastlabError):  # of a connection that is closed
             self._connection.start(lambda _: self._draw(change["new"]))
 

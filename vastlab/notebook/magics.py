@@ -1,13 +1,14 @@
-"""The magics ``%vast``, ``%%vast`` and those beside them."""
+"""The magics `%vast`, `%%vast` and their relatives."""
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import functools
+import importlib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,17 +24,71 @@ from IPython.core.magic import (
 )
 from IPython.display import display
 
-from vastlab import errors, queries
-from vastlab.config import Endpoint, Settings, resolve_endpoint
+from vastlab import _text, errors, queries
+from vastlab._text import plural
+from vastlab.config import Settings, resolve_endpoint
 from vastlab.connection import Connection
-from vastlab.display.outcome import plural
+from vastlab.endpoints import Endpoint, is_bare_host
 from vastlab.expression import parse_query
-from vastlab.expression.ast import Expr
-from vastlab.expression.parameters import names
-from vastlab.notebook import handover, options
+from vastlab.expression.ast import Expr, FieldExtractor
+from vastlab.expression.parameters import indicators, names
+from vastlab.notebook import options
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
+from vastlab.types import Schema
+
+_MODULE = "vastlab.notebook.live"
+
+
+def open_view(connection: Connection, asked: Options, params: Mapping[str, object]) -> Any:
+    """Open a view of events as they come, and start it.
+
+    Parameters
+    ----------
+    connection
+        What to ask.
+    asked
+        The options of the magic.
+    params
+        Values for the ``$names`` of the expression.
+
+    Returns
+    -------
+    LiveView
+        At once; it runs in the background.
+    """
+    try:
+        module = importlib.import_module(_MODULE)
+    except ModuleNotFoundError as error:
+        raise errors.UsageError(
+            f"live views need {error.name!r}, which is not installed",
+            hint="-m unified waits for events in the cell",
+        ) from error
+    if asked.timeout is not None:
+        raise errors.UsageError("--live takes no --timeout", hint="stop the view instead")
+    return module.LiveView(
+        connection,
+        asked.expression,
+        asked.mode or "unified",
+        asked.limit or 0,
+        since=asked.since,
+        until=asked.until,
+        params=params,
+    )
+
+
+def running() -> list[str]:
+    """Describe the live views that run, one line each."""
+    module = sys.modules.get(_MODULE)
+    return [] if module is None else [repr(view) for view in module.running()]
+
+
+def stop_all() -> None:
+    """Stop the live views that run."""
+    module = sys.modules.get(_MODULE)
+    if module is not None:
+        module.stop_all()
 
 
 def _reported(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,6 +140,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         namespace = {**self.shell.user_ns, **(local_ns or {})}
         wanted = names(_parsed(asked.expression))
         params = {name: namespace[name] for name in wanted if name in namespace}
+        params |= {name: indicators(file) for name, file in _files(asked, wanted).items()}
         return self._answer(asked, params)
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -102,7 +158,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         name, *given = _words(asked.expression)
         query = queries.find(name, saved)
         namespace = {**self.shell.user_ns, **(local_ns or {})}
-        params = query.values(dict(_given(word, namespace) for word in given))
+        files = _files(asked, [parameter.name for parameter in query.parameters])
+        values = {name: indicators(file) for name, file in files.items()}
+        params = query.values(values | dict(_given(word, namespace) for word in given))
         return self._answer(replace(asked, expression=query.expression), params)
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -132,7 +190,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         shown = yaml.safe_dump(
             status, sort_keys=False, allow_unicode=True, default_flow_style=False
         )
-        views = [f"live: {line}" for line in handover.running()]
+        views = [f"live: {line}" for line in running()]
         return Note("\n".join([f"using {self._usage()}", *views, shown.rstrip()]))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -148,12 +206,11 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             return Note("\n".join(rows) or "there are no events")
         found = [name for name in schemas if fnmatch.fnmatchcase(name, pattern)]
         if not found:
-            close = difflib.get_close_matches(pattern, schemas, 1)
             raise errors.UsageError(
                 f"no schema matches {pattern!r}",
-                hint=f"did you mean {close[0]!r}?" if close else "%vast_schemas lists all",
+                hint=_text.did_you_mean(pattern, schemas, "%vast_schemas lists all"),
             )
-        return Note("\n".join(str(schemas[name]) for name in found))
+        return Note("\n".join(_described(schemas[name]) for name in found))
 
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
         """Return the connection to an endpoint, the same one each time.
@@ -182,12 +239,12 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
 
     def _answer(self, asked: Options, params: Mapping[str, object]) -> Any:
         if asked.live:
-            view = handover.open_view(self.connection(asked.endpoint, asked.profile), asked, params)
-            return self._given_out(asked, view, repr(view))
+            view = open_view(self.connection(asked.endpoint, asked.profile), asked, params)
+            return self._answer_with(asked, view, repr(view))
         result = self._query(asked, params)
-        return self._given_out(asked, result, result.line())
+        return self._answer_with(asked, result, result.line())
 
-    def _given_out(self, asked: Options, value: Any, line: str) -> Any:
+    def _answer_with(self, asked: Options, value: Any, line: str) -> Any:
         if asked.out is None:
             return None if asked.hidden else value
         self.shell.user_ns[asked.out] = value
@@ -231,8 +288,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
 
 
 def _chosen(name: str, settings: Settings) -> str:
-    """Return the endpoint that is to be used: no name of a profile looks like one."""
-    is_endpoint = name not in settings.profiles and (":" in name or "/" in name)
+    """Return the endpoint that is to be used; a profile of that name comes first."""
+    spelled = ":" in name or "/" in name or is_bare_host(name)
+    is_endpoint = name not in settings.profiles and spelled
     return name if is_endpoint else settings.profile(name)
 
 
@@ -243,6 +301,21 @@ def _parsed(expression: str) -> Expr:
         if options.is_option(expression, error.position):
             error.hint = "options come before the expression"
         raise
+
+
+def _files(asked: Options, wanted: Sequence[str]) -> Mapping[str, str]:
+    for name in asked.files:
+        if name not in wanted:
+            raise errors.UsageError(f"the expression has no ${name}", hint="--params-from names it")
+    return asked.files
+
+
+def _described(schema: Schema) -> str:
+    """List the fields of a schema as an expression names them."""
+    fields = {str(FieldExtractor(name)): kind for name, kind in schema.types_by_name.items()}
+    width = max(map(len, fields), default=0)
+    lines = (f"  {name:{width}}  {_text.plain(kind)}" for name, kind in fields.items())
+    return "\n".join([_text.plain(schema.name), *lines])
 
 
 def _words(text: str) -> list[str]:

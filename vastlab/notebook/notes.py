@@ -1,18 +1,23 @@
-"""Short texts that a cell shows beside or instead of a result."""
+"""Messages and progress in a notebook."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Protocol
 
+from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from vastlab import _text
+from vastlab._text import plural
 from vastlab.display import html
 from vastlab.errors import VastlabWarning
+from vastlab.nodes.base import Step
 
 _EACH_TIME: Final = ("always", None, VastlabWarning, None, 0)  # a filter
 
@@ -88,7 +93,7 @@ def remove() -> None:
     """Let vastlab's warnings take their usual way again."""
     if isinstance(warnings.showwarning, _Remarking):
         warnings.showwarning = warnings.showwarning.usual
-        with contextlib.suppress(ValueError):  # of a user who took all filters away
+        with contextlib.suppress(ValueError):  # the user removed all filters
             warnings.filters.remove(_EACH_TIME)  # type: ignore[attr-defined]  # it is a list
 
 
@@ -105,3 +110,127 @@ class _Remarking:
             display(Remark(str(message)))
         else:
             self.usual(message, category, *where, **rest)
+
+
+_QUIET_FOR = 0.3  # seconds
+_FIRST_TEXT = 1.0
+
+
+class _Place(Protocol):
+    """Where the line is shown."""
+
+    def show(self, text: str, share: float | None, elapsed: float) -> None: ...
+
+    def close(self, text: str) -> None: ...
+
+
+class Pace:
+    """Says how far a call is; each thing that is done has a rate of its own.
+
+    Examples
+    --------
+    >>> pace = Pace()
+    >>> pace.say(Step("reading 4 logs", 9000), 3.0), pace.say(Step("", 500), 5.0)
+    ('reading 4 logs · 9,000 events · 3,000/s · 3.0 s', '500 events · 250/s · 5.0 s')
+    """
+
+    def __init__(self) -> None:
+        self._doing = ""
+        self._elapsed = 0.0
+        self._began = 0.0
+
+    def say(self, step: Step, elapsed: float) -> str:
+        """Return the progress after `elapsed` seconds, as one line."""
+        if step.doing != self._doing:
+            self._doing, self._began = step.doing, self._elapsed
+        self._elapsed = elapsed
+        facts = [_text.plain(step.doing)] if step.doing else []
+        if step.events is not None:
+            facts.append(plural(step.events, "event"))
+            if step.events and elapsed > self._began:
+                facts.append(f"{step.events / (elapsed - self._began):,.0f}/s")
+        return " · ".join([*facts, f"{elapsed:.1f} s"])
+
+
+class ProgressLine:
+    """Shows nothing for a moment, then one line, which says at the end how it went.
+
+    All displaying happens in the thread that waits, so that it lands in the right cell.
+
+    Examples
+    --------
+    >>> with ProgressLine() as show:
+    ...     show(Step("counting"), 0.1)
+    """
+
+    def __init__(self) -> None:
+        self._place: _Place | None = None
+        self._pace = Pace()
+        self._text = ""
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __call__(self, step: Step, elapsed: float) -> None:
+        """Show the progress after `elapsed` seconds."""
+        self._text = self._pace.say(step, elapsed)
+        if elapsed < _QUIET_FOR:
+            return
+        if self._place is None:
+            self._place = _Page() if _has_page() else _Terminal()
+        self._place.show(self._text, step.share, elapsed)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._place is not None:
+            self._place.close(self._text)
+
+
+class _Page:
+    """A display of a notebook, updated in place; static text remains."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str, share: float | None, elapsed: float) -> None:
+        self._put(text, _bar(share))
+
+    def close(self, text: str) -> None:
+        self._put(text, "")
+
+    def _put(self, text: str, bar: str) -> None:
+        line = f'<div style="opacity:.7">{bar}{_text.html(text)}</div>'
+        bundle = {"text/plain": text, "text/html": line}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class _Terminal:
+    """Lines on the error stream, ever more seldom."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST_TEXT
+
+    def show(self, text: str, share: float | None, elapsed: float) -> None:
+        if elapsed >= self._next:
+            self._next = 2 * elapsed
+            sys.stderr.write(f"{text}\n")
+
+    def close(self, text: str) -> None:
+        """Leave the last line to the result itself."""
+
+
+def _has_page() -> bool:
+    return hasattr(get_ipython(), "kernel")
+
+
+def _bar(share: float | None) -> str:
+    style = 'style="width:12em;height:.7em;margin-right:.7em"'
+    value = "" if share is None else f' max="1" value="{share:.3f}"'
+    return f"<progress {style}{value}></progress>"

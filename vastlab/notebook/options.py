@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import keyword
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vastlab import _text, errors
@@ -40,6 +39,8 @@ class Options:
         Whether only help was asked for.
     hidden
         Whether a trailing semicolon hides the result.
+    files
+        Names of parameters, each with the file that its list of indicators comes from.
     """
 
     expression: str
@@ -55,6 +56,7 @@ class Options:
     quiet: bool = False
     help: bool = False
     hidden: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Flag:
 def _whole(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text):
         raise errors.UsageError(
-            f"-n/--limit takes a whole number, not {_said(text)}",
+            f"-n/--limit takes a whole number, not {_quoted(text)}",
             hint=f"write {digits}" if (digits := _digits(text)) else "0 for all events",
         )
     return int(text)
@@ -86,17 +88,16 @@ def _digits(text: str) -> str | None:
     return None
 
 
-def _said(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(_text.cut(text, 40))
 
 
 def _mode(text: str) -> str:
     if text.lower() in MODES:
         return text.lower()
-    close = difflib.get_close_matches(text.lower(), MODES, 1)
     raise errors.UsageError(
-        f"-m/--mode takes one of {', '.join(MODES)}, not {_said(text)}",
-        hint=f"did you mean {close[0]}?" if close else None,
+        f"-m/--mode takes one of {', '.join(MODES)}, not {_quoted(text)}",
+        hint=_text.did_you_mean(text.lower(), MODES, "", write=str),
     )
 
 
@@ -104,26 +105,42 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise errors.UsageError(f"--timeout takes seconds, not {_said(text)}") from None
+        raise errors.UsageError(f"--timeout takes seconds, not {_quoted(text)}") from None
 
 
 def _variable(text: str) -> str:
     if not text.isidentifier() or keyword.iskeyword(text):
         raise errors.UsageError(
-            f"-o/--out takes the name of a variable, not {_said(text)}",
+            f"-o/--out takes the name of a variable, not {_quoted(text)}",
             hint="a word of Python" if keyword.iskeyword(text) else "such as hits",
         )
     return text
 
 
+def _file(text: str) -> tuple[str, str]:
+    name, equals, file = text.removeprefix("$").partition("=")
+    if not equals or not name.isidentifier() or not file:
+        raise errors.UsageError(
+            f"--params-from takes NAME=FILE, not {_quoted(text)}", hint="such as hosts=iocs.txt"
+        )
+    return name, file
+
+
+def _add(files: dict[str, str], name: str, file: str) -> None:
+    if name in files:
+        raise errors.UsageError(f"--params-from gives ${name} two values")
+    files[name] = file
+
+
 FLAGS = (
-    Flag("n", "limit", "N", "at most so many events (100; 0 for all)", _whole),
+    Flag("n", "limit", "N", "at most N events (100; 0 for all)", _whole),
     Flag("m", "mode", "MODE", "historical, continuous or unified", _mode),
     Flag("o", "out", "NAME", "assign the result to a variable and show one line", _variable),
     Flag("e", "endpoint", "ENDPOINT", "demo:, a folder or host:port"),
     Flag("P", "profile", "NAME", "an endpoint under vastlab.profiles in vast.yaml"),
     Flag("", "since", "TIME", "event time from here on: 2009-11-18, or 2h for a span until now"),
     Flag("", "until", "TIME", "event time before this"),
+    Flag("", "params-from", "NAME=FILE", "a list for $NAME: lines, or FILE.csv:COLUMN", _file),
     Flag("", "timeout", "S", "seconds that the query may take", _seconds),
     Flag("", "live", "", "watch events as they come (unified, no limit, unless -m and -n say)"),
     Flag("q", "quiet", "", "show no progress"),
@@ -152,13 +169,17 @@ def parse(line: str, cell: str | None = None) -> Options:
     'resp_p == 80'
     """
     values: dict[str, Any] = {}
+    files: dict[str, str] = {}
     position = 0
     while match := _OPTION.match(line, position):
         flag = _flag(match)
         position = match.end()
         if flag.wants:
             text, position = _value(line, position, flag)
-            values[flag.name] = flag.read(text)
+            if flag.name == "params-from":
+                _add(files, *flag.read(text))
+            else:
+                values[flag.name] = flag.read(text)
         else:
             position = _flag_end(line, position, match)
             values[flag.name] = True
@@ -169,7 +190,8 @@ def parse(line: str, cell: str | None = None) -> Options:
     rest = line[position:].strip()
     expression = rest if cell is None else f"{rest}\n{cell}".strip()
     hidden = expression.endswith(";")
-    return Options(expression.rstrip("; \n\t") if hidden else expression, hidden=hidden, **values)
+    asked = expression.rstrip("; \n\t") if hidden else expression
+    return Options(asked, hidden=hidden, files=files, **values)
 
 
 def is_option(text: str, position: int) -> bool:
@@ -203,10 +225,9 @@ def _flag(match: re.Match[str]) -> Flag:
     long, short = match["long"], match["short"]
     asked = f"--{long}" if long else f"-{short}"
     known = [f"--{flag.name}" for flag in FLAGS]
-    close = difflib.get_close_matches(asked, known, 1)
     raise errors.UsageError(
         f"unknown option {_text.cut(asked, 40)}",
-        hint=f"did you mean {close[0]}?" if close else "-h lists all",
+        hint=_text.did_you_mean(asked, known, "-h lists all", write=str),
     )
 
 

@@ -5,9 +5,9 @@
     manifest.json                                    the format's version
     generations/000000042.json                       what changed; see `vastlab.store.manifest`
     data/zeek.conn/<fingerprint>/<time>-<id>.parquet one column per leaf, and `#import_time`
-    staging/<id>/                                    files of an ingest that is under way
+    staging/<id>/                                    files of an import in progress
 
-Readers never lock. Writers race for the next generation's number, and the loser tries again.
+Readers do not lock. If two writers try to create the same generation, one of them tries again.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""The database folder of a VAST or Tenzir node, read as it lies there and never written to.
-
-``archive/`` holds the events, one file for each partition. A node that runs adds files, and
-from time to time merges some: it writes the new one and then deletes the old ones. What it has
-not written yet cannot be seen here.
-"""
+"""A folder of Parquet or Feather files, such as the store of a VAST or Tenzir node."""
 
 from __future__ import annotations
 
+import base64
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -14,40 +10,217 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
+from vastlab.arrow.ipc import check
 from vastlab.errors import FormatError, UsageError
-from vastlab.store import _partition
-from vastlab.store._partition import Part, Partition
+from vastlab.readers import parquet
 from vastlab.store.layout import DataFile, Layout, Range, Snapshot, make_snapshot
+from vastlab.types import Schema
 
-__all__ = ["Archive", "OpenFile", "Part", "Unreadable", "View", "is_archive", "key"]
+FEATHER, PARQUET, SEGMENT = ".feather", ".parquet", ".store"
+INGESTED = "ingest"
+_MAGIC = {FEATHER: b"ARROW1", PARQUET: b"PAR1"}
+_TIME, _EVENT = "import_time", "event"
+_ORIGIN = "store:origin"
+_INTERNAL = "internal"
+_ROWS = 65_536
+# A footer with wrong columns can make pyarrow raise any of these.
+_DAMAGE = (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError)
+
+
+class UnfinishedError(FormatError):
+    """A file that is still being written, or whose writer was interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The description of a file, from its footer.
+
+    Parameters
+    ----------
+    import_first, import_last
+        The bounds of the import time.
+    origin
+        How the file was created: ``ingest``, ``rebuild``, or ``""`` if it is not known.
+    """
+
+    schema: Schema
+    rows: int
+    import_first: int
+    import_last: int
+    origin: str = ""
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether these are the node's own metrics, which queries leave out."""
+        return any(key == _INTERNAL for key, _ in self.schema.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some events in vastlab's form, and the import time of each."""
+
+    events: pa.RecordBatch
+    import_time: pa.Array
+
+
+def describe(path: str) -> Partition:
+    """Read the footer of a file.
+
+    Raises
+    ------
+    UnfinishedError
+        The file is incomplete.
+    FormatError
+        It is damaged, or does not contain events.
+    """
+    suffix = Path(path).suffix.lower()
+    _require_complete(path, _MAGIC[suffix])
+    try:
+        return _describe_feather(path) if suffix == FEATHER else _describe_parquet(path)
+    except FileNotFoundError:
+        raise
+    except (*_DAMAGE, OSError) as error:
+        raise FormatError(f"damaged: {error}") from error
+
+
+def read(path: str, file: pa.NativeFile, schema: Schema) -> Iterator[Part]:
+    """Read the events of an open file batch by batch; its `path` shows the format."""
+    batches = _read_feather if Path(path).suffix.lower() == FEATHER else _read_parquet
+    target = arrow_schema.to_arrow(schema)
+    for batch in batches(file):
+        yield _unwrap(batch, schema, target)
+
+
+def _require_complete(path: str, magic: bytes) -> None:
+    """Raise `UnfinishedError` unless the file has its last bytes, which are written at the end."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            raise UnfinishedError("empty, not written yet")
+        if size < 2 * len(magic):
+            raise UnfinishedError("incomplete file")
+        file.seek(0)
+        first = file.read(len(magic))
+        file.seek(size - len(magic))
+        if first != magic or file.read(len(magic)) != magic:
+            raise UnfinishedError("incomplete file")
+
+
+# --- Feather --------------------------------------------------------------------------------
+
+
+def _describe_feather(path: str) -> Partition:
+    with pa.OSFile(path) as file:
+        stored = pa.ipc.open_file(file).schema
+        options = pa.ipc.IpcReadOptions(included_fields=[_column_index(stored, _TIME)])
+        reader = pa.ipc.open_file(file, options=options)
+        times = [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
+    return _partition(stored, times)
+
+
+def _read_feather(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    reader = pa.ipc.open_file(file)
+    for i in range(reader.num_record_batches):
+        yield reader.get_batch(i)
+
+
+# --- Parquet --------------------------------------------------------------------------------
+
+
+def _describe_parquet(path: str) -> Partition:
+    # Not from the statistics: pyarrow crashes the process if they are damaged.
+    with pq.ParquetFile(path) as file:
+        stored = _original(file)
+        _column_index(stored, _TIME)
+        times = [batch.column(_TIME) for batch in parquet.batches(file, _ROWS, [_TIME])]
+    return _partition(stored, times)
+
+
+def _read_parquet(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    yield from parquet.open_plain(file).iter_batches(_ROWS)
+
+
+def _original(file: pq.ParquetFile) -> pa.Schema:
+    """Return the Arrow schema as it was written; the Parquet schema loses types inside lists."""
+    written = (file.metadata.metadata or {}).get(b"ARROW:schema")
+    if written is None:
+        return file.schema_arrow
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(written)))
+
+
+# --- the wrapping ---------------------------------------------------------------------------
+
+
+def _partition(stored: pa.Schema, times: list[pa.Array]) -> Partition:
+    imported = [stamps for stamps in map(_nanoseconds, times) if stamps.null_count < len(stamps)]
+    bounds = [pc.min_max(stamps.cast(pa.int64())).as_py() for stamps in imported]
+    return Partition(
+        _schema(stored),
+        sum(map(len, times)),
+        min((each["min"] for each in bounds), default=0),
+        max((each["max"] for each in bounds), default=0),
+        _origin(stored),
+    )
+
+
+def _schema(stored: pa.Schema) -> Schema:
+    event = stored.field(_column_index(stored, _EVENT))
+    if not pa.types.is_struct(event.type):
+        raise FormatError("its events are not records")
+    schema = arrow_schema.from_arrow(pa.schema(list(event.type), event.metadata))
+    if not schema.name:
+        raise FormatError("its events have no schema name")
+    return schema
+
+
+def _column_index(stored: pa.Schema, name: str) -> int:
+    places = stored.get_all_field_indices(name)
+    if len(places) != 1:
+        raise FormatError(f"not a file of events: it has no column {name!r}")
+    return int(places[0])
+
+
+def _origin(stored: pa.Schema) -> str:
+    metadata = stored.metadata or {}
+    keys = [f"{prefix}:{_ORIGIN}".encode() for prefix in arrow_schema.PREFIXES]
+    return next((metadata[k].decode("utf-8", "replace") for k in keys if k in metadata), "")
+
+
+def _nanoseconds(import_time: pa.Array) -> pa.Array:
+    return import_time.cast(pa.timestamp("ns"))
+
+
+def _unwrap(stored: pa.RecordBatch, schema: Schema, target: pa.Schema) -> Part:
+    batch = check(stored)
+    event = batch.column(_column_index(batch.schema, _EVENT))
+    fields = list(event.type)
+    if [f.name for f in fields] != [member.name for member in schema.fields]:
+        raise FormatError("its columns do not match its schema")
+    arrays = [
+        # flatten() sets all values of a null event to null.
+        convert.convert(array, field, member.type)
+        for array, field, member in zip(event.flatten(), fields, schema.fields, strict=True)
+    ]
+    events = arrow_arrays.record_batch(arrays, target, batch.num_rows)
+    return Part(events, _nanoseconds(batch.column(_column_index(batch.schema, _TIME))))
+
 
 Stamp = tuple[int, int]
 
 _FOLDER, _INDEX, _LOCK = "archive", "index", "pid.lock"
-_SUFFIXES = frozenset({_partition.FEATHER, _partition.PARQUET, _partition.SEGMENT})
-_OLD = "the format of old segments, which only VAST reads: let its node rebuild it"
+_SUFFIXES = frozenset({FEATHER, PARQUET, SEGMENT})
+_OLD = "old segment format, which only VAST reads: rebuild it with its node"
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file whose events are missing.
-
-    Parameters
-    ----------
-    name
-        Of the file.
-    reason
-        Why it cannot be read.
-    is_loss
-        Whether that is to stay so; a file that a node is still writing is no loss.
-
-    Examples
-    --------
-    >>> Unreadable("0.store", "an old format").is_loss
-    True
-    """
+    """A file that cannot be read; `is_loss` is false if a node is still writing it."""
 
     name: str
     reason: str
@@ -56,7 +229,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class View:
-    """What there is at one moment.
+    """The content of an archive at one moment.
 
     Parameters
     ----------
@@ -65,16 +238,11 @@ class View:
     unreadable
         Files that cannot be read.
     superseded
-        Files that the node does not count as its own any more; known only if it was asked.
+        Files that the node no longer uses; only known if it was asked.
     internal
-        How many files hold events of the node about itself. They are left out.
+        The number of files with metrics of the node, which are left out.
     merged
-        Paths of files that may hold events which older files held before.
-
-    Examples
-    --------
-    >>> View(Snapshot(0, {}, ())).unreadable
-    ()
+        Paths of files that may contain events of older files.
     """
 
     snapshot: Snapshot
@@ -85,42 +253,21 @@ class View:
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Say whether a folder is that of a node: it, or its subfolder, is an ``archive``.
-
-    Parameters
-    ----------
-    path
-        Any path; nothing has to be there.
-
-    Examples
-    --------
-    >>> is_archive("/no/such/folder")
-    False
-    """
+    """Return whether a folder is the database folder of a node, or its ``archive`` folder."""
     folder = _root(Path(path)) / _FOLDER
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
     except OSError:
         return False
-    # A folder of logs may have one called archive too; nodes name files by nothing but UUIDs.
+    # A folder of logs may have an "archive" folder, too; the files of a node are named by UUIDs.
     if any(_is_partition(name) for name in names):
         return True
     return not names and (folder.parent / _INDEX).is_dir()
 
 
 class OpenFile:
-    """A file of an archive, held open: its events stay there when the node deletes it.
-
-    Parameters
-    ----------
-    file, layout
-        Of a `View`.
-
-    Raises
-    ------
-    FileNotFoundError
-        It was deleted before.
+    """An open file of an archive, which can be read even after the node has deleted it.
 
     Examples
     --------
@@ -143,7 +290,7 @@ class OpenFile:
     def __init__(self, file: DataFile, layout: Layout) -> None:
         self._path = file.path
         self._schema = layout.schema
-        # Not memory-mapped: a mapped file that somebody cuts ends the process.
+        # Not memory-mapped: if a mapped file is truncated, the process crashes.
         self._source = pa.OSFile(file.path)
 
     def __enter__(self) -> OpenFile:
@@ -153,41 +300,30 @@ class OpenFile:
         self.close()
 
     def parts(self) -> Iterator[Part]:
-        """Read the events batch by batch, in vastlab's own form."""
-        return _partition.read(self._path, self._source, self._schema)
+        """Read the events batch by batch, in vastlab's form."""
+        return read(self._path, self._source, self._schema)
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._source.close()
 
 
 class Archive:
-    """A node's database folder.
-
-    Parameters
-    ----------
-    path
-        The folder with ``archive/``, or ``archive/`` itself.
-
-    Examples
-    --------
-    >>> Archive("/var/lib/tenzir").path.name
-    'tenzir'
-    """
+    """The database folder of a node; `path` may also be its ``archive`` folder."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _root(Path(path)).absolute()
-        # What a footer said, for as long as the file stays the same.
+        # The descriptions of unchanged files.
         self._described: dict[str, tuple[Stamp, Partition | Unreadable]] = {}
         self._fingerprints: dict[object, str] = {}
 
     @property
     def is_owned(self) -> bool:
-        """Whether a node says that it runs on this folder."""
+        """Whether a node is using this folder, by its lock file."""
         return (self.path / _LOCK).exists()
 
     def listing(self) -> dict[str, Stamp]:
-        """Return size and time of every file that may hold events, by path."""
+        """Return the size and time of each file that may contain events, by path."""
         found: dict[str, Stamp] = {}
         try:
             with os.scandir(self.path / _FOLDER) as entries:
@@ -202,13 +338,12 @@ class Archive:
         return found
 
     def view(self, live: Collection[str] | None = None) -> View:
-        """Look at the folder; only files that are new or changed are opened.
+        """Describe the files of the folder; only new or changed ones are opened.
 
         Parameters
         ----------
         live
-            The files that count, as a node names them: names, paths or URLs. All of them
-            where no node was asked.
+            The files that the node uses, as names, paths or URLs; by default all files.
         """
         listed = self.listing()
         self._described = {
@@ -239,7 +374,7 @@ class Archive:
             tuple(unreadable),
             tuple(superseded),
             sum(partition.is_internal for partition in partitions.values()),
-            frozenset(p for p, found in partitions.items() if found.origin != _partition.INGESTED),
+            frozenset(p for p, found in partitions.items() if found.origin != INGESTED),
         )
 
     def _fingerprint(self, partition: Partition) -> str:
@@ -251,7 +386,7 @@ class Archive:
 
 
 def _root(path: Path) -> Path:
-    """Return the folder around ``archive/``."""
+    """Return the folder that contains ``archive``."""
     is_inner = path.name == _FOLDER and not (path / _FOLDER).is_dir()
     return path.parent if is_inner else path
 
@@ -277,15 +412,15 @@ def _stamped(entry: os.DirEntry[str]) -> Mapping[str, Stamp]:
 
 
 def _describe(path: str) -> Partition | Unreadable | None:
-    """Look into a file; nothing where it is gone meanwhile."""
+    """Describe a file; None if it does not exist any more."""
     name = os.path.basename(path)
-    if name.lower().endswith(_partition.SEGMENT):
+    if name.lower().endswith(SEGMENT):
         return Unreadable(name, _OLD)
     try:
-        return _partition.describe(path)
+        return describe(path)
     except FileNotFoundError:
         return None
-    except _partition.UnfinishedError as error:
+    except UnfinishedError as error:
         return Unreadable(name, error.message, is_loss=False)
     except FormatError as error:
         return Unreadable(name, error.message)
@@ -294,7 +429,7 @@ def _describe(path: str) -> Partition | Unreadable | None:
 
 
 def key(name: str) -> str:
-    """Return what stays of a file's name, path or URL however it is written.
+    """Return the part of a file's name, path or URL that identifies the file.
 
     Examples
     --------
@@ -312,7 +447,7 @@ def _data_file(path: str, stamp: Stamp, partition: Partition, fingerprint: str) 
         fingerprint,
         partition.rows,
         stamp[0],
-        # The event times are known to nobody who has not read all of the file.
+        # The bounds of the event time are only known after reading the whole file.
         first,
         last,
         first,

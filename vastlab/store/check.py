@@ -1,83 +1,163 @@
-"""Checking a database: every page of every file is read and compared with its checksum."""
+"""Checking a database: compares all bytes of all files with their checksums."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vastlab import _text
 from vastlab.errors import CorruptFileError
-from vastlab.store import _writer
-from vastlab.store.database import Database
-from vastlab.store.layout import DataFile, Layout
+from vastlab.readers import columns
+from vastlab.store import checksums, generation, manifest
+from vastlab.store.database import GRACE, Database
+from vastlab.store.layout import DataFile, Layout, Snapshot
 
-__all__ = ["check"]
+__all__ = ["Fault", "FaultKind", "check"]
+
+_ARROW_SCHEMA = b"ARROW:schema"
 
 
-def check(database: Database, progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Look for files that are gone or damaged.
+class FaultKind(Enum):
+    """A kind of fault."""
+
+    MISSING = "is missing"
+    UNREADABLE = "cannot be read"
+    DAMAGED = "is damaged"
+    LEFTOVER = "is not part of the database"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        A leftover is not a loss, and an unreadable file may be intact.
+    detail
+        A more detailed description.
+    file
+        The entry of the manifest, if the file contains events.
+
+    Examples
+    --------
+    >>> print(Fault("x.parquet", FaultKind.DAMAGED, "has 2 bytes instead of 3"))
+    x.parquet is damaged: has 2 bytes instead of 3
+    """
+
+    path: str
+    kind: FaultKind
+    detail: str
+    file: DataFile | None = None
+
+    def __str__(self) -> str:
+        return _text.plain(f"{self.path} {self.kind.value}: {self.detail}")
+
+
+def check(
+    database: Database | str | Path, progress: Callable[[int, int], None] | None = None
+) -> list[Fault]:
+    """Find files that are missing, damaged, unreadable or left over.
 
     Parameters
     ----------
     database
-        What to check.
+        The database or its folder.
     progress
-        Called after each file with the number of files that are done, and of all.
-
-    Returns
-    -------
-    list of str
-        One line for each problem, with the name of the file; empty if all is well.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     check(Database.create(folder))
-    []
+        Called with the number of checked files, and of all files.
     """
+    root = database.path if isinstance(database, Database) else Path(database).absolute()
+    faults = list(_check_generations(root))
     try:
-        # Opened anew: what was read before could hide damage.
-        snapshot = Database.open(database.path).snapshot()
+        snapshot = Database.open(root).snapshot()
     except CorruptFileError as error:
-        return [_line(str(error))]
-    problems: list[str] = []
+        if not any(fault.path in error.message for fault in faults):
+            marker = str(root / generation.NAME)
+            faults.append(Fault(marker, FaultKind.DAMAGED, error.message))
+        return faults
     for done, file in enumerate(snapshot.files, 1):
-        layout = snapshot.layouts[file.fingerprint]
-        problems += [_line(f"{file.path}: {problem}") for problem in _check_file(file, layout)]
+        fault = check_file(file, snapshot.layouts[file.fingerprint])
+        faults += [] if fault is None else [fault]
         if progress is not None:
             progress(done, len(snapshot.files))
-    return problems
+    return [*faults, *_leftovers(root, snapshot)]
 
 
-def _line(text: str) -> str:
-    return _text.plain(text)
+def _check_generations(root: Path) -> Iterator[Fault]:
+    with contextlib.suppress(FileNotFoundError):  # reading the snapshot reports this
+        for number in manifest.numbers(root):
+            yield from _check_generation(root, number)
+    for path in manifest.closing_files(root):
+        try:
+            manifest.read_closing_file(path)
+        except (OSError, ValueError, LookupError) as error:
+            yield Fault(str(path), FaultKind.DAMAGED, str(error))
 
 
-def _check_file(file: DataFile, layout: Layout) -> Iterator[str]:
+def _check_generation(root: Path, number: int) -> Iterator[Fault]:
+    path = manifest.file_of(root, number)
+    with contextlib.suppress(manifest.MovedError, FileNotFoundError):  # deleted by a sweeper
+        if not path.stat().st_size:
+            return  # emptied by a repair; if it is needed, reading the snapshot reports it
+        try:
+            manifest.read(root, number)
+        except CorruptFileError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError):
+                yield Fault(str(path), FaultKind.UNREADABLE, cause.strerror or str(cause))
+            else:
+                yield Fault(str(path), FaultKind.DAMAGED, str(cause))
+
+
+def check_file(file: DataFile, layout: Layout) -> Fault | None:
+    """Compare a file with its checksums and with its entry in the manifest."""
     try:
-        size = Path(file.path).stat().st_size
-    except OSError as error:
-        yield f"cannot be read: {error.strerror}"
-        return
-    if size != file.size:
-        yield f"has {size} bytes instead of {file.size}"
-        return
-    try:
-        with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
-            yield from _check_content(parquet, file, layout)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        yield f"is damaged: {str(error).splitlines()[0]}"
+        checksums.verify_all(file)
+        if not any(file.tail):
+            _check_content(file, layout)
+    except CorruptFileError as error:
+        match error.__cause__:
+            case FileNotFoundError():
+                return Fault(file.path, FaultKind.MISSING, f"{file.rows:,} events are lost", file)
+            case OSError() as cause:
+                return Fault(file.path, FaultKind.UNREADABLE, cause.strerror or str(cause), file)
+            case _:
+                detail = error.message.partition(f"{file.path}")[2].lstrip(": ")
+                return Fault(file.path, FaultKind.DAMAGED, detail, file)
+    except checksums.DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Fault(file.path, FaultKind.DAMAGED, reason, file)
+    return None
 
 
-def _check_content(parquet: pq.ParquetFile, file: DataFile, layout: Layout) -> Iterator[str]:
-    if parquet.metadata.num_rows != file.rows:
-        yield f"has {parquet.metadata.num_rows} events instead of {file.rows}"
-    note = (parquet.metadata.metadata or {}).get(_writer.SCHEMA_KEY.encode(), b"")
-    if note.decode() != _writer.encode_schema(layout.schema):
-        yield f"has another schema than the manifest says, {layout.schema.name!r}"
-    for group in range(parquet.num_row_groups):
-        parquet.read_row_group(group)
+def _check_content(file: DataFile, layout: Layout) -> None:
+    """Read a file of vastlab 1.0, which only has Parquet's own checksums."""
+    with checksums.open_parquet(file) as parquet:
+        notes = parquet.metadata.metadata or {}
+        written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(notes[_ARROW_SCHEMA])))
+        if not written.equals(layout.stored_schema, check_metadata=True) or (
+            notes[columns.SCHEMA_KEY.encode()].decode() != columns.encode_schema(layout.schema)
+        ):
+            raise ValueError(f"its schema differs from the manifest ({layout.schema.name!r})")
+        if parquet.metadata.num_rows != file.rows:
+            raise ValueError(f"has {parquet.metadata.num_rows} events instead of {file.rows}")
+        for group in range(parquet.num_row_groups):
+            parquet.read_row_group(group)
+
+
+def _leftovers(root: Path, snapshot: Snapshot) -> Iterator[Fault]:
+    named = {file.path for file in snapshot.files}
+    deadline = time.time() - GRACE
+    for path in sorted((root / generation.DATA).rglob("*.parquet")):
+        if str(path) not in named and path.stat().st_mtime < deadline:
+            detail = "it was replaced, or its writer failed; the next import deletes it"
+            yield Fault(str(path), FaultKind.LEFTOVER, detail)

@@ -3,53 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
-from vastlab.errors import CorruptFileError, DatabaseError, LockedError, UsageError
-from vastlab.store import manifest
-from vastlab.store._buffer import Buffer
-from vastlab.store._disk import disk_errors, sync_folder, write_synced
-from vastlab.store._writer import StagedFile
+from vastlab.errors import DatabaseError, LockedError, UsageError
+from vastlab.readers import SCHEMAS
+from vastlab.readers.intake import Intake
+from vastlab.readers.problems import Problems
+from vastlab.store import disk, manifest
+from vastlab.store.disk import GRACE, disk_errors, is_same, publish, sync_folder
+from vastlab.store.generation import (
+    DATA,
+    GENERATIONS,
+    NAME,
+    STAGING,
+    Change,
+    create_marker,
+    is_database,
+    read_marker,
+)
 from vastlab.store.layout import DataFile, Layout, Snapshot, Source
+from vastlab.store.writer import Buffer, StagedFile
 
-__all__ = ["GRACE", "Database", "is_database"]
+__all__ = ["GRACE", "Database", "OtherFilesError", "is_database"]
 
-GRACE = 3600.0
-_MANIFEST = "manifest.json"
-_DATA = "data"
-_STAGING = "staging"
-_FOLDERS = (manifest.FOLDER, _DATA, _STAGING)
-_UNREADABLE = re.compile("[\x00-\x1f\x7f]")  # in the path of a file, for DataFusion
+_FOLDERS = (GENERATIONS, DATA, STAGING)
+_INVALID_IN_PATH = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # DataFusion cannot open such files
 
 
-def is_database(path: str | Path) -> bool:
-    """Tell whether a folder is a vastlab database.
-
-    Examples
-    --------
-    >>> is_database("/no/such/folder")
-    False
-    """
-    try:
-        return _read_format(Path(path)).get("format") == manifest.FORMAT["format"]
-    except (OSError, ValueError):
-        return False
+class OtherFilesError(DatabaseError):
+    """The folder for a new database contains other files."""
 
 
 class Database:
-    """A vastlab database: open one with `Database.open` or `Database.create`.
+    """A vastlab database; see `Database.open` and `Database.create`.
 
-    All methods may be called from any thread, and many processes may read and write one
-    database at the same time.
+    Methods may be called from any thread, and many processes may read and write a database at the
+    same time.
 
     Examples
     --------
@@ -67,61 +65,61 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._snapshot: Snapshot | None = None
+        self._has_swept = False
 
     @classmethod
     def open(cls, path: str | Path) -> Database:
-        """Open a database that exists."""
-        root = _usable(path)
+        """Open an existing database."""
+        root = _checked_path(path)
         if not root.is_dir():
             msg = f"there is no folder {str(root)!r}"
-            raise DatabaseError(msg, hint="check the spelling; `vastlab import` makes a database")
-        try:
-            found = _read_format(root)
-        except FileNotFoundError:
-            msg = f"the folder {str(root)!r} is no vastlab database: it has no {_MANIFEST}"
-            hint = "`vastlab import` makes one; a folder of logs can be queried as it is"
-            raise DatabaseError(msg, hint=hint) from None
-        except (OSError, ValueError) as error:
-            msg = f"{str(root / _MANIFEST)!r} cannot be read: {error}"
-            raise CorruptFileError(msg) from error
-        if found.get("format") != manifest.FORMAT["format"]:
-            msg = f"the folder {str(root)!r} is no vastlab database: its {_MANIFEST} is another's"
-            raise DatabaseError(msg)
-        if found.get("version") != manifest.FORMAT["version"]:
-            msg = f"the database {str(root)!r} has format version {found.get('version')!r}"
-            raise DatabaseError(msg, hint="upgrade vastlab to read it")
+            hint = "check the spelling, or create a database with `vastlab import`"
+            raise DatabaseError(msg, hint=hint)
+        read_marker(root)
         return cls(root)
 
     @classmethod
     def create(cls, path: str | Path) -> Database:
-        """Make an empty database, or open the one that is there."""
-        root = _usable(path)
+        """Create an empty database, or open an existing one."""
+        root = _checked_path(path)
         if is_database(root):
             return cls.open(root)
         with disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            stranger = next((path for path in root.iterdir() if not _is_ours(path)), None)
+            foreign = next((path for path in root.iterdir() if not _is_ours(path)), None)
             if is_database(root):
                 return cls.open(root)
-            if stranger is not None:
-                msg = f"the folder {str(root)!r} holds other files: {stranger.name!r}"
-                raise DatabaseError(msg, hint="name a new or an empty folder")
+            if foreign is not None:
+                msg = f"the folder {str(root)!r} contains other files: {foreign.name!r}"
+                raise OtherFilesError(msg, hint="use a new or an empty folder")
             for name in _FOLDERS:
                 (root / name).mkdir(exist_ok=True)
-            staged = root / f"{_MANIFEST}.{uuid4().hex}"
-            write_synced(staged, json.dumps(manifest.FORMAT))
-            os.replace(staged, root / _MANIFEST)
+            with disk.temporary_folder(root / STAGING) as folder:
+                create_marker(root, folder)
             sync_folder(root)
         return cls(root)
 
-    def remove_empty(self) -> None:
-        """Take back what `create` made, unless something was or is being added."""
-        with contextlib.suppress(OSError):
-            # Empty folders only, and these in the order in which a writer fills them.
-            for name in (_STAGING, _DATA, manifest.FOLDER):
-                (self._path / name).rmdir()
-            (self._path / _MANIFEST).unlink()
-            self._path.rmdir()
+    @classmethod
+    @contextlib.contextmanager
+    def complete(cls, path: str | Path) -> Iterator[Database]:
+        """Fill a database that gets its name `path` only when the block ends without error.
+
+        If another process has created one by then, the events are added to that; a `LockedError`
+        is raised if it has read one of the same sources.
+        """
+        root = _checked_path(path)
+        if is_database(root) or not _can_appear(root):
+            yield cls.create(root)
+            return
+        with contextlib.ExitStack() as stack:
+            with disk_errors(root):
+                folder = stack.enter_context(disk.staging_beside(root))
+            database = cls.create(folder)
+            yield database
+            with disk_errors(root):
+                has_appeared = disk.rename_into_place(folder, root)
+            if not has_appeared:
+                cls.open(root)._add_all_of(database)
 
     @property
     def path(self) -> Path:
@@ -132,18 +130,19 @@ class Database:
         return f"Database({str(self._path)!r})"
 
     def snapshot(self) -> Snapshot:
-        """Read what the database holds now."""
+        """Return the current state of the database."""
         self._snapshot = manifest.load(self._path, self._snapshot)
         return self._snapshot
 
-    def added(self, since: int) -> tuple[int, tuple[DataFile, ...]]:
-        """Return the newest generation, and the files that came after generation `since`.
+    def added(
+        self, since: int, snapshot: Snapshot | None = None
+    ) -> tuple[int, tuple[DataFile, ...]]:
+        """Return the newest generation, and the files that were added after generation `since`.
 
-        Files are in order of their generations, and within one in the order of a snapshot.
+        Files are sorted by generation, and within one in the order of the snapshot.
         """
-        snapshot = self.snapshot()
-        files = [file for file in snapshot.files if file.generation > since]
-        return snapshot.generation, tuple(sorted(files, key=lambda file: file.generation))
+        snapshot = snapshot or self.snapshot()
+        return snapshot.generation, tuple(manifest.added(self._path, since, snapshot))
 
     def add(
         self,
@@ -153,7 +152,7 @@ class Database:
         budget: int | None = None,
         target_size: int | None = None,
     ) -> dict[str, int]:
-        """Add events, all of them or none.
+        """Add all events or none, and return the number of events by schema name.
 
         Parameters
         ----------
@@ -165,33 +164,29 @@ class Database:
             Bytes of events to hold in memory.
         target_size
             Bytes that a file should have.
-
-        Returns
-        -------
-        dict of str to int
-            How many events were added, by schema name.
         """
-        with self.staging() as staging:
-            buffer = Buffer(self._path, staging, budget=budget, target_size=target_size)
+        with self.staging() as disk:
+            buffer = Buffer(self._path, disk, budget=budget, target_size=target_size)
+            intake = Intake("the events", Problems(strict=True))
             for batch in batches:
-                buffer.add(batch, name)
+                for part in intake.take(batch, name):
+                    buffer.add(part)
             files = buffer.finish()
             self.commit(files, buffer.layouts)
         return buffer.events
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Lend a folder for files that are to be committed; it is gone afterwards.
+        """Create a temporary folder for files to commit.
 
-        Whoever keeps it for long touches it now and then, or it counts as abandoned.
+        If it is used for long, touch it from time to time. Otherwise processes on other machines
+        treat it as abandoned.
         """
-        folder = self._path / _STAGING / uuid4().hex
-        with disk_errors(self._path):
-            folder.mkdir(parents=True)
-        try:
+        with contextlib.ExitStack() as stack:
+            with disk_errors(self._path):
+                (self._path / STAGING).mkdir(exist_ok=True)
+                folder = stack.enter_context(disk.temporary_folder(self._path / STAGING))
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def commit(
         self,
@@ -203,22 +198,22 @@ class Database:
         forget: Iterable[str] = (),
         check: Callable[[Snapshot], None] | None = None,
     ) -> Snapshot:
-        """Make staged files part of the database, and drop others, in one step.
+        """Add staged files to the database, and remove others, in one step.
 
         Parameters
         ----------
         files, layouts
-            What `vastlab.store._writer.write` wrote, with all layouts of these files.
+            What `vastlab.store.writer.write` wrote, and the layouts of these files.
         sources, forget
-            Sources to remember, and keys of sources to forget.
+            Sources to record, and keys of sources to remove.
         drop
-            Paths of files that no longer belong to the database. They are deleted after a
-            while only, since someone may be reading them.
+            Paths of files to remove. They are deleted after a grace period, since a process may
+            be reading them.
         check
-            Called with the snapshot that the change is made to; it may raise.
+            Called with the snapshot that is about to change; it may raise.
         """
         used = {item.file.fingerprint for item in files}
-        change = manifest.Change(
+        change = Change(
             files=tuple(item.file for item in files),
             dropped=frozenset(drop),
             layouts={key: value for key, value in (layouts or {}).items() if key in used},
@@ -226,54 +221,80 @@ class Database:
             forgotten=frozenset(forget),
         )
 
-        def decide(snapshot: Snapshot) -> manifest.Change:
+        def decide(snapshot: Snapshot) -> Change:
             if check is not None:
                 check(snapshot)
-            for item in files:
-                if not Path(item.file.path).exists():
-                    msg = f"a file was deleted before it could be added: {item.file.path!r}"
-                    raise LockedError(msg, hint="try again")
             return change
 
-        with disk_errors(self._path):
+        with disk_errors(self._path), self._staging_of(files) as folder:
             try:
-                _move_into_place(files)
+                _put_into_place(files)
                 for path in change.dropped:
-                    # The time of its last change is from when on its grace period counts.
+                    # The grace period starts at the modification time.
                     with contextlib.suppress(FileNotFoundError):
                         os.utime(path)
-                self._snapshot = manifest.commit(self._path, decide, self._snapshot)
-            except BaseException:
-                self._withdraw(files)
+                self._snapshot = manifest.commit(self._path, folder, decide, self._snapshot)
+            except BaseException as error:
+                _delete_uncommitted(files, folder)
+                if isinstance(error, FileNotFoundError) and not folder.exists():
+                    msg = f"another process deleted {str(folder)!r}, which seemed abandoned"
+                    hint = "check what was added, and try again"
+                    raise LockedError(msg, hint=hint) from error
                 raise
-        if self._snapshot.generation % manifest.SPAN == 0:
-            with contextlib.suppress(OSError):
-                self.sweep()
+            with contextlib.suppress(OSError):  # the commit is complete; errors no longer matter
+                for staged in (*folder.glob("*.json"), *(item.staged for item in files)):
+                    staged.unlink(missing_ok=True)
+        self._sweep_periodically()
         return self._snapshot
 
-    def _withdraw(self, files: Collection[StagedFile]) -> None:
-        """Delete files after a failure, but never one that was committed before the failure."""
-        with contextlib.suppress(DatabaseError, OSError):
-            named = {file.path for file in manifest.load(self._path).files}
-            for item in files:
-                if item.file.path not in named:
-                    Path(item.file.path).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def _staging_of(self, files: Collection[StagedFile]) -> Iterator[Path]:
+        """Yield the folder of the staged files, or a new one if there are none."""
+        first = next(iter(files), None)
+        if first is not None:
+            yield first.staged.parent
+            return
+        with self.staging() as folder:
+            yield folder
+
+    def _add_all_of(self, other: Database) -> None:
+        """Add all events of another database on the same disk."""
+        held = other.snapshot()
+        with self.staging() as folder:
+            files = []
+            for file in held.files:
+                path = Path(file.path)
+                staged = folder / path.name
+                with disk_errors(self._path):
+                    os.link(path, staged)
+                own = str(self._path / path.relative_to(other.path))
+                files.append(StagedFile(staged, replace(file, path=own, generation=0, oldest=0)))
+            sources = held.sources.values()
+            refuse = partial(refuse_duplicates, sources)
+            self.commit(files, held.layouts, sources=sources, check=refuse)
+
+    def _sweep_periodically(self) -> None:
+        generation = self._snapshot.generation if self._snapshot else 0
+        if not self._has_swept or generation % manifest.SPAN == 0:
+            self._has_swept = True
+            with contextlib.suppress(OSError, DatabaseError):
+                self.sweep()
 
     def sweep(self, grace: float = GRACE) -> None:
-        """Delete what no longer belongs to the database and was not touched for a while.
+        """Delete files that are not part of the database and older than `grace` seconds.
 
-        Parameters
-        ----------
-        grace
-            In seconds.
+        What a writer left that has certainly ended is deleted at once.
         """
         deadline = time.time() - grace
-        manifest.sweep(self._path, grace)
-        for folder in (self._path / _STAGING).glob("*"):
-            if _modified(folder) < deadline:
-                shutil.rmtree(folder, ignore_errors=True)
+        disk.remove_abandoned(self._path / STAGING, grace)
+        with self.staging() as folder, contextlib.suppress(FileNotFoundError):
+            # The folder is missing if another process treats this one as abandoned.
+            manifest.sweep(self._path, folder, grace)
+        # The candidates must be listed before the snapshot is read: see `vastlab.store.manifest`.
         candidates = [
-            path for path in (self._path / _DATA).rglob("*.parquet") if _modified(path) < deadline
+            path
+            for path in (self._path / DATA).rglob("*.parquet")
+            if _is_unreferenced(path, deadline)
         ]
         needed = {file.path for file in self.snapshot().files}
         for path in candidates:
@@ -281,40 +302,70 @@ class Database:
                 path.unlink(missing_ok=True)
 
 
-def _usable(path: str | Path) -> Path:
+def refuse_duplicates(sources: Iterable[Source], snapshot: Snapshot) -> None:
+    """Raise `LockedError` if another process has imported one of the sources."""
+    known = {(source.size, source.digest) for source in snapshot.sources.values()}
+    for source in sources:
+        if (source.size, source.digest) in known:
+            msg = f"another process has imported {source.key!r}; nothing was added"
+            raise LockedError(msg, hint="try again: files that were imported are skipped")
+
+
+def _checked_path(path: str | Path) -> Path:
     root = Path(path).absolute()
-    if _UNREADABLE.search(str(root)):
-        msg = f"the path of a database holds no control characters: {str(root)!r}"
-        raise UsageError(msg, hint="give the folder another name")
+    if _INVALID_IN_PATH.search(str(root)):
+        msg = f"the path of a database must be UTF-8 without control characters: {str(root)!r}"
+        raise UsageError(msg, hint="use another name for the folder")
     return root
 
 
 def _is_ours(path: Path) -> bool:
-    """Tell whether something may have been left by a `create` that did not come to its end."""
+    """Return whether a path may have been left by an interrupted `create`."""
+    if path.name == STAGING and path.is_dir():
+        return all(disk.is_staging(child.name) for child in path.iterdir())
     if path.name in _FOLDERS:
         return path.is_dir() and not any(path.iterdir())
-    return path.name.startswith(f"{_MANIFEST}.")
+    if path.name == SCHEMAS:
+        return path.is_dir()  # users may create it before the database
+    return path.name.startswith(f"{NAME}.")
 
 
-def _move_into_place(files: Collection[StagedFile]) -> None:
+def _can_appear(root: Path) -> bool:
+    """Return whether a folder can be created elsewhere and renamed to this path."""
+    if os.path.ismount(root) or (root.exists() and (not root.is_dir() or any(root.iterdir()))):
+        return False
+    parent = next(path for path in root.parents if path.exists())
+    return os.access(parent, os.W_OK)
+
+
+def _put_into_place(files: Collection[StagedFile]) -> None:
     folders = set()
     for item in files:
         target = Path(item.file.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.utime(item.staged)
-        os.replace(item.staged, target)
-        folders |= {target.parent, target.parent.parent}
+        if not publish(item.staged, target):
+            raise FileExistsError(errno.EEXIST, "a new file already exists", str(target))
+        folders |= set(target.parents[:3])
     for folder in folders:
         sync_folder(folder)
 
 
-def _read_format(root: Path) -> dict[str, object]:
-    found = json.loads((root / _MANIFEST).read_bytes())
-    return found if isinstance(found, dict) else {}
+def _delete_uncommitted(files: Collection[StagedFile], folder: Path) -> None:
+    """Delete files after a failure, unless a generation that names them was published."""
+    with contextlib.suppress(OSError):
+        published = [path for path in folder.glob("*.json") if path.stat().st_nlink > 1]
+        # If the folder was deleted, it is unknown whether a generation was published.
+        if not published and folder.exists():
+            for item in files:
+                if is_same(item.staged, Path(item.file.path)):
+                    os.unlink(item.file.path)
 
 
-def _modified(path: Path) -> float:
+def _is_unreferenced(path: Path, deadline: float) -> bool:
+    """Return whether a file is old, and has no hard link in a staging folder."""
     try:
-        return path.stat().st_mtime
+        found = path.stat()
     except FileNotFoundError:
-        return float("inf")
+        return False
+    return found.st_mtime < deadline and found.st_nlink == 1

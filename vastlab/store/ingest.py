@@ -1,52 +1,76 @@
-"""Ingesting: from files and events in memory into a database, all or nothing."""
+"""Importing files and events in memory into a database, all or nothing."""
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Unpack, cast
 
 import pyarrow as pa
 
+from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
-from vastlab.errors import FormatError, LockedError
-from vastlab.store import _sources, readers
-from vastlab.store._buffer import Buffer
-from vastlab.store._meter import IngestProgress, Meter
-from vastlab.store._sources import EventSource, FileSource, StreamSource, Tap
-from vastlab.store.database import Database
+from vastlab.errors import FormatError
+from vastlab.readers import ReadOptions
+from vastlab.readers.inference import Inference
+from vastlab.readers.intake import Intake
+from vastlab.readers.problems import Problem, Problems
+from vastlab.readers.source import check_encoding, stream_name
+from vastlab.store import compact
+from vastlab.store.database import Database, refuse_duplicates
 from vastlab.store.layout import Snapshot, Source
-from vastlab.store.readers._problems import Problem, Problems
-from vastlab.store.readers._source import stream_name
+from vastlab.store.sources import (
+    EventSource,
+    FileSource,
+    IngestProgress,
+    Meter,
+    StreamSource,
+    Tap,
+    UnreadableSource,
+    as_format_error,
+    digest_of,
+    expand,
+    is_regular,
+    reason_of,
+    stamp_of,
+    wants_random_access,
+)
+from vastlab.store.writer import Buffer
 
 __all__ = ["IngestProgress", "IngestReport", "ingest"]
+
+_IN_MEMORY = 64 << 20  # bytes of a copied stream
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did.
+    """The result of an import.
 
     Parameters
     ----------
     events
         How many events were added, by schema name.
     files
-        The files that were read, by path.
+        The paths of the files that were read.
     skipped
-        The files that had been ingested before, or that occurred twice.
+        The files that had already been imported, or that occurred twice.
     failed
-        The files that could not be read, and of which no event was added.
+        The files that could not be read; none of their events were added.
     problems
-        What was wrong with which line or file: the first so many.
+        The first problems, with files and line numbers.
     problem_count
-        How many problems there were.
+        The number of all problems.
+    remarks
+        Which fields became text, and because of which values.
     bytes
         How many bytes were read from files.
     elapsed
-        Seconds.
+        The duration in seconds.
 
     Examples
     --------
@@ -60,6 +84,7 @@ class IngestReport:
     failed: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     problem_count: int = 0
+    remarks: tuple[str, ...] = ()
     bytes: int = 0
     elapsed: float = 0.0
 
@@ -68,49 +93,45 @@ def ingest(
     database: Database,
     sources: object,
     *,
-    schema: str | None = None,
-    format: str | None = None,
     strict: bool = False,
     force: bool = False,
     progress: Callable[[IngestProgress], None] | None = None,
     cancelled: threading.Event | None = None,
     budget: int | None = None,
     target_size: int | None = None,
+    **options: Unpack[ReadOptions],
 ) -> IngestReport:
     """Add the events of files or of objects in memory to a database, in one step.
 
-    Readers of the database see all of the events or none. A source that turns out to be
-    unusable adds nothing, is named in the report, and does not stop the others; where no
-    source can be used, its error is raised.
+    Readers of the database see all of the events or none. An unreadable source is listed in the
+    report, and the other sources are imported. If all sources are unreadable, an error is raised.
 
     Parameters
     ----------
     database
-        Where to.
+        The database to add to.
     sources
         One or several: paths, patterns, folders, open binary files, Arrow batches and
-        tables, frames.
-    schema
-        The schema name, for sources that carry none.
-    format
-        The name of the files' format, which is found out otherwise.
+        tables, data frames.
     strict
-        Let the first problem be an error, so that nothing is added.
+        Raise an error at the first problem; nothing is added then.
     force
-        Read files that were ingested before once more.
+        Also read files that were already imported.
     progress
-        Called now and then, at most ten times a second and at the end.
+        Called at most ten times a second, and at the end.
     cancelled
-        Set it from another thread to give up; nothing is added then.
+        Set it from another thread to cancel; nothing is added then.
     budget
         Bytes of events to hold in memory.
     target_size
         Bytes that a file of the database should have.
+    options
+        How to read files; ``schema`` also names events in memory.
 
     Returns
     -------
     IngestReport
-        What was added, and what was wrong.
+        What was added, and the problems.
 
     Examples
     --------
@@ -121,82 +142,128 @@ def ingest(
     >>> report.events
     {'my.ports': 2}
     """
+    check_encoding(options.get("encoding"))
     with database.staging() as staging:
-        buffer = Buffer(database.path, staging, budget=budget, target_size=target_size)
-        work = _Ingest(
-            buffer, database.snapshot(), schema, format, strict, force, progress, cancelled
+        from_memory, read = (
+            Buffer(database.path, staging, budget=budget, target_size=target_size) for _ in range(2)
         )
-        work.run(sources)
-        files = buffer.finish()
-        work.meter.check_cancelled()
+        meter = Meter(progress, cancelled)
+        work = _Ingest(from_memory, read, database.snapshot(), options, strict, force, meter)
+        with work.copies:
+            work.run(sources)
+        files = from_memory.finish() + read.finish()
+        meter.check_cancelled()
         if files or work.read:
+            layouts = {**from_memory.layouts, **read.layouts}
             sources = work.read.values()
-            database.commit(files, buffer.layouts, sources=sources, check=work.check_for_rivals)
+            database.commit(files, layouts, sources=sources, check=work.check_not_ingested)
+    compact.tidy(database)
     return work.report()
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A stream that was read, and a copy of its content."""
+
+    label: str
+    content: tempfile.SpooledTemporaryFile[bytes]
 
 
 @dataclass(slots=True)
 class _Ingest:
-    """One ingest that is under way."""
+    """The state of one import."""
 
-    buffer: Buffer
+    from_memory: Buffer  # events in memory
+    buffer: Buffer  # events of files and streams
     snapshot: Snapshot
-    schema: str | None
-    format: str | None
+    options: ReadOptions
     strict: bool
     force: bool
-    progress: Callable[[IngestProgress], None] | None
-    cancelled: threading.Event | None
+    meter: Meter
     problems: Problems = field(init=False)
+    inference: Inference = field(default_factory=Inference)
+    sources: list[FileSource | UnreadableSource | _Copied] = field(default_factory=list)
+    copies: ExitStack = field(default_factory=ExitStack)
     read: dict[str, Source] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     errors: list[FormatError] = field(default_factory=list)
     used: int = 0
-    meter: Meter = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.problems = Problems(strict=self.strict)
-        self.meter = Meter(self.progress, self.cancelled)
 
     def run(self, sources: object) -> None:
-        """Read all sources into the buffer."""
-        for source in self.meter.count(_sources.expand(sources)):
-            self.meter.check_cancelled()
+        """Read all sources; read files again if a field later turned out to be text."""
+        for source in self.meter.count(expand(sources)):
             match source:
-                case FileSource():
-                    self._read_file(source)
-                case StreamSource(stream):
-                    label = stream_name(stream)
-                    self._take(label, Tap(stream, label, watch=self.meter.tick))
                 case EventSource(batches):
+                    self.meter.check_cancelled()
                     self._take_events(batches())
-            self.meter.files_done += 1
+                    self.meter.files_done += 1
+                case StreamSource(stream):
+                    self._copy(stream)
+                case UnreadableSource() | FileSource():
+                    self._read_again(source)
+        while self.inference.is_outdated:
+            self._restart()
         self.meter.show(final=True)
         if self.errors and not self.used and not self.skipped:
-            raise _first_of(self.errors)
+            raise _combined_error(self.errors)
 
-    def check_for_rivals(self, snapshot: Snapshot) -> None:
-        """Refuse to commit what another process has ingested meanwhile."""
-        if self.force:
-            return
-        known = {(source.size, source.digest) for source in snapshot.sources.values()}
-        for source in self.read.values():
-            if (source.size, source.digest) in known:
-                msg = f"another process has ingested {source.key!r} meanwhile; nothing was added"
-                raise LockedError(msg, hint="try again: what is there already is skipped then")
+    def _restart(self) -> None:
+        """Read files and streams again, with the types that are known now."""
+        self.inference.restart()
+        self.meter.restart()
+        self.buffer.clear()
+        self.problems = Problems(strict=self.strict)
+        self.read.clear()
+        sources = self.sources[:]
+        for names in (self.files, self.skipped, self.failed, self.errors, self.sources):
+            names.clear()
+        for source in sources:
+            self._read_again(source)
+
+    def _copy(self, stream: BinaryIO) -> None:
+        """Read a stream, and copy its content, since it can be read only once."""
+        self.meter.check_cancelled()
+        label = stream_name(stream)
+        copy = self.copies.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115  # closed by `copies`
+        self.sources.append(_Copied(label, copy))
+        self._take(label, Tap(stream, label, watch=self.meter.tick, copy=copy))
+        self.meter.files_done += 1
+
+    def _read_again(self, source: FileSource | UnreadableSource | _Copied) -> None:
+        """Read a source that can be read several times."""
+        self.meter.check_cancelled()
+        self.sources.append(source)
+        match source:
+            case FileSource():
+                self._read_file(source)
+            case UnreadableSource(path, error):
+                self._fail(str(path), error)
+            case _Copied(label, content):
+                content.seek(0)
+                self._take(label, Tap(cast("BinaryIO", content), label, watch=self.meter.tick))
+        self.meter.files_done += 1
+
+    def check_not_ingested(self, snapshot: Snapshot) -> None:
+        """Raise `LockedError` if another process has imported one of the files."""
+        if not self.force:
+            refuse_duplicates(self.read.values(), snapshot)
 
     def report(self) -> IngestReport:
-        """Say what was done."""
+        """Return the result."""
         return IngestReport(
-            events=self.buffer.events,
+            events=_added_counts(self.from_memory.events, self.buffer.events),
             files=tuple(self.files),
             skipped=tuple(self.skipped),
             failed=tuple(self.failed),
             problems=tuple(self.problems),
             problem_count=self.problems.count,
+            remarks=tuple(self.inference.remarks.values()),
             bytes=self.meter.bytes_done,
             elapsed=time.monotonic() - self.started,
         )
@@ -205,77 +272,81 @@ class _Ingest:
         path, label = source.path, str(source.path)
         self.meter.source = label
         try:
-            regular = _sources.is_regular(path)
+            regular = is_regular(path)
             if regular and not self.force and self._is_known(path):
                 self.skipped.append(label)
                 return
-            if source.found and self.format is None and not self._is_log(label):
+            if source.in_folder and self.options.get("format") is None and not self._is_log(label):
                 return
             with path.open("rb") as stream:
-                stamp = _sources.stamp_of(path.stat())
-                random = regular and _sources.wants_random_access(stream)
+                stamp = stamp_of(path.stat())
+                random = regular and wants_random_access(stream)
                 tap = Tap(stream, label, watch=self.meter.tick, random=random)
                 before = sum(self.buffer.events.values())
                 taken = self._take(label, tap) and sum(self.buffer.events.values()) > before
-                # Of a file that gave nothing, another format may be tried.
+                # A file without events is not recorded, so that another format can be tried.
                 if taken and regular:
                     self.read[label] = Source(label, tap.size, tap.digest, stamp)
         except OSError as error:
-            self._fail(label, FormatError(f"cannot be read: {error.strerror}", path=label))
+            self._fail(label, as_format_error(error, label))
 
     def _is_log(self, label: str) -> bool:
-        """Pass over a file that only happens to lie in a folder of logs."""
+        """Return whether a file in a folder has a known format; add a problem otherwise."""
         try:
             with open(label, "rb") as stream:
-                readers.detect(stream)
-        except FormatError as error:
-            self._note(label, error)
+                readers.detect(stream, self.options.get("encoding"))
+        except Exception as error:
+            if isinstance(error, OSError) or not self.meter.concerns_source(error):
+                raise
+            self._note(label, as_format_error(error, label))
             return False
         return True
 
     def _is_known(self, path: Path) -> bool:
-        """Compare with what was read before: by digest, where the size is the same."""
+        """Return whether the same content was read before."""
         size = path.stat().st_size
         known = {
             other.digest
             for other in (*self.snapshot.sources.values(), *self.read.values())
             if other.size == size
         }
-        return bool(known) and _sources.digest_of(path, size) in known
+        return bool(known) and digest_of(path, size) in known
 
     def _take(self, label: str, tap: Tap) -> bool:
-        """Read one source whole, or nothing of it; tells which."""
+        """Add all events of a source or none; return whether they were added."""
         self.meter.source = label
         try:
             with self.meter.measure(tap):
                 batches = readers.read(
                     cast("BinaryIO", tap),
-                    format=self.format,
-                    schema=self.schema,
                     problems=self.problems,
+                    inference=self.inference,
+                    **self.options,
                 )
                 for batch in batches:
-                    self._add(batch, None)
+                    self.buffer.add(batch)
+                    self.meter.events += batch.num_rows
                 tap.exhaust()
-        except (FormatError, pa.ArrowException, OSError, EOFError) as error:
-            self._fail(label, _as_format_error(error, label))
+        except Exception as error:
+            if not self.meter.concerns_source(error):
+                raise
+            self._fail(label, as_format_error(error, label))
             return False
-        self._accept()
+        self.buffer.keep()
+        self.used += 1
         self.files.append(label)
         return True
 
     def _take_events(self, batches: Iterable[pa.RecordBatch]) -> None:
+        intake = Intake("events in memory", self.problems)
         for batch in batches:
             self.meter.tick()
-            self._add(batch, self.schema if not arrow_schema.name_of(batch.schema) else None)
-        self._accept()
-
-    def _add(self, batch: pa.RecordBatch, name: str | None) -> None:
-        self.buffer.add(batch, name)
-        self.meter.events += batch.num_rows
-
-    def _accept(self) -> None:
-        self.buffer.keep()
+            named = bool(arrow_schema.name_of(batch.schema))
+            for part in intake.take(batch, None if named else self.options.get("schema")):
+                self.from_memory.add(part)
+                self.meter.events += part.num_rows
+        intake.report()
+        self.from_memory.keep()
         self.used += 1
 
     def _fail(self, label: str, error: FormatError) -> None:
@@ -285,23 +356,22 @@ class _Ingest:
         if self.strict:
             raise error
         self.failed.append(label)
-        self._note(label, error, f"; none of the {lost} events before that were added" * bool(lost))
+        more = f"; the {lost} events before this were not added" if lost else ""
+        self._note(label, error, more)
 
     def _note(self, label: str, error: FormatError, more: str = "") -> None:
-        reason = _sources.reason_of(error, label) + more
+        reason = reason_of(error, label) + more
         self.problems.add(label, error.line, reason)
         self.errors.append(FormatError(reason, path=label, line=error.line, hint=error.hint))
 
 
-def _first_of(errors: list[FormatError]) -> FormatError:
+def _added_counts(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+def _combined_error(errors: list[FormatError]) -> FormatError:
     first = errors[0]
     if len(errors) == 1:
         return first
-    more = f"{len(errors) - 1} more files cannot be read either"
+    more = f"{len(errors) - 1} more files cannot be read"
     return FormatError(f"{first.message}; {more}", hint=first.hint)
-
-
-def _as_format_error(error: Exception, label: str) -> FormatError:
-    if isinstance(error, FormatError):
-        return error
-    return FormatError(f"cannot be read: {error}", path=label)

@@ -1,18 +1,29 @@
-"""What a database consists of at one moment: layouts, data files, sources."""
+"""The content of a database at one generation: layouts, data files and sources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from uuid import uuid4
 
 import pyarrow as pa
 
-from vastlab.store import columns
-from vastlab.store.readers._problems import Problem
+from vastlab.readers import columns
+from vastlab.readers.problems import Problem
 from vastlab.types import Field, Kind, Schema, Type
 
-__all__ = ["DataFile", "Layout", "Range", "Snapshot", "Source", "union"]
+__all__ = [
+    "COPY",
+    "TAIL",
+    "DataFile",
+    "Layout",
+    "Range",
+    "Snapshot",
+    "Source",
+    "new_segment",
+    "union",
+]
 
 RangeValue = int | float | str | bytes
 _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE})
@@ -20,23 +31,18 @@ _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE})
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What the values of one column of one file lie between.
+    """The bounds of the values of one column of one file.
 
     Parameters
     ----------
     minimum, maximum
-        Bounds that every non-null value keeps to: nanoseconds for times and durations, 16
-        bytes for addresses. They are values of the column, except that long strings have
-        shorter bounds. ``None`` where nothing is known, as beside a NaN.
+        Bounds of all values that are not null: nanoseconds for times and durations, 16 bytes for
+        addresses. They are values of the column, except for long strings, whose bounds are
+        shorter. ``None`` if they are not known, for instance if there is a NaN.
     null_count
         The number of nulls.
     num_rows
-        The number of rows, nulls included.
-
-    Examples
-    --------
-    >>> Range(22, 443, null_count=0, num_rows=10).maximum
-    443
+        The number of rows, including nulls.
     """
 
     minimum: RangeValue | None
@@ -47,33 +53,34 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A Parquet file of a database, with what a reader wants to know before opening it.
+    """A Parquet file of a database, as described in the manifest.
 
     Parameters
     ----------
     path
-        Absolute.
+        The absolute path.
     schema_name, fingerprint
         Of its layout.
     rows, size
         The number of events and of bytes.
     first, last
-        The bounds of the event time, in nanoseconds; the import time where the schema has
-        no event time or no event of the file has one.
+        The bounds of the event time, in nanoseconds; or of the import time, if there is no event
+        time.
     import_first, import_last
         The bounds of the import time.
     ranges
-        Per column name.
+        By column name.
     generation
-        The generation that added it; 0 before it is committed.
+        The generation that added its newest events; 0 before it is committed.
     source
-        A name for the part of one source that it holds; ``""`` where sources are mixed.
-
-    Examples
-    --------
-    >>> file = DataFile("/db/data/x.parquet", "zeek.conn", "0", 10, 2048, 1, 9, 20, 20)
-    >>> file.rows, file.last - file.first
-    (10, 8)
+        The name of the part of a source that it contains, see `new_segment`; ``""`` for a mixture
+        of sources.
+    oldest
+        The generation that added its oldest events; 0 if it is the same one. They differ if
+        several files were merged.
+    tail
+        The length and the SHA-256 of its last bytes, which contain the checksums of all others
+        (see `vastlab.store.checksums`); ``(0, "")`` in databases of vastlab 1.0.
     """
 
     path: str
@@ -88,18 +95,33 @@ class DataFile:
     ranges: Mapping[str, Range] = field(default_factory=dict, compare=False, repr=False)
     generation: int = field(default=0, compare=False)
     source: str = field(default="", compare=False)
+    oldest: int = field(default=0, compare=False)
+    tail: tuple[int, str] = field(default=(0, ""), compare=False, repr=False)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether a continuous export leaves it out."""
+        return self.source.startswith((TAIL, COPY))
+
+
+TAIL, COPY = "tail-", "copy-"
+
+
+def new_segment(kind: str = "") -> str:
+    """Return a name for a part of a source.
+
+    Parameters
+    ----------
+    kind
+        ``"tail-"`` for an incomplete last line, which is read again when it is complete;
+        ``"copy-"`` for a copy of the beginning of another file.
+    """
+    return kind + uuid4().hex
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A schema that files of a database have.
-
-    Parameters
-    ----------
-    fingerprint
-        `vastlab.arrow.schema.fingerprint` of the schema.
-    schema
-        The original, nested schema.
+    """The nested schema of data files, and its fingerprint (see `vastlab.arrow.schema`).
 
     Examples
     --------
@@ -127,35 +149,38 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that a database has read.
+    """A file that was read into a database.
 
     Parameters
     ----------
     key
-        What it is remembered by: its absolute path.
-    size
-        Bytes that were read.
-    digest
-        Over these bytes; see `vastlab.store._digest`.
+        The absolute path.
+    size, digest
+        The number of bytes that were read, and their digest (see `vastlab.store.sources`).
     stamp
-        What the file system says about the file, for a cheap look whether it has changed.
+        Size, times and inode of the file; if they are the same, the file has not changed.
     segments
-        The values of `DataFile.source` that its events have, where files are not mixed.
+        The values of `DataFile.source` of its events.
     format
-        The name of its format; ``""`` where it is no log.
+        The name of its format; ``""`` if it is not a log.
     lines
-        The number of lines that were read, where it has lines.
+        The number of lines that were read.
     appendable
-        Whether lines that are added to it can be read without what stands before them.
+        Whether appended lines can be read without the lines before them.
     problems
-        What was wrong with it: line numbers and reasons, the first so many.
+        The line numbers and reasons of the first problems.
     problem_count
-        How many problems there were.
-
-    Examples
-    --------
-    >>> Source("/logs/conn.log", size=2048, digest="00").key
-    '/logs/conn.log'
+        The number of all problems.
+    remarks
+        Remarks on its fields.
+    tail_size
+        The bytes after `size` of an incomplete last line. Its events are in the last segment.
+    tail_digest
+        The digest of all bytes, including these.
+    tail_problem
+        Why the incomplete line cannot be read, or ``""``.
+    origin
+        The path under which the content was first found.
     """
 
     key: str
@@ -168,53 +193,87 @@ class Source:
     appendable: bool = False
     problems: tuple[tuple[int | None, str], ...] = ()
     problem_count: int = 0
+    remarks: tuple[str, ...] = ()
+    tail_size: int = 0
+    tail_digest: str = ""
+    tail_problem: str = ""
+    origin: str = ""
+
+    @property
+    def content(self) -> tuple[int, str]:
+        """The size and digest of the whole content, including an incomplete last line."""
+        return self.size + self.tail_size, self.tail_digest or self.digest
+
+    @property
+    def without_tail(self) -> Source:
+        """The part of the file that consists of complete lines."""
+        return replace(
+            self,
+            segments=tuple(name for name in self.segments if not name.startswith(TAIL)),
+            tail_size=0,
+            tail_digest="",
+            tail_problem="",
+        )
+
+    @property
+    def all_problems(self) -> tuple[tuple[int | None, str], ...]:
+        """Line numbers and reasons, including those of an incomplete last line."""
+        tail = ((self.lines + 1, self.tail_problem),) if self.tail_problem else ()
+        return self.problems + tail
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a database holds at one generation.
+    """The content of a database at one generation.
 
     Parameters
     ----------
     generation
-        Counts commits; 0 is the empty database.
+        The number of the generation; 0 for the empty database.
     layouts
-        By fingerprint; only those that a file has.
+        By fingerprint; only those of existing files.
     files
         Sorted by schema name, first event time and path.
     sources
-        What has been read, by key.
-
-    Examples
-    --------
-    >>> Snapshot(0, {}, ()).counts
-    {}
+        By key.
+    digest
+        Of the generation; see `vastlab.store.generation`.
+    database
+        The id of the database; another database may replace it at the same path.
     """
 
     generation: int
     layouts: Mapping[str, Layout]
     files: tuple[DataFile, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
+    digest: str = ""
+    database: str = field(default="", compare=False)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What was wrong with the sources: first with logs, then with files that are none."""
+        """The problems of the sources: first those of logs, then files that are not logs."""
         return tuple(
             Problem(source.key, line, reason)
             for source in sorted(self.sources.values(), key=lambda source: not source.format)
-            for line, reason in source.problems
+            for line, reason in source.all_problems
         )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks on the fields of the sources, without duplicates."""
+        found = (text for source in self.sources.values() for text in source.remarks)
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """The number of events by schema name, from the manifest alone."""
+        """The number of events by schema name."""
         counts: dict[str, int] = {}
         for file in self.files:
             counts[file.schema_name] = counts.get(file.schema_name, 0) + file.rows
         return counts
 
     def schemas(self) -> dict[str, Schema]:
-        """Describe the events under each name: the union over all layouts of that name."""
+        """Return the union of all layouts of each name."""
         named: dict[str, list[Schema]] = {}
         for layout in self.layouts.values():
             named.setdefault(layout.schema.name, []).append(layout.schema)
@@ -227,7 +286,7 @@ def make_snapshot(
     files: Iterable[DataFile],
     sources: Mapping[str, Source],
 ) -> Snapshot:
-    """Put files in order and leave out the layouts that no file has any more."""
+    """Sort the files, and leave out layouts that no file has."""
     ordered = sorted(files, key=lambda file: (file.schema_name, file.first, file.path))
     used = {file.fingerprint for file in ordered}
     kept = {key: layouts[key] for key in sorted(used)}
@@ -238,9 +297,9 @@ def make_snapshot(
 
 
 def union(schemas: Iterable[Schema]) -> Schema:
-    """Join the layouts of one name: all their fields, with types that hold the values of all.
+    """Merge the layouts of one name: all their fields, with types that fit all values.
 
-    Integers beside doubles become doubles, other conflicts strings.
+    Integers and doubles become doubles; other conflicting types become strings.
 
     Examples
     --------

@@ -1,39 +1,159 @@
-"""A plain folder of logs, served from a database in the user's cache folder."""
+"""A folder of logs, queried through a database in the user's cache folder."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import hashlib
 import os
 import shutil
+import sys
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
-
-import pyarrow as pa
+from typing import Unpack
 
 from vastlab._text import plain
+from vastlab.config import cache_folder
 from vastlab.errors import DatabaseError, FormatError, LockedError, UsageError
-from vastlab.store import _follow, _sources
-from vastlab.store._buffer import Buffer
-from vastlab.store._cache import LIMIT, CacheEntry
-from vastlab.store._follow import Plan, Sighting
-from vastlab.store._meter import IngestProgress, Meter
-from vastlab.store._writer import StagedFile
+from vastlab.readers import Inference, ReadOptions
+from vastlab.readers.problems import Problem
+from vastlab.readers.source import check_encoding
+from vastlab.store import compact, follow
 from vastlab.store.database import Database
-from vastlab.store.layout import Layout, Snapshot, Source
+from vastlab.store.disk import disk_errors, lock, try_lock
+from vastlab.store.folder_update import OutdatedError, Update
+from vastlab.store.layout import Snapshot, Source
 from vastlab.store.manifest import SPAN
-from vastlab.store.readers._problems import Problem
+from vastlab.store.sources import IngestProgress, Meter
 
-__all__ = ["LogFolder"]
+LIMIT = 20 * 1024**3
+_LOCK = ".lock"
 
-_VERSION = 1
-_ATTEMPTS = 10
-_SETTLED = 2.0
-_SAVE_INTERVAL = 30.0
+
+class CacheEntry:
+    """A folder in the cache that is not deleted while this object exists.
+
+    If its content is damaged, `renew` chooses another folder; the old one stays until no process
+    uses it.
+
+    Parameters
+    ----------
+    key
+        Identifies the entry.
+    cache
+        The folder of all entries; the user's cache folder by default.
+    """
+
+    def __init__(self, key: str, cache: Path | None = None) -> None:
+        self._cache = cache_folder() / "folders" if cache is None else cache
+        self._name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        try:
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._enter(self._newest())
+        except OSError as error:
+            raise DatabaseError(
+                f"cannot create the cache folder {self._cache}: {error.strerror}",
+                hint="set XDG_CACHE_HOME to use another folder",
+            ) from error
+
+    def renew(self) -> None:
+        """Choose another folder: a newer one of another process, or a new one."""
+        with disk_errors(self._cache), _exclusive_lock(self._cache / f"{self._name}.turn"):
+            newest = self._newest()
+            self._enter(newest if newest > self._number else newest + 1)
+
+    def discard_older(self) -> None:
+        """Delete the folders that this one replaced, unless a process uses them."""
+        for number in range(self._number):
+            lock_file = self._lock_of(number)
+            if _entry_of(lock_file).exists():
+                with _lock_if_unused(lock_file) as unused:
+                    if unused:
+                        shutil.rmtree(_entry_of(lock_file), ignore_errors=True)
+
+    def _newest(self) -> int:
+        """Return the highest number in use; lock files are never deleted."""
+        names = (path.name for path in self._cache.glob(f"{self._name}.*{_LOCK}"))
+        middles = (name.removeprefix(f"{self._name}.").removesuffix(_LOCK) for name in names)
+        return max((int(middle) for middle in middles if middle.isdecimal()), default=0)
+
+    def _enter(self, number: int) -> None:
+        """Use a folder; the locks of earlier ones are kept."""
+        self._number = number
+        self._lock = self._lock_of(number)
+        self.path = _entry_of(self._lock)
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        weakref.finalize(self, os.close, descriptor)
+        lock(descriptor, shared=True)
+
+    def _lock_of(self, number: int) -> Path:
+        name = f"{self._name}.{number}" if number else self._name
+        return self._cache / f"{name}{_LOCK}"
+
+    def touch(self) -> None:
+        """Record that the entry was used."""
+        with disk_errors(self._cache):
+            os.utime(self._lock)
+
+    def evict_others(self, limit: int) -> None:
+        """Delete the least recently used entries until all fit into `limit` bytes."""
+        lock_files = sorted(self._cache.glob(f"*{_LOCK}"), key=lambda path: path.stat().st_mtime)
+        sizes = {path: _size(_entry_of(path)) for path in lock_files}
+        total = sum(sizes.values())
+        for path, size in sizes.items():
+            if total <= limit:
+                break
+            if path != self._lock and size:
+                with _lock_if_unused(path) as unused:
+                    if unused:
+                        shutil.rmtree(_entry_of(path), ignore_errors=True)
+                        total -= size
+
+
+@contextlib.contextmanager
+def _exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock of a file, so that one process at a time chooses a folder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _entry_of(lock_file: Path) -> Path:
+    return lock_file.with_name(lock_file.name.removesuffix(_LOCK))
+
+
+@contextlib.contextmanager
+def _lock_if_unused(lock_file: Path) -> Iterator[bool]:
+    """Lock an entry; yields False if a process uses it."""
+    if sys.platform == "win32":
+        # Windows does not delete open files.
+        yield True
+        return
+    descriptor = os.open(lock_file, os.O_RDWR)
+    try:
+        yield try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(Path(root, name)).st_size
+    return total
+
+
+_VERSION = 3  # to increase when the same logs give other events or are stored differently
+_REFRESH_ATTEMPTS = 10
+_SCANS = 3
+_RENEWALS = 3
 
 
 class LogFolder:
@@ -42,12 +162,14 @@ class LogFolder:
     Parameters
     ----------
     path
-        The folder; logs in its subfolders count, hidden files do not.
+        The folder. Logs in subfolders are included, hidden files are not.
     cache_dir
-        Where the database is kept; the user's cache folder by default.
+        Where the database is stored; the user's cache folder by default.
     limit
-        How many bytes the databases of all folders may take. Those that were not used for
-        longest are deleted first, and never one that is in use.
+        The maximum size of the databases of all folders, in bytes. The least recently used ones
+        are deleted first, and never one that is in use.
+    options
+        How to read the logs. Each set of options has a database of its own.
 
     Examples
     --------
@@ -60,15 +182,25 @@ class LogFolder:
     """
 
     def __init__(
-        self, path: str | Path, cache_dir: str | Path | None = None, *, limit: int = LIMIT
+        self,
+        path: str | Path,
+        cache_dir: str | Path | None = None,
+        *,
+        limit: int = LIMIT,
+        **options: Unpack[ReadOptions],
     ) -> None:
+        check_encoding(options.get("encoding"))
         self._folder = Path(path).resolve()
         self._cache_dir = None if cache_dir is None else Path(cache_dir)
         self._limit = limit
+        self._options = options
+        self._inference = Inference()
         self._entry: CacheEntry | None = None
         self._database: Database | None = None
-        self._checked = -1
-        self._tidied = -1
+        self._checked_generation = -1
+        self._tidied_period = -1
+        self._has_logs = False
+        self._idle: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
     @property
@@ -78,17 +210,33 @@ class LogFolder:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What was wrong with the logs, at the last look: files that are none, bad lines."""
+        """The problems of the last refresh: files that are not logs, and bad lines.
+
+        An incomplete last line of a log that is still being written is not reported.
+        """
         if self._database is None:
             return ()
-        return self._database.snapshot().problems
+        snapshot = self._database.snapshot()
+        return replace(snapshot, sources=self._reportable_sources(snapshot)).problems
 
     @property
     def problem_count(self) -> int:
-        """How many problems there are, also those that `problems` has no room for."""
+        """The number of problems, including those left out of `problems`."""
         if self._database is None:
             return 0
-        return sum(source.problem_count for source in self._database.snapshot().sources.values())
+        sources = self._reportable_sources(self._database.snapshot()).values()
+        return sum(source.problem_count + bool(source.tail_problem) for source in sources)
+
+    def _reportable_sources(self, snapshot: Snapshot) -> dict[str, Source]:
+        return {
+            key: source if key in self._idle else replace(source, tail_problem="")
+            for key, source in snapshot.sources.items()
+        }
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks on fields that are text because of single values."""
+        return () if self._database is None else self._database.snapshot().remarks
 
     def refresh(
         self,
@@ -96,23 +244,18 @@ class LogFolder:
         *,
         cancelled: threading.Event | None = None,
     ) -> Database:
-        """Look for what has changed in the folder, and read it.
+        """Read what has changed in the folder, and return the updated database.
 
         Parameters
         ----------
         progress
-            Called now and then, at most ten times a second.
+            Called at most ten times a second.
         cancelled
-            Set it from another thread to give up.
-
-        Returns
-        -------
-        Database
-            With the events of all logs as they are now.
+            Set it from another thread to cancel.
         """
         with self._lock:
-            for _ in range(_ATTEMPTS):
-                with contextlib.suppress(_OutdatedError):
+            for _ in range(_REFRESH_ATTEMPTS):
+                with contextlib.suppress(OutdatedError):
                     return self._refresh(Meter(progress, cancelled))
         msg = f"other processes keep changing the cache of {str(self._folder)!r}"
         raise LockedError(msg, hint="try again")
@@ -120,210 +263,73 @@ class LogFolder:
     def _refresh(self, meter: Meter) -> Database:
         if not self._folder.is_dir():
             raise UsageError(f"no such folder: {str(self._folder)!r}")
-        sightings = self._look()
-        if not sightings:
-            msg = f"the folder {str(self._folder)!r} holds no files"
-            raise FormatError(msg, hint="name one with logs, or `vastlab import` into this one")
-        database, snapshot = self._open()
-        update = _Update(snapshot, sightings, meter)
-        if update.is_needed:
-            with database.staging() as staging:
-                update.run(database, staging)
-            self._tidy(database)
-        self._must_have_logs(database.snapshot())
+        if not (self._has_logs or follow.list_files(self._folder, ())):
+            msg = f"the folder {str(self._folder)!r} contains no files"
+            raise FormatError(msg, hint="pass a folder with logs, or `vastlab import` into it")
+        for attempt in range(_SCANS):
+            database, snapshot = self._open()
+            states = follow.list_files(self._folder, snapshot.sources)
+            self._idle = frozenset(state.path for state in states if state.idle)
+            is_last = attempt == _SCANS - 1
+            update = Update(snapshot, states, meter, self._inference, self._options, is_last)
+            if update.is_needed:
+                with database.staging() as staging:
+                    update.run(database, staging)
+                compact.tidy(database)
+                self._tidy(database)
+            if not update.has_skipped:
+                break
+        if not self._has_logs:  # later, a log may be empty for a short time while it is rotated
+            self._require_logs(database.snapshot())
+            self._has_logs = True
         return database
 
     def _tidy(self, database: Database) -> None:
-        """Delete what nobody needs any more; now and then, since logs may grow all the time."""
+        """Delete unused files and cache entries, once in `SPAN` generations."""
         period = database.snapshot().generation // SPAN
-        if period != self._tidied:
-            self._tidied = period
+        if period != self._tidied_period:
+            self._tidied_period = period
             database.sweep()
-            self._used().evict_others(self._limit)
+            entry = self._cache_entry()
+            entry.discard_older()
+            entry.evict_others(self._limit)
 
-    def _look(self) -> list[Sighting]:
-        now = time.time()
-        sightings = []
-        for path in _sources.files_below(self._folder):
-            with contextlib.suppress(FileNotFoundError):
-                found = path.stat()
-                sightings.append(
-                    Sighting(
-                        path=str(path),
-                        stamp=_sources.stamp_of(found),
-                        size=found.st_size,
-                        settled=now - found.st_mtime >= _SETTLED,
-                    )
-                )
-        return sightings
-
-    def _must_have_logs(self, snapshot: Snapshot) -> None:
+    def _require_logs(self, snapshot: Snapshot) -> None:
         if any(source.format for source in snapshot.sources.values()):
             return
         reasons = [
             f"{plain(os.path.relpath(path, self._folder))}: {reason}"
             for path, source in snapshot.sources.items()
-            for _, reason in source.problems
+            for _, reason in source.all_problems
         ]
         msg = f"no file in the folder {str(self._folder)!r} is a log"
-        raise FormatError(msg, hint=reasons[0] if reasons else "its files are empty")
+        raise FormatError(msg, hint=reasons[0] if reasons else "all files are empty")
 
-    def _used(self) -> CacheEntry:
+    def _cache_entry(self) -> CacheEntry:
         if self._entry is None:
-            self._entry = CacheEntry(f"{_VERSION}:{self._folder}", self._cache_dir)
+            options = ":".join(f"{name}={value!r}" for name, value in self._options.items())
+            self._entry = CacheEntry(f"{_VERSION}:{self._folder}{options}", self._cache_dir)
         self._entry.touch()
         return self._entry
 
     def _open(self) -> tuple[Database, Snapshot]:
-        """Open the database, and make it anew where it is damaged: it is only a cache."""
-        folder = self._used().path
-        if self._database is None or not folder.exists():
-            self._database = _open_or_replace(folder)
-        try:
-            snapshot = self._database.snapshot()
-            if snapshot.generation != self._checked and not _is_whole(snapshot):
-                raise DatabaseError(f"files of {str(folder)!r} are gone")
-        except DatabaseError:
-            shutil.rmtree(folder, ignore_errors=True)
-            self._database = Database.create(folder)
-            snapshot = self._database.snapshot()
-        self._checked = snapshot.generation
-        return self._database, snapshot
-
-
-class _OutdatedError(Exception):
-    """Another process was faster: what was found out no longer holds."""
-
-
-def _open_or_replace(folder: Path) -> Database:
-    try:
-        return Database.create(folder)
-    except DatabaseError:
-        shutil.rmtree(folder, ignore_errors=True)
-        return Database.create(folder)
-
-
-def _is_whole(snapshot: Snapshot) -> bool:
-    return all(os.path.exists(file.path) for file in snapshot.files)
-
-
-@dataclass(slots=True)
-class _Update:
-    """The change from what was known of a folder to what was found in it."""
-
-    snapshot: Snapshot
-    sightings: list[Sighting]
-    meter: Meter
-    changed: list[Sighting] = field(init=False)
-    gone: set[str] = field(init=False)
-    orphans: list[Source] = field(init=False)
-    sources: dict[str, Source] = field(init=False)
-    files: list[StagedFile] = field(default_factory=list)
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    saved: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        known = self.snapshot.sources
-        self.changed = [
-            sighting
-            for sighting in self.sightings
-            if sighting.path not in known or known[sighting.path].stamp != sighting.stamp
-        ]
-        self.gone = known.keys() - {sighting.path for sighting in self.sightings}
-        stale = self.gone | {sighting.path for sighting in self.changed}
-        self.orphans = [source for key, source in known.items() if key in stale]
-        self.sources = {key: source for key, source in known.items() if key not in stale}
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything has changed."""
-        return bool(self.changed or self.gone)
-
-    def run(self, database: Database, staging: Path) -> None:
-        """Read what is new and commit the change."""
-        self.meter.expect(len(self.changed), sum(sighting.size for sighting in self.changed))
-        for sighting in self.changed:
-            self.meter.source = sighting.path
-            self.meter.tick()
+        """Open the database, or create a new one if it is damaged."""
+        for _ in range(_RENEWALS):
             try:
-                source = self._follow(sighting, database, staging)
-            except FileNotFoundError:
-                self.gone |= {sighting.path} & self.snapshot.sources.keys()
-                continue
-            except (FormatError, OSError, EOFError, pa.ArrowException) as error:
-                source = _follow.unreadable(sighting, _as_format_error(error, sighting.path))
-            self.sources[source.key] = source
-            self.meter.files_done += 1
-            self.meter.bytes_done += sighting.size
-            self._save(database)
-        self.meter.show(final=True)
-        self._commit(database)
+                return self._open_intact()
+            except DatabaseError:
+                # The damaged one stays, since another process may be reading it.
+                self._database = None
+                self._cache_entry().renew()
+        return self._open_intact()
 
-    def _save(self, database: Database) -> None:
-        """Commit now and then while a large folder is read for the first time.
-
-        Not while files that are gone or have changed may still turn up under other names.
-        """
-        if self.orphans or self.gone or time.monotonic() - self.saved < _SAVE_INTERVAL:
-            return
-        self._commit(database)
-        self.files.clear()
-        self.snapshot = database.snapshot()
-        self.saved = time.monotonic()
-
-    def _follow(self, sighting: Sighting, database: Database, staging: Path) -> Source:
-        plan = _follow.plan(sighting, self.snapshot.sources.get(sighting.path), self.orphans)
-        if isinstance(plan, Source):
-            return plan
-        return self._read(plan, database, staging)
-
-    def _read(self, plan: Plan, database: Database, staging: Path) -> Source:
-        segment = uuid4().hex
-        buffer = Buffer(database.path, staging, source=segment)
-        try:
-            add = functools.partial(self._add, buffer)
-            source = _follow.read(plan, segment, add, self.meter.tick)
-            twin = self._twin(source)
-            if twin is not None:
-                buffer.discard()
-                return _follow.renamed(twin, source)
-        except BaseException:
-            self.meter.events -= sum(buffer.new_events.values())
-            buffer.discard()
-            raise
-        self.files += buffer.finish()
-        self.layouts |= buffer.layouts
-        return source
-
-    def _add(self, buffer: Buffer, batch: pa.RecordBatch) -> None:
-        buffer.add(batch)
-        self.meter.events += batch.num_rows
-
-    def _twin(self, source: Source) -> Source | None:
-        """Find a file with the same content: its events count once."""
-        content = (source.size, source.digest)
-        twins = (other for other in self.sources.values() if (other.size, other.digest) == content)
-        return next(twins, None) if source.size else None
-
-    def _commit(self, database: Database) -> None:
-        known = self.snapshot.sources
-        alive = {segment for source in self.sources.values() for segment in source.segments}
-        drop = [file.path for file in self.snapshot.files if file.source not in alive]
-        news = [source for key, source in self.sources.items() if known.get(key) != source]
-        if not (self.files or news or drop or self.gone):
-            return
-
-        def check(snapshot: Snapshot) -> None:
-            if snapshot.generation != self.snapshot.generation:
-                raise _OutdatedError
-
-        database.commit(
-            self.files, self.layouts, sources=news, drop=drop, forget=self.gone, check=check
-        )
-
-
-def _as_format_error(error: Exception, path: str) -> FormatError:
-    if isinstance(error, FormatError):
-        return error
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return FormatError(f"cannot be read: {reason}", path=path)
+    def _open_intact(self) -> tuple[Database, Snapshot]:
+        folder = self._cache_entry().path
+        if self._database is None:
+            self._database, self._checked_generation = Database.create(folder), -1
+        snapshot = self._database.snapshot()
+        if snapshot.generation != self._checked_generation:
+            if not all(os.path.exists(file.path) for file in snapshot.files):
+                raise DatabaseError(f"files of the database {str(folder)!r} are missing")
+            self._checked_generation = snapshot.generation
+        return self._database, snapshot

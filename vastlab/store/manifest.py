@@ -1,112 +1,179 @@
-"""The manifest: numbered generations that say what changed, and are never changed themselves.
+"""The manifest: numbered, immutable files ("generations") that record each change of a database.
 
-Generation N is a file that lists what was added and dropped since an earlier one. A number
-that 32 divides covers the last 32, one that 1024 divides the last 1024, and so on. Whoever
-reads goes from the newest to the one that it starts from, until nothing is left: some dozens
-of files, however many commits there were, and a commit writes little more than its own news.
+Generation N lists the files that were added and dropped since an earlier generation. If 32 divides
+N, it covers the last 32 generations; if 1024 divides N, the last 1024; and so on. A reader follows
+this chain from the newest generation back to the one that it knows, or to the beginning. It reads
+a few dozen files at most, and a commit writes little more than its own change. The content of a
+generation is described in `vastlab.store.generation`.
 
-A generation comes into being by a hard link, which fails where the number is taken already.
-Then somebody else was faster, and the writer goes on from what that one left. Generations that
-a later one covers are deleted after a while.
+The protocol needs one atomic operation, ``publish``: create a name if it does not exist.
+
+Each writer has its own staging folder S. Its steps are, in this order:
+
+1. Write the data files to S, sync them, publish each in ``data/``, and sync the folders.
+2. Read the newest generation N. Write generation N + 1 to S, sync it and publish it. If the number
+   is taken, wait a random time and repeat step 2, up to a limit.
+3. Sync ``generations/``. If the block of N + 1 is closed, and its closing file has another digest
+   for N + 1, go back to step 2. Otherwise the commit is complete.
+4. Replace ``manifest.json``, which names a generation that exists. Remove S.
+
+A sweeper removes, in this order:
+
+1. The staging folders of writers that have ended. Each is renamed first; after that, nothing can
+   be published from it.
+2. Generations, in complete blocks of 1024 numbers, if the last of the block is not the newest.
+   The sweeper first publishes a closing file with the digests of the block. Then it deletes the
+   generations that the chain of the newest generation does not use.
+3. Files in ``data/`` that have no hard link in a staging folder and that the newest generation
+   does not name. The generation is read after the links were counted.
+
+This guarantees:
+
+- Only one writer gets a number. A number becomes free again only after its block was closed, and a
+  writer that takes it then finds the closed block in step 3. This holds however long a writer is
+  suspended, and no commit is ever undone.
+- Outside of closed blocks, no number below the newest is missing. So if the next number does not
+  exist and its block is not closed, a reader has the newest generation. Each generation contains
+  the digest of the one that it continues, so a missing or replaced generation is detected.
+- A committed file exists. It is deleted only after S was renamed. At that time, either its
+  generation was already published and names the file, or it can never be published.
+- A crash between two steps leaves the state before or after the commit, and some unused files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
+import random
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-from vastlab.errors import CorruptFileError, DatabaseError
-from vastlab.store import _writer
-from vastlab.store._disk import sync_folder, write_synced
-from vastlab.store.layout import DataFile, Layout, Range, Snapshot, Source, make_snapshot
+from vastlab.errors import CorruptFileError, LockedError
+from vastlab.store.disk import publish, sync_folder, write_synced
+from vastlab.store.generation import (
+    GENERATIONS,
+    REPAIR,
+    Change,
+    Generation,
+    Link,
+    Marker,
+    NewerVersionError,
+    decode_generation,
+    encode_generation,
+    read_marker,
+    replace_marker,
+    seal,
+    unseal,
+)
+from vastlab.store.layout import DataFile, Snapshot, make_snapshot
 
-FORMAT = {"format": "vastlab", "version": 1}
-FOLDER = "generations"
 SPAN = 32
+BLOCK = SPAN * SPAN
+_ATTEMPTS = 50
+_MAX_PAUSE = 0.5
+_DIGITS = 16  # of a digest in a closing file
+_CLOSED = "closed-"
 _NAME = re.compile(r"(\d{9,})\.json")
-_ATTEMPTS = 20
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a generation changes.
-
-    Parameters
-    ----------
-    files
-        New ones.
-    dropped
-        Absolute paths of files that are no longer part of the database.
-    layouts
-        Those of the new files, at least.
-    sources, forgotten
-        Sources that were read, and keys of sources that no longer count as read.
-    """
-
-    files: tuple[DataFile, ...] = ()
-    dropped: frozenset[str] = frozenset()
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    forgotten: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Generation:
-    number: int
-    since: int
-    change: Change
+class MovedError(Exception):
+    """A generation is missing or replaced: there are newer ones, or the manifest is damaged."""
 
 
 # --- reading --------------------------------------------------------------------------------
 
 
 def load(root: Path, known: Snapshot | None = None) -> Snapshot:
-    """Read the newest generation.
+    """Read the newest generation, starting from an earlier snapshot if there is one.
 
-    Parameters
-    ----------
-    root
-        The folder of the database.
-    known
-        What was read before; only what is newer is read then.
+    Raises
+    ------
+    CorruptFileError
+        A generation is missing or damaged.
     """
-    for _ in range(_ATTEMPTS):
-        newest = _newest(root)
+    seen = -1
+    while True:
+        marker = read_marker(root)
+        if known is not None and _is_stale(known, marker):
+            known = None
+        newest = _newest(root, marker, known)
         if known is not None and known.generation == newest:
             return known
         try:
-            return _load(root, newest, known)
-        except FileNotFoundError as error:
-            # It was covered by a newer one and deleted meanwhile, or is lost.
-            missing = error.filename
-    msg = f"a generation of the manifest is missing: {missing!r}"
-    raise CorruptFileError(msg, hint="restore it from a backup")
+            return _load(root, newest, marker, known)
+        except MovedError as error:
+            if newest <= seen:
+                raise CorruptFileError(str(error), hint=REPAIR) from error
+            seen = newest
 
 
-def _load(root: Path, newest: int, known: Snapshot | None) -> Snapshot:
-    chain: list[_Generation] = []
-    number = newest
-    base = known or _empty()
-    while number > base.generation:
-        chain.append(_read(root, number))
-        number = chain[-1].since
-    if number != base.generation:
-        # A generation reaches back beyond what is known, and has dropped what came and went.
-        return _load(root, newest, None)
+def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
+    """Return the files that were added after generation `since`, sorted by generation.
+
+    If a file was merged from earlier and later ones, the later ones are returned instead. They are
+    no longer part of the database, but exist for a grace period.
+
+    Raises
+    ------
+    CorruptFileError
+        The grace period is over.
+    """
+    files = [file for file in snapshot.files if file.generation > since]
+    if any(0 < file.oldest <= since for file in files):
+        try:
+            newer = [read(root, number)[0] for number in range(since + 1, snapshot.generation + 1)]
+        except MovedError as error:
+            msg = f"{error}: cannot determine what was added since generation {since}"
+            raise CorruptFileError(msg, hint="run the query again") from error
+        files = [
+            file
+            for each in newer
+            for file in each.change.files
+            if file.generation == each.number and file.fingerprint in snapshot.layouts
+        ]
+    return sorted(files, key=lambda file: (file.generation, file.schema_name, file.first))
+
+
+def _is_stale(known: Snapshot, marker: Marker) -> bool:
+    """Return whether the folder contains another database now."""
+    return known.database != marker.database or (
+        known.generation == marker.generation and known.digest != marker.digest
+    )
+
+
+def _load(root: Path, newest: int, marker: Marker, known: Snapshot | None) -> Snapshot:
+    if _closing_file(root, newest).exists():
+        # A suspended writer published it late, or the listing is outdated.
+        raise MovedError(f"the newest generations are missing from {str(root / GENERATIONS)!r}")
+    base = known or Snapshot(0, {}, (), database=marker.database)
+    link, digest = Link(newest, ""), ""
+    chain: list[Generation] = []
+    while link.number > base.generation:
+        generation, found = read(root, link.number)
+        if chain and found != link.digest:
+            raise MovedError(_wrong_generation(root, link.number))
+        if link.number == marker.generation and found != marker.digest:
+            raise MovedError(_wrong_generation(root, link.number))
+        digest = digest or found
+        chain.append(generation)
+        link = generation.since
+    if link != Link(base.generation, base.digest):
+        if known is None:
+            raise MovedError(_wrong_generation(root, link.number))
+        # A generation covers more than what is new, or the known one was replaced.
+        return _load(root, newest, marker, None)
+    return _apply(base, reversed(chain), digest)
+
+
+def _apply(base: Snapshot, generations: Iterable[Generation], digest: str) -> Snapshot:
     layouts, sources = dict(base.layouts), dict(base.sources)
     files = {file.path: file for file in base.files}
-    for generation in reversed(chain):
-        change = generation.change
+    number = base.generation
+    for generation in generations:
+        change, number = generation.change, generation.number
         layouts |= change.layouts
         for path in change.dropped:
             files.pop(path, None)
@@ -114,261 +181,239 @@ def _load(root: Path, newest: int, known: Snapshot | None) -> Snapshot:
             sources.pop(key, None)
         files |= {file.path: file for file in change.files}
         sources |= change.sources
-    return make_snapshot(newest, layouts, files.values(), sources)
+    made = make_snapshot(number, layouts, files.values(), sources)
+    return replace(made, digest=digest, database=base.database)
 
 
-def _empty() -> Snapshot:
-    return Snapshot(0, {}, ())
-
-
-def _newest(root: Path) -> int:
+def _newest(root: Path, marker: Marker, known: Snapshot | None) -> int:
+    if known is not None and known.generation >= marker.generation:
+        following = known.generation + 1
+        # Check in this order: a generation is deleted only after its block was closed.
+        if not (file_of(root, following).exists() or _closing_file(root, following).exists()):
+            return known.generation
     try:
-        names = os.listdir(root / FOLDER)
+        newest = max(numbers(root), default=0)
     except FileNotFoundError:
-        msg = f"the database {str(root)!r} has no folder {FOLDER!r}"
-        raise CorruptFileError(msg, hint="restore it from a backup") from None
-    matches = (_NAME.fullmatch(name) for name in names)
-    return max((int(match[1]) for match in matches if match), default=0)
+        msg = f"the database {str(root)!r} has no folder {GENERATIONS!r}"
+        raise CorruptFileError(msg, hint=REPAIR) from None
+    if newest < marker.generation:
+        path = str(file_of(root, marker.generation))
+        raise CorruptFileError(f"a generation is missing: {path!r}", hint=REPAIR)
+    return newest
 
 
 def file_of(root: Path, number: int) -> Path:
     """Return the file of a generation."""
-    return root / FOLDER / f"{number:09d}.json"
+    return root / GENERATIONS / f"{number:09d}.json"
 
 
-def _read(root: Path, number: int) -> _Generation:
+def _closing_file(root: Path, number: int) -> Path:
+    """Return the file that closes the block of a number."""
+    return root / GENERATIONS / f"{_CLOSED}{(number - 1) // BLOCK:09d}"
+
+
+def read(root: Path, number: int) -> tuple[Generation, str]:
+    """Read one generation, and its digest."""
     path = file_of(root, number)
     try:
-        return _decode(json.loads(path.read_bytes()), root)
-    except FileNotFoundError:
+        return decode_generation(path.read_bytes(), number, root)
+    except FileNotFoundError as error:
+        raise MovedError(f"a generation is missing: {str(path)!r}") from error
+    except NewerVersionError:
         raise
     except Exception as error:
-        # Whatever is wrong with it, the file is the reason.
-        msg = f"a generation of the manifest cannot be read: {str(path)!r}: {error}"
-        raise CorruptFileError(msg, hint="restore it from a backup") from error
+        # A damaged file can cause any error.
+        msg = f"cannot read a generation of the manifest: {str(path)!r}: {error}"
+        raise CorruptFileError(msg, hint=REPAIR) from error
+
+
+def _wrong_generation(root: Path, number: int) -> str:
+    return f"a generation was replaced: {str(file_of(root, number))!r}"
 
 
 # --- writing --------------------------------------------------------------------------------
 
 
 def commit(
-    root: Path, decide: Callable[[Snapshot], Change], known: Snapshot | None = None
+    root: Path,
+    staging: Path,
+    decide: Callable[[Snapshot], Change],
+    known: Snapshot | None = None,
 ) -> Snapshot:
-    """Make a new generation.
+    """Publish a new generation, and return the snapshot with the change.
 
     Parameters
     ----------
-    root
-        The folder of the database.
+    staging
+        The folder in which the files of the change were written.
     decide
-        Called with the newest snapshot, again whenever another writer was faster. What it
-        raises ends the commit.
-    known
-        A snapshot that was read before.
+        Called with the newest snapshot, and again each time that another writer was faster. If it
+        raises, nothing is committed.
 
-    Returns
-    -------
-    Snapshot
-        With the change.
+    Raises
+    ------
+    LockedError
+        Other writers were faster each time; nothing was added.
     """
-    while True:
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            _pause(attempt)
         known = load(root, known)
         number = known.generation + 1
-        change = _stamp(decide(known), number, known)
-        generation = _cover(root, _Generation(number, number - 1, change))
-        if generation is None:
+        change = _number_files(decide(known), number, known)
+        new = Generation(number, Link(known.generation, known.digest), change)
+        try:
+            digest = _publish(root, staging, _merge_covered(root, new))
+        except MovedError:
             known = None
-        elif _publish(root, generation):
-            return load(root, known)
+            continue
+        if digest:
+            with contextlib.suppress(OSError):
+                replace_marker(root, staging, Marker(known.database, number, digest))
+            return _apply(known, [new], digest)
+    msg = f"other processes keep writing to {str(root)!r}; nothing was added"
+    raise LockedError(msg, hint="try again later")
 
 
-def _stamp(change: Change, number: int, known: Snapshot) -> Change:
-    """Give the new files their number, and leave out layouts that are written down already."""
-    files = tuple(replace(file, generation=number) for file in change.files)
+def _pause(attempt: int) -> None:
+    longest = min(_MAX_PAUSE, 0.002 * 2**attempt)
+    time.sleep(random.uniform(0, longest))  # noqa: S311 - only to separate the writers
+
+
+def _number_files(change: Change, number: int, known: Snapshot) -> Change:
+    """Set the generation of new files, and leave out known layouts.
+
+    A file that replaces others already has the generation of the newest of these.
+    """
+    files = tuple(replace(file, generation=file.generation or number) for file in change.files)
     layouts = {key: value for key, value in change.layouts.items() if key not in known.layouts}
     return replace(change, files=files, layouts=layouts)
 
 
-def _cover(root: Path, generation: _Generation) -> _Generation | None:
-    """Let a round number cover the generations before it; None if these are gone by now."""
+def _merge_covered(root: Path, generation: Generation) -> Generation:
+    """Merge the generations that this one covers; the first of version 2 covers all before."""
     number, span = generation.number, 1
     while number % (span * SPAN) == 0:
         span *= SPAN
-    try:
-        while generation.since > number - span:
-            generation = _merge(_read(root, generation.since), generation)
-    except FileNotFoundError:
-        return None
+    floor = number - span if generation.since.digest else 0
+    while generation.since.number > floor:
+        older, digest = read(root, generation.since.number)
+        if digest != generation.since.digest:
+            raise MovedError(_wrong_generation(root, older.number))
+        generation = generation.merged(older)
     return generation
 
 
-def _merge(older: _Generation, newer: _Generation) -> _Generation:
-    old, new = older.change, newer.change
-    came = {file.path for file in old.files}
-    files = tuple(file for file in old.files if file.path not in new.dropped)
-    sources = {key: value for key, value in old.sources.items() if key not in new.forgotten}
-    change = Change(
-        files=files + new.files,
-        dropped=old.dropped | (new.dropped - came),
-        layouts={**old.layouts, **new.layouts},
-        sources={**sources, **new.sources},
-        forgotten=old.forgotten | new.forgotten if older.since else frozenset(),
-    )
-    return _Generation(newer.number, older.since, change)
-
-
-def _publish(root: Path, generation: _Generation) -> bool:
-    """Link a generation to its number; False if the number was taken."""
+def _publish(root: Path, staging: Path, generation: Generation) -> str:
+    """Publish a generation and return its digest; ``""`` if its number is taken."""
     path = file_of(root, generation.number)
-    staged = root / FOLDER / f"{uuid4().hex}.tmp"
+    staged = staging / path.name
+    data, digest = encode_generation(generation, root)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(staged)
+    write_synced(staged, data)
+    if not publish(staged, path):
+        return ""
+    sync_folder(path.parent)
+    return digest if _recorded_digest(root, generation.number) in (None, digest[:_DIGITS]) else ""
+
+
+def closing_files(root: Path) -> list[Path]:
+    """List the closing files."""
+    return sorted((root / GENERATIONS).glob(f"{_CLOSED}{'[0-9]' * 9}"))
+
+
+def last_of_block(path: Path) -> int:
+    """Return the last number of the block that a closing file closes."""
+    return (int(path.name.removeprefix(_CLOSED)) + 1) * BLOCK
+
+
+def read_closing_file(path: Path) -> list[str]:
+    """Return the shortened digests of a block."""
+    return [str(digest) for digest in unseal(path.read_bytes())[0]["digests"]]
+
+
+def _recorded_digest(root: Path, number: int) -> str | None:
+    """Return the shortened digest in the closing file; None if the block is not closed."""
+    path = _closing_file(root, number)
     try:
-        write_synced(staged, json.dumps(_encode(generation, root), separators=(",", ":")))
-        won = _link(staged, path)
-        if won and _newest(root) > generation.number:
-            # This writer slept so long that its number had been covered and deleted.
-            path.unlink()
-            won = False
-        sync_folder(path.parent)
-        return won
-    finally:
-        staged.unlink(missing_ok=True)
+        return read_closing_file(path)[(number - 1) % BLOCK]
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        msg = f"cannot determine whether the events were added: {str(path)!r} is damaged"
+        raise CorruptFileError(msg, hint=REPAIR) from error
 
 
-def _link(staged: Path, path: Path) -> bool:
-    try:
-        os.link(staged, path)
-    except FileExistsError:
-        # On a network the answer to a link that worked may be lost, and the retry fails.
-        return staged.stat().st_nlink > 1
-    except OSError as error:
-        if staged.exists() and staged.stat().st_nlink > 1:
-            return True
-        if error.errno not in _NO_LINKS:
-            raise
-        msg = f"the file system of {str(path.parent)!r} refuses hard links: {error.strerror}"
-        raise DatabaseError(msg, hint="keep the database on a local disk") from error
-    return True
+# --- sweeping -------------------------------------------------------------------------------
 
 
-def sweep(root: Path, grace: float) -> None:
-    """Delete generations that a newer one covers, and what writers left that were killed."""
-    number = _newest(root)
-    needed = set()
-    while number > 0:
-        needed.add(file_of(root, number).name)
-        number = _read(root, number).since
+def sweep(root: Path, staging: Path, grace: float) -> None:
+    """Delete covered generations, in blocks that have been complete for `grace` seconds."""
+    newest = load(root).generation
     deadline = time.time() - grace
-    newest = max(needed, default="")
-    for entry in os.scandir(root / FOLDER):
-        covered = _NAME.fullmatch(entry.name) and entry.name < newest and entry.name not in needed
-        if covered or entry.name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if entry.stat().st_mtime < deadline:
-                    os.unlink(entry.path)
+    for leftover in (root / GENERATIONS).glob("*.tmp"):  # of vastlab 1.0
+        if _modified(leftover) < deadline:
+            leftover.unlink(missing_ok=True)
+    complete = [number for number in numbers(root) if _end(number) < newest]
+    blocks = {_end(number) for number in complete if number % BLOCK}
+    old = {end for end in blocks if _modified(file_of(root, end)) < deadline}
+    if not old:
+        return
+    try:
+        needed = _chain(root, newest)
+    except MovedError:
+        return  # another process sweeps at the same time
+    for end in sorted(old):
+        close(root, staging, end)
+    for number in complete:
+        path = file_of(root, number)
+        if _end(number) in old and number not in needed and _modified(path) < deadline:
+            path.unlink(missing_ok=True)
 
 
-# --- JSON -----------------------------------------------------------------------------------
+def numbers(root: Path) -> list[int]:
+    """List the numbers of all generation files."""
+    matches = (_NAME.fullmatch(name) for name in os.listdir(root / GENERATIONS))
+    return [int(match[1]) for match in matches if match]
 
 
-def _encode(generation: _Generation, root: Path) -> dict[str, Any]:
-    change = generation.change
-    return {
-        "generation": generation.number,
-        "since": generation.since,
-        "files": [_encode_file(file, root) for file in change.files],
-        "dropped": sorted(_relative(path, root) for path in change.dropped),
-        "layouts": {
-            key: _writer.encode_schema(layout.schema) for key, layout in change.layouts.items()
-        },
-        "sources": {key: _encode_source(source) for key, source in change.sources.items()},
-        "forgotten": sorted(change.forgotten),
-    }
+def _end(number: int) -> int:
+    """Return the last number of a block."""
+    return -(-number // BLOCK) * BLOCK
 
 
-def _decode(document: dict[str, Any], root: Path) -> _Generation:
-    change = Change(
-        files=tuple(_decode_file(file, root) for file in document["files"]),
-        dropped=frozenset(_absolute(path, root) for path in document["dropped"]),
-        layouts={
-            key: Layout(key, _writer.decode_schema(text))
-            for key, text in document["layouts"].items()
-        },
-        sources={key: _decode_source(key, item) for key, item in document["sources"].items()},
-        forgotten=frozenset(document["forgotten"]),
-    )
-    return _Generation(document["generation"], document["since"], change)
+def _chain(root: Path, number: int) -> set[int]:
+    """Return the numbers that a reader of a generation needs."""
+    chain = set()
+    while number > 0:
+        chain.add(number)
+        number = read(root, number)[0].since.number
+    return chain
 
 
-def _encode_source(source: Source) -> dict[str, Any]:
-    document = asdict(source)
-    del document["key"]
-    return document
+def close(root: Path, staging: Path, end: int) -> None:
+    """Publish the closing file of the block that ends with a number."""
+    path = _closing_file(root, end)
+    if path.exists():
+        return
+    numbers = range(end - BLOCK + 1, end + 1)
+    staged = staging / path.name
+    write_synced(staged, seal({"digests": [_digest(root, n) for n in numbers]})[0])
+    publish(staged, path)
+    sync_folder(path.parent)
 
 
-def _decode_source(key: str, document: dict[str, Any]) -> Source:
-    problems = tuple((line, reason) for line, reason in document.pop("problems"))
-    segments = tuple(document.pop("segments"))
-    return Source(key, **document, segments=segments, problems=problems)
+def _digest(root: Path, number: int) -> str:
+    """Return the shortened digest of a generation; ``""`` for one of version 1."""
+    try:
+        return unseal(file_of(root, number).read_bytes())[1][:_DIGITS]
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
-def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:
-    return {
-        "path": _relative(file.path, root),
-        "schema": file.schema_name,
-        "layout": file.fingerprint,
-        "rows": file.rows,
-        "size": file.size,
-        "time": [file.first, file.last],
-        "import": [file.import_first, file.import_last],
-        "generation": file.generation,
-        "source": file.source,
-        "ranges": {name: _encode_range(range_) for name, range_ in file.ranges.items()},
-    }
-
-
-def _decode_file(document: dict[str, Any], root: Path) -> DataFile:
-    rows = document["rows"]
-    return DataFile(
-        path=_absolute(document["path"], root),
-        schema_name=document["schema"],
-        fingerprint=document["layout"],
-        rows=rows,
-        size=document["size"],
-        first=document["time"][0],
-        last=document["time"][1],
-        import_first=document["import"][0],
-        import_last=document["import"][1],
-        ranges={name: _decode_range(item, rows) for name, item in document["ranges"].items()},
-        generation=document["generation"],
-        source=document["source"],
-    )
-
-
-def _encode_range(range_: Range) -> Any:
-    # Many columns have no value at all; nothing is to be said of them but that.
-    if range_.null_count == range_.num_rows:
-        return 0
-    return [_encode_bound(range_.minimum), _encode_bound(range_.maximum), range_.null_count]
-
-
-def _decode_range(document: Any, rows: int) -> Range:
-    if document == 0:
-        return Range(None, None, rows, rows)
-    minimum, maximum, nulls = document
-    return Range(_decode_bound(minimum), _decode_bound(maximum), nulls, rows)
-
-
-def _encode_bound(bound: Any) -> Any:
-    return {"hex": bound.hex()} if isinstance(bound, bytes) else bound
-
-
-def _decode_bound(bound: Any) -> Any:
-    return bytes.fromhex(bound["hex"]) if isinstance(bound, dict) else bound
-
-
-def _relative(path: str, root: Path) -> str:
-    return Path(path).relative_to(root).as_posix()
-
-
-def _absolute(path: str, root: Path) -> str:
-    return str(root / path)
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -2,7 +2,7 @@
 
 `node` answers queries. `catalog` is what a node says that it holds, `conditions` and `unlisted`
 ask for it in TQL, `client` runs the program, and what arrives gets its layouts back in `align`,
-`carriers` and `empty_lists`.
+`probes` and `empty_lists`.
 """
 
 from __future__ import annotations

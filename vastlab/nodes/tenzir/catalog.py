@@ -16,21 +16,21 @@ import pyarrow as pa
 from vastlab.compile import tql
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Constant
-from vastlab.nodes._plan import bind
 from vastlab.nodes.base import Query
+from vastlab.nodes.plan import bind
 from vastlab.store.layout import union
 from vastlab.types import Field, Kind, Schema, Type
 
 QUESTION = (
     "schemas | merge { partitions | where not internal"
-    # Old partitions are so many that only their sum is asked for.
+    # There are many old partitions: only their sum is asked for.
     ' | part = uuid if max_import_time > now() - 10min else ""'
     " | summarize schema, part, events=sum(events),"
     " first=min(min_import_time), last=max(max_import_time) }"
 )
 """What a node is asked to tell its catalog."""
 
-# A node writes what its memory holds after half a minute, if it is not told otherwise; the rest
+# A node writes what its memory holds after half a minute by default; the rest
 # is for clocks that differ.
 _LONGEST_IN_MEMORY = 60 * 10**9  # nanoseconds
 KINDS = {
@@ -84,7 +84,7 @@ class Stored:
         """
         spans = [(_time(part["first"]), _time(part["last"]), part["events"]) for part in parts]
         line = min(max(last for _, last, _ in spans), now - _LONGEST_IN_MEMORY)
-        # No partition may lie on both sides: its events could not be told apart.
+        # No partition may lie on both sides: its events could not be separated.
         while crossing := [first for first, last, _ in spans if first <= line < last]:
             line = min(crossing) - 1
         return cls(sum(events for _, last, events in spans if last <= line), line)
@@ -108,7 +108,7 @@ class Catalog:
 
     @property
     def age(self) -> float:
-        """How many seconds ago the node said so."""
+        """The age of the catalog in seconds."""
         return time.monotonic() - self._born
 
     @classmethod
@@ -154,7 +154,7 @@ class Catalog:
 
 
 @dataclass(frozen=True, slots=True)
-class Enclosed:
+class InlineCatalog:
     """The catalog as one event among those of an export.
 
     A program of its own would ask for it just as well, but the first event would have to wait
@@ -169,8 +169,8 @@ class Enclosed:
     name: str
 
     @classmethod
-    def make(cls) -> Enclosed:
-        """Choose a name that nobody can know, so that no event can pass for a catalog."""
+    def make(cls) -> InlineCatalog:
+        """Choose a random name, so that no event can pass for a catalog."""
         return cls(f"vastlab_{secrets.token_hex(8)}")
 
     def step(self) -> str:

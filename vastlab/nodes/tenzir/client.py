@@ -1,4 +1,4 @@
-"""The program `tenzir`: what it is asked, what it answers, and how it fails."""
+"""The `tenzir` program: pipelines in, Arrow streams out."""
 
 from __future__ import annotations
 
@@ -7,30 +7,157 @@ import json
 import re
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from vastlab._text import cut
+from vastlab.arrow import convert
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow import types as arrow_arrays
 from vastlab.compile import tql
-from vastlab.config import NodeEndpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError, NodeTimeoutError
-from vastlab.nodes import _upload
-from vastlab.nodes._process import (
+from vastlab.nodes import upload
+from vastlab.nodes.process import (
     Child,
     Completed,
     Slots,
+    StreamServer,
     clean_environment,
     finish,
     pump,
     run,
     start,
 )
-from vastlab.nodes._streams import StreamServer
-from vastlab.nodes.tenzir.align import Coalescer
+from vastlab.types import Kind, Leaf, Schema, Type
+
+_ROWS = 8_192
+_ROWS_HELD = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Aligner:
+    """Brings batches without their null fields back into the layouts of the catalog.
+
+    Parameters
+    ----------
+    layouts
+        The layouts, by name.
+    """
+
+    layouts: Mapping[str, tuple[Schema, ...]]
+
+    @classmethod
+    def of(cls, layouts: Iterable[Schema]) -> Aligner:
+        """Group layouts by name, the smallest first: the least is added to a batch."""
+        by_name: dict[str, list[Schema]] = defaultdict(list)
+        for layout in sorted(layouts, key=lambda layout: len(layout.leaves)):
+            by_name[layout.name].append(layout)
+        return cls({name: tuple(alike) for name, alike in by_name.items()})
+
+    def align(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Add the fields that are missing, as nulls, and restore the order."""
+        plain = convert.normalise(batch)
+        own = arrow_schema.from_arrow(plain.schema)
+        arrays = convert.flatten(plain).columns
+        columns = {
+            leaf.path: (leaf.type, array)
+            for leaf, array in zip(own.leaves, arrays, strict=True)
+            if array.null_count < len(array)
+        }
+        for layout in self.layouts.get(own.name, ()):
+            if layout == own:
+                return plain
+            if _covers(layout, columns):
+                return _widen(plain, columns, layout)
+        return plain
+
+
+_Columns = Mapping[tuple[str, ...], tuple[Type, pa.Array]]
+
+
+def _covers(layout: Schema, columns: _Columns) -> bool:
+    known = {leaf.path: leaf.type for leaf in layout.leaves}
+    return all(path in known and _fits(type_, known[path]) for path, (type_, _) in columns.items())
+
+
+def _fits(arrived: Type, known: Type) -> bool:
+    if arrived.kind is Kind.NULL:
+        return True
+    if arrived.kind is not known.kind:
+        return False
+    if arrived.item is not None and known.item is not None:
+        return _fits(arrived.item, known.item)
+    if arrived.kind is Kind.RECORD:  # within a list
+        types = {field.name: field.type for field in known.fields}
+        return all(
+            field.name in types and _fits(field.type, types[field.name]) for field in arrived.fields
+        )
+    return True
+
+
+def _widen(batch: pa.RecordBatch, columns: _Columns, layout: Schema) -> pa.RecordBatch:
+    target = convert.flat_schema(layout)
+    arrays = [
+        _column(columns.get(leaf.path), field, leaf, batch.num_rows)
+        for leaf, field in zip(layout.leaves, target, strict=True)
+    ]
+    return convert.nest(arrow_arrays.record_batch(arrays, target, batch.num_rows), layout)
+
+
+def _column(
+    column: tuple[Type, pa.Array] | None, field: pa.Field, leaf: Leaf, num_rows: int
+) -> pa.Array:
+    if column is None:
+        return pa.nulls(num_rows, field.type)
+    array = column[1]
+    if array.type == field.type:
+        return array
+    # A list whose elements are all null arrives as a list of nothing.
+    return convert.convert(array, pa.field(field.name, array.type), leaf.type)
+
+
+class Coalescer:
+    """Joins batches of one layout: the node sends at most 1,024 rows at a time.
+
+    Parameters
+    ----------
+    rows
+        How many rows are enough; fewer than usual where a query wants fewer.
+    """
+
+    def __init__(self, rows: int | None = None) -> None:
+        self._enough = min(_ROWS, rows or _ROWS)
+        self._held: dict[bytes, list[pa.RecordBatch]] = defaultdict(list)
+        self._rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Take a batch, and return what has become large enough."""
+        key = batch.schema.serialize().to_pybytes()
+        alike = self._held[key]
+        alike.append(batch)
+        self._rows += batch.num_rows
+        if sum(part.num_rows for part in alike) >= self._enough:
+            yield self._join(key)
+        elif self._rows >= _ROWS_HELD:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[pa.RecordBatch]:
+        """Return everything that is held."""
+        for key in tuple(self._held):
+            yield self._join(key)
+
+    def _join(self, key: bytes) -> pa.RecordBatch:
+        alike = self._held.pop(key)
+        self._rows -= sum(part.num_rows for part in alike)
+        return pa.concat_batches(alike) if len(alike) > 1 else alike[0]
+
 
 Pipeline = Callable[[str], str]
 
@@ -100,9 +227,9 @@ class TenzirClient:
         """Import batches of one layout."""
         argv = (*self._argv(), "from_stdin { read_feather } | import")
         async with self._slots.take():
-            done = await _upload.feed(argv, clean_environment(), batches)
+            done = await upload.feed(argv, clean_environment(), batches)
         if done.returncode:
-            raise self._error(done)
+            raise self._error(done, "it did not take all events")
 
     async def stream(
         self, pipeline: Pipeline, rows: int | None = None, urgent: str | None = None
@@ -114,7 +241,7 @@ class TenzirClient:
         pipeline
             Makes its text of the step that sends events.
         rows
-            At most so many rows are waited for, before a batch is handed on.
+            The largest number of rows to collect before a batch is passed on.
         urgent
             The name of a schema of which no rows are waited for.
         """
@@ -170,11 +297,11 @@ class TenzirClient:
             "--console-verbosity=quiet",
         )
 
-    def _error(self, done: Completed) -> NodeError:
+    def _error(self, done: Completed, outcome: str = "the answer is not complete") -> NodeError:
         found = _DIAGNOSTIC.search(done.stderr)
         if found is None:
             return NodeError(
-                f"{self._program.name} {_ending(done.returncode)}: the answer is not complete",
+                f"{self._program.name} {_ending(done.returncode)}: {outcome}",
                 hint=_AGAIN,
                 stderr=done.stderr,
             )
@@ -222,7 +349,7 @@ class _Watchdog:
     """Gives a silent export up whose node is gone or whose program hangs.
 
     The program never notices that its node was killed, and would wait for ever. Silence alone
-    is no reason: events may be rare. But a program that is alive wakes up now and then.
+    is not enough: events may be rare. But a program that is alive uses the processor now and then.
     """
 
     def __init__(self, client: TenzirClient, child: Child) -> None:
@@ -238,7 +365,7 @@ class _Watchdog:
         self._idles = self._unanswered = self._stalled = 0
 
     async def look(self) -> None:
-        """Raise `NodeError` if there is no hope."""
+        """Raise `NodeError` if the node is gone or the program hangs."""
         await self._look_at_node()
         self._look_at_child()
 
@@ -264,7 +391,7 @@ class _Watchdog:
 
 
 def _from_file(pipeline: str, folder: Path) -> tuple[str, str]:
-    # It may be longer than an argument can be, and it is nobody's business.
+    # It may be longer than an argument can be, and other users must not see it.
     query = folder / "query.tql"
     query.write_text(pipeline, encoding="utf-8")
     return "-f", str(query)

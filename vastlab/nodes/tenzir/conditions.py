@@ -1,18 +1,25 @@
-"""Conditions that ask a Tenzir node for events, and tell their layouts apart."""
+"""Expressions as conditions in TQL, and what a pipeline must filter beside them."""
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vastlab.arrow import convert
+from vastlab.arrow import schema as arrow_schema
 from vastlab.compile import tql
-from vastlab.expression.ast import Meta, MetaExtractor, Predicate
+from vastlab.expression.ast import Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.literals import Time
-from vastlab.expression.operators import Operator
-from vastlab.nodes._plan import bind
 from vastlab.nodes.base import Query
-from vastlab.nodes.tenzir.catalog import KINDS, Stored
-from vastlab.types import Field, Kind, Schema, Type
+from vastlab.nodes.plan import bind
+from vastlab.nodes.tenzir.catalog import KINDS, Catalog, Stored
+from vastlab.types import Field, Kind, Leaf, Schema, Type
 
 SHAPE = '@name + " " + type_id(this)'
 """What events must have in common to go into one stream; a type's id does not tell its name."""
@@ -117,7 +124,7 @@ def _has_fields(subject: str, fields: tuple[Field, ...], depth: int = 0) -> Iter
 
 
 def _is_like(subject: str, type_: Type, depth: int) -> str:
-    """Write the test for a value of a type, inside so many lists; a null passes for any."""
+    """Write the test for a value of a type, inside `depth` lists; a null passes for any."""
     if type_.kind is Kind.NULL:
         return f"{subject} == null"
     test = f"type_kind({subject}) == {tql.quote(_KIND_NAMES[type_.kind])}"
@@ -132,13 +139,15 @@ def _is_like(subject: str, type_: Type, depth: int) -> str:
     return f"({subject} == null or {test})"
 
 
-def _record(path: tuple[str, ...]) -> str:
+def _record_at(path: tuple[str, ...]) -> str:
     return "this" + "".join(f"[{tql.quote(part)}]" for part in path)
 
 
 def _has(path: tuple[str, ...]) -> str:
     """Write the test for a field; that of a missing record is null, so it counts as false."""
-    steps = [f"{_record(path[:depth])}.has({tql.quote(path[depth])})" for depth in range(len(path))]
+    steps = [
+        f"{_record_at(path[:depth])}.has({tql.quote(path[depth])})" for depth in range(len(path))
+    ]
     return f"({' and '.join(steps)})"
 
 
@@ -149,5 +158,269 @@ def _is(path: tuple[str, ...], kind: Kind) -> str:
 
 
 def _inside(path: tuple[str, ...], leaves: Container[tuple[str, ...]]) -> bool:
-    # Below a field that is no record in this layout, `has` cannot be asked.
+    # Below a field that is not a record in this layout, `has` cannot be asked.
     return any(path[:depth] in leaves for depth in range(1, len(path)))
+
+
+_MOST_LAYOUTS = 64  # a carrier each, in a pipeline of its own
+_SAMPLES = {
+    Kind.NULL: '""',  # which type does not matter: nulls are all that there is
+    Kind.BOOL: "true",
+    Kind.INT64: "1",
+    Kind.UINT64: "uint(1)",
+    Kind.DOUBLE: "1.0",
+    Kind.DURATION: "1ns",
+    Kind.TIME: "2000-01-01",
+    Kind.STRING: '""',
+    Kind.BLOB: 'b""',
+    Kind.IP: "0.0.0.0",  # noqa: S104 - a value, not where anything listens
+    Kind.SUBNET: "0.0.0.0/0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TypeProbes:
+    """Events of made-up values, one of each layout that is asked for.
+
+    Parameters
+    ----------
+    layouts
+        Of different names.
+    mark
+        The field that only they have a value in.
+    """
+
+    layouts: tuple[Schema, ...]
+    mark: str
+
+    @classmethod
+    def of(cls, layouts: Iterable[Schema]) -> TypeProbes | None:
+        """Make probes; ``None`` where a name has several layouts, or one that has no sample."""
+        wanted = tuple(layouts)
+        names = {layout.name for layout in wanted}
+        if not wanted or len(names) < len(wanted) or len(wanted) > _MOST_LAYOUTS:
+            return None
+        if not all(layout.fields and _is_plain(layout) for layout in wanted):
+            return None
+        # Nobody can know it, so no event can pass for a carrier.
+        return cls(wanted, f"vastlab_{secrets.token_hex(8)}")
+
+    def steps(self, catalog: Catalog, send: str) -> list[str]:
+        """Write what follows the export in a pipeline.
+
+        Events that came after the last partition was written may have another layout than
+        the catalog says: they are grouped by what they are.
+        """
+        mine = {layout.name: catalog.stored.get(layout.name) for layout in self.layouts}
+        stored = {name: known for name, known in mine.items() if known is not None}
+        recent = any_of([
+            *(later(name, known) for name, known in stored.items()), unknown(stored)
+        ])  # fmt: skip
+        mark = tql.quote(self.mark)
+        return [
+            f"this = {{{mark}: null, ...this}}",
+            *(
+                f"merge {{ from {_sample_record({self.mark: 'true'}, layout)}"
+                f" | @name = {tql.quote(layout.name)} }}"
+                for layout in self.layouts
+            ),
+            f"group ({SHAPE} if ({recent}) else @name) {{ {send} }}",
+        ]
+
+    def remove(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Take the carrier and its mark out of a batch; ``None`` if nothing else was in it."""
+        position = batch.schema.get_field_index(self.mark)
+        if position < 0:
+            return batch
+        marks = batch.column(position)
+        events = batch.remove_column(position)
+        if marks.null_count < len(marks):
+            events = events.filter(pc.is_null(marks))
+        return events if len(events) else None
+
+
+def _is_plain(type_: Schema | Type) -> bool:
+    """Whether a sample of a type can be written that fixes the type."""
+    match type_.kind if isinstance(type_, Type) else Kind.RECORD:
+        case Kind.RECORD:
+            return all(_is_plain(field.type) for field in type_.fields)
+        case Kind.LIST:
+            item = type_.item  # type: ignore[union-attr]  # no schema is a list
+            return item is not None and item.kind is not Kind.NULL and _is_plain(item)
+        case kind:
+            return kind in _SAMPLES
+
+
+def _sample_record(first: Mapping[str, str], record: Schema | Type) -> str:
+    members = {**first, **{field.name: _sample(field.type) for field in record.fields}}
+    return "{" + ", ".join(f"{tql.quote(name)}: {text}" for name, text in members.items()) + "}"
+
+
+def _sample(type_: Type) -> str:
+    match type_.kind:
+        case Kind.RECORD:
+            return _sample_record({}, type_)
+        case Kind.LIST:
+            return "[]" if type_.item is None else f"[{_sample(type_.item)}]"
+        case kind:
+            return _SAMPLES[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """How to set these events apart: the names of their schemas begin with a mark.
+
+    Parameters
+    ----------
+    recent
+        The condition that holds for events that may not be stored. Others have a layout
+        that is listed.
+    listed
+        The condition that holds for events of a listed layout.
+    mark
+        What the names begin with.
+    """
+
+    recent: str
+    listed: str
+    mark: str
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> Unlisted:
+        """Write the conditions for what a catalog does not list."""
+        recent = any_of([
+            *(later(name, catalog.stored.get(name)) for name in sorted(catalog.names)),
+            unknown(catalog.names),
+        ])  # fmt: skip
+        listed = any_of(is_of(layout) for layout in catalog.layouts)
+        # Nobody can know the mark, so no event can pass for one that has it.
+        return cls(recent or "true", listed or "false", f"vastlab_{secrets.token_hex(8)}.")
+
+    @property
+    def prefix(self) -> str:
+        """The mark as a text in a pipeline."""
+        return tql.quote(self.mark)
+
+    def beside(self, condition: str | None) -> list[str]:
+        """Write the steps that select what satisfies a condition, and all that is not listed."""
+        return [
+            # The node's catalog makes use of this one alone.
+            f"where {any_of([condition, self.recent])}",
+            self._marking(),
+            f"where {any_of([condition, self._is_marked()])}",
+        ]
+
+    def without(self, condition: str) -> list[str]:
+        """Write the steps that select what satisfies a condition and is listed."""
+        return [f"where {condition}", self._marking(), f"where not {self._is_marked()}"]
+
+    def alone(self) -> list[str]:
+        """Write the steps that select what is not listed."""
+        return self.beside(None)
+
+    def name(self, found: str) -> str | None:
+        """Return the name without the mark; ``None`` for one without it."""
+        return found.removeprefix(self.mark) if found.startswith(self.mark) else None
+
+    def _marking(self) -> str:
+        # What is stored is not looked at more closely: that would take long.
+        is_listed = f"(({self.listed}) if ({self.recent}) else true)"
+        return f"@name = @name if {is_listed} else ({self.prefix} + @name)"
+
+    def _is_marked(self) -> str:
+        return f"@name.starts_with({self.prefix})"
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyLists:
+    """The lists that may have to travel as their length.
+
+    Parameters
+    ----------
+    names
+        The schemas that have a list, and the path of each.
+    mark
+        What the names of the fields with the lengths begin with.
+    """
+
+    names: tuple[tuple[str, tuple[str, ...]], ...]
+    mark: str
+
+    @classmethod
+    def of(cls, layouts: Iterable[Schema]) -> EmptyLists:
+        """Find the lists of all layouts."""
+        found = dict.fromkeys(
+            (layout.name, leaf.path)
+            for layout in layouts
+            for leaf in layout.leaves
+            if leaf.type.kind is Kind.LIST
+        )
+        # Nobody can know it, so no field of an event can pass for a length.
+        return cls(tuple(found), f"vastlab_{secrets.token_hex(8)}_")
+
+    def steps(self, prefix: str) -> list[str]:
+        """Write what follows the export in a pipeline.
+
+        Parameters
+        ----------
+        prefix
+            What some names of schemas begin with, in front of their own.
+        """
+        by_name: dict[str, list[str]] = {}
+        for number, (name, path) in enumerate(self.names):
+            by_name.setdefault(name, []).append(self._step(number, tql.path(path)))
+        return [
+            f"if @name in [{tql.quote(name)}, {tql.quote(prefix + name)}]"
+            f" {{ {' | '.join(steps)} }} else {{ pass }}"
+            for name, steps in by_name.items()
+        ]
+
+    def take(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[tuple[str, ...], pa.Array]]:
+        """Take the lengths out of a batch: the events, and the lengths by the path of the list."""
+        lengths = {}
+        for name in [name for name in batch.schema.names if name.startswith(self.mark)]:
+            position = batch.schema.get_field_index(name)
+            _, path = self.names[int(name.removeprefix(self.mark))]
+            lengths[path] = batch.column(position)
+            batch = batch.remove_column(position)
+        return batch, lengths
+
+    def _step(self, number: int, field: str) -> str:
+        length = f"{self.mark}{number}"
+        present = f"{field}.where(x => x != null).length()"
+        return (
+            f"{length} = {field}.length() if {present} == 0 else null"
+            f" | {field} = {field} if {length} == null else null"
+        )
+
+
+def put_back(batch: pa.RecordBatch, lengths: dict[tuple[str, ...], pa.Array]) -> pa.RecordBatch:
+    """Make the lists again in a batch that has their fields, all null.
+
+    Parameters
+    ----------
+    batch
+        Events in their layout.
+    lengths
+        What `EmptyLists.take` returned.
+    """
+    if not lengths:
+        return batch
+    schema = arrow_schema.from_arrow(batch.schema)
+    flat = convert.flatten(batch)
+    for leaf in schema.leaves:
+        if leaf.path in lengths:
+            position = flat.schema.get_field_index(leaf.column)
+            field = flat.schema.field(position)
+            flat = flat.set_column(position, field, _lists(lengths[leaf.path], leaf, field))
+    return convert.nest(flat, schema)
+
+
+def _lists(lengths: pa.Array, leaf: Leaf, field: pa.Field) -> pa.Array:
+    """Make lists of nulls; a null length stands for a null list."""
+    sizes = lengths.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    values = pa.nulls(int(offsets[-1]), field.type.value_type)
+    mask = lengths.is_null() if lengths.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=field.type, mask=mask)

@@ -19,27 +19,31 @@ import pyarrow as pa
 
 from vastlab.arrow import convert
 from vastlab.arrow.schema import name_of
-from vastlab.config import NodeEndpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Constant
-from vastlab.nodes import _upload
-from vastlab.nodes._limit import limited
-from vastlab.nodes._local import LocalFilter
-from vastlab.nodes._together import together
-from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
+from vastlab.nodes import upload
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    LayoutPlan,
+    Query,
+    Report,
+    ignore,
+    limited,
+    together,
+)
+from vastlab.nodes.plan import LocalFilter
 from vastlab.nodes.tenzir import conditions
-from vastlab.nodes.tenzir.align import Aligner
-from vastlab.nodes.tenzir.carriers import Carriers
-from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, Enclosed
-from vastlab.nodes.tenzir.client import Pipeline, TenzirClient
-from vastlab.nodes.tenzir.empty_lists import EmptyLists, put_back
-from vastlab.nodes.tenzir.unlisted import Unlisted
+from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
+from vastlab.nodes.tenzir.client import Aligner, Pipeline, TenzirClient
+from vastlab.nodes.tenzir.conditions import EmptyLists, TypeProbes, Unlisted, put_back
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 MAX_CLIENTS = 4
-_FEW = 8_192  # events for which carriers cost more than they save
+_FEW = 8_192  # events for which probes cost more than they save
 _LONGEST_KNOWN = 30.0  # seconds; with an older catalog, more events count as recent
 _MOST_HELD = 262_144  # events that wait for the catalog
 
@@ -75,11 +79,11 @@ class TenzirNode:
 
     # --- queries ----------------------------------------------------------------------------
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; a live export begins when it is iterated over."""
         return limited(self._events(query), query.limit)
 
-    async def counts(self, query: Query) -> dict[str, int]:
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none.
 
         What is stored is counted from the metadata of partitions where all of it answers,
@@ -103,18 +107,18 @@ class TenzirNode:
             counts.update(found)
         return {name: number for name, number in sorted(counts.items()) if number}
 
-    async def schemas(self) -> dict[str, Schema]:
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
         return (await self._catalog()).schemas()
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say which partitions would be read."""
         catalog = await self._catalog()
         stored = await self._partitions("")
         plans = [await self._plan(query, layout, stored) for layout in catalog.layouts]
         return Explanation(str(query.expression), tuple(plans))
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
         version, memory, partitions = await together(
             self._client.ask('api "/ping"'),
@@ -126,7 +130,7 @@ class TenzirNode:
     async def ingest(self, sources: Any, **options: Any) -> IngestReport:
         """Add the events of files: they are read here, and sent to the node as Arrow."""
         try:
-            return await _upload.upload(sources, self._client.send, **options)
+            return await upload.upload(sources, self._client.send, **options)
         finally:
             self._known = None
 
@@ -145,16 +149,16 @@ class TenzirNode:
         elif self._known is None or self._known.age > _LONGEST_KNOWN:
             stream = self._stored_events(query, await self._catalog())
         else:
-            stream = self._hasty_events(query, self._known)
+            stream = self._events_of_known_catalog(query, self._known)
         async with aclosing(stream) as parts:
             async for part in parts:
                 yield part
 
-    async def _hasty_events(self, query: Query, known: Catalog) -> _Slices:
-        """Begin with what the catalog said last time; what it says now comes along."""
+    async def _events_of_known_catalog(self, query: Query, known: Catalog) -> _Slices:
+        """Begin with the known catalog; the present one comes with the events."""
         catalog = None
         try:
-            async with aclosing(self._stored_events(query, known, Enclosed.make())) as parts:
+            async with aclosing(self._stored_events(query, known, InlineCatalog.make())) as parts:
                 async for part in parts:
                     yield part
         except _OtherCatalogError as error:  # nothing was returned as yet
@@ -165,11 +169,11 @@ class TenzirNode:
                     yield part
 
     async def _stored_events(
-        self, query: Query, catalog: Catalog, enclosed: Enclosed | None = None
+        self, query: Query, catalog: Catalog, inline: InlineCatalog | None = None
     ) -> _Slices:
         """Return what is stored, and what is only in the node's memory as yet."""
         known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
-        carriers = None
+        probes = None
         if 0 < query.limit < _FEW:
             # A program that stops by itself leaves the processor to us; what is filtered here
             # would not count.
@@ -178,19 +182,19 @@ class TenzirNode:
                 passes.insert(0, [*unlisted.without(known), f"head {query.limit}"])
         else:
             passes = [unlisted.beside(known)]
-            carriers = Carriers.of(
+            probes = TypeProbes.of(
                 layout
                 for layout in catalog.layouts
                 if conditions.where(query, (layout,)) is not None
             )
         for steps in passes:
             stream = self._selected(
-                query, catalog, unlisted, ["export", *steps], carriers=carriers, enclosed=enclosed
+                query, catalog, unlisted, ["export", *steps], probes=probes, inline=inline
             )
             async with aclosing(stream) as parts:
                 async for part in parts:
                     yield part
-            enclosed = None
+            inline = None
 
     async def _live_events(self, query: Query, catalog: Catalog) -> _Slices:
         retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
@@ -211,28 +215,28 @@ class TenzirNode:
         unlisted: Unlisted,
         steps: list[str],
         *,
-        carriers: Carriers | None = None,
+        probes: TypeProbes | None = None,
         lists: EmptyLists | None = None,
-        enclosed: Enclosed | None = None,
+        inline: InlineCatalog | None = None,
     ) -> _Slices:
         """Run the steps, bring the events back into their layouts, and filter what is unlisted."""
         if lists is not None:
             steps += lists.steps(unlisted.mark)
-        if enclosed is not None:
-            steps.append(enclosed.step())
+        if inline is not None:
+            steps.append(inline.step())
 
         def pipeline(send: str) -> str:
-            shapes = _shapes(send) if carriers is None else carriers.steps(catalog, send)
+            shapes = _shapes(send) if probes is None else probes.steps(catalog, send)
             return " | ".join([*steps, *shapes])
 
-        if enclosed is None:
+        if inline is None:
             stream = self._client.stream(pipeline, query.limit or None)
         else:
-            stream = self._confirmed(query, pipeline, catalog, enclosed)
+            stream = self._confirmed(query, pipeline, catalog, inline)
         aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
         async with aclosing(stream) as batches:
             async for batch in batches:
-                events = batch if carriers is None else carriers.remove(batch)
+                events = batch if probes is None else probes.remove(batch)
                 if events is None:
                     continue
                 events, lengths = (events, {}) if lists is None else lists.take(events)
@@ -243,18 +247,18 @@ class TenzirNode:
                     yield kept
 
     async def _confirmed(
-        self, query: Query, pipeline: Pipeline, known: Catalog, enclosed: Enclosed
+        self, query: Query, pipeline: Pipeline, known: Catalog, inline: InlineCatalog
     ) -> AsyncGenerator[pa.RecordBatch, None]:
         """Run a pipeline; hold events back until it is sure that the known catalog is right."""
         held: list[pa.RecordBatch] | None = []
-        stream = self._client.stream(pipeline, query.limit or None, enclosed.name)
+        stream = self._client.stream(pipeline, query.limit or None, inline.name)
         async with aclosing(stream) as batches:
             try:
                 async for batch in batches:
                     if held is None:
                         yield batch
-                    elif name_of(batch.schema) == enclosed.name:
-                        self._known = enclosed.read(batch)
+                    elif name_of(batch.schema) == inline.name:
+                        self._known = inline.read(batch)
                         if self._known.layouts != known.layouts:
                             raise _OtherCatalogError(self._known)
                         for first in held:
@@ -265,7 +269,7 @@ class TenzirNode:
                         if sum(part.num_rows for part in held) > _MOST_HELD:
                             raise _OtherCatalogError(None)
             except NodeError:
-                for first in held or ():  # nobody can be asked again, and they do match
+                for first in held or ():  # the node cannot be asked again, and these events match
                     yield first
                 raise
         if held is not None:

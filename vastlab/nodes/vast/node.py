@@ -1,74 +1,161 @@
-"""A VAST node, up to version 3, through the program `vast`: one process per query.
-
-`vast` prints Arrow streams one after the other, the last one without an end mark. Only its exit
-status tells a complete answer from the end of a node, and not even that when a node was stopped
-in an orderly way: then a question decides whether somebody is still there.
-"""
+"""A VAST (<= 3) node."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import re
-import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from vastlab.arrow import convert
-from vastlab.arrow.ipc import read_streams
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.types import list_parts, null_mask
 from vastlab.compile import vast as compiler
-from vastlab.config import NodeEndpoint
-from vastlab.errors import (
-    ClientNotFoundError,
-    FormatError,
-    NodeConnectionError,
-    NodeError,
-    NodeTimeoutError,
+from vastlab.endpoints import NodeEndpoint
+from vastlab.errors import NodeError
+from vastlab.nodes import upload
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    LayoutPlan,
+    Query,
+    Report,
+    both,
+    ignore,
+    limited,
 )
-from vastlab.expression.ast import (
-    And,
-    Constant,
-    Expr,
-    FieldExtractor,
-    Meta,
-    MetaExtractor,
-    Or,
-    Predicate,
-)
-from vastlab.expression.literals import String, Time
-from vastlab.expression.operators import Operator
-from vastlab.nodes import _upload
-from vastlab.nodes._limit import limited
-from vastlab.nodes._local import LocalFilter
-from vastlab.nodes._plan import bind
-from vastlab.nodes._process import Child, Completed, Slots, clean_environment, pump, run
-from vastlab.nodes._together import together
-from vastlab.nodes.base import Explanation, ExportMode, LayoutPlan, Query
-from vastlab.nodes.vast.layouts import parse_layouts
+from vastlab.nodes.plan import bind
+from vastlab.nodes.vast.client import VastClient
+from vastlab.nodes.vast.indexes import is_certain
+from vastlab.nodes.vast.plan import Filter, Plan, plans
+from vastlab.readers.problems import Problem
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
-CONNECT_SECONDS = 5
-IDLE_SECONDS = 3.0
-COUNT_SECONDS = 5.0
+_Part = tuple[pa.Field, pa.Array]
+
+
+class FittingBatches:
+    """Fits batches to what a node can store, and counts what is lost thereby.
+
+    Examples
+    --------
+    >>> fitting = FittingBatches()
+    >>> batch = pa.record_batch({"d": [1.5, float("nan")], "empty": pa.nulls(2)})
+    >>> fitting.fit(batch).to_pydict(), list(fitting.lost.values())
+    ({'d': [1.5, None]}, [1])
+    """
+
+    def __init__(self) -> None:
+        self.lost: Counter[tuple[str, str]] = Counter()
+        """How many values became null, by the names of schema and field."""
+
+    def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the events as the node can take them."""
+        name = arrow_schema.name_of(batch.schema)
+        parts = [
+            part
+            for field, array in zip(batch.schema, batch.columns, strict=True)
+            if (part := self._part(field, array, (name, field.name))) is not None
+        ]
+        if not parts:
+            # An event needs a field to exist: a text without a value.
+            first = batch.schema[0].name if batch.num_columns else "empty"
+            parts = [(pa.field(first, pa.string()), pa.nulls(batch.num_rows, pa.string()))]
+        schema = pa.schema([field for field, _ in parts], batch.schema.metadata)
+        return pa.RecordBatch.from_arrays([array for _, array in parts], schema=schema)
+
+    def problems(self) -> tuple[tuple[Problem, int], ...]:
+        """Say of each field that lost values how many these are."""
+        return tuple(
+            (
+                Problem(schema, None, f"{field}: {_values(number)} NaN, which VAST cannot store"),
+                number,
+            )
+            for (schema, field), number in sorted(self.lost.items())
+        )
+
+    def _part(self, field: pa.Field, array: pa.Array, place: tuple[str, str]) -> _Part | None:
+        """Return what can be stored of one field; ``None`` where it has no values at all."""
+        if isinstance(field.type, pa.BaseExtensionType):
+            return field, array
+        if pa.types.is_null(field.type):
+            return None
+        if pa.types.is_floating(field.type):
+            return field, self._without_nan(array, place)
+        if pa.types.is_struct(field.type):
+            return self._record(field, array, place)
+        if pa.types.is_list(field.type):
+            return self._list(field, array, place)
+        if pa.types.is_map(field.type):
+            return self._map(field, array, place)
+        return field, array
+
+    def _without_nan(self, array: pa.Array, place: tuple[str, str]) -> pa.Array:
+        found = pc.is_nan(array)
+        number = pc.sum(found).as_py()
+        if not number:
+            return array
+        self.lost[place] += number
+        return pc.if_else(found, pa.scalar(None, array.type), array)
+
+    def _record(self, field: pa.Field, array: pa.Array, place: tuple[str, str]) -> _Part | None:
+        # flatten() applies the record's own nulls: what lies below one may be anything.
+        parts = [
+            part
+            for member, values in zip(field.type, array.flatten(), strict=True)
+            if (part := self._part(member, values, (place[0], f"{place[1]}.{member.name}")))
+        ]
+        if not parts:
+            return None
+        members = [member for member, _ in parts]
+        values = pa.StructArray.from_arrays(
+            [values for _, values in parts], fields=members, mask=null_mask(array)
+        )
+        return field.with_type(values.type), values
+
+    def _list(self, field: pa.Field, array: pa.Array, place: tuple[str, str]) -> _Part | None:
+        offsets, (values,) = list_parts(array)
+        part = self._part(field.type.value_field, values, place)
+        if part is None:
+            return None
+        type_ = pa.list_(part[0])
+        lists = pa.ListArray.from_arrays(offsets, part[1], type=type_, mask=null_mask(array))
+        return field.with_type(type_), lists
+
+    def _map(self, field: pa.Field, array: pa.Array, place: tuple[str, str]) -> _Part | None:
+        offsets, (keys, items) = list_parts(array)
+        key = self._part(field.type.key_field, keys, place)
+        item = self._part(field.type.item_field, items, place)
+        if key is None or item is None:
+            return None
+        # A map has no null key: an entry under NaN is left out.
+        kept = key[1].is_valid()
+        before = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])
+        type_ = pa.map_(key[0], item[0])
+        maps = pa.MapArray.from_arrays(
+            pa.array(before[offsets.to_numpy()], pa.int32()),
+            key[1].filter(kept), item[1].filter(kept), type=type_, mask=null_mask(array),
+        )  # fmt: skip
+        return field.with_type(type_), maps
+
+
+def _values(number: int) -> str:
+    return f"{number:,} value{'s are' if number != 1 else ' is'}"
+
+
 MAX_CLIENTS = 4
-_ANSWER_SECONDS = 60.0
-_LONGEST_ARGUMENT = 100_000  # Linux allows 131,071 bytes
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
-_ERROR = re.compile(r"^!! ([a-z_]+(?:::[a-z_]+)*)(?:: (.*))?$", re.MULTILINE)
-_USAGE = re.compile(r"^error: (.*)$", re.MULTILINE)
-_UNREACHABLE = "failed to connect to VAST node"
-_LOST = ("caf::exit_reason::remote_link_unreachable", "remote_node_down")
-_VERSION = re.compile(rb'"VAST": *"v?([0-9]+)\.([0-9]+)')
-_OLDEST, _PIPELINES_SINCE, _TOO_NEW = (2, 0), (3, 1), (4, 0)
+
+_Slices = AsyncGenerator[TableSlice, None]
+_Ask = Callable[[tuple[Plan, ...]], _Slices]
 
 
 class VastNode:
@@ -87,295 +174,211 @@ class VastNode:
     def __init__(
         self, endpoint: NodeEndpoint, program: Path, *, max_clients: int = MAX_CLIENTS
     ) -> None:
-        self._endpoint = endpoint
-        self._program = program
-        self._slots = Slots(max_clients)
-        self._version: tuple[int, ...] | None = None
+        self._client = VastClient(endpoint, program, max_clients)
+        self._known: tuple[Schema, ...] | None = None
 
     # --- queries ----------------------------------------------------------------------------
 
-    def export(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; a live export begins when it is iterated over."""
         return limited(self._events(query), query.limit)
 
-    async def counts(self, query: Query) -> dict[str, int]:
-        """Return the number of events per schema, without schemas that have none."""
-        schemas = await self._schemas()
-        names = sorted({layout.name for layout in schemas if bind(query, layout) is not None})
-        numbers = await together(*(self._count(query, name, schemas) for name in names))
-        return {name: number for name, number in zip(names, numbers, strict=True) if number}
+    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
+        """Return the number of events per schema, without schemas that have none.
 
-    async def schemas(self) -> dict[str, Schema]:
+        The events are exported and counted here. The node's own counter is at times too small,
+        at times never answers, and counts one schema for each process. One export gives the
+        numbers of all schemas; where it can, it sends a single small field of each event.
+        """
+        counts: Counter[str] = Counter()
+        stream = self._confirmed(query, self._counted, counting=True)
+        async with aclosing(stream) as parts:
+            async for part in parts:
+                counts[part.name] += part.num_rows
+        await self._client.must_answer("")
+        return dict(sorted(counts.items()))
+
+    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
         by_name: dict[str, list[Schema]] = {}
         for layout in await self._schemas():
             by_name.setdefault(layout.name, []).append(layout)
         return {name: union(by_name[name]) for name in sorted(by_name)}
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return what ``vast status --detailed`` says."""
-        return self._object(await self._output("status", "--detailed"))
+        return await self._client.status("--detailed")
 
-    async def explain(self, query: Query) -> Explanation:
+    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say what the query means for each schema; the node does not tell what it would read."""
-        schemas = await self._schemas()
-        held = (await self.status()).get("catalog", {}).get("schemas", {})
-        plans = []
-        for layout in schemas:
-            bound, entry = bind(query, layout), held.get(layout.name, {})
-            files = entry.get("num-partitions", 0)
-            events = entry.get("num-events", 0)
-            read = 0 if bound is None else files
-            text = None if bound is None else str(bound)
-            plans.append(LayoutPlan(layout.name, text, read, files, read, files, events))
-        return Explanation(compiler.text(query.expression, schemas), tuple(plans))
+        schemas, status = await both(self._schemas(), self.status())
+        held = status.get("catalog", {}).get("schemas", {})
+        asked = plans(query, schemas)
+        layouts = tuple(_explained(query, asked, layout, held) for layout in schemas)
+        return Explanation(compiler.text(query.expression, schemas), layouts)
 
     async def ingest(self, sources: Any, **options: Any) -> IngestReport:
         """Add the events of files: they are read here, and sent to the node as Arrow."""
-        return await _upload.upload(sources, self._send, **options)
+        return await upload.upload(sources, self._client.send, FittingBatches, **options)
 
     async def aclose(self) -> None:
         """End nothing: every process ends with the call that it was started for."""
 
     async def ping(self) -> str:
         """Return the node's version; `NodeConnectionError` if nothing answers."""
-        await self._client_version()
-        # Never waits for a slot: it is asked while an export holds one.
-        status = self._object(await self._call(("status",), CONNECT_SECONDS + 0.5))
-        return str(status.get("version", {}).get("VAST", "unknown"))
+        return await self._client.ping()
 
     # --- the export -------------------------------------------------------------------------
 
-    async def _events(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+    async def _events(self, query: Query) -> _Slices:
         attempts = 0
+        # What does not depend on schemas can be asked of a node that is not known as yet.
+        free = query.since is query.until is None and is_certain(query.expression)
         while True:
             found = 0
-            async with aclosing(self._attempt(query)) as parts:
+            stream = self._confirmed(query, self._answers, guessing=free)
+            async with aclosing(stream) as parts:
                 async for part in parts:
                     found += part.num_rows
                     yield part
             if query.limit and found >= query.limit:
                 return
             # The program of a node that was stopped ends as if the answer was complete.
-            await self._must_answer("")
+            await self._client.must_answer("")
             if query.mode is ExportMode.HISTORICAL:
                 return
             # A live export never ends by itself while its node lives, but for one that begins
             # with history where nothing stored is a candidate. It has returned nothing, so that
             # it can be asked again until there is: what arrived meanwhile is history then.
             if found or query.mode is ExportMode.CONTINUOUS:
-                raise self._gone("")
+                raise self._client.gone("")
             await asyncio.sleep(_RETRY_SECONDS[min(attempts, len(_RETRY_SECONDS) - 1)])
             attempts += 1
 
-    async def _attempt(self, query: Query) -> AsyncGenerator[TableSlice, None]:
-        schemas = await self._schemas()
-        if query.mode is ExportMode.HISTORICAL:
-            text = compiler.text(_with_bounds(query, schemas), schemas)
-            async with aclosing(self._export(text, query)) as parts:
+    async def _confirmed(
+        self, query: Query, ask: _Ask, *, guessing: bool = False, counting: bool = False
+    ) -> _Slices:
+        """Ask as the schemas of last time suggest, and once more where that was wrong.
+
+        Parameters
+        ----------
+        query
+            What is asked for.
+        ask
+            Asks the node.
+        guessing
+            Whether to begin where no schemas are known as yet.
+        counting
+            As for `plans`.
+        """
+        guess = None
+        # What arrives while a continuous export is begun anew would be lost.
+        known = self._known
+        if query.mode is not ExportMode.CONTINUOUS and (known is not None or guessing):
+            guess = plans(query, known or (), counting=counting)
+        begun = None if guess is None else _StartedExport(ask(guess))
+        try:
+            failure = None
+            try:
+                schemas = await self._schemas()
+                if guess is None or known != schemas:
+                    right = plans(query, schemas, counting=counting)
+                else:
+                    right = guess
+                if begun is not None and guess != right:
+                    await begun.aclose()
+                    begun = None
+                begun = begun or _StartedExport(ask(right))
+            except NodeError as error:
+                if begun is None:
+                    raise
+                failure = error  # what the export can tell, and what it has found, comes first
+            async with aclosing(begun.parts()) as parts:
                 async for part in parts:
                     yield part
-            return
-        # Bounds are written for schemas, and more of these may come: they are applied here.
-        known = {layout.name for layout in schemas}
-        bounded = not query.since is query.until is None
-        within, whole = LocalFilter(replace(query, expression=Constant(True))), LocalFilter(query)
-        asked = replace(query, limit=0) if bounded else query
-        text = compiler.text(query.expression, schemas)
-        async with aclosing(self._export(text, asked)) as parts:
+            if failure is not None:
+                await self._client.must_answer("")
+                raise failure
+        finally:
+            if begun is not None:
+                await begun.aclose()
+
+    async def _answers(self, asked: tuple[Plan, ...]) -> _Slices:
+        """Export the events that match."""
+        for plan in asked:
+            text = plan.text
+            if text is None:
+                continue
+            # A limit holds for what is left after the filter.
+            limit = 0 if plan.filtered or plan.known else plan.query.limit
+            async with aclosing(self._kept(plan, text, limit)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _counted(self, asked: tuple[Plan, ...]) -> _Slices:
+        """Export as much of the events that match as is needed to count them."""
+        for plan in asked:
+            if plan.exact is not None:
+                stream = self._client.export(str(plan.exact), fields=plan.counting)
+                async with aclosing(stream) as parts:
+                    async for part in parts:
+                        yield part
+            if plan.inexact is not None:
+                async with aclosing(self._kept(plan, str(plan.inexact))) as parts:
+                    async for part in parts:
+                        yield part
+
+    async def _kept(self, plan: Plan, text: str, limit: int = 0) -> _Slices:
+        """Export, and filter what comes."""
+        chosen = Filter(plan)
+        async with aclosing(self._client.export(text, plan.query.mode, limit)) as parts:
             async for part in parts:
-                kept = (within if part.name in known else whole).keep(part)
-                if kept is not None:
+                if (kept := chosen.keep(part)) is not None:
                     yield kept
 
-    async def _export(self, text: str, query: Query) -> AsyncGenerator[TableSlice, None]:
-        async with self._slots.take():
-            child = await self._start(text, query)
-            stream = pump(
-                lambda: _slices(child),
-                child.end,
-                idle=IDLE_SECONDS,
-                on_idle=lambda: self._must_answer(child.stderr),
-            )
-            async with aclosing(stream) as parts:
-                async for part in parts:
-                    yield part
-            if child.returncode:
-                raise self._error(Completed(child.returncode, b"", child.stderr))
-
-    async def _start(self, text: str, query: Query) -> Child:
-        mode = {ExportMode.CONTINUOUS: ("--continuous",), ExportMode.UNIFIED: ("--unified",)}
-        limit = (f"--max-events={query.limit}",) if query.limit else ()
-        if text and await self._client_version() >= _PIPELINES_SINCE:
-            text = f"where {text}"
-        argv = (*self._argv(), "export", *mode.get(query.mode, ()), *limit, "arrow")
-        if not _is_long(text):
-            return Child((*argv, text) if text else argv, clean_environment())
-        with tempfile.TemporaryFile() as file:
-            file.write(text.encode())
-            file.seek(0)
-            return Child(argv, clean_environment(), stdin=file.fileno())
-
-    async def _must_answer(self, stderr: str) -> None:
-        """Give an export up whose node is gone: its program might wait for ever."""
-        try:
-            await self.ping()
-        except NodeError as error:
-            raise self._gone(stderr or error.stderr) from error
-
-    def _gone(self, stderr: str) -> NodeError:
-        return NodeError(
-            f"the node at {self._endpoint} is gone; the export is not complete",
-            hint="what came before is kept; start the node and run the query again",
-            stderr=stderr,
-        )
-
-    # --- counting ---------------------------------------------------------------------------
-
-    async def _count(self, query: Query, name: str, schemas: tuple[Schema, ...]) -> int:
-        own = tuple(layout for layout in schemas if layout.name == name)
-        expr = _all((_is_type(name), _with_bounds(query, own)))
-        text = compiler.text(expr, own)
-        if not _is_long(text):
-            try:
-                answer = await self._output("count", text, seconds=COUNT_SECONDS)
-                return int(answer)
-            except ValueError as error:
-                raise NodeError(f"{self._program.name} prints no number: {answer!r}") from error
-            except NodeTimeoutError:
-                # Counting waits for ever where the node finds no partition to look at.
-                await self._must_answer("")
-        number = 0
-        async with aclosing(self._export(text, Query(expr))) as parts:
-            async for part in parts:
-                number += part.num_rows
-        await self._must_answer("")
-        return number
-
-    # --- questions to the node --------------------------------------------------------------
-
     async def _schemas(self) -> tuple[Schema, ...]:
-        return parse_layouts(await self._output("show", "schemas") or b"[]")
-
-    async def _client_version(self) -> tuple[int, ...]:
-        if self._version is None:
-            done = await run((str(self._program), "version"), clean_environment(), timeout=5)
-            found = _VERSION.search(done.stdout)
-            version = (0,) if found is None else tuple(int(part) for part in found.groups())
-            if done.returncode or not _OLDEST <= version < _TOO_NEW:
-                says = ".".join(map(str, version)) if found else "not which version it is"
-                raise ClientNotFoundError(
-                    f"{self._program} cannot be used: it says {says}",
-                    hint="vastlab speaks with VAST through `vast` 2 or 3, with Tenzir through "
-                    "`tenzir` from 6 on",
-                    stderr=done.stderr,
-                )
-            self._version = version
-        return self._version
-
-    async def _output(self, *words: str, seconds: float = _ANSWER_SECONDS) -> bytes:
-        async with self._slots.take():
-            return await self._call(words, seconds)
-
-    async def _call(self, words: tuple[str, ...], seconds: float) -> bytes:
-        done = await run((*self._argv(), *words), clean_environment(), timeout=seconds)
-        if done.returncode:
-            raise self._error(done)
-        return done.stdout
-
-    async def _send(self, batches: Iterator[pa.RecordBatch]) -> None:
-        """Import batches of one layout."""
-        argv = (*self._argv(), "import", "--blocking", "arrow")
-        async with self._slots.take():
-            done = await _upload.feed(argv, clean_environment(), batches)
-        if done.returncode:
-            raise self._error(done)
-
-    def _argv(self) -> tuple[str, ...]:
-        return (
-            str(self._program),
-            f"--endpoint={self._endpoint}",
-            f"--connection-timeout={CONNECT_SECONDS}s",
-            "--connection-retry-delay=0s",
-            "--console-verbosity=quiet",
-        )
-
-    def _object(self, answer: bytes) -> dict[str, Any]:
-        try:
-            parsed = json.loads(answer)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise NodeError(f"{self._program.name} prints no status: {answer[:80]!r}")
-        return parsed
-
-    def _error(self, done: Completed) -> NodeError:
-        found = _ERROR.findall(done.stderr)
-        if not found:
-            ending = f"signal {-done.returncode}" if done.returncode < 0 else str(done.returncode)
-            usage = _USAGE.search(done.stderr)
-            said = f": {usage[1]}" if usage else ""
-            return NodeError(
-                f"{self._program.name} ended with {ending}, the answer is not complete{said}",
-                stderr=done.stderr,
-            )
-        code, message = found[-1]
-        if code in _LOST:
-            return self._gone(done.stderr)
-        if message.startswith(_UNREACHABLE):
-            return NodeConnectionError(
-                f"nothing answers at {self._endpoint}",
-                hint='start the node; the endpoint "demo:" and any folder of logs work without one',
-                stderr=done.stderr,
-            )
-        told = f"{message} [{code}]" if message else code
-        return NodeError(f"the node at {self._endpoint}: {told}", stderr=done.stderr)
+        self._known = await self._client.schemas()
+        return self._known
 
 
-def _is_long(text: str) -> bool:
-    """Whether a text is too long for an argument: it is read from standard input then."""
-    return len(text.encode()) > _LONGEST_ARGUMENT
+def _explained(
+    query: Query, asked: tuple[Plan, ...], layout: Schema, held: dict[str, Any]
+) -> LayoutPlan:
+    bound, entry = bind(query, layout), held.get(layout.name, {})
+    files = entry.get("num-partitions", 0)
+    read = 0 if bound is None else files
+    texts = [text for plan in asked if (text := plan.asked(layout.name)) is not None]
+    return LayoutPlan(
+        schema=layout.name,
+        bound=None if bound is None else str(bound),
+        files=read,
+        all_files=files,
+        row_groups=read,
+        all_row_groups=files,
+        events=entry.get("num-events", 0),
+        filtered=" || ".join(texts) if texts and bound is not None else None,
+    )
 
 
-def _slices(child: Child) -> Iterator[TableSlice]:
-    """Read what a child prints to its end, and wait for that of the child."""
-    try:
-        for batch in read_streams(child.stdout):
-            yield TableSlice(convert.normalise(batch))
-    except FormatError as error:
-        # Where the child failed, its own words say more than the place of the cut.
-        with contextlib.suppress(OSError, ValueError):
-            child.stdout.read()
-        if not child.wait():
-            raise NodeError(
-                f"the node's answer was cut short: {error}", stderr=child.stderr
-            ) from error
-    child.wait()
+class _StartedExport:
+    """An export that runs while something else is waited for."""
 
+    def __init__(self, stream: _Slices) -> None:
+        self._stream = stream
+        self._first = asyncio.ensure_future(anext(stream, None))
 
-def _with_bounds(query: Query, schemas: tuple[Schema, ...]) -> Expr:
-    """Write the bounds of the event time into the expression, for each schema its own field."""
-    if query.since is query.until is None:
-        return query.expression
-    arms = []
-    for schema in schemas:
-        leaf = schema.event_time
-        subject = (
-            MetaExtractor(Meta.IMPORT_TIME)
-            if leaf is None
-            else FieldExtractor(f"{schema.name}.{leaf.name}")
-        )
-        since = () if query.since is None else (Predicate(subject, Operator.GE, Time(query.since)),)
-        until = () if query.until is None else (Predicate(subject, Operator.LT, Time(query.until)),)
-        arms.append(_all((_is_type(schema.name), *since, *until)))
-    bounds = Or(tuple(arms)) if len(arms) > 1 else next(iter(arms), Constant(False))
-    return _all((query.expression, bounds))
+    async def parts(self) -> _Slices:
+        """Return what is exported."""
+        part = await self._first
+        while part is not None:
+            yield part
+            part = await anext(self._stream, None)
 
-
-def _is_type(name: str) -> Predicate:
-    return Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(name))
-
-
-def _all(operands: tuple[Expr, ...]) -> Expr:
-    kept = tuple(operand for operand in operands if operand != Constant(True))
-    return And(kept) if len(kept) > 1 else kept[0]
+    async def aclose(self) -> None:
+        """End the export."""
+        if not self._first.done():
+            self._first.cancel()
+            await asyncio.wait([self._first])
+        if not self._first.cancelled():
+            self._first.exception()  # it was reported, or is not needed any more
+        await self._stream.aclose()

@@ -1,30 +1,146 @@
-"""QueryBox: a query with its mode, limit and expression, and a tab for each schema."""
+"""A form for a query, with its history."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import traitlets
 
-from vastlab import _loop, _text, errors
-from vastlab._arrived import Arrived
-from vastlab.client import VAST
+from vastlab import _text, errors
+from vastlab._call import Arrived, Call
+from vastlab._text import plural
+from vastlab.client import VAST, ExportMode
 from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
-from vastlab.display.outcome import Outcome, plural
-from vastlab.notebook.notes import warnings_kept
-from vastlab.notebook.progress import Pace
-from vastlab.notebook.widgets.answer import Answer
-from vastlab.notebook.widgets.closing import ClosingBox
-from vastlab.notebook.widgets.history import History
+from vastlab.display.preview import Outcome
+from vastlab.notebook.notes import Pace, warnings_kept
+from vastlab.notebook.widgets.views import Answer, RunningBox
 from vastlab.result import Result
 
-__all__ = ["QueryBox"]
+REMEMBERED = 50
+_LONGEST = 10_000  # characters of an expression that goes to disk
+_LARGEST = 1 << 20  # bytes of the file before it is written anew
+
+
+class History:
+    """Expressions by where they were asked, newest first.
+
+    The file is private and has a line for each question. Lines are appended whole, so that
+    several kernels can do so at once, and other lines are skipped. Where no
+    file can be written, what is asked is remembered until the end of the process.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     History(Path(folder) / "history.jsonl").add("demo:", "resp_p == 443")
+    ...     History(Path(folder) / "history.jsonl").of("demo:")
+    ('resp_p == 443',)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unwritten: dict[str, list[str]] = defaultdict(list)
+
+    def of(self, place: str) -> tuple[str, ...]:
+        """Return the newest different expressions.
+
+        Parameters
+        ----------
+        place
+            Where they were asked: a profile or an endpoint, without any secrets.
+        """
+        written = [expression for where, expression in self._lines() if where == place]
+        newest = [*reversed(self._unwritten[place]), *reversed(written)]
+        return tuple(dict.fromkeys(newest))[:REMEMBERED]
+
+    def add(self, place: str, expression: str) -> None:
+        """Remember an expression.
+
+        Parameters
+        ----------
+        place, expression
+            As in `of`.
+        """
+        if not expression.strip():
+            return
+        if len(expression) <= _LONGEST:
+            with contextlib.suppress(OSError):
+                self._append(_line(place, expression))
+                return
+        kept = self._unwritten[place]
+        kept.append(expression)
+        del kept[:-REMEMBERED]
+
+    def _append(self, line: bytes) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _private(self._path, os.O_APPEND) as descriptor:
+            # One call for the whole line; the break before it ends a line that was cut.
+            os.write(descriptor, b"\n" + line)
+            size = os.fstat(descriptor).st_size
+        if size > _LARGEST:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Write the newest lines of each place anew; as long as it takes, others are read."""
+        kept: dict[tuple[str, str], None] = {}
+        counts: dict[str, int] = defaultdict(int)
+        room = _LARGEST // 2
+        for place, expression in reversed(list(self._lines())):
+            if (place, expression) in kept or counts[place] >= REMEMBERED:
+                continue
+            room -= len(_line(place, expression)) + 1
+            if room < 0:
+                break
+            kept[place, expression] = None
+            counts[place] += 1
+        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with _private(beside, os.O_TRUNC) as descriptor:
+            os.write(descriptor, b"\n".join(_line(*entry) for entry in reversed(kept)))
+        beside.replace(self._path)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        content = b""
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * _LARGEST))
+            content = file.read(2 * _LARGEST)
+        for line in content.split(b"\n"):
+            with contextlib.suppress(ValueError, RecursionError):
+                match json.loads(line):
+                    case {"place": str(place), "expression": str(expression)}:
+                        yield place, expression
+
+
+def _line(place: str, expression: str) -> bytes:
+    return json.dumps({"place": place, "expression": expression}).encode()
+
+
+@contextlib.contextmanager
+def _private(path: Path, how: int) -> Iterator[int]:
+    """Open a file that only its owner may read, also one that existed before."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, 0o600)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
 
 _MODES = ("historical", "continuous", "unified")
 _LARGEST_LIMIT = 2**31 - 1
@@ -32,7 +148,7 @@ _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
 
 
-class QueryBox(ClosingBox):
+class QueryBox(RunningBox):
     """A form for queries.
 
     The state is in plain traits, so that everything works without a browser too: set
@@ -57,9 +173,7 @@ class QueryBox(ClosingBox):
     limit = traitlets.Int(100, min=0)
     profile = traitlets.Unicode("")
     """A profile of ``vast.yaml``; empty for the connection that the box was made with."""
-    running = traitlets.Bool(False)
     result = traitlets.Instance(Result, allow_none=True)
-    error = traitlets.Unicode("")
 
     def __init__(
         self,
@@ -73,16 +187,13 @@ class QueryBox(ClosingBox):
         self._profiles = Settings.load().profiles
         self._opened: dict[str, Connection] = {}
         self._asked = History(state_folder() / "history.jsonl")
-        self._job: _loop.Job[None] | None = None
         self._build()
         for name, form in self._forms.items():
             traitlets.link((self, name), (form, "value"))
         self.expression, self.mode, self.limit = expression, mode, limit
-        self._button.on_click(self._clicked)
         self._past.observe(self._recalled, "value")
         self.observe(self._offer_history, "profile")
         self._offer_history()
-        self.observe(lambda change: self._label(change["new"]), "running")
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -145,16 +256,15 @@ class QueryBox(ClosingBox):
 
     def close(self) -> None:
         """Stop, and take the form away with everything in it; its answer stays as a table."""
-        if getattr(self, "_job", None) is not None:
-            self.stop()
+        self.stop()
         for connection in getattr(self, "_opened", {}).values():
             connection.close()
         super().close()
 
-    def left_behind(self) -> dict[str, str]:
+    def final_mime_bundle(self) -> dict[str, str]:
         """Return the answer, by MIME type."""
         answer = {} if self.result is None else {"text/html": self.result._repr_html_()}
-        return {**super().left_behind(), **answer}
+        return {**super().final_mime_bundle(), **answer}
 
     def __repr__(self) -> str:
         asked = _text.plain(repr(_text.cut(self.expression, 80)))
@@ -165,29 +275,31 @@ class QueryBox(ClosingBox):
 
     async def _ask(self, vast: VAST) -> None:
         asked = Outcome(self.expression, self.mode, self.limit)
-        arrived = Arrived(asked.limit)
-        ticker = asyncio.ensure_future(self._tick(arrived))
+        call, arrived = Call(), Arrived(asked.limit)
+        ticker = asyncio.ensure_future(self._tick(call, arrived))
         failure: BaseException | None = None
         try:
-            await arrived.take(lambda: vast.export(asked.expression, asked.mode, asked.limit))
+            question = vast.prepare(asked.expression, ExportMode(asked.mode), asked.limit)
+            await arrived.take(lambda: vast.run(question, report=call))
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
-        except Exception as error:  # noqa: BLE001 - shown in the box: nobody waits here
+        except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
             failure = error
         finally:
             ticker.cancel()
         try:
-            self._finish(await self._answer(arrived, asked, partial=failure is not None), failure)
+            answer = await self._answer(arrived, asked, partial=failure is not None)
+            self._finish(answer, failure, call.pop_warnings())
         except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
             self._fail(error, None)
         finally:
             self.running = False
 
-    async def _tick(self, arrived: Arrived) -> None:
-        connection, pace = self._connection(), Pace()
+    async def _tick(self, call: Call, arrived: Arrived) -> None:
+        pace = Pace()
         while True:
             await asyncio.sleep(_EVERY)
-            step = connection.step(replace(arrived.step(), doing="asking …"))
+            step = call.step(replace(arrived.step(), doing="asking …"))
             self._status.value = html.line(pace.say(step, arrived.elapsed))
 
     async def _answer(self, arrived: Arrived, asked: Outcome, *, partial: bool) -> Result:
@@ -210,8 +322,9 @@ class QueryBox(ClosingBox):
         self._asked.add(self._place(), self.expression)
         self._offer_history()
 
-    def _finish(self, answer: Result, failure: BaseException | None) -> None:
-        remarks = self._connection().remarks()
+    def _finish(
+        self, answer: Result, failure: BaseException | None, remarks: Sequence[str]
+    ) -> None:
         if failure is None:
             self._show(answer, remarks)
         elif isinstance(failure, errors.QueryInterrupted):
@@ -223,8 +336,7 @@ class QueryBox(ClosingBox):
     def _fail(self, error: BaseException, partial: Result | None) -> None:
         if isinstance(partial, Result):
             self._show(partial, [])
-        text = str(error) if isinstance(error, errors.VastlabError) else repr(error)
-        self.error = _text.plain_lines(text)
+        self.set_error(error)
         self._status.value = html.failure(self.error)
 
     def _show(self, answer: Result, remarks: Sequence[str]) -> None:
@@ -241,15 +353,6 @@ class QueryBox(ClosingBox):
             self._opened[self.profile] = Connection(Settings.load().profile(self.profile))
         return self._opened[self.profile]
 
-    def _clicked(self, _: Any) -> None:
-        try:
-            if self.running:
-                self.stop()
-            else:
-                self.start()
-        except Exception:  # noqa: BLE001 - the box shows it; nothing may raise into a callback
-            return
-
     def _place(self) -> str:
         return f"profile {self.profile}" if self.profile else self._given.endpoint
 
@@ -264,14 +367,8 @@ class QueryBox(ClosingBox):
             self.expression = self._lines[change["new"]]
             self._past.value = ""
 
-    def _label(self, is_running: bool) -> None:
-        self._button.description = "Stop" if is_running else "Run"
-        self._button.icon = "stop" if is_running else "play"
-        self._button.button_style = "warning" if is_running else "primary"
-
     def _build(self) -> None:
-        self._button = widgets.Button(layout=widgets.Layout(width="6em"))
-        self._label(False)
+        self._button = self.make_button("Run", self.start, self.stop, "warning")
         self._past = widgets.Combobox(
             placeholder="history: type a part of what was asked before",
             layout=widgets.Layout(width="auto"),
@@ -318,7 +415,7 @@ def _limit_form() -> widgets.BoundedIntText:
     return widgets.BoundedIntText(
         max=_LARGEST_LIMIT,
         description="limit",
-        tooltip="at most so many events; 0 for all",
+        tooltip="the largest number of events; 0 for all",
         style={"description_width": "auto"},
         layout=widgets.Layout(width="11em"),
     )

@@ -7,16 +7,14 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
-from vastlab import _text, errors
+from vastlab import _text
+from vastlab._text import plural
 from vastlab.connection import Connection
 from vastlab.display import html
-from vastlab.display.outcome import plural
-from vastlab.expression import parse
-from vastlab.expression.ast import Meta, MetaExtractor, Predicate
+from vastlab.expression.ast import FieldExtractor, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.literals import String
-from vastlab.expression.operators import Operator
-from vastlab.notebook.widgets.closing import ClosingBox
 from vastlab.notebook.widgets.query_box import QueryBox
+from vastlab.notebook.widgets.views import ClosingBox
 from vastlab.types import Schema
 
 __all__ = ["SchemaTree"]
@@ -94,9 +92,10 @@ class SchemaTree(ClosingBox):
         Parameters
         ----------
         text
-            Such as the name of a field.
+            Such as the name of a field; one that needs backticks gets them.
         """
-        self.expression = f"{self.expression.rstrip()} {text}".lstrip()
+        written = str(FieldExtractor(text)) if text in self.fields else text
+        self.expression = f"{self.expression.rstrip()} {written}".lstrip()
 
     def __repr__(self) -> str:
         return f"SchemaTree({plural(len(self._schemas), 'schema')})"
@@ -110,15 +109,8 @@ class SchemaTree(ClosingBox):
             self.insert(f"{joined}{named}")
 
     def _insert_field(self) -> None:
-        name = self._members.value
-        if name is None:
-            return
-        try:
-            parse(f"{name} == null")
-        except errors.ExpressionError:
-            self._status.value = html.note(f"no expression can name the field {name}")
-        else:
-            self.insert(name)
+        if self._members.value is not None:
+            self.insert(self._members.value)
 
     def _offer(self, name: str | None) -> None:
         self._field.disabled = name is None
@@ -143,9 +135,9 @@ class SchemaTree(ClosingBox):
         self._members.value = None
         self._offer(None)
         self._type.disabled = not self.schema
-        self._status.value = html.line(self._said(len(found)))
+        self._status.value = html.line(self._status_text(len(found)))
 
-    def _said(self, found: int) -> str:
+    def _status_text(self, found: int) -> str:
         if not self.schema:
             return "nothing is stored here yet"
         total = len(self.fields)

@@ -1,0 +1,85 @@
+"""Large sets of values against the sets of Python."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vastlab.arrow.address import MAPPED_PREFIX, AddressSet, PlainSet, TextSet
+
+TEXTS = st.text(max_size=30) | st.text("ab", max_size=20) | st.just("")
+FOUR = st.binary(min_size=4, max_size=4).map(MAPPED_PREFIX.__add__)
+NEAR_FOUR = st.sampled_from([MAPPED_PREFIX + b"\xff" * 4, MAPPED_PREFIX + bytes(4)])
+ADDRESSES = FOUR | NEAR_FOUR | st.binary(min_size=16, max_size=16) | st.just(bytes(16))
+
+
+@given(st.lists(TEXTS, min_size=1), st.lists(st.none() | TEXTS), st.data())
+def test_texts(known, asked, data):
+    """A text is found if it is in the set, also in a part of a column."""
+    asked += data.draw(st.lists(st.sampled_from(known)))
+    start = data.draw(st.integers(0, len(asked)))
+    column = pa.array(asked, pa.string()).slice(start)
+    assert TextSet(known).contains(column).to_pylist() == [t in known for t in asked[start:]]
+
+
+def test_texts_of_one_fingerprint():
+    """Strings with equal fingerprints are distinguished."""
+    alike = [f"begins {'x' * 20}{i}{'x' * 20} ends!!!" for i in range(10)]
+    found = TextSet(alike[:5]).contains(pa.array(alike))
+    assert found.to_pylist() == [True] * 5 + [False] * 5
+
+
+def test_a_column_without_texts():
+    """Nulls are in no set; empty strings may be."""
+    column = pa.array([None, None], pa.string())
+    assert TextSet(["", "a"]).contains(column).to_pylist() == [False, False]
+    assert TextSet(["", "a"]).contains(pa.array(["", ""])).to_pylist() == [True, True]
+
+
+@st.composite
+def networks(draw):
+    """Draw the first and the last address of a network."""
+    length = draw(st.integers(0, 128))
+    host = (1 << (128 - length)) - 1
+    low = int.from_bytes(draw(ADDRESSES), "big") & ~host
+    return low.to_bytes(16, "big"), (low | host).to_bytes(16, "big")
+
+
+@given(st.lists(ADDRESSES), st.lists(networks(), max_size=4), st.lists(ADDRESSES), st.data())
+def test_addresses(known, nets, asked, data):
+    """An address is found if it is in the set or in a network, also in a part of a column."""
+    for edge in (*known, *(end for net in nets for end in net)):
+        asked += [edge, (int.from_bytes(edge, "big") ^ 1).to_bytes(16, "big")]
+    asked = [None if data.draw(st.integers(0, 9)) == 9 else a for a in asked]
+    start = data.draw(st.integers(0, len(asked)))
+    column = pa.array(asked, pa.binary(16)).slice(start)
+    assert AddressSet(known, nets).contains(column).to_pylist() == [
+        a is not None and (a in known or any(low <= a <= high for low, high in nets))
+        for a in asked[start:]
+    ]
+
+
+def test_networks_wider_than_ipv4():
+    """A network that contains all of IPv4 contains each address; empty sets contain none."""
+    four, six = MAPPED_PREFIX + bytes([10, 0, 0, 1]), bytes(15) + b"\1"
+    column = pa.array([four, None, six], pa.binary(16))
+    everything = [(bytes(16), b"\xff" * 16), (bytes(15) + b"\1", bytes(15) + b"\7")]
+    assert AddressSet([], everything).contains(column).to_pylist() == [True, False, True]
+    assert AddressSet([four], []).contains(column).to_pylist() == [True, False, False]
+    assert AddressSet([six], []).contains(column).to_pylist() == [False, False, True]
+    assert AddressSet([], []).contains(column.slice(0, 1)).to_pylist() == [False]
+
+
+def test_an_empty_column():
+    """No value gives no answer."""
+    assert TextSet(["a"]).contains(pa.array([], pa.string())).to_pylist() == []
+
+
+def test_plain_values():
+    """A null is in no set."""
+    assert PlainSet(pa.array([1])).contains(pa.array([1, None, 2])).to_pylist() == [
+        True,
+        False,
+        False,
+    ]

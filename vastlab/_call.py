@@ -1,0 +1,261 @@
+"""One call of the blocking API: its progress, its warnings and the events that arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
+from types import TracebackType
+from typing import Protocol
+
+import pyarrow as pa
+
+from vastlab.errors import QueryInterrupted, UsageError, VastlabError, VastlabWarning
+from vastlab.nodes.base import Notice, Step
+from vastlab.table_slice import TableSlice, collect_pyarrow
+
+_LOOK_AHEAD = 0.2  # seconds
+
+
+class Call:
+    """Takes what a client reports while one call runs.
+
+    Warnings are issued by the thread that waits for the call, where the user's code stands.
+    """
+
+    def __init__(self) -> None:
+        self._step = Step()
+        self._notices: list[str] = []
+
+    def __call__(self, item: Step | Notice) -> None:
+        """Take a step or a notice; called from any thread."""
+        match item:
+            case Notice(text):
+                self._notices.append(text)
+            case Step():
+                self._step = item
+
+    def step(self, own: Step) -> Step:
+        """Return what the node does before there can be events, or else the caller's own step."""
+        return own if own.events or not self._step.doing else self._step
+
+    def pop_warnings(self) -> list[str]:
+        """Return the warnings that were not returned before."""
+        taken, self._notices = self._notices, []
+        return taken
+
+    def warn(self) -> None:
+        """Issue the warnings that were not issued yet."""
+        for line in self.pop_warnings():
+            warnings.warn(line, VastlabWarning, stacklevel=_depth())
+
+
+def _depth() -> int:
+    """Return how many calls up the code stands that called vastlab."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("vastlab."):
+        depth, frame = depth + 1, frame.f_back
+    return depth
+
+
+class Arrived:
+    """Collects the slices of an answer.
+
+    Parameters
+    ----------
+    limit
+        The largest number of events; 0 for all.
+    keep
+        Chooses among the events of a slice; None for all of them.
+    """
+
+    def __init__(
+        self, limit: int, keep: Callable[[TableSlice], TableSlice | None] | None = None
+    ) -> None:
+        self.events = 0
+        self.limited = False
+        """Whether the limit ended the answer: there are more events, or there may be."""
+        self._limit = limit
+        self._keep = keep
+        self._slices: list[TableSlice] = []
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the question."""
+        return time.monotonic() - self._started
+
+    def step(self) -> Step:
+        """Return the progress of the answer."""
+        share = min(1.0, self.events / self._limit) if self._limit else None
+        return Step("", self.events, share)
+
+    async def take(
+        self, ask: Callable[[], AsyncGenerator[TableSlice]], *, look: bool = False
+    ) -> None:
+        """Ask, and take what comes.
+
+        Parameters
+        ----------
+        ask
+            Starts the answer.
+        look
+            Whether to look for one more event after the limit.
+        """
+        async with aclosing(ask()) as parts:
+            while not self._is_full and (part := await anext(parts, None)) is not None:
+                self._add(part)
+            if self._is_full and not self.limited:
+                self.limited = not look or await self._has_more(parts)
+
+    async def tables(self) -> dict[str, list[pa.Table]]:
+        """Return everything, by schema name."""
+
+        async def again() -> AsyncIterator[TableSlice]:
+            for part in self._slices:
+                yield part
+
+        return await collect_pyarrow(again())
+
+    @property
+    def _is_full(self) -> bool:
+        return 0 < self._limit <= self.events
+
+    def _add(self, part: TableSlice) -> None:
+        kept = self._kept(part)
+        if kept is None:
+            return
+        over = self.events + kept.num_rows - self._limit
+        if self._limit > 0 and over > 0:
+            kept = TableSlice(kept.to_pyarrow().slice(0, kept.num_rows - over))
+            self.limited = True
+        self._slices.append(kept)
+        self.events += kept.num_rows
+
+    def _kept(self, part: TableSlice) -> TableSlice | None:
+        return part if self._keep is None else self._keep(part)
+
+    async def _has_more(self, parts: AsyncGenerator[TableSlice]) -> bool:
+        """Look for one more event for a short time: to find none may mean to read everything."""
+        try:
+            async with asyncio.timeout(_LOOK_AHEAD):
+                async for part in parts:
+                    if self._kept(part) is not None:
+                        return True
+        except (TimeoutError, VastlabError):
+            return True
+        return False
+
+
+class Batches(Iterator[TableSlice]):
+    """The batches of one export, which never looks whole where the connection was closed."""
+
+    def __init__(self, parts: Generator[TableSlice]) -> None:
+        self._parts = parts
+        self._cut = False
+        self._ended = False
+
+    def __next__(self) -> TableSlice:
+        try:
+            return next(self._parts)
+        except StopIteration:
+            if self._cut and not self._ended:
+                msg = "the connection was closed before the export ended"
+                raise UsageError(msg, hint="connect() again") from None
+            self._ended = True
+            raise
+
+    def close(self) -> None:
+        """End the export; there are no more batches."""
+        self._ended = True
+        self._parts.close()
+
+    def cut(self) -> None:
+        """End the export, since its connection is closed."""
+        self._cut = True
+        # Another thread may be taking a batch at this moment; the node ends it then.
+        with suppress(ValueError):
+            self._parts.close()
+
+
+class Progress(Protocol):
+    """Shows the progress of a call; used by the waiting thread, ten times a second."""
+
+    def __call__(self, step: Step, elapsed: float) -> None:
+        """Show the progress; `elapsed` is in seconds."""
+        ...
+
+
+Display = Callable[[], AbstractContextManager[Progress]]
+
+
+class Watch:
+    """The progress display of one call, from its first wait to its end.
+
+    Parameters
+    ----------
+    display
+        Makes the display; None for no display. Calls of other threads than the main one have
+        none.
+    look
+        Returns the progress of the call.
+    """
+
+    def __init__(self, display: Display | None, look: Callable[[], Step]) -> None:
+        self._display = display if _is_main_thread() else None
+        self._look = look
+        self._show: Progress | None = None
+        self._opened = ExitStack()
+        self._started = time.monotonic()
+
+    @property
+    def tick(self) -> Callable[[], None] | None:
+        """What to call while waiting; None where nothing is to be called."""
+        return None if self._show is None else self._tick
+
+    def __enter__(self) -> Watch:
+        if self._display is not None:
+            self._show = self._opened.enter_context(self._display())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._opened:
+            if error is None and self._show is not None:
+                self._tick()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time that passes: the caller does not wait."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - began
+
+    def _tick(self) -> None:
+        if self._show is not None:
+            self._show(self._look(), time.monotonic() - self._started)
+
+
+@contextmanager
+def interruptible(interrupted: Callable[[], QueryInterrupted]) -> Iterator[None]:
+    """Turn Ctrl-C into vastlab's own error; a second one, while that is made, goes through."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt.__context__, KeyboardInterrupt):
+            raise  # the second one, while the first was handled
+        raise interrupted() from None
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,415 @@
+"""What the command line writes: events, tables, messages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import IO, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from vastlab._text import plain
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.render import TYPE
+from vastlab.display.preview import Column, Preview, make_preview
+from vastlab.errors import UsageError, VastlabWarning
+from vastlab.nodes.base import Notice, Step
+from vastlab.readers import columns
+from vastlab.table_slice import TableSlice, row_values
+
+_WIDTH = 120  # without a terminal
+
+
+def console(*, error: bool = False) -> Console:
+    """Return a console that writes text as it is: no markup, no guessed colours."""
+    stream = sys.stderr if error else sys.stdout
+    return Console(
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if stream.isatty() else _WIDTH,
+    )
+
+
+def complain(text: str, *, word: str = "", style: str = "red") -> None:
+    """Write a line about trouble to stderr; lines of context may follow it."""
+    first, *rest = text.split("\n")
+    shown = Text.assemble(("vastlab: ", "bold"), (word, style), (first, style))
+    out = console(error=True)
+    for line in (shown, *map(Text, rest)):
+        out.print(line, soft_wrap=True)
+
+
+def _show_warning(text: str) -> None:
+    complain(plain(text), word="warning: ", style="yellow")
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show the warnings of vastlab as one line each on stderr."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _show_warning(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", VastlabWarning)
+        warnings.showwarning = show
+        yield
+
+
+class Reporter:
+    """Shows the warnings of a call at once, and keeps its newest step for a progress bar."""
+
+    def __init__(self) -> None:
+        self.step = Step()
+
+    def __call__(self, item: Step | Notice) -> None:
+        """Take a step or a notice, from any thread."""
+        match item:
+            case Notice(text):
+                _show_warning(text)
+            case Step():
+                self.step = item
+
+
+@contextlib.contextmanager
+def progress(
+    label: str, unit: str = "events", reporter: Reporter | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of long work, on stderr and only where that is a terminal.
+
+    Parameters
+    ----------
+    label
+        What is being done.
+    unit
+        What is counted.
+    reporter
+        Knows what has to be done first.
+
+    Yields
+    ------
+    Callable
+        To be called with what is done and the total (0 where it is not known), from any
+        thread.
+    """
+    with _Bar(reporter or Reporter()) as bar:
+        task = bar.add_task(label, total=None, detail="")
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None, detail=f"{done:,} {unit}")
+
+        yield update
+
+
+class _Bar(Progress):
+    """A progress bar that gives way to another one while something else is done first."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+            TimeElapsedColumn(),
+            console=console(error=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Show the step before the events, if there is one, or the tasks."""
+        step = self._reporter.step
+        shown = [_task(task, step) for task in self.tasks] if step.doing else self.tasks
+        yield self.make_tasks_table(shown)
+
+
+def _task(task: Task, step: Step) -> Task:
+    shown = copy(task)  # all that is kept is when it began
+    shown.description = plain(step.doing)
+    shown.completed, shown.total = step.share or 0, None if step.share is None else 1
+    shown.fields = {"detail": "" if step.events is None else f"{step.events:,} events"}
+    return shown
+
+
+ROWS = 50  # of each schema in a table, by default
+_CELL = 44
+_MOST_COLUMNS = 100
+_NARROW = 29  # what a column gets at least, if it wants as much
+_GAP = 3
+_BLANK = frozenset({None, "", "[]"})
+_TELLING = frozenset({"timestamp", "ip", "port"})  # types
+_TELLING_NAMES = frozenset(
+    {"host", "hostname", "query", "service", "signature", "uri", "url", "user_agent"}
+)
+_IDENTIFIERS = frozenset(
+    {
+        "uid",
+        "flow_id",
+        "community_id",
+        "pcap_cnt",
+        "tx_id",
+        "trans_id",
+        "in_iface",
+        "event_type",
+        "vlan",
+    }
+)
+
+Stream = AsyncIterator[TableSlice]
+Counted = Callable[[int], None]
+
+
+async def write(stream: Stream, format_: str, counted: Counted) -> None:
+    """Write events to stdout.
+
+    Parameters
+    ----------
+    stream
+        What an export returns.
+    format_
+        Any format but ``table``.
+    counted
+        Told the number of events of each batch.
+    """
+    if format_ in ("arrow", "parquet") and sys.stdout.isatty():
+        raise UsageError(
+            f"{format_} is binary and cannot be shown in a terminal",
+            hint=f"vastlab query ... -f {format_} > FILE",
+        )
+    await _WRITERS[format_](_counting(stream, counted))
+    sys.stdout.flush()
+
+
+async def _counting(stream: Stream, counted: Counted) -> AsyncIterator[TableSlice]:
+    async for part in stream:
+        counted(part.num_rows)
+        yield part
+        sys.stdout.flush()  # what arrives late must not wait for more
+
+
+async def _json(stream: Stream) -> None:
+    encode = json.JSONEncoder(allow_nan=False).encode
+    async for part in stream:
+        name = part.name
+        for values in row_values(part, durations=render.span_text, reserved=[TYPE]):
+            line = encode({TYPE: name, **values})
+            # The only control character that JSON may hold as it is.
+            sys.stdout.write(line.replace("\x7f", "\\u007f") + "\n")
+
+
+async def _csv(stream: Stream) -> None:
+    header = ""
+    async for part in stream:
+        texts = render.columns(part.to_pyarrow())
+        if (line := render.header(texts)) != header:
+            header = line
+            _write_lines([header])
+        names = pa.array([part.name] * part.num_rows, pa.string())
+        _write_lines(render.lines(names, texts.values()))
+
+
+def write_counts(counts: Mapping[str, int]) -> None:
+    """Write a number for each schema as CSV to stdout."""
+    numbers = pa.array(counts.values(), pa.int64()).cast(pa.string())
+    _write_lines([render.header(["events"])])
+    _write_lines(render.lines(pa.array(counts, pa.string()), [numbers]))
+
+
+def _write_lines(lines: Iterable[str]) -> None:
+    """Write lines to stdout: exact, but on a terminal without controls."""
+    safe = plain if sys.stdout.isatty() else str
+    sys.stdout.writelines(f"{safe(line)}\n" for line in lines)
+
+
+async def _arrow(stream: Stream) -> None:
+    writer: pa.RecordBatchStreamWriter | None = None
+    schema: pa.Schema | None = None
+    async for part in stream:
+        batch = part.to_pyarrow()
+        if writer is None or not batch.schema.equals(schema, check_metadata=True):
+            if writer is not None:
+                writer.close()
+            schema = batch.schema
+            writer = pa.ipc.new_stream(sys.stdout.buffer, schema)
+        writer.write_batch(batch)
+        sys.stdout.buffer.flush()
+    if writer is not None:
+        writer.close()
+
+
+async def _parquet(stream: Stream) -> None:
+    """Write through a temporary file: a second schema is noticed before anything is written."""
+    with tempfile.TemporaryFile() as spool:
+        first = await anext(stream, None)
+        if first is None:
+            raise UsageError("nothing matches, and a parquet file wants a schema")
+        batch = convert.normalise(first.to_pyarrow())
+        schema = arrow_schema.from_arrow(batch.schema)
+        if not schema.leaves:
+            raise UsageError("the events have no fields, and a parquet file needs one")
+        target = columns.exported_schema(schema)
+        with parquet.ParquetWriter(
+            spool, target, compression="zstd", use_compliant_nested_type=False
+        ) as writer:
+            # With it `vastlab import` makes the same events of the columns.
+            writer.add_key_value_metadata({columns.SCHEMA_KEY: columns.encode_schema(schema)})
+            writer.write_batch(pa.record_batch(columns.export(batch, schema), target))
+            async for part in stream:
+                batch = convert.normalise(part.to_pyarrow())
+                if arrow_schema.from_arrow(batch.schema) != schema:
+                    raise UsageError(
+                        "the events have several schemas, and parquet holds one",
+                        hint=f"narrow the query: {TYPE} == {json.dumps(part.name)} && (...)",
+                    )
+                writer.write_batch(pa.record_batch(columns.export(batch, schema), target))
+        _copy(spool)
+
+
+def _copy(spool: IO[bytes]) -> None:
+    spool.seek(0)
+    shutil.copyfileobj(spool, sys.stdout.buffer)
+
+
+_WRITERS = {"json": _json, "csv": _csv, "arrow": _arrow, "parquet": _parquet}
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Sample:
+    """The first events of each schema, and how many there were."""
+
+    rows: int = ROWS
+    asked: frozenset[str] = frozenset()  # names that the expression mentions: always telling
+    tables: dict[str, list[pa.Table]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, part: TableSlice) -> None:
+        """Count a batch, and keep what will be shown of it."""
+        seen = self.counts.get(part.name, 0)
+        self.counts[part.name] = seen + part.num_rows
+        if seen < self.rows:
+            batch = part.to_pyarrow().slice(0, self.rows - seen)
+            self.tables.setdefault(part.name, []).append(pa.Table.from_batches([batch]))
+
+    def draw(self, out: Console) -> None:
+        """Draw one table for each schema."""
+        for name, tables in self.tables.items():
+            shown = make_preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS)
+            _draw(out, shown, self.counts[name], _TELLING_NAMES | self.asked)
+
+
+def _draw(out: Console, shown: Preview, events: int, telling: frozenset[str]) -> None:
+    widths = _fitting(shown, out.width, telling)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for index, width in widths.items():
+        column = shown.columns[index]
+        table.add_column(
+            Text(column.name),
+            justify="right" if column.right else "left",
+            max_width=width,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in shown.rows:
+        table.add_row(*(_cell(row[index]) for index in widths))
+    counted = _of(len(shown.rows), events, "events")
+    columns = _of(len(widths), shown.summary.columns, "columns")
+    title = Text.assemble((plain(shown.summary.name), "bold cyan"), f"  {counted}, {columns}")
+    out.print(title, soft_wrap=True)
+    out.print(table)
+    out.print()
+
+
+def _cell(value: str | None) -> Text:
+    return Text("-", "dim") if value is None else Text(value)
+
+
+def _of(shown: int, total: int, noun: str) -> str:
+    noun = noun[:-1] if total == 1 else noun
+    return f"{total:,} {noun}" if shown == total else f"{shown:,} of {total:,} {noun}"
+
+
+def _fitting(shown: Preview, width: int, telling: frozenset[str]) -> dict[int, int]:
+    """Choose the most telling columns that fit side by side, and how wide each may be."""
+    values = [[row[index] for row in shown.rows] for index in range(len(shown.columns))]
+    ranks = [_rank(column, values[i], telling) for i, column in enumerate(shown.columns)]
+    wanted: dict[int, int] = {}
+    left = width
+    for index in sorted(range(len(ranks)), key=lambda i: ranks[i]):
+        if ranks[index] is _Rank.EMPTY:
+            break
+        texts = [shown.columns[index].name, *(value or "-" for value in values[index])]
+        wanted[index] = min(_CELL, max(map(cell_len, texts)))
+        left -= _GAP + min(_NARROW, wanted[index])
+        if left < 0 and len(wanted) > 1:
+            left += _GAP + min(_NARROW, wanted.pop(index))
+            break
+    for index, full in wanted.items():
+        wider = min(max(0, full - _NARROW), max(0, left))
+        wanted[index] = min(full, _NARROW) + wider
+        left -= wider
+    return dict(sorted(wanted.items()))
+
+
+class _Rank(IntEnum):
+    """Rank a column: times, addresses and ports come first."""
+
+    CENTRAL = 0
+    VARIED = 1
+    CONSTANT = 2
+    IDENTIFIER = 3
+    EMPTY = 4
+
+
+def _rank(column: Column, values: list[str | None], telling: frozenset[str]) -> _Rank:
+    distinct = set(values)
+    if distinct <= _BLANK and values:
+        return _Rank.EMPTY
+    name = column.name.rsplit(".", 1)[-1]
+    if column.type in _TELLING or name in telling:
+        return _Rank.CENTRAL
+    if name in _IDENTIFIERS:
+        return _Rank.IDENTIFIER
+    return _Rank.CONSTANT if len(distinct) < min(2, len(values)) else _Rank.VARIED
+
+
+def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:
+    """Draw a number for each schema, most first, and their sum."""
+    ordered = sorted(counts, key=lambda pair: (-pair[1], pair[0]))
+    total = sum(number for _, number in ordered)
+    draw_pairs(out, [*ordered, ("all", total)], ("schema", "events"))
+
+
+def draw_pairs(
+    out: Console, pairs: Sequence[tuple[str, Any]], header: tuple[str, str] = ("", "")
+) -> None:
+    """Draw names beside values."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    table.show_header = any(header)
+    table.add_column(header[0], style="cyan")
+    table.add_column(header[1], justify="right" if any(header) else "left")
+    for name, value in pairs:
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(Text(plain(name)), Text(plain(text)))
+    out.print(table)

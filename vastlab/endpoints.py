@@ -1,0 +1,255 @@
+"""What an endpoint names: a database, a folder of logs, a node, or the demo."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import url2pathname
+
+from vastlab.errors import UsageError
+
+__all__ = [
+    "ClusterEndpoint",
+    "DemoEndpoint",
+    "Endpoint",
+    "NodeEndpoint",
+    "ObjectStoreEndpoint",
+    "PathEndpoint",
+    "is_bare_host",
+    "parse_endpoint",
+]
+
+_DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 5158
+_LAST_PORT = 65535
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_NODE = re.compile(r"(?P<host>[A-Za-z0-9._-]*):(?P<port>[0-9]+)(?:/(?P<protocol>[a-z]*))?")
+_IPV6_NODE = re.compile(
+    r"\[(?P<host>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]+))?(?:/(?P<protocol>[a-z]*))?"
+)
+_SUPPORTED = (
+    'use "demo:", a folder, a file: URL, host:port, localhost or an address, '
+    "or dask://scheduler:port/ before a folder"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoEndpoint:
+    """``demo:``: the demo database in the user's cache folder."""
+
+    def __str__(self) -> str:
+        return "demo:"
+
+
+@dataclass(frozen=True, slots=True)
+class PathEndpoint:
+    """A folder, or a ``file:`` URL of one.
+
+    Parameters
+    ----------
+    path
+        The folder; ``~`` is the home folder.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEndpoint:
+    """``host:port``: a VAST or Tenzir node.
+
+    Parameters
+    ----------
+    host, port
+        Where the node listens. An IPv6 address stands in brackets where it is written.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStoreEndpoint:
+    """``s3://bucket/path``: a folder on object storage.
+
+    Parameters
+    ----------
+    url
+        The whole URL.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEndpoint:
+    """``dask://scheduler:port/folder``: a folder that the workers of a cluster see.
+
+    Parameters
+    ----------
+    scheduler
+        ``host:port`` of the Dask scheduler.
+    data
+        What the workers read.
+    """
+
+    scheduler: str
+    data: PathEndpoint | ObjectStoreEndpoint
+
+    def __str__(self) -> str:
+        return f"dask://{self.scheduler}/{self.data}"
+
+
+Endpoint = DemoEndpoint | PathEndpoint | NodeEndpoint | ObjectStoreEndpoint | ClusterEndpoint
+
+
+def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
+    """Find out what an endpoint names.
+
+    Parameters
+    ----------
+    text
+        A known URL scheme; else ``[host]:port``, optionally with ``/tcp``, is a node; so are
+        ``localhost`` and an address alone, at port 5158, where no file or folder has that name.
+        Everything else is a path. A path object is always a path.
+
+    Returns
+    -------
+    Endpoint
+        One of its five kinds.
+
+    Raises
+    ------
+    UsageError
+        No text, an empty text, an unknown scheme, a port or protocol that does not exist.
+
+    Examples
+    --------
+    >>> parse_endpoint(":5158"), parse_endpoint("logs")
+    (NodeEndpoint(host='127.0.0.1', port=5158), PathEndpoint(path=PosixPath('logs')))
+    """
+    if isinstance(text, os.PathLike):
+        return PathEndpoint(_path(text))
+    if not isinstance(text, str):
+        raise UsageError(f"the endpoint must be a text, got {text!r}", hint=_SUPPORTED)
+    if not text.strip():
+        raise UsageError("the endpoint is empty", hint=_SUPPORTED)
+    if text == "demo:":
+        return DemoEndpoint()
+    if text.startswith("file:"):
+        return PathEndpoint(_path_of_url(text))
+    if _SCHEME.match(text):
+        return _from_url(text)
+    if match := _NODE.fullmatch(text):
+        return _node(text, match)
+    if is_bare_host(text):
+        # As for VAST itself; a path of that name is meant where there is one.
+        if os.path.lexists(text):
+            return PathEndpoint(Path(text))
+        return NodeEndpoint(text.removeprefix("[").removesuffix("]"), _DEFAULT_PORT)
+    if (match := _IPV6_NODE.fullmatch(text)) and is_bare_host(match["host"]):
+        return _node(text, match)
+    return PathEndpoint(_path(text))
+
+
+def is_bare_host(text: str) -> bool:
+    """Whether a text is ``localhost`` or an address: a node's host without its port.
+
+    Parameters
+    ----------
+    text
+        What may be an endpoint.
+
+    Returns
+    -------
+    bool
+        Whatever files there are.
+
+    Examples
+    --------
+    >>> [is_bare_host(text) for text in ("localhost", "10.0.0.1", "[::1]", "logs", "10.0.0")]
+    [True, True, True, False, False]
+    """
+    if text == "localhost":
+        return True
+    in_brackets = text.startswith("[") and text.endswith("]")
+    try:
+        address = ipaddress.ip_address(text[1:-1] if in_brackets else text)
+    except ValueError:
+        return False
+    # A zone, as in fe80::1%eth0, is nothing that a client takes.
+    return "%" not in text and (address.version == 6 or not in_brackets)
+
+
+def _node(text: str, match: re.Match[str]) -> NodeEndpoint:
+    if match["protocol"] not in {None, "tcp"}:
+        raise UsageError(f"unknown protocol in the endpoint {text!r}", hint="only tcp exists")
+    port = int(match["port"] or _DEFAULT_PORT)
+    if not 0 < port <= _LAST_PORT:
+        raise UsageError(
+            f"no such port in the endpoint {text!r}", hint=f"ports are 1 to {_LAST_PORT}"
+        )
+    return NodeEndpoint(match["host"] or _DEFAULT_HOST, port)
+
+
+def _from_url(text: str) -> Endpoint:
+    parts = _split(text)
+    match parts.scheme:
+        case "s3":
+            if not parts.netloc:
+                raise UsageError(f"the endpoint {text!r} names no bucket", hint="s3://bucket/path")
+            return ObjectStoreEndpoint(text)
+        case "dask":
+            return _cluster(text, parts.netloc, parts.path)
+        case scheme:
+            raise UsageError(f"unknown scheme {scheme!r} in the endpoint {text!r}", hint=_SUPPORTED)
+
+
+def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
+    # dask://host:port/relative, dask://host:port//absolute, dask://host:port/s3://bucket/path
+    inner = text[text.index(scheduler) + len(scheduler) + 1 :] if rest else ""
+    data = parse_endpoint(inner) if inner else None
+    if not scheduler or not isinstance(data, PathEndpoint | ObjectStoreEndpoint):
+        raise UsageError(
+            f"the endpoint {text!r} does not name a scheduler and a folder",
+            hint="dask://scheduler:port/ and then a folder or URL that the workers see",
+        )
+    return ClusterEndpoint(scheduler, data)
+
+
+def _path(text: str | os.PathLike[str]) -> Path:
+    if "\0" in os.fsdecode(text):
+        raise UsageError(f"a path cannot hold a null character: {os.fspath(text)!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"no such user in the endpoint {os.fspath(text)!r}") from None
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise UsageError(f"a malformed URL as endpoint: {text!r}", hint=str(error)) from None
+
+
+def _path_of_url(text: str) -> Path:
+    parts = _split(text)
+    if parts.netloc not in {"", "localhost"}:
+        raise UsageError(f"a file: URL of another machine: {text!r}", hint="mount it, use its path")
+    if not parts.path:
+        raise UsageError(f"the endpoint {text!r} names no folder", hint="file:///folder")
+    return _path(url2pathname(parts.path) if os.name == "nt" else unquote(parts.path))

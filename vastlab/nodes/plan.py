@@ -1,0 +1,270 @@
+"""What a query reads: schemas, layouts and files, and its explanation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import datafusion
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vastlab.arrow import convert
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.schema import IMPORT_TIME
+from vastlab.compile.datafusion import disjuncts, predicate
+from vastlab.compile.pruning import Range, may_match
+from vastlab.errors import CorruptFileError
+from vastlab.expression.ast import (
+    And,
+    Column,
+    Constant,
+    Expr,
+    Extractor,
+    Meta,
+    MetaExtractor,
+    Operator,
+    Predicate,
+)
+from vastlab.expression.literals import Time
+from vastlab.expression.resolve import resolve
+from vastlab.nodes.base import Explanation, LayoutPlan, Query
+from vastlab.store import layout as store_layout
+from vastlab.store.checksums import verified
+from vastlab.store.layout import DataFile, Layout, Snapshot
+from vastlab.table_slice import TableSlice
+from vastlab.types import Kind, Schema
+
+
+class Filters:
+    """Compiles the expressions of one layout, each only once for all of its files.
+
+    Parameters
+    ----------
+    schema
+        What they are bound to.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._compiled: dict[int, tuple[Expr, datafusion.Expr]] = {}
+
+    def of(self, expr: Expr) -> datafusion.Expr:
+        """Return the filter for an expression."""
+        # By identity: to hash thousands of values for each file would cost what is saved.
+        known = self._compiled.get(id(expr))
+        if known is None:
+            known = self._compiled[id(expr)] = expr, predicate(expr, self._schema)
+        return known[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to read from one file.
+
+    Parameters
+    ----------
+    file, layout
+        The file and its layout.
+    bound
+        The expression, bound to the layout.
+    arms
+        Disjoint expressions whose union is `bound`: each prunes better than the whole.
+    filters
+        Shared by the tasks of one layout.
+    """
+
+    file: DataFile
+    layout: Layout
+    bound: Expr
+    arms: tuple[Expr, ...]
+    filters: Filters = field(compare=False)
+
+
+def bind(query: Query, schema: Schema) -> Expr | None:
+    """Bind a query to one layout; ``None`` where it can have no answer there."""
+    bound = resolve(query.expression, schema, query.taxonomy)
+    if bound is None or bound == Constant(False):
+        return None
+    bounds = tuple(_bounds(query, schema))
+    if not bounds:
+        return bound
+    operands = (bound.operands if isinstance(bound, And) else (bound,)) + bounds
+    kept = tuple(operand for operand in operands if operand != Constant(True))
+    return And(kept) if len(kept) > 1 else kept[0]
+
+
+def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]) -> Iterator[Task]:
+    """Choose the files that may hold an answer, in the order given."""
+    known: dict[str, tuple[Expr, tuple[Expr, ...], Filters] | None] = {}
+    for file in files:
+        layout = layouts[file.fingerprint]
+        if file.fingerprint not in known:
+            bound = bind(query, layout.schema)
+            known[file.fingerprint] = (
+                None if bound is None else (bound, disjuncts(bound), Filters(layout.schema))
+            )
+        compiled = known[file.fingerprint]
+        if compiled is None:
+            continue
+        bound, parts, filters = compiled
+        ranges = _Ranges(file.ranges)
+        fitting = tuple(arm for arm in parts if may_match(arm, ranges))
+        if fitting:
+            yield Task(file, layout, bound, fitting, filters)
+
+
+class _Ranges(Mapping[str, Range]):
+    """The manifest's bounds as the pruning wants them; a query looks at few of the columns."""
+
+    def __init__(self, ranges: Mapping[str, store_layout.Range]) -> None:
+        self._ranges = ranges
+
+    def __getitem__(self, column: str) -> Range:
+        known = self._ranges[column]
+        return Range(known.minimum, known.maximum, known.null_count, known.num_rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+
+def _bounds(query: Query, schema: Schema) -> Iterator[Predicate]:
+    leaf = schema.event_time
+    moment: Extractor = MetaExtractor(Meta.IMPORT_TIME) if leaf is None else Column(leaf)
+    if query.since is not None:
+        yield Predicate(moment, Operator.GE, Time(query.since))
+    if query.until is not None:
+        yield Predicate(moment, Operator.LT, Time(query.until))
+
+
+_ROW = "#row"
+
+
+class LocalFilter:
+    """Keeps the events that a query asks for.
+
+    Parameters
+    ----------
+    query
+        Its expression and its bounds; mode and limit do not matter here.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        # In one partition nothing is handed to threads of the engine, which may not call Python.
+        settings = {"datafusion.execution.target_partitions": "1"}
+        self._context = datafusion.SessionContext(datafusion.SessionConfig(settings))
+
+    def keep(self, part: TableSlice) -> TableSlice | None:
+        """Return the events of a slice that match, or ``None`` if there are none."""
+        batch = convert.normalise(part.to_pyarrow())
+        schema = arrow_schema.from_arrow(batch.schema)
+        bound = bind(self._query, schema)
+        if bound is None:
+            return None
+        if bound == Constant(True):
+            return part
+        flat = convert.flatten(batch)
+        # What is filtered here has only just arrived.
+        arrived = pa.array([time.time_ns()] * len(batch), pa.timestamp("ns"))
+        flat = flat.append_column(arrow_schema.IMPORT_TIME, arrived)
+        flat = flat.append_column(_ROW, pa.array(range(len(batch)), pa.int64()))
+        found = (
+            self._context.read_batch(flat)
+            .filter(predicate(bound, schema))
+            .select(f'"{_ROW}"')
+            .collect()
+        )
+        rows = pa.chunked_array([part.column(0) for part in found], pa.int64())
+        if not len(rows):
+            return None
+        return TableSlice(batch.take(rows.combine_chunks()))
+
+
+_NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.TIME, Kind.DURATION})
+
+
+RowGroups = Callable[[Task], tuple[int, int]]
+
+
+def explain(query: Query, snapshot: Snapshot, row_groups: RowGroups | None = None) -> Explanation:
+    """Plan a query without running it.
+
+    Parameters
+    ----------
+    query
+        What is asked.
+    snapshot
+        What there is.
+    row_groups
+        Such as `count_row_groups`; where a file is read as a whole, it counts as one group.
+    """
+    layouts = sorted(
+        snapshot.layouts.values(), key=lambda layout: (layout.schema.name, layout.fingerprint)
+    )
+    plans = tuple(_plan_layout(query, snapshot, layout, row_groups) for layout in layouts)
+    return Explanation(str(query.expression), plans)
+
+
+def _plan_layout(
+    query: Query, snapshot: Snapshot, layout: Layout, row_groups: RowGroups | None
+) -> LayoutPlan:
+    files = [file for file in snapshot.files if file.fingerprint == layout.fingerprint]
+    needed = list(tasks(query, snapshot.layouts, files))
+    chosen, all_groups = len(needed), len(files)
+    if row_groups is not None:
+        counted = [row_groups(task) for task in needed]
+        chosen, all_groups = sum(read for read, _ in counted), sum(number for _, number in counted)
+    bound = bind(query, layout.schema)
+    return LayoutPlan(
+        schema=layout.schema.name,
+        bound=None if bound is None else str(bound),
+        files=len(needed),
+        all_files=len(files),
+        row_groups=chosen,
+        all_row_groups=all_groups,
+        events=sum(task.file.rows for task in needed),
+    )
+
+
+def count_row_groups(task: Task) -> tuple[int, int]:
+    """Return how many row groups of a file would be read, of how many."""
+    try:
+        if any(task.file.tail):
+            verified(task.file)
+        metadata = pq.read_metadata(task.file.path)
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(f"cannot read {task.file.path}: {error}") from error
+    kinds = {leaf.column: leaf.type.kind for leaf in task.layout.schema.leaves}
+    kinds[IMPORT_TIME] = Kind.TIME
+    groups = [
+        dict(_group_ranges(metadata.row_group(i), kinds)) for i in range(metadata.num_row_groups)
+    ]
+    chosen = sum(any(may_match(arm, ranges) for arm in task.arms) for ranges in groups)
+    return chosen, len(groups)
+
+
+def _group_ranges(group: Any, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Range]]:
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        # Lists and records have several chunks, under longer paths.
+        kind = kinds.get(chunk.path_in_schema)
+        statistics = chunk.statistics
+        if kind is None or statistics is None or not statistics.has_null_count:
+            continue
+        low, high = _min_max(statistics, kind) if statistics.has_min_max else (None, None)
+        yield chunk.path_in_schema, Range(low, high, statistics.null_count, group.num_rows)
+
+
+def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
+    if kind in _NUMBERS:
+        return statistics.min_raw, statistics.max_raw
+    if kind is Kind.IP:
+        return statistics.min, statistics.max
+    # Writers cut long texts and leave NaN out, each in a way of its own.
+    return None, None

@@ -1,0 +1,419 @@
+"""Reading of Parquet files with DataFusion, verified."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import datafusion
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vastlab.arrow.schema import IMPORT_TIME
+from vastlab.compile.pruning import Range, may_match
+from vastlab.errors import CorruptFileError, NodeError, VastlabError
+from vastlab.expression.ast import Column, Constant, Expr, MetaExtractor
+from vastlab.expression.literals import ListLiteral
+from vastlab.expression.rewrite import predicates
+from vastlab.nodes.plan import Task
+from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verified
+from vastlab.store.layout import DataFile
+from vastlab.table_slice import TableSlice
+
+_MOST_LITERALS = 20  # with more of them, asking the filters costs more than reading the columns
+_NEVER = np.iinfo(np.int64).max
+
+
+class Verification:
+    """The checks that go with the scan of one file.
+
+    Parameters
+    ----------
+    task
+        What is read.
+    file
+        The same.
+    """
+
+    def __init__(self, task: Task, file: VerifiedFile) -> None:
+        self._task = task
+        self._file = file
+        self._all = range(len(file.groups))
+        self._ends = np.cumsum([group.rows for group in file.groups])
+        bounds = [(group.first, group.last) for group in file.groups]
+        self._firsts = np.array([_NEVER if first is None else first for first, _ in bounds])
+        self._lasts = np.array([_NEVER if last is None else last for _, last in bounds])
+        self._with_nulls = [i for i in self._all if file.groups[i].nulls]
+
+    def arms(self, *, counting: bool = False) -> Iterator[Expr]:
+        """Yield the expressions of the task that have to be scanned for.
+
+        Parameters
+        ----------
+        counting
+            Whether the events themselves are not seen, so that `events` cannot check them.
+        """
+        for arm in self._task.arms:
+            if arm == Constant(True):
+                yield arm
+                self._file.verify(self._all)
+                continue
+            columns = _columns(arm)
+            self._file.verify_filters(columns)
+            groups = [i for i in self._all if may_match(arm, self._known(i, arm, columns))]
+            if groups:
+                self._file.verify(self._all if counting else groups, columns)
+                yield arm
+
+    def events(self, arm: Expr) -> Callable[[pa.RecordBatch], None]:
+        """Return what checks the batches of a scan, which come in the order of the file."""
+        return self._checks_by_number() if arm == Constant(True) else self._check_by_order
+
+    def _checks_by_number(self) -> Callable[[pa.RecordBatch], None]:
+        seen = 0
+
+        def check(batch: pa.RecordBatch) -> None:
+            nonlocal seen
+            first = int(np.searchsorted(self._ends, seen, "right"))
+            seen += batch.num_rows
+            last = int(np.searchsorted(self._ends, seen, "left"))
+            self._file.verify(self._all[first : last + 1])
+
+        return check
+
+    def _check_by_order(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        self._file.verify(self._all, {self._file.order})
+        times = batch.column(self._file.order)
+        if times.null_count:
+            self._file.verify(self._with_nulls)
+        values = pc.cast(times.drop_null(), pa.int64()).to_numpy()
+        # Groups share a time where one ends and the next begins, so that it names several.
+        lows = np.searchsorted(self._lasts, values, "left")
+        highs = np.searchsorted(self._firsts, values, "right") - 1
+        pairs = np.unique(lows * len(self._all) + highs).tolist()
+        for low, high in (divmod(pair, len(self._all)) for pair in pairs):
+            self._file.verify(self._all[low : high + 1])
+
+    def _known(self, group: int, arm: Expr, columns: set[str]) -> dict[str, Range]:
+        file, found = self._file, self._file.groups[group]
+        known = {file.order: Range(found.first, found.last, found.nulls, found.rows)}
+        if _literals(arm) <= _MOST_LITERALS:
+            for name in columns:
+                if file.has_filter(group, name):
+                    known[name] = Range(may_hold=partial(file.may_hold, group, name))
+        return known
+
+
+def _columns(arm: Expr) -> set[str]:
+    columns = set()
+    for part in predicates(arm):
+        match part.extractor:
+            case Column(leaf):
+                columns.add(leaf.column)
+            case MetaExtractor():
+                columns.add(IMPORT_TIME)
+    return columns
+
+
+def _literals(arm: Expr) -> int:
+    return sum(
+        len(part.literal.items) if isinstance(part.literal, ListLiteral) else 1
+        for part in predicates(arm)
+    )
+
+
+_SETTINGS = {
+    "datafusion.execution.collect_statistics": "false",  # else planning opens every footer
+    "datafusion.execution.target_partitions": "1",  # else the rows of a file lose their order
+    "datafusion.execution.parquet.bloom_filter_on_read": "true",
+    "datafusion.execution.parquet.pushdown_filters": "true",
+    "datafusion.execution.parquet.schema_force_view_types": "false",
+    "datafusion.execution.parquet.skip_metadata": "false",
+}
+_PIECE_BYTES = 4 << 20  # what one piece of work fetches at most, beyond its first batch
+_PIECES_AHEAD = 2  # pieces of one file that wait for the consumer
+
+_T = TypeVar("_T")
+
+
+class FileGoneError(CorruptFileError):
+    """A file is not there any more; a newer generation may know why."""
+
+
+def make_context() -> datafusion.SessionContext:
+    """Return a context with the settings that give right answers."""
+    return datafusion.SessionContext(datafusion.SessionConfig(_SETTINGS))
+
+
+class FileScan:
+    """One file on its way through DataFusion; its methods run in a worker thread.
+
+    Parameters
+    ----------
+    context
+        Of `make_context`.
+    task
+        What to read.
+    verify
+        Whether what an answer depends on is compared with its checksums before it counts.
+    """
+
+    def __init__(
+        self, context: datafusion.SessionContext, task: Task, *, verify: bool = True
+    ) -> None:
+        self._context = context
+        self._task = task
+        self._verify = verify and any(task.file.tail)
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._stopped = False
+        self._budget = 0  # the first batch is passed on at once
+
+    def piece(self) -> list[TableSlice]:
+        """Fetch the next batches; none at the end of the file."""
+        if self._batches is None:
+            self._batches = self._read()
+        slices: list[TableSlice] = []
+        fetched = 0
+        while not self._stopped and fetched <= self._budget:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            slices.append(TableSlice(batch))
+            fetched += batch.nbytes
+        self._budget = _PIECE_BYTES
+        return slices
+
+    def count(self) -> int:
+        """Count the events without making them."""
+        if self._stopped:
+            return 0
+        with _errors(self._task.file):
+            verification = self._verification()
+            arms = verification.arms(counting=True) if verification else self._task.arms
+            return sum(self._frame(arm).count() for arm in self._unchanged(arms))
+
+    def stop(self) -> None:
+        """Let the piece at hand be the last one; from any thread."""
+        self._stopped = True
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        with _errors(self._task.file):
+            verification = self._verification()
+            arms = verification.arms() if verification else self._task.arms
+            for arm in self._unchanged(arms):
+                check = verification.events(arm) if verification else None
+                for batch in self._frame(arm).execute_stream():
+                    rows = batch.to_pyarrow()
+                    if check is not None:
+                        check(rows)
+                    yield self._task.layout.events(rows)
+
+    def _verification(self) -> Verification | None:
+        _check(self._task.file)
+        return Verification(self._task, verified(self._task.file)) if self._verify else None
+
+    def _unchanged(self, arms: Iterable[Expr]) -> Iterator[Expr]:
+        """Yield what to scan for; the file must still be there and the same afterwards."""
+        file = self._task.file
+        before = _check(file)
+        yield from arms
+        if _check(file) != before and self._verify:
+            # Writers touch files that they drop; anything else has changed the content.
+            verified(file).verify_all()
+
+    def _frame(self, arm: Expr) -> datafusion.DataFrame:
+        task = self._task
+        frame = self._context.read_parquet(
+            "file://" + quote(task.file.path),
+            schema=task.layout.stored_schema,
+            skip_metadata=False,
+        )
+        return frame if arm == Constant(True) else frame.filter(task.filters.of(arm))
+
+
+def _check(file: DataFile) -> Stamp:
+    """Compare with the manifest: the engine takes a missing or empty file for no events."""
+    try:
+        found = os.stat(file.path)
+    except FileNotFoundError:
+        raise _gone(file) from None
+    except OSError as error:
+        raise CorruptFileError(f"cannot read {file.path}: {error.strerror}") from error
+    if found.st_size != file.size:
+        raise CorruptFileError(
+            f"a file of the database is damaged: {file.path} has {found.st_size} bytes instead of "
+            f"{file.size}",
+            hint=REPAIR,
+        )
+    return stamp_of(found)
+
+
+def _gone(file: DataFile) -> FileGoneError:
+    return FileGoneError(f"a file of the database is gone: {file.path}", hint=REPAIR)
+
+
+@contextlib.contextmanager
+def _errors(file: DataFile) -> Iterator[None]:
+    """Name the file in whatever DataFusion raises."""
+    try:
+        yield
+    except (VastlabError, GeneratorExit):
+        raise
+    except FileNotFoundError:
+        raise _gone(file) from None
+    except BaseException as error:
+        reason = reason_of(error)
+        _check(file)
+        raise CorruptFileError(f"cannot read {file.path}: {reason}", hint=REPAIR) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line that says why reading failed; raises any other error again.
+
+    The engine raises plain Exceptions, and its panics derive from BaseException. A TypeError
+    and its like are faults of vastlab, and must not be reported as a damaged file.
+    """
+    of_engine = type(error) is Exception or type(error).__name__ == "PanicException"
+    if not of_engine and not isinstance(error, OSError | pa.ArrowException):
+        raise error
+    return " ".join(str(error).split())[:500]
+
+
+# --- several files --------------------------------------------------------------------------
+
+
+MakeScan = Callable[[datafusion.SessionContext, Task], FileScan]
+
+
+async def export(
+    context: datafusion.SessionContext,
+    pool: Executor,
+    tasks: Iterable[Task],
+    in_flight: int,
+    make_scan: MakeScan = FileScan,
+) -> AsyncGenerator[TableSlice, None]:
+    """Read files in order; later ones are read ahead once the first one is through.
+
+    Parameters
+    ----------
+    context
+        Of `make_context`.
+    pool
+        The worker threads.
+    tasks
+        The files.
+    in_flight
+        How many files are read at the same time.
+    make_scan
+        Makes the scan of one of them.
+    """
+    waiting = iter(tasks)
+    pumps: deque[_Pump] = deque()
+    width = 1
+    try:
+        while True:
+            while len(pumps) < width and (task := next(waiting, None)) is not None:
+                pumps.append(_Pump(make_scan(context, task), pool))
+            if not pumps:
+                return
+            while slices := await pumps[0].get():
+                for part in slices:
+                    yield part
+            pumps.popleft()
+            width = in_flight
+    finally:
+        for pump in pumps:
+            await pump.stop()
+
+
+async def count(
+    context: datafusion.SessionContext,
+    pool: Executor,
+    tasks: Iterable[Task],
+    in_flight: int,
+    make_scan: MakeScan = FileScan,
+) -> dict[str, int]:
+    """Count the events of files by schema name."""
+    counts: dict[str, int] = {}
+    waiting = iter(tasks)
+    running: deque[tuple[Task, FileScan, asyncio.Future[int]]] = deque()
+    try:
+        while True:
+            while len(running) < in_flight and (task := next(waiting, None)) is not None:
+                reader = make_scan(context, task)
+                running.append((task, reader, in_thread(pool, reader.count)))
+            if not running:
+                return counts
+            task, _, answer = running[0]
+            number = await answer
+            running.popleft()
+            if number:
+                name = task.layout.schema.name
+                counts[name] = counts.get(name, 0) + number
+    finally:
+        for _, reader, answer in running:
+            reader.stop()
+            answer.cancel()
+
+
+def in_thread(pool: Executor, function: Callable[[], _T]) -> asyncio.Future[_T]:
+    """Start a function in a worker thread; the answer need not be awaited."""
+    try:
+        future: Future[_T] = pool.submit(function)
+    except RuntimeError as error:
+        if "after" not in str(error):  # "cannot schedule new futures after shutdown"
+            raise NodeError(f"cannot start a worker thread: {error}") from error
+        raise NodeError("the client was closed, or Python is about to exit") from None
+    wrapped: asyncio.Future[_T] = asyncio.wrap_future(future)
+    # The error of an answer that is not awaited any more is ignored.
+    wrapped.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return wrapped
+
+
+class _Pump:
+    """Fetches the pieces of one file, a few of them ahead of the consumer."""
+
+    def __init__(self, scan: FileScan, pool: Executor) -> None:
+        self._scan = scan
+        self._pool = pool
+        self._pieces: asyncio.Queue[Any] = asyncio.Queue(_PIECES_AHEAD)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        # A loop that dies with its thread when Python exits is nothing to complain of.
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own word
+
+    async def get(self) -> list[TableSlice]:
+        """Return the next piece; an empty one is the end."""
+        piece = await self._pieces.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        slices: list[TableSlice] = piece
+        return slices
+
+    async def stop(self) -> None:
+        """Fetch nothing more; a piece at hand is not waited for."""
+        self._scan.stop()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                slices = await in_thread(self._pool, self._scan.piece)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the consumer raises it
+                await self._pieces.put(error)
+                return
+            await self._pieces.put(slices)
+            if not slices:
+                return

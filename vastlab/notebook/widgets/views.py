@@ -1,0 +1,331 @@
+"""Parts of widgets: an answer, tabs of schemas, and a button that closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pyarrow as pa
+import traitlets
+from IPython.display import display
+
+from vastlab import _loop, _text
+from vastlab.display.html import tree
+from vastlab.display.preview import first_in_order, sort_keys
+from vastlab.display.tabs import MOST_TABS, title
+from vastlab.errors import VastlabError
+from vastlab.result import Result
+
+
+class ClosingBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+    """A box that leaves text in its place when it is closed.
+
+    A notebook that was saved would else show an error there, since what it refers to is gone.
+
+    Examples
+    --------
+    >>> box = ClosingBox([widgets.Label("text")])
+    >>> box.close()
+    >>> list(box.final_mime_bundle())
+    ['text/plain']
+    """
+
+    _shown: tuple[Any, ...] = ()
+
+    def final_mime_bundle(self) -> dict[str, str]:
+        """Return what stays, by MIME type."""
+        return {"text/plain": repr(self)}
+
+    def close(self) -> None:
+        """Take the box away with everything in it; twice is once."""
+        shown, self._shown = self._shown, ()
+        for handle in shown:
+            handle.update(self.final_mime_bundle(), raw=True)
+        close_all(self)
+
+    def _ipython_display_(self) -> None:
+        if self.comm is None:
+            display(self.final_mime_bundle(), raw=True)
+            return
+        # The text that ipywidgets gives is cut, and only what has a name can be replaced.
+        bundle = {**self._repr_mimebundle_(), "text/plain": repr(self)}
+        self._shown = (*self._shown, display(bundle, raw=True, display_id=True))
+
+
+class RunningBox(ClosingBox):
+    """A box with a button that starts and stops a query; the state is in plain traits.
+
+    Examples
+    --------
+    >>> RunningBox().running
+    False
+    """
+
+    running = traitlets.Bool(False)
+    error = traitlets.Unicode("")
+
+    _job: _loop.Job[None] | None = None
+
+    def make_button(
+        self,
+        text: str,
+        start: Callable[[], None],
+        stop: Callable[[], None],
+        stop_style: str = "",
+    ) -> widgets.Button:
+        """Make the button; `text` is what it shows while nothing runs."""
+        button = widgets.Button(layout=widgets.Layout(width="7em"))
+
+        def show(is_running: bool) -> None:
+            button.description = "Stop" if is_running else text
+            button.icon = "stop" if is_running else "play"
+            button.button_style = stop_style if is_running else "primary"
+
+        def click(_: Any) -> None:
+            try:
+                if self.running:
+                    stop()
+                else:
+                    start()
+            except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
+                self.show_error(error)
+
+        show(False)
+        self.observe(lambda change: show(change["new"]), "running")
+        button.on_click(click)
+        return button
+
+    def show_error(self, error: BaseException) -> None:
+        """Show an error of a click."""
+        self.set_error(error)
+
+    def set_error(self, error: BaseException) -> None:
+        """Keep the text of an error in `error`."""
+        text = str(error) if isinstance(error, VastlabError) else repr(error)
+        self.error = _text.plain_lines(text)
+
+
+def close_all(widget: Any) -> None:
+    """Close a widget with its children, layout and style, which ipywidgets leaves behind.
+
+    So do we with what it has to ``spare``, which may be among its children at other times.
+
+    Parameters
+    ----------
+    widget
+        It may be closed already.
+    """
+    for child in (*getattr(widget, "children", ()), *getattr(widget, "spare", ())):
+        close_all(child)
+    for name in ("layout", "style"):
+        if name in widget.trait_names() and (inside := getattr(widget, name)) is not None:
+            inside.close()
+    widgets.Widget.close(widget)
+
+
+_LEGIBLE = 150  # characters of titles; more would have to be cut in each tab
+
+
+class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+    """Several schemas, one of which is looked at: chosen by tabs, or from a list where many.
+
+    All widgets are made at once and only filled later, since that may happen in the thread of
+    vastlab's loop.
+
+    Parameters
+    ----------
+    max_height
+        Of each view, in CSS; what is longer scrolls.
+
+    Examples
+    --------
+    >>> views = SchemaViews()
+    >>> views.offer({f"my.schema{number}": "title" for number in range(100)})
+    >>> views.chosen, views.shown
+    ('my.schema0', ['my.schema0'])
+    >>> views.fill("my.schema0", "<p>text</p>")
+    """
+
+    chosen = traitlets.Unicode("")
+    """The schema that is looked at; empty where there is none."""
+
+    def __init__(self, max_height: str | None = None) -> None:
+        self._titles: dict[str, str] = {}
+        self._is_list = False
+        self._offering = False
+        self._panes = [_pane(max_height) for _ in range(MOST_TABS)]
+        self._tabs = widgets.Tab()
+        self._list = widgets.Dropdown(
+            description="schema",
+            style={"description_width": "auto"},
+            layout=widgets.Layout(width="30em"),
+        )
+        self._pane = _pane(max_height)
+        super().__init__([self._tabs, self._list, self._pane])
+        self._arrange()
+        self._tabs.observe(self._on_picked, "selected_index")
+        self._list.observe(self._on_picked, "value")
+        self.observe(self._point, "chosen")
+
+    @property
+    def shown(self) -> list[str]:
+        """The schemas that have a view: all that have a tab, or the one chosen from the list."""
+        return [self.chosen] if self._is_list else list(self._titles)
+
+    def offer(self, titles: Mapping[str, str]) -> None:
+        """Say which schemas there are; the one that is looked at stays if it is among them.
+
+        Parameters
+        ----------
+        titles
+            What to call each schema, which is plain text.
+        """
+        if dict(titles) == self._titles:
+            return
+        is_same = list(titles) == list(self._titles)
+        self._titles = dict(titles)
+        self._is_list = len(titles) > MOST_TABS or sum(map(len, titles.values())) > _LEGIBLE
+        self._offering = True
+        try:
+            self._arrange(is_same=is_same)
+        finally:
+            self._offering = False
+        self.chosen = self.chosen if self.chosen in titles else next(iter(titles), "")
+        self._point()
+
+    def fill(self, name: str, markup: str) -> None:
+        """Put markup into the view of a schema, where it has one.
+
+        Parameters
+        ----------
+        name
+            The schema.
+        markup
+            HTML that is safe.
+        """
+        if not self._is_list and name in self._titles:
+            self._panes[list(self._titles).index(name)].value = markup
+        elif name == self.chosen:
+            self._pane.value = markup
+
+    @property
+    def spare(self) -> tuple[widgets.Widget, ...]:
+        """All views, also those that have no tab now."""
+        return tuple(self._panes)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _arrange(self, *, is_same: bool = False) -> None:
+        """Show the tabs or the list."""
+        tabs = {} if self._is_list else self._titles
+        if not is_same or len(self._tabs.children) != len(tabs):
+            self._tabs.children = self._panes[: len(tabs)]
+        self._tabs.titles = list(tabs.values())
+        if self._is_list:
+            self._list.options = [(title, name) for name, title in self._titles.items()]
+        self._tabs.layout.display = None if tabs else "none"
+        for widget in (self._list, self._pane):
+            widget.layout.display = None if self._is_list else "none"
+
+    def _on_picked(self, _: Any) -> None:
+        if self._offering or not self._titles:
+            return
+        number = self._tabs.selected_index
+        if self._is_list:
+            self.chosen = self._list.value or ""
+        elif number is not None and number < len(self._titles):
+            self.chosen = list(self._titles)[number]
+
+    def _point(self, _: Any = None) -> None:
+        """Let the tabs or the list show what is chosen."""
+        if self._offering or self.chosen not in self._titles:
+            return
+        if self._is_list:
+            self._list.value = self.chosen
+        else:
+            self._tabs.selected_index = list(self._titles).index(self.chosen)
+
+
+def _pane(max_height: str | None) -> widgets.HTML:
+    # Each has a layout of its own, since each is shown and hidden on its own.
+    overflow = None if max_height is None else "auto"
+    return widgets.HTML(layout=widgets.Layout(max_height=max_height, overflow=overflow))
+
+
+_ROWS = 20  # in a tab
+_HIGHEST = "24em"
+_DETAILS = 1_000  # events that the slider reaches
+
+
+class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
+    """The events of a result: a tab for each schema, a slider, and the event that it is at.
+
+    All widgets are made at once and only filled later, since that may happen in the thread of
+    vastlab's loop.
+    """
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+        self._order: dict[str, list[tuple[pa.Table, int]]] = {}
+        # A table may be longer than a screen, and what follows should stay in sight.
+        self._views = SchemaViews(_HIGHEST)
+        self._slider = widgets.IntSlider(
+            min=1,
+            value=1,
+            continuous_update=False,
+            style={"description_width": "auto"},
+            layout=widgets.Layout(width="30em"),
+        )
+        self._tree = widgets.HTML(layout=widgets.Layout(max_height=_HIGHEST, overflow="auto"))
+        super().__init__(
+            [self._views, self._slider, self._tree], layout=widgets.Layout(display="none")
+        )
+        self._views.observe(self._chosen, "chosen")
+        self._slider.observe(self._look, "value")
+
+    def show(self, result: Result) -> None:
+        """Fill in a result."""
+        self._result, self._order = None, {}  # or what is offered would be looked for in the old
+        self._views.offer({name: title(name, _events(result, name)) for name in result.names})
+        self._result = result
+        for name in self._views.shown if len(result) else ():
+            self._views.fill(name, result.show(name, _ROWS)._repr_html_())
+        self.layout.display = None if len(result) else "none"
+        self._slider.value = 1
+        self._look()
+
+    def _chosen(self, change: Any) -> None:
+        name = change["new"]
+        if self._result is not None and name in self._result:
+            self._views.fill(name, self._result.show(name, _ROWS)._repr_html_())
+            self._look()
+
+    def _look(self, _: Any = None) -> None:
+        name = self._views.chosen
+        if self._result is None or name not in self._result:
+            self._tree.value = ""
+            return
+        events = self._reached(self._result, name)
+        self._slider.max = max(1, len(events))
+        first = "the first " if len(events) == _DETAILS else ""
+        self._slider.description = f"event of {first}{len(events):,}"
+        self._tree.value = tree(*events[self._slider.value - 1]) if events else ""
+
+    def _reached(self, result: Result, name: str) -> list[tuple[pa.Table, int]]:
+        """Find the events that come first, in the order of the table above."""
+        if name not in self._order:
+            parts = result.to_arrow()[name]
+            keys = np.concatenate([sort_keys(part) for part in parts])
+            ends = np.cumsum([part.num_rows for part in parts])
+            self._order[name] = [
+                (parts[i], int(at - (ends[i - 1] if i else 0)))
+                for at in first_in_order(keys, _DETAILS).tolist()
+                for i in [int(np.searchsorted(ends, at, side="right"))]
+            ]
+        return self._order[name]
+
+
+def _events(result: Result, name: str) -> int:
+    return sum(part.num_rows for part in result.to_arrow()[name])

@@ -1,0 +1,91 @@
+"""Readers of Arrow streams, Feather files and Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from vastlab.arrow import schema as arrow_schema
+from vastlab.arrow.ipc import check, read_streams
+from vastlab.arrow.schema import IMPORT_TIME
+from vastlab.errors import FormatError
+from vastlab.readers import columns, parquet
+from vastlab.readers.context import Context
+from vastlab.readers.intake import MAX_FIELDS
+from vastlab.readers.source import Source
+from vastlab.types import Schema
+
+MAGIC = b"ARROW1"
+
+
+def read_arrow(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
+    """Read an Arrow file or stream; by default its metadata or its name give the schema name.
+
+    The batches are not yet checked. Damaged data raises after the batches before it.
+    """
+    try:
+        # `_Bounded` has the only method that is used.
+        for batch in read_streams(cast("BinaryIO", _Bounded(source)), checked=False):
+            yield arrow_schema.named(batch, context.schema, source.stem)
+    except FormatError as error:
+        reason = source.damage or error.message
+        raise FormatError(reason, path=source.name, hint=error.hint) from error
+    if source.damage:
+        raise FormatError(source.damage, path=source.name)
+
+
+class _Bounded:
+    """The bytes of a source, with a limit on the compression ratio."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._count = 0
+
+    def read(self, size: int) -> bytes:
+        """Return `size` bytes, or fewer at the end."""
+        data = self._source.read(size)
+        self._count += len(data)
+        self._source.check_ratio(self._count)
+        return data
+
+
+_ROWS = 65_536
+
+
+def read_parquet(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet file; by default its metadata or its name give the schema name.
+
+    The batches are not yet checked.
+    """
+    with source.seekable() as file:
+        try:
+            reader = parquet.Reader(file)
+            if reader.leaves > MAX_FIELDS:
+                raise FormatError(f"the events have more than {MAX_FIELDS:,} fields")
+            stored = _stored_schema(reader)
+            for batch in reader.batches(_ROWS):
+                events = batch if stored is None else columns.restore(check(batch), stored)
+                yield arrow_schema.named(events, context.schema, source.stem)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            reason = source.damage or str(error).split("\n", 1)[0]
+            raise FormatError(f"damaged Parquet data: {reason}", path=source.name) from error
+
+
+def _stored_schema(reader: parquet.Reader) -> Schema | None:
+    """Return the schema of the events if vastlab wrote the file.
+
+    Other programs may change the columns and keep the metadata, so both are compared.
+    """
+    note = reader.metadata.get(columns.SCHEMA_KEY.encode())
+    try:
+        schema = None if note is None else columns.decode_schema(note.decode())
+    except (ValueError, OSError, pa.ArrowException, FormatError):
+        return None
+    if schema is None:
+        return None
+    found = {field.name: field.type for field in reader.schema}
+    found.pop(IMPORT_TIME, None)
+    wanted = {field.name: field.type for field in columns.exported_schema(schema)}
+    return schema if found == wanted else None

@@ -1,0 +1,307 @@
+"""Splits text into JSON objects, and decodes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+from vastlab.errors import FormatError
+from vastlab.readers import source
+from vastlab.readers.problems import Problems
+from vastlab.readers.source import MAX_LINE_SIZE, Block
+
+MAX_DEPTH = 100
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'{}[]"')
+_NO_OPENING = bytes(byte for byte in range(256) if byte not in b"{[\n")
+_BLANK = " \t\r\n"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if any("\0" in key for key in members):
+        raise ValueError("the name of a field contains a NUL")
+    if len(members) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return members
+
+
+# Decimals keep all digits of a time.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal)
+
+
+def decode(line: bytes, encoding: str | None = None) -> list[dict[str, Any]]:
+    """Decode the objects of one line, usually one.
+
+    Parameters
+    ----------
+    encoding
+        The original encoding of the line, for the error message.
+
+    Raises
+    ------
+    ValueError
+        With the reason.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise ValueError(source.encoding_error(encoding)) from None
+    objects, position = [], _skip_blanks(text, 0)
+    while position < len(text):
+        value, position = _decode_one(text, position)
+        if not isinstance(value, dict):
+            raise ValueError("the line is not a JSON object")
+        if "\\u" in text and not _is_utf8(value):
+            raise ValueError("the text contains an incomplete surrogate pair")
+        objects.append(value)
+        position = _skip_blanks(text, position)
+    return objects
+
+
+def _is_utf8(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def value(text: str) -> Any:
+    """Decode one value of any kind, such as a cell of a table.
+
+    Raises
+    ------
+    ValueError
+        The text is not JSON.
+    """
+    if is_deep(text.encode("utf-8", "replace")):
+        raise ValueError("the JSON is nested too deeply")
+    found, position = _decode_one(text, 0)
+    if _skip_blanks(text, position) < len(text):
+        raise ValueError("unexpected text after the JSON value")
+    if "\\u" in text and not _is_utf8(found):
+        raise ValueError("the text contains an incomplete surrogate pair")
+    return found
+
+
+def _decode_one(text: str, position: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except ArithmeticError:
+        raise ValueError("a number is out of range") from None
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _BLANK:
+        position += 1
+    return position
+
+
+def decode_lines(
+    lines: Sequence[bytes],
+    numbers: Sequence[int],
+    path: str,
+    problems: Problems,
+    encoding: str | None = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decode lines; bad ones are reported and left out."""
+    for number, line in zip(numbers, lines, strict=True):
+        try:
+            if is_deep(line):
+                raise ValueError("the JSON is nested too deeply")
+            objects = decode(line, encoding)
+        except ValueError as error:
+            problems.add(path, number, str(error))
+        else:
+            for value in objects:
+                yield number, value
+
+
+def has_deep(lines: bytes) -> bool:
+    """Return whether a line is nested too deeply."""
+    # The number of opening brackets is a fast upper bound.
+    openings = lines.translate(None, _NO_OPENING).split(b"\n")
+    if max(map(len, openings)) <= MAX_DEPTH:
+        return False
+    return any(map(is_deep, lines.split(b"\n")))
+
+
+def is_deep(line: bytes) -> bool:
+    """Return whether a line is nested so deeply that a recursive parser may crash."""
+    if len(line) <= MAX_DEPTH or line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
+        return False
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(line.translate(None, _NO_STRUCTURE).split(b'"')[::2])
+    for depth in range(MAX_DEPTH):
+        inner = outside_strings.replace(b"{}", b"").replace(b"[]", b"")
+        if inner == outside_strings:
+            # Count unmatched brackets as levels.
+            return depth + inner.count(b"{") + inner.count(b"[") > MAX_DEPTH
+        outside_strings = inner
+    return True
+
+
+# One object with a list of events ("wrapper"), as CloudTrail, Azure and others write it: the name
+# of the list, and the members that may precede it.
+_SCALAR = rb'(?:"(?:[^"\\]|\\.)*"|[-+.0-9eE]+|true|false|null)'
+_NAME = rb'"(?:[^"\\]|\\.)*"'
+_LISTS = rb"(?i:records|values?|events|results?|data|items|logs|entries)"
+_WRAPPED = re.compile(
+    rb"\s*\{(?:\s*" + _NAME + rb"\s*:\s*" + _SCALAR + rb"\s*,){0,20}\s*"
+    rb'"' + _LISTS + rb'"\s*:\s*(?=\[\s*\{)'
+)
+# Strings do not contain newlines, so that each line can be split into tokens.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_BETWEEN = b" \t\r,"
+
+
+def spans_lines(head: bytes) -> bool:
+    """Return whether objects span lines or are in an array, by the first bytes of a file."""
+    lines = [line for line in head.split(b"\n") if line.strip()]
+    if not lines or lines[0].lstrip().startswith(b"["):
+        return bool(lines)
+    if _decodes(lines[0]):
+        return False
+    first = next(Documents("", Problems()).feed(Block(head, 1)), None)
+    return first is not None and b"\n" in head.strip() and _decodes(first[1])
+
+
+def has_object_per_line(head: bytes) -> bool:
+    """Return whether each line is one object, including lines that are added later."""
+    if b"\n" not in head.strip():
+        return not head.lstrip().startswith(b"[")
+    return not spans_lines(head) and any(_decodes(line) for line in head.split(b"\n"))
+
+
+def _decodes(text: bytes) -> bool:
+    try:
+        return not is_deep(text) and bool(decode(text))
+    except ValueError:
+        return False
+
+
+def wrapper_of(head: bytes) -> int:
+    """Return the size of the text before the list of events of a wrapper; 0 if there is none.
+
+    A wrapper must be the only object in its file.
+    """
+    found = _WRAPPED.match(head)
+    if found is None or b'"#type"' in found.group():
+        return 0
+    documents = Documents("", Problems()).feed(Block(head, 1))
+    first, second = next(documents, None), next(documents, None)
+    if second is not None or (first is not None and not _has_events(first[1])):
+        return 0
+    return found.end()
+
+
+def _has_events(text: bytes) -> bool:
+    """Return whether an object has one list of objects, and otherwise only simple values."""
+    try:
+        (event,) = [] if is_deep(text) else decode(text)
+    except ValueError:
+        return False
+    parts = [value for value in event.values() if isinstance(value, list | dict)]
+    lists = [value for value in parts if isinstance(value, list)]
+    return len(parts) == 1 == len(lists) and all(isinstance(one, dict) for one in lists[0])
+
+
+class Documents:
+    """Finds the objects in a text by counting braces.
+
+    Parameters
+    ----------
+    wrapper
+        How many bytes to skip at the beginning, before the list of a wrapper.
+    """
+
+    def __init__(self, path: str, problems: Problems, wrapper: int = 0) -> None:
+        self._wrapper = wrapper
+        self._wrapped = wrapper > 0
+        self._closed = False
+        self._path = path
+        self._problems = problems
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._depth = 0
+        self._line = 0
+
+    def feed(self, block: Block) -> Iterator[tuple[int, bytes]]:
+        """Yield the first line and the text of each object that ends in a block."""
+        skipped, self._wrapper = block.data[: self._wrapper], 0
+        data = block.data[len(skipped) :]
+        first = block.line + skipped.count(b"\n")
+        for number, line in enumerate(data.split(b"\n"), first):
+            yield from self._feed_line(number, line)
+            if self._size > MAX_LINE_SIZE:
+                reason = f"a JSON object is larger than {MAX_LINE_SIZE:,} bytes"
+                raise FormatError(reason, path=self._path, line=self._line)
+
+    def close(self) -> None:
+        """Report an incomplete object at the end of the file."""
+        if self._depth:
+            self._problems.add(self._path, self._line, "a JSON object is incomplete")
+
+    def _feed_line(self, number: int, line: bytes) -> Iterator[tuple[int, bytes]]:
+        start = end = 0
+        if self._closed:
+            self._check_after_list(number, line)
+            return
+        for match in _TOKEN.finditer(line):
+            token = match.group()
+            if self._depth == 0:
+                self._report_other_text(number, line[end : match.start()])
+                start, end = match.start(), match.end()
+                if token == b"]" and self._wrapped:
+                    self._closed = True
+                    self._check_after_list(number, line[end:])
+                    return
+                if token == b"{":
+                    self._depth, self._line = 1, number
+                elif token not in (b"[", b"]"):
+                    self._report_other_text(number, token)
+            elif token in (b"{", b"["):
+                self._depth += 1
+            elif token in (b"}", b"]"):
+                self._depth -= 1
+                if self._depth == 0:
+                    end = match.end()
+                    yield self._line, b" ".join([*self._parts, line[start:end]])
+                    self._parts, self._size = [], 0
+        if self._depth:
+            self._parts.append(line[start:])
+            self._size += len(line) - start
+        else:
+            self._report_other_text(number, line[end:])
+
+    def _check_after_list(self, number: int, text: bytes) -> None:
+        """Check that only simple values follow the list of a wrapper."""
+        if b"{" in text or b"[" in text:
+            shown = text[:60].decode("utf-8", "backslashreplace")
+            self._problems.add(self._path, number, f"unexpected {shown!r} after the list of events")
+
+    def _report_other_text(self, number: int, text: bytes) -> None:
+        if junk := text.strip(_BETWEEN):
+            shown = junk[:60].decode("utf-8", "backslashreplace")
+            self._problems.add(self._path, number, f"{shown!r} is not part of a JSON object")
+
+
+def first_events(head: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the readable events in the first bytes of a file."""
+    lines: Iterable[bytes] = head.split(b"\n")
+    wrapper = wrapper_of(head)
+    if wrapper or spans_lines(head):
+        lines = (text for _, text in Documents("", Problems(), wrapper).feed(Block(head, 1)))
+    for line in lines:
+        if not is_deep(line):
+            with suppress(ValueError):
+                yield from decode(line)

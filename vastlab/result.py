@@ -1,0 +1,547 @@
+"""The result of a query."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from vastlab import errors, pivot
+from vastlab._text import plain
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.display import files, html, import_optional, preview
+from vastlab.display.files import plain_tables
+from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
+from vastlab.display.tally import flows, histogram, tally
+from vastlab.errors import VastlabWarning
+from vastlab.expression import parse_query
+from vastlab.expression.ast import And, Expr
+from vastlab.expression.parameters import bind
+from vastlab.expression.rewrite import at, normalise
+from vastlab.expression.suggest import suggest
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.frames import to_frames
+from vastlab.nodes.base import Query
+from vastlab.nodes.plan import LocalFilter
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
+
+
+class View:
+    """The first events of one schema, with hostile text escaped; made by `Result.show`.
+
+    Parameters
+    ----------
+    shown
+        What to show.
+    """
+
+    def __init__(self, shown: Preview) -> None:
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return preview.table(self._shown)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{html.table(self._shown)}</div>"
+
+
+def matching(tables: Mapping[str, Sequence[pa.Table]], query: Query) -> dict[str, list[pa.Table]]:
+    """Return the events that match; names that nothing here has are warned of."""
+    local = LocalFilter(query)
+    found: dict[str, list[pa.Table]] = {}
+    schemas = [
+        arrow_schema.from_arrow(part.schema, name)
+        for name, parts in tables.items()
+        for part in parts
+    ]
+    for line in suggest(query.expression, schemas, query.taxonomy) if schemas else ():
+        warnings.warn(line, VastlabWarning, stacklevel=3)  # where the user's code stands
+    for name, parts in tables.items():
+        for part in parts:
+            batches = (convert.normalise(b, name) for b in part.to_batches() if len(b))
+            kept = [few for b in batches if (few := local.keep(TableSlice(b))) is not None]
+            if kept:
+                table = pa.Table.from_batches([few.to_pyarrow() for few in kept])
+                found.setdefault(name, []).append(table)
+    return found
+
+
+def both(first: str, second: Expr) -> str:
+    """Write what events match that match both; the first one may be empty."""
+    return str(normalise(And((parse_query(first), second)))) if first else str(second)
+
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vastlab.display.figures import Picture
+
+
+class Source(Protocol):
+    """Where a result came from, and where more can be asked: a connection."""
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts that expressions may name."""
+        ...
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return what there is."""
+        ...
+
+    def follow(self, question: pivot.Pivot, *, limit: int) -> Result:
+        """Ask what a pivot wants to know."""
+        ...
+
+
+class Result(Mapping[str, pd.DataFrame]):
+    """The events that a query found: a read-only mapping of schema name to DataFrame.
+
+    Frames are made when they are asked for, in event-time order. The Arrow tables behind them
+    stay as they arrived.
+
+    Parameters
+    ----------
+    tables
+        The events of each schema; several tables where a name has several layouts.
+    outcome
+        How the query went.
+    zone
+        Where the displays show times; the data stay in UTC.
+    source
+        The connection, which `pivot` asks.
+
+    Examples
+    --------
+    >>> ports = pa.table({"id.resp_p": pa.array([80, 443, 80], pa.uint64())})
+    >>> hits = Result({"zeek.conn": [ports]})
+    >>> hits["zeek.conn"]["id.resp_p"].max()
+    np.uint64(443)
+    >>> len(hits), hits.num_rows
+    (1, 3)
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Sequence[pa.Table]],
+        outcome: Outcome | None = None,
+        *,
+        zone: tzinfo | None = None,
+        source: Source | None = None,
+    ) -> None:
+        self._source = source
+        self._tables = {name: list(parts) for name, parts in sorted(tables.items())}
+        self._outcome = outcome or Outcome()
+        self._zone = zone
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._summaries: list[Summary] | None = None
+
+    # --- mapping ----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            self._frames[name] = _in_time_order(self._parts(name), name)
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tables
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A connection belongs to its process: what another one gets has no more than the events.
+        return partial(Result, zone=self._zone), (self._tables, self._outcome)
+
+    # A mapping would compare frame by frame, which has no single answer.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._tables)
+
+    # --- facts ------------------------------------------------------------------------------
+
+    @property
+    def expression(self) -> str:
+        """The final expression, with all parameters in their places."""
+        return self._outcome.expression
+
+    @property
+    def mode(self) -> str:
+        """The export mode."""
+        return self._outcome.mode
+
+    @property
+    def limit(self) -> int:
+        """The most events that were asked for; 0 for all."""
+        return self._outcome.limit
+
+    @property
+    def elapsed(self) -> float:
+        """How long the query took, in seconds."""
+        return self._outcome.elapsed
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether the limit ended the query, so that there may be more; maybe there is not."""
+        return self._outcome.limit_reached
+
+    @property
+    def partial(self) -> bool:
+        """Whether an interrupt or a failure ended the query; never because of a limit."""
+        return self._outcome.partial
+
+    @property
+    def names(self) -> list[str]:
+        """The schemas, most events first."""
+        return [summary.name for summary in most_first(self._summarised())]
+
+    @property
+    def num_rows(self) -> int:
+        """The number of events of all schemas."""
+        return sum(part.num_rows for parts in self._tables.values() for part in parts)
+
+    # --- further questions ------------------------------------------------------------------
+
+    def where(self, expression: str, *, params: Mapping[str, object] | None = None) -> Result:
+        """Return the events of this result that match, without asking the node again.
+
+        Parameters
+        ----------
+        expression
+            A VAST expression; here its ``#import_time`` is now.
+        params
+            Values for the ``$names`` of the expression.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 8080], pa.uint64())})
+        >>> Result({"my.ports": [ports]}).where("port > 100").one()["port"].tolist()
+        [443, 8080]
+        """
+        if not isinstance(expression, str):
+            raise errors.UsageError(f"the expression must be a text, got {expression!r}")
+        started = time.monotonic()
+        asked = bind(parse_query(expression), params or {})
+        query = Query(at(asked, time.time_ns()), taxonomy=self._taxonomy())
+        found = matching(self._tables, query)
+        outcome = dataclasses.replace(
+            self._outcome,
+            expression=both(self.expression, asked),
+            elapsed=time.monotonic() - started,
+            chosen_from=self._outcome.chosen_from or self.num_rows,
+        )
+        return Result(found, outcome, zone=self._zone, source=self._source)
+
+    def pivot(
+        self,
+        field: str,
+        within: str | timedelta | None = None,
+        *,
+        limit: int = 0,
+    ) -> Result:
+        """Ask for the events of any schema that hold one of the values of a field.
+
+        Events count that hold it in a field of the same kind: any address; a ``uid``,
+        ``community_id`` or ``flow_id``; a domain, host name or file digest by VAST's concepts;
+        else a field of the same name. Lists are looked into.
+
+        Parameters
+        ----------
+        field
+            Named as in an expression: by the end of its path, with its schema or without.
+        within
+            How far the event may be in time from one here that names its value, such as
+            ``"5m"``; any distance if not given.
+        limit
+            The largest number of events; 0 for all.
+
+        Returns
+        -------
+        Result
+            The events of this result among them.
+        """
+        if self._source is None:
+            raise errors.UsageError(
+                "this result does not know its connection", hint="ask through connect()"
+            )
+        span = None if within is None else pivot.span(within)
+        if not self.num_rows:
+            warnings.warn("no events to pivot from", errors.VastlabWarning, stacklevel=2)
+            return Result({}, zone=self._zone, source=self._source)
+        question = pivot.plan(
+            field, self._tables, self._source.schemas(), self._source.taxonomy, span
+        )
+        for reason in dict.fromkeys(question.skipped.values()):
+            names = [name for name, why in question.skipped.items() if why == reason]
+            warnings.warn(
+                f"not looked into: {_listed(names)} ({reason})",
+                errors.VastlabWarning,
+                stacklevel=2,
+            )
+        if not question.expression:
+            return Result({}, zone=self._zone, source=self._source)
+        return self._source.follow(question, limit=limit)
+
+    # --- conversions ------------------------------------------------------------------------
+
+    def one(self) -> pd.DataFrame:
+        """Return the only frame.
+
+        Raises
+        ------
+        UsageError
+            Where there is not exactly one schema.
+        """
+        if len(self) != 1:
+            raise errors.UsageError(
+                f"one() wants exactly one schema, this result has {len(self)}"
+                + (f": {_listed(self._tables)}" if self else ""),
+                hint="restrict the query, as in '#type == \"zeek.conn\" && ...'",
+            )
+        return self[next(iter(self))]
+
+    def to_arrow(self) -> dict[str, list[pa.Table]]:
+        """Return the tables as they arrived: several where a name has several layouts."""
+        return {name: list(parts) for name, parts in self._tables.items()}
+
+    def to_dicts(self) -> dict[str, list[dict[str, Any]]]:
+        """Return one nested dictionary for each event, of values that JSON can hold."""
+        return {
+            name: [
+                row
+                for part in parts
+                for batch in part.to_batches()
+                for row in render.to_python(render.rows(batch))
+            ]
+            for name, parts in self._tables.items()
+        }
+
+    def to_polars(self) -> dict[str, pl.DataFrame]:
+        """Return one polars frame for each schema (the extra ``polars``).
+
+        Columns are flat; addresses, networks and enumerations are text. Several layouts of one
+        schema are joined as in frames.
+        """
+        polars = import_optional("polars", extra="polars")
+        return {
+            name: polars.concat(
+                [polars.from_arrow(table) for table in plain_tables(parts)],
+                how="diagonal_relaxed",
+            )
+            for name, parts in self._tables.items()
+        }
+
+    def to_parquet(self, folder: str | Path) -> None:
+        """Write a vastlab database, which is an endpoint itself: share it.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist yet, or an empty one.
+        """
+        files.write_parquet(self._tables, folder)
+
+    def to_csv(self, folder: str | Path, *, safe: bool = False, defang: bool = False) -> None:
+        """Write one CSV file for each schema, with flat columns, in event-time order.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist yet, or an empty one.
+        safe
+            Quote text that a spreadsheet would run as a formula.
+        defang
+            Break links, host names and addresses: ``hxxp://evil[.]example``, ``10.0.0[.]1``.
+        """
+        files.write_csv(self._tables, folder, safe=safe, defang=defang)
+
+    # --- views ------------------------------------------------------------------------------
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row for each schema, most events first: events, columns, first, last."""
+        ordered = most_first(self._summarised())
+        return pd.DataFrame(
+            {
+                "events": [summary.events for summary in ordered],
+                "columns": [summary.columns for summary in ordered],
+                "first": _moments([summary.first for summary in ordered]),
+                "last": _moments([summary.last for summary in ordered]),
+            },
+            index=pd.Index([plain(summary.name) for summary in ordered], name="schema"),
+        )
+
+    def show(self, name: str | None = None, n: int = 10) -> View:
+        """Return a view of the first events that is safe to look at.
+
+        Event data is written by attackers: a plain frame shows it as it is, this view makes
+        control characters visible.
+
+        Parameters
+        ----------
+        name
+            The schema; may be left out where there is only one.
+        n
+            How many events.
+        """
+        if name is None:
+            if len(self) != 1:
+                raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
+            name = next(iter(self))
+        return View(self._preview(name, _number("show", "events", n), html.COLUMNS))
+
+    def tabs(self) -> Any:
+        """Return widgets: a tab for each schema, largest first, with its first events.
+
+        Returns
+        -------
+        ipywidgets.Widget
+            Above twelve schemas a list that can be filtered.
+        """
+        widgets = import_optional("vastlab.display.tabs", extra="lab")
+        return widgets.tabs([(s.name, s.events) for s in most_first(self._summarised())], self.show)
+
+    def timeline(self, by: str | None = None) -> Picture:
+        """Draw events over time (the extra ``plots``).
+
+        Parameters
+        ----------
+        by
+            A field whose values get a colour each; the schemas do if not given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        return self._picture(
+            lambda figures: figures.timeline(
+                histogram(self._tables, zone=self._zone, by=by), zone=self._zone
+            )
+        )
+
+    def top(self, field: str, n: int = 20) -> Picture:
+        """Draw the most frequent values of a field, over all schemas (the extra ``plots``).
+
+        Parameters
+        ----------
+        field
+            Named as in an expression: by the end of its path, with its schema or without.
+        n
+            How many values, at most 200.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        count = _number("top", "values", n, 200)
+        return self._picture(lambda figures: figures.top(tally(self._tables, field, count)))
+
+    def graph(
+        self, source: str | None = None, target: str | None = None, *, n: int = 60
+    ) -> Picture:
+        """Draw who talks to whom, wider lines for more events (the extra ``plots``).
+
+        Parameters
+        ----------
+        source, target
+            The fields of the two ends; the addresses of connections if not given.
+        n
+            How many pairs, at most 500; those with most events.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Which a notebook shows as it is.
+        """
+        count = _number("graph", "pairs", n, 500)
+        return self._picture(
+            lambda figures: figures.graph(
+                flows(self._tables, self._taxonomy(), count, source, target)
+            )
+        )
+
+    def line(self) -> str:
+        """Describe the result in one line."""
+        return preview.line(self._outcome, self._summarised())
+
+    def __repr__(self) -> str:
+        return preview.overview(self._outcome, self._summarised(), self._zone)
+
+    def _repr_html_(self) -> str:
+        return html.overview(self._outcome, self._summarised(), self._preview, self._zone)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _taxonomy(self) -> Taxonomy:
+        return Taxonomy.default() if self._source is None else self._source.taxonomy
+
+    def _picture(self, draw: Callable[[Any], Picture]) -> Picture:
+        figures = import_optional("vastlab.display.figures", extra="plots")
+        picture: Picture = draw(figures) if self.num_rows else figures.nothing()
+        return picture
+
+    def _parts(self, name: str) -> list[pa.Table]:
+        try:
+            return self._tables[name]
+        except KeyError:
+            raise UnknownSchemaError(
+                f"no events of the schema {name!r} in this result",
+                hint=f"there are {_listed(self)}" if self else "it is empty",
+            ) from None
+
+    def _summarised(self) -> list[Summary]:
+        if self._summaries is None:
+            self._summaries = [summarise(name, parts) for name, parts in self._tables.items()]
+        return self._summaries
+
+    def _preview(self, name: str, rows: int, columns: int) -> Preview:
+        return make_preview(name, self._parts(name), rows=rows, columns=columns, zone=self._zone)
+
+
+class UnknownSchemaError(errors.UsageError, KeyError):
+    """A mapping's own error for a missing key, in the words of vastlab."""
+
+
+def _number(call: str, things: str, n: int, most: int | None = None) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise errors.UsageError(f"{call}() takes a number of {things}, not {n!r}")
+    if most is not None and n > most:
+        raise errors.UsageError(f"{call}() draws at most {most}, not {n:,}")
+    return n
+
+
+def _listed(names: Collection[str]) -> str:
+    some = ", ".join(list(names)[:5])
+    return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
+
+
+def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(np.array(nanoseconds, "datetime64[ns]"), tz="UTC")
+
+
+def _in_time_order(parts: list[pa.Table], name: str) -> pd.DataFrame:
+    frame = to_frames({name: parts})[name]
+    leaves = [leaf for part in parts if (leaf := arrow_schema.from_arrow(part.schema).event_time)]
+    if not leaves or leaves[0].column not in frame:
+        return frame
+    column = leaves[0].column
+    if frame[column].is_monotonic_increasing:
+        return frame
+    return frame.sort_values(column, kind="stable", ignore_index=True)

@@ -1,0 +1,389 @@
+"""Checksums of all bytes of a data file, compared before the bytes are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from vastlab.errors import CorruptFileError
+from vastlab.store import statistics
+from vastlab.store.layout import DataFile, Layout
+
+BLOCK = 32  # bytes of a block of a Bloom filter; a value sets one bit in each of its eight words
+_SALTS = (
+    0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31,
+)  # fmt: skip
+_MASK = (1 << 32) - 1
+
+
+@lru_cache(maxsize=4096)
+def probe(value: bytes) -> tuple[int, int]:
+    """Return the hash of a value for `block_at`, and the bits that it sets in that block.
+
+    Examples
+    --------
+    >>> hash_, bits = probe(b"10.1.4.17")
+    >>> bits.bit_count()
+    8
+    """
+    hash_ = xxhash.xxh64_intdigest(value)
+    bits = 0
+    for word, salt in enumerate(_SALTS):
+        bits |= 1 << (BLOCK * word + (((hash_ * salt) & _MASK) >> 27))
+    return hash_, bits
+
+
+def block_at(hash_: int, size: int) -> int:
+    """Return the offset of the block of a hash in a filter of `size` bytes."""
+    return (((hash_ >> 32) * (size // BLOCK)) >> 32) * BLOCK
+
+
+REPAIR = "run `vastlab check` to check all files; add --repair to keep all intact events"
+_MAGIC = b"VLCS"
+_END = 8  # a length and magic bytes
+_CHUNK = 1 << 18
+_MAX_CACHED = 1024  # files
+_TIMESTAMP_STEP = 2_000_000_000  # nanoseconds; within this time a changed file may keep its times
+
+Stamp = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of bytes, and its CRC-32."""
+
+    offset: int
+    length: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group, with the bounds of the sorted column."""
+
+    rows: int
+    first: int | None
+    last: int | None
+    nulls: int
+    chunks: tuple[Span, ...]
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def append(
+    file: BinaryIO, schema: pa.Schema, order: str, replaces: Iterable[str] = ()
+) -> tuple[int, str]:
+    """Write the checksums into a complete Parquet file; return the size and digest of its tail.
+
+    Parameters
+    ----------
+    file
+        Open for reading and writing.
+    order
+        The column by which it is sorted.
+    replaces
+        The names of the files from which it was merged.
+    """
+    size = file.seek(0, os.SEEK_END)
+    metadata = pq.read_metadata(file)
+    footer_start = size - _END - metadata.serialized_size
+    file.seek(footer_start)
+    footer = file.read()
+    columns = [f.name for f in schema for _ in statistics.paths(f.name, f.type)]
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [list(_chunks(group)) for group in groups]
+    filters = list(_filters(groups, columns))
+    ranges = sorted([*(span for spans in chunks for span in spans), *(f[2:] for f in filters)])
+    tail_start = max(offset + length for offset, length in ranges)
+    document = {
+        "order": order,
+        "columns": columns,
+        "groups": [
+            {
+                **_bounds(group, columns.index(order)),
+                "chunks": [[*span, _crc(file, *span)] for span in spans],
+            }
+            for group, spans in zip(groups, chunks, strict=True)
+        ],
+        "filters": [[*filter_, _crc(file, *filter_[2:])] for filter_ in filters],
+        "others": [[*span, _crc(file, *span)] for span in _gaps(ranges)],
+        "replaces": list(replaces),
+    }
+    text = json.dumps(document, separators=(",", ":")).encode()
+    file.seek(tail_start)
+    index = file.read(footer_start - tail_start)
+    tail = index + text + len(text).to_bytes(4, "little") + _MAGIC + footer
+    file.seek(tail_start)
+    file.write(tail)
+    return len(tail), hashlib.sha256(tail).hexdigest()
+
+
+def _chunks(group: Any) -> Iterator[tuple[int, int]]:
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        pages = (chunk.dictionary_page_offset, chunk.data_page_offset)
+        yield min(offset for offset in pages if offset is not None), chunk.total_compressed_size
+
+
+def _filters(groups: list[Any], columns: list[str]) -> Iterator[tuple[int, str, int, int]]:
+    for i, group in enumerate(groups):
+        for k, name in enumerate(columns):
+            chunk = group.column(k)
+            if chunk.bloom_filter_offset is not None:
+                yield i, name, chunk.bloom_filter_offset, chunk.bloom_filter_length
+
+
+def _bounds(group: Any, order: int) -> dict[str, int | None]:
+    known = group.column(order).statistics
+    return {
+        "rows": group.num_rows,
+        "first": known.min_raw if known.has_min_max else None,
+        "last": known.max_raw if known.has_min_max else None,
+        "nulls": known.null_count,
+    }
+
+
+def _gaps(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    end = 0
+    for offset, length in ranges:
+        if offset > end:
+            yield end, offset - end
+        end = offset + length
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+class VerifiedFile:
+    """A data file with checksums; raises `CorruptFileError` if its tail is damaged."""
+
+    def __init__(self, file: DataFile) -> None:
+        self._file = file
+        self.tail = file.tail
+        self._done: set[Span] = set()
+        with self._open() as stream:
+            self.stamp = stamp_of(os.fstat(stream.fileno()))
+            document = json.loads(self._tail(stream))
+            self._compare(stream, [Span(*each) for each in document["others"]])
+        self.order: str = document["order"]
+        self.columns: tuple[str, ...] = tuple(document["columns"])
+        self.groups = tuple(
+            Group(**{**each, "chunks": tuple(Span(*span) for span in each["chunks"])})
+            for each in document["groups"]
+        )
+        self.replaces = frozenset(document["replaces"])
+        self._filters = {(group, name): Span(*span) for group, name, *span in document["filters"]}
+
+    def verify(self, groups: Iterable[int], columns: Collection[str] | None = None) -> None:
+        """Compare the column chunks of row groups with their checksums; by default all columns."""
+        self._verify(
+            span
+            for group in groups
+            for name, span in zip(self.columns, self.groups[group].chunks, strict=True)
+            if columns is None or name in columns
+        )
+
+    def verify_filters(self, columns: Collection[str] | None = None) -> None:
+        """Compare the Bloom filters of columns with their checksums; by default all columns."""
+        self._verify(
+            span for (_, name), span in self._filters.items() if columns is None or name in columns
+        )
+
+    def verify_all(self) -> None:
+        """Compare every byte with its checksum."""
+        self.verify(range(len(self.groups)))
+        self.verify_filters()
+
+    def has_filter(self, group: int, column: str) -> bool:
+        """Return whether a column of a row group has a Bloom filter."""
+        return (group, column) in self._filters
+
+    def may_hold(self, group: int, column: str, value: bytes) -> bool:
+        """Return whether a value may occur, by its Bloom filter; call `verify_filters` before."""
+        span = self._filters[group, column]
+        size = 1 << (span.length.bit_length() - 1)  # a power of two, after a short header
+        hash_, bits = probe(value)
+        with self._open() as stream:
+            stream.seek(span.offset + span.length - size + block_at(hash_, size))
+            return int.from_bytes(stream.read(BLOCK), "little") & bits == bits
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self._file.path, "rb", buffering=0)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _tail(self, stream: BinaryIO) -> bytes:
+        """Return the checksums."""
+        length, digest = self._file.tail
+        try:
+            stream.seek(self._file.size - length)
+            tail = stream.read(length)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if hashlib.sha256(tail).hexdigest() != digest:
+            raise self._damaged("its metadata")
+        return _document(tail)
+
+    def _verify(self, spans: Iterable[Span]) -> None:
+        if new := [span for span in spans if span not in self._done]:
+            with self._open() as stream:
+                self._compare(stream, new)
+            self._done.update(new)
+
+    def _compare(self, stream: BinaryIO, spans: Iterable[Span]) -> None:
+        for span in spans:
+            try:
+                found = _crc(stream, span.offset, span.length)
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if found != span.checksum:
+                raise self._damaged(f"{span.length} bytes at position {span.offset}")
+
+    def _damaged(self, what: str) -> CorruptFileError:
+        msg = f"a file of the database is damaged: {self._file.path}: wrong checksum of {what}"
+        return CorruptFileError(msg, hint=REPAIR)
+
+    def _unreadable(self, error: OSError) -> CorruptFileError:
+        msg = f"cannot read {self._file.path}: {error.strerror}"
+        return CorruptFileError(msg, hint="check the disk and the permissions")
+
+
+def tail_of(path: Path) -> tuple[int, str]:
+    """Find the tail of a file without the manifest; ``(0, "")`` if it has no checksums.
+
+    Raises
+    ------
+    OSError, ValueError, LookupError, TypeError
+        The file is incomplete or damaged.
+    """
+    data = path.read_bytes()
+    text = _document(data)
+    if not text:
+        return 0, ""
+    document = json.loads(text)
+    spans = [span for group in document["groups"] for span in group["chunks"]]
+    spans += [span for _, _, *span in document["filters"]]
+    tail = data[max(offset + length for offset, length, _ in spans) :]
+    return len(tail), hashlib.sha256(tail).hexdigest()
+
+
+def _document(tail: bytes) -> bytes:
+    """Return the JSON with the checksums, from the last bytes of a file."""
+    end = len(tail) - _END - int.from_bytes(tail[-_END:-4], "little") - _END
+    if end < 0 or tail[end + 4 : end + _END] != _MAGIC:
+        return b""
+    size = int.from_bytes(tail[end : end + 4], "little")
+    return tail[max(0, end - size) : end]
+
+
+_known: OrderedDict[str, VerifiedFile] = OrderedDict()
+_lock = threading.Lock()
+
+
+def verified(file: DataFile) -> VerifiedFile:
+    """Open a file, or return it from the cache, with the parts that were already compared."""
+    stamp = stamp_of(os.stat(file.path))
+    with _lock:
+        known = _known.get(file.path)
+        if known is not None and known.stamp == stamp and known.tail == file.tail:
+            _known.move_to_end(file.path)
+            return known
+    new = VerifiedFile(file)
+    if time.time_ns() - max(new.stamp[-2:]) < _TIMESTAMP_STEP:
+        return new
+    with _lock:
+        _known[file.path] = new
+        while len(_known) > _MAX_CACHED:
+            _known.popitem(last=False)
+    return new
+
+
+def forget() -> None:
+    """Clear the cache, so that everything is compared again."""
+    with _lock:
+        _known.clear()
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return values that differ after a file was changed or replaced."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _crc(stream: BinaryIO, offset: int, length: int) -> int:
+    stream.seek(offset)
+    buffer = memoryview(bytearray(min(length, _CHUNK)))
+    checksum = 0
+    while length:
+        size = stream.readinto(buffer[: min(length, _CHUNK)])  # type: ignore[attr-defined]  # a file
+        if not size:
+            break
+        checksum = zlib.crc32(buffer[:size], checksum)
+        length -= size
+    return checksum
+
+
+# A damaged file can make pyarrow raise any of these.
+DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+def read(file: DataFile, layout: Layout) -> Iterator[pa.RecordBatch]:
+    """Compare a file with its checksums, then read it by row groups.
+
+    Raises
+    ------
+    CorruptFileError
+        It is damaged, or cannot be read.
+    """
+    verify_all(file)
+    try:
+        with open_parquet(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                yield from rows_of(parquet, group, layout)
+    except DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorruptFileError(f"cannot read {file.path}: {reason}", hint=REPAIR) from error
+
+
+def verify_all(file: DataFile) -> None:
+    """Compare all bytes of a file with their checksums, if it has any."""
+    try:
+        size = Path(file.path).stat().st_size
+        if size != file.size:
+            msg = f"a file of the database is damaged: {file.path} has {size} bytes instead of "
+            raise CorruptFileError(f"{msg}{file.size}", hint=REPAIR)
+        if any(file.tail):
+            VerifiedFile(file).verify_all()
+    except OSError as error:
+        raise CorruptFileError(f"cannot read {file.path}: {error.strerror}", hint=REPAIR) from error
+
+
+def open_parquet(file: DataFile) -> pq.ParquetFile:
+    """Open a file; Parquet's own checksums are compared if it has no others."""
+    return pq.ParquetFile(file.path, page_checksum_verification=not any(file.tail))
+
+
+def rows_of(
+    parquet: pq.ParquetFile, groups: int | Iterable[int], layout: Layout
+) -> Iterator[pa.RecordBatch]:
+    """Read row groups in the form that `vastlab.readers.columns.store` returned."""
+    wanted = [groups] if isinstance(groups, int) else list(groups)
+    for batch in parquet.read_row_groups(wanted).to_batches():
+        yield pa.RecordBatch.from_arrays(batch.columns, schema=layout.stored_schema)

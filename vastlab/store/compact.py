@@ -1,0 +1,246 @@
+"""Compaction: merges small files, and adds checksums to files of vastlab 1.0.
+
+The files of one layout are merged in the order of their times. Events stay sorted and keep their
+import time. Each step is one commit that drops the old files and adds the new one, so a crash
+leaves the state before or after it. The old files are deleted after a grace period, so that
+readers can finish. A step is skipped if another writer has dropped one of its files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from vastlab.errors import CorruptFileError, DatabaseError, LockedError
+from vastlab.store import checksums, writer
+from vastlab.store.database import Database
+from vastlab.store.layout import DataFile, Layout, Snapshot, Source
+from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
+
+__all__ = ["CompactReport", "compact", "tidy"]
+
+_SMALL = TARGET_SIZE // 4  # larger files are not merged
+_MIN_GROUP = 32  # small files of about the same size that are merged after an ingest
+_TIER_BITS = 3  # sizes that differ by less than a factor of eight count as about the same
+
+_Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """The result of a compaction.
+
+    Parameters
+    ----------
+    files_before, files_after
+        The number of files of the database.
+    problems
+        Why some files were not changed.
+
+    Examples
+    --------
+    >>> CompactReport(1000, 3).files_after
+    3
+    """
+
+    files_before: int
+    files_after: int
+    problems: tuple[str, ...] = ()
+
+
+def compact(
+    database: Database, *, progress: _Report | None = None, budget: int = BUDGET
+) -> CompactReport:
+    """Merge all small files, and add checksums to files without them.
+
+    Other processes may read and write the database at the same time.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of completed files, and of all files.
+    budget
+        Bytes of events to hold in memory.
+    """
+    snapshot = database.snapshot()
+    groups = list(_mergeable_groups(snapshot, min_files=2))
+    merged = {file.path for group in groups for file in group}
+    unsealed = [file for file in snapshot.files if not any(file.tail) and file.path not in merged]
+    work = _Compaction(database, budget, progress, sum(map(len, groups)) + len(unsealed))
+    for group in groups:
+        work.merge(group)
+    for file in unsealed:
+        work.seal(file)
+    after = len(database.snapshot().files)
+    return CompactReport(len(snapshot.files), after, tuple(work.problems))
+
+
+def tidy(database: Database) -> None:
+    """Merge small files after an import, if there are many of about the same size.
+
+    Errors are ignored here, since the import has succeeded; `compact` and `check` report them.
+    """
+    with contextlib.suppress(DatabaseError, OSError):
+        work = _Compaction(database, BUDGET)
+        for group in _mergeable_groups(database.snapshot(), min_files=_MIN_GROUP, tiers=True):
+            work.merge(group)
+
+
+def _mergeable_groups(
+    snapshot: Snapshot, min_files: int, *, tiers: bool = False
+) -> Iterator[list[DataFile]]:
+    """Yield groups of small files that have the same layout and the same sources.
+
+    With `tiers`, only files of about the same size are in one group. This limits how often the
+    same events are written.
+    """
+    source_keys = _source_keys(snapshot)
+    groups: dict[object, list[DataFile]] = {}
+    for file in snapshot.files:
+        if file.size < _SMALL and not file.is_held_back:
+            tier = file.size.bit_length() // _TIER_BITS if tiers else 0
+            key = file.fingerprint, source_keys.get(file.source, (file.source,)), tier
+            groups.setdefault(key, []).append(file)
+    yield from (group for group in groups.values() if len(group) >= min_files)
+
+
+def _source_keys(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """Return the keys of the sources of each segment."""
+    source_keys: dict[str, tuple[str, ...]] = {}
+    for key, source in sorted(snapshot.sources.items()):
+        for segment in source.segments:
+            source_keys[segment] = (*source_keys.get(segment, ()), key)
+    return source_keys
+
+
+class _Compaction:
+    """A compaction that is under way."""
+
+    def __init__(
+        self, database: Database, budget: int, progress: _Report | None = None, total: int = 0
+    ) -> None:
+        self._database = database
+        self._budget = budget
+        self._progress = progress
+        self._done, self._total = 0, total
+        self.problems: list[str] = []
+
+    def merge(self, group: Iterable[DataFile]) -> None:
+        """Merge files, as many at a time as fit into memory."""
+        waiting = list(group)
+        layout = self._database.snapshot().layouts[waiting[0].fingerprint]
+        while waiting:
+            left = len(waiting)
+            used, batches = self._read(waiting, layout)
+            if len(used) > 1:
+                source = uuid4().hex if used[0].source else ""
+                root = self._database.path
+                with self._database.staging() as staging:
+                    new = writer.write(
+                        batches, layout, root, staging, source=source, replaces=names(used)
+                    )
+                    if len(new) < len(used):
+                        self._replace(used, new)
+            self._advance(left - len(waiting))
+
+    def seal(self, file: DataFile) -> None:
+        """Replace a file by a copy with checksums."""
+        snapshot = self._database.snapshot()
+        layout = snapshot.layouts[file.fingerprint]
+        try:
+            for _ in checksums.read(file, layout):  # a damaged file must not get a checksum
+                pass
+        except CorruptFileError as error:
+            self.problems.append(error.message)
+            return
+        with self._database.staging() as staging:
+            path = staging / f"{uuid4().hex}.parquet"
+            shutil.copyfile(file.path, path)
+            with path.open("r+b") as copy:
+                order = writer.order_column(layout.schema)
+                tail = checksums.append(copy, layout.stored_schema, order, names([file]))
+                copy.flush()
+                os.fsync(copy.fileno())
+            target = Path(file.path).with_name(writer.file_name(file.first, path.stem))
+            sealed = replace(file, path=str(target), size=path.stat().st_size, tail=tail)
+            self._replace([file], [StagedFile(path, sealed)])
+        self._advance(1)
+
+    def _read(
+        self, waiting: list[DataFile], layout: Layout
+    ) -> tuple[list[DataFile], list[pa.RecordBatch]]:
+        """Remove files from the list and read them, until memory is full."""
+        used, batches, size = [], [], 0
+        while waiting and size < self._budget:
+            file = waiting.pop(0)
+            try:
+                rows = list(checksums.read(file, layout))
+            except CorruptFileError as error:
+                self.problems.append(error.message)
+                continue
+            used.append(file)
+            batches += rows
+            size += sum(batch.nbytes for batch in rows)
+        return used, batches
+
+    def _replace(self, old: list[DataFile], new: list[StagedFile]) -> None:
+        """Commit, unless the old files were changed by another process."""
+        ages = [age for file in old for age in (file.oldest or file.generation, file.generation)]
+        added = with_generations(new, min(ages), max(ages))
+        snapshot = self._database.snapshot()
+        paths = {file.path for file in old}
+        sources = _sources_with_segment(snapshot, paths, new[0].file.source)
+
+        def check(current: Snapshot) -> None:
+            existing = {file.path for file in current.files}
+            same = all(current.sources.get(s.key) == snapshot.sources[s.key] for s in sources)
+            if not (same and paths <= existing):
+                raise _FilesChangedError("another process has changed the files")
+
+        layouts = {old[0].fingerprint: snapshot.layouts[old[0].fingerprint]}
+        with contextlib.suppress(_FilesChangedError):
+            self._database.commit(added, layouts, sources=sources, drop=paths, check=check)
+
+    def _advance(self, files: int) -> None:
+        self._done += files
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+class _FilesChangedError(LockedError):
+    """Another process has changed the files that should be replaced."""
+
+
+def names(files: Iterable[DataFile]) -> list[str]:
+    """Return the names of files, which are unique in a database."""
+    return [Path(file.path).name for file in files]
+
+
+def with_generations(files: Iterable[StagedFile], oldest: int, newest: int) -> list[StagedFile]:
+    """Set the generations of files to those of their events."""
+    oldest = oldest if oldest < newest else 0
+    return [
+        StagedFile(item.staged, replace(item.file, generation=newest, oldest=oldest))
+        for item in files
+    ]
+
+
+def _sources_with_segment(snapshot: Snapshot, paths: set[str], new: str) -> list[Source]:
+    """Return sources whose segments were merged into `new`, with their new segments."""
+    old = {file.source for file in snapshot.files if file.path in paths}
+    if new in old:
+        return []
+    gone = old - {file.source for file in snapshot.files if file.path not in paths}
+    changed = []
+    for source in snapshot.sources.values():
+        if old & set(source.segments):
+            kept = tuple(segment for segment in source.segments if segment not in gone)
+            changed.append(replace(source, segments=(*kept, new)))
+    return changed

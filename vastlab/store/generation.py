@@ -1,0 +1,380 @@
+"""Reading and writing the files of the manifest: generations and ``manifest.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vastlab.errors import CorruptFileError, DatabaseError
+from vastlab.readers import columns
+from vastlab.store.disk import publish, write_synced
+from vastlab.store.layout import DataFile, Layout, Range, Source
+
+_SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
+
+
+def seal(document: dict[str, Any]) -> tuple[bytes, str]:
+    """Return a document as JSON that starts with the SHA-256 of the rest, and that checksum.
+
+    Examples
+    --------
+    >>> data, digest = seal({"version": 2})
+    >>> data.decode() == f'{{"sha256":"{digest}","version":2}}'
+    True
+    """
+    body = json.dumps(document, separators=(",", ":")).encode()[1:]
+    digest = hashlib.sha256(body).hexdigest()
+    return b'{"sha256":"%s",%s' % (digest.encode(), body), digest
+
+
+def unseal(data: bytes) -> tuple[dict[str, Any], str]:
+    """Return a document and its checksum, or ``""`` if it has none.
+
+    Raises
+    ------
+    ValueError
+        It is not a JSON object, or its checksum does not match.
+
+    Examples
+    --------
+    >>> unseal(seal({"version": 2})[0].replace(b"2}", b"3}"))
+    Traceback (most recent call last):
+    ...
+    ValueError: its checksum does not match its content
+    """
+    found = _SEAL.match(data)
+    digest = found[1].decode() if found else ""
+    if found and hashlib.sha256(data[found.end() :]).hexdigest() != digest:
+        raise ValueError("its checksum does not match its content")
+    document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    if not found and "sha256" in document:
+        raise ValueError("its checksum is damaged")
+    return document, digest
+
+
+FORMAT = "vastlab"
+VERSION = 2
+
+
+class NewerVersionError(DatabaseError):
+    """The database was written by a newer version of vastlab."""
+
+    def __init__(self, where: str, version: object) -> None:
+        super().__init__(
+            f"{where} has format version {version!r}", hint="upgrade vastlab to read it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a generation changes.
+
+    Parameters
+    ----------
+    files, dropped
+        New files, and absolute paths of removed ones.
+    layouts
+        At least those of the new files.
+    sources, forgotten
+        Sources that were read, and keys of removed ones.
+    """
+
+    files: tuple[DataFile, ...] = ()
+    dropped: frozenset[str] = frozenset()
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    forgotten: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A reference to a generation."""
+
+    number: int
+    digest: str
+
+
+EMPTY = Link(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A numbered change, and the generation that it continues."""
+
+    number: int
+    since: Link
+    change: Change
+
+    def merged(self, older: Generation) -> Generation:
+        """Merge the generation with the one that it continues."""
+        old, new = older.change, self.change
+        added = {file.path for file in old.files}
+        files = tuple(file for file in old.files if file.path not in new.dropped)
+        sources = {key: value for key, value in old.sources.items() if key not in new.forgotten}
+        change = Change(
+            files=files + new.files,
+            dropped=old.dropped | (new.dropped - added) if older.since.number else frozenset(),
+            layouts={**old.layouts, **new.layouts},
+            sources={**sources, **new.sources},
+            forgotten=old.forgotten | new.forgotten if older.since.number else frozenset(),
+        )
+        return Generation(self.number, older.since, change)
+
+
+# --- JSON -----------------------------------------------------------------------------------
+
+
+def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
+    """Return the bytes of a generation, and their digest."""
+    change = generation.change
+    return seal(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "generation": generation.number,
+            "since": [generation.since.number, generation.since.digest],
+            "files": [_encode_file(file, root) for file in change.files],
+            "dropped": sorted(_relative(path, root) for path in change.dropped),
+            "layouts": {
+                key: columns.encode_schema(layout.schema) for key, layout in change.layouts.items()
+            },
+            "sources": {key: _encode_source(source) for key, source in change.sources.items()},
+            "forgotten": sorted(change.forgotten),
+        }
+    )
+
+
+def decode_generation(data: bytes, number: int, root: Path) -> tuple[Generation, str]:
+    """Read a generation and its digest; `number` is taken from the name of the file.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError, AttributeError
+        The content is damaged, or belongs to another number.
+    """
+    document, digest = unseal(data)
+    version = document.get("version", 1)
+    if digest and version > VERSION:
+        raise NewerVersionError(f"the database {str(root)!r}", version)
+    if version != (VERSION if digest else 1):
+        raise ValueError("its checksum or its version is damaged")
+    since = Link(*document["since"]) if digest else Link(document["since"], "")
+    if document["generation"] != number:
+        raise ValueError(f"it contains generation {document['generation']}")
+    if not 0 <= since.number < number:
+        raise ValueError(f"it continues generation {since.number}, which is not an earlier one")
+    change = Change(
+        files=tuple(_decode_file(file, root) for file in document["files"]),
+        dropped=frozenset(_absolute(path, root) for path in document["dropped"]),
+        layouts={
+            key: Layout(key, columns.decode_schema(text))
+            for key, text in document["layouts"].items()
+        },
+        sources={key: _decode_source(key, item) for key, item in document["sources"].items()},
+        forgotten=frozenset(document["forgotten"]),
+    )
+    return Generation(number, since, change), digest
+
+
+def _encode_source(source: Source) -> dict[str, Any]:
+    document = asdict(source)
+    del document["key"]
+    if not source.remarks:
+        del document["remarks"]
+    return document
+
+
+def _decode_source(key: str, document: dict[str, Any]) -> Source:
+    problems = tuple((line, reason) for line, reason in document.pop("problems"))
+    segments = tuple(document.pop("segments"))
+    remarks = tuple(document.pop("remarks", ()))
+    return Source(key, **document, segments=segments, problems=problems, remarks=remarks)
+
+
+def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:
+    return {
+        "path": _relative(file.path, root),
+        "schema": file.schema_name,
+        "layout": file.fingerprint,
+        "rows": file.rows,
+        "size": file.size,
+        "time": [file.first, file.last],
+        "import": [file.import_first, file.import_last],
+        "generation": file.generation,
+        "source": file.source,
+        "ranges": {name: _encode_range(range_) for name, range_ in file.ranges.items()},
+        "tail": file.tail,
+        **({"oldest": file.oldest} if file.oldest else {}),
+    }
+
+
+def _decode_file(document: dict[str, Any], root: Path) -> DataFile:
+    rows = document["rows"]
+    return DataFile(
+        path=_absolute(document["path"], root),
+        schema_name=document["schema"],
+        fingerprint=document["layout"],
+        rows=rows,
+        size=document["size"],
+        first=document["time"][0],
+        last=document["time"][1],
+        import_first=document["import"][0],
+        import_last=document["import"][1],
+        ranges={name: _decode_range(item, rows) for name, item in document["ranges"].items()},
+        generation=document["generation"],
+        source=document["source"],
+        oldest=document.get("oldest", 0),
+        tail=tuple(document.get("tail", (0, ""))),
+    )
+
+
+def _encode_range(range_: Range) -> Any:
+    # Many columns are empty: write one character for them.
+    if range_.null_count == range_.num_rows:
+        return 0
+    return [_encode_bound(range_.minimum), _encode_bound(range_.maximum), range_.null_count]
+
+
+def _decode_range(document: Any, rows: int) -> Range:
+    if document == 0:
+        return Range(None, None, rows, rows)
+    minimum, maximum, nulls = document
+    return Range(_decode_bound(minimum), _decode_bound(maximum), nulls, rows)
+
+
+def _encode_bound(bound: Any) -> Any:
+    return {"hex": bound.hex()} if isinstance(bound, bytes) else bound
+
+
+def _decode_bound(bound: Any) -> Any:
+    return bytes.fromhex(bound["hex"]) if isinstance(bound, dict) else bound
+
+
+def _relative(path: str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix()
+
+
+def _absolute(path: str, root: Path) -> str:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"it names a file outside the database: {path!r}")
+    return os.path.join(root, *path.split("/"))
+
+
+NAME = "manifest.json"
+GENERATIONS, DATA, STAGING = "generations", "data", "staging"
+REPAIR = "run `vastlab check --repair`, which keeps all intact events, or restore a backup"
+_GENERATION = re.compile(r"\d{9,}\.json")
+_DATA_FILE = re.compile(r"\d{8}T\d{6}-[0-9a-f]{32}\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The content of ``manifest.json``: an id of the database, and a generation that exists."""
+
+    database: str
+    generation: int = 0
+    digest: str = ""
+    version: int = VERSION
+
+
+def is_database(path: str | Path) -> bool:
+    """Return whether a folder is a vastlab database, even if it is damaged.
+
+    Examples
+    --------
+    >>> is_database("/no/such/folder")
+    False
+    """
+    root = Path(path)
+    try:
+        document = json.loads((root / NAME).read_bytes())
+        if isinstance(document, dict) and document.get("format") == FORMAT:
+            return True
+    except (OSError, ValueError, RecursionError):
+        pass
+    return any(_traces(root))
+
+
+def _traces(root: Path) -> Iterator[str]:
+    """Yield other names that only a database has."""
+    with contextlib.suppress(OSError):
+        yield from filter(_GENERATION.fullmatch, os.listdir(root / GENERATIONS))
+        if {NAME, DATA, STAGING} <= set(os.listdir(root)):
+            yield GENERATIONS
+    with contextlib.suppress(OSError):
+        for path in (root / DATA).glob("*/*/*.parquet"):
+            if _DATA_FILE.fullmatch(path.name):
+                yield path.name
+
+
+def read_marker(root: Path) -> Marker:
+    """Read ``manifest.json``.
+
+    Raises
+    ------
+    CorruptFileError
+        The folder is a database, and the marker is missing or damaged.
+    DatabaseError
+        The folder is not a database, or its version is newer.
+    """
+    path = root / NAME
+    try:
+        document, digest = unseal(path.read_bytes())
+        version = document.get("version")
+        if document.get("format") == FORMAT:
+            if isinstance(version, int) and version > VERSION:
+                raise NewerVersionError(f"the database {str(root)!r}", version)
+            if digest:
+                number = int(document["generation"])
+                return Marker(str(document["database"]), number, str(document["digest"]))
+            if version == 1:
+                found = path.stat()
+                return Marker(f"{found.st_ino}:{found.st_mtime_ns}", version=1)
+            raise ValueError("its checksum is missing")
+    except FileNotFoundError:
+        if any(_traces(root)):
+            msg = f"the database {str(root)!r} is damaged: {NAME} is missing"
+            raise CorruptFileError(msg, hint=REPAIR) from None
+        msg = f"the folder {str(root)!r} is not a vastlab database: it has no {NAME}"
+        hint = "create one with `vastlab import`, or query the folder of logs directly"
+        raise DatabaseError(msg, hint=hint) from None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        msg = f"cannot read {str(path)!r}: {error}"
+        raise CorruptFileError(msg, hint=REPAIR) from error
+    if any(_traces(root)):
+        raise CorruptFileError(f"{str(path)!r} is damaged: its format is missing", hint=REPAIR)
+    msg = f"the folder {str(root)!r} is not a vastlab database: its {NAME} has another format"
+    raise DatabaseError(msg)
+
+
+def create_marker(root: Path, staging: Path) -> None:
+    """Turn a folder into an empty database, unless it is a database already."""
+    publish(_write(staging, Marker(uuid.uuid4().hex)), root / NAME)
+
+
+def replace_marker(root: Path, staging: Path, marker: Marker) -> None:
+    """Replace ``manifest.json``."""
+    os.replace(_write(staging, marker), root / NAME)
+
+
+def _write(staging: Path, marker: Marker) -> Path:
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "database": marker.database,
+        "generation": marker.generation,
+        "digest": marker.digest,
+    }
+    staged = staging / f"{uuid.uuid4().hex}.marker"
+    write_synced(staged, seal(document)[0])
+    return staged
