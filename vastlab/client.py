@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from vastlab import _text
 from vastlab.config import DEFAULT_SOURCE, Settings, resolve_endpoint
 from vastlab.endpoints import Endpoint
 from vastlab.errors import (
+    ClientNotFoundError,
     ConfigError,
     ExpressionSyntaxError,
     NodeConnectionError,
@@ -47,6 +48,7 @@ from vastlab.nodes.base import (
     Step,
     both,
 )
+from vastlab.nodes.remote import NodeSearch
 from vastlab.readers import SCHEMAS, ReadOptions, load_schemas
 from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -57,6 +59,9 @@ __all__ = ["VAST", "ExportMode"]
 
 Moment = str | date | timedelta | None  # a datetime is a date
 
+_NAME_ONE = (
+    'name a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e folder'
+)
 _MOST = 2**63  # events
 _LONGEST_REPR = 80  # characters
 _CLOSE_STEPS = 3
@@ -124,7 +129,7 @@ class VAST:
         self._endpoint = resolve_endpoint(endpoint, settings)
         self._source = "the argument" if endpoint is not None else settings.source
         self._taxonomy = _taxonomy(settings, taxonomy)
-        self._node: Node | None = None
+        self._opened: Node | NodeSearch | None = None
         self._checked: set[Expr] = set()  # expressions in which nothing is unknown
         self._closing: set[asyncio.Event] = set()
 
@@ -165,9 +170,9 @@ class VAST:
             # RuntimeError: it belongs to another loop.
             with contextlib.suppress(TimeoutError, RuntimeError):
                 await asyncio.wait_for(closed.wait(), _CLOSE_TIMEOUT)
-        node, self._node = self._node, None
-        if node is not None:
-            await node.aclose()
+        opened, self._opened = self._opened, None
+        if opened is not None and not isinstance(opened, NodeSearch):
+            await opened.aclose()
 
     # --- queries ----------------------------------------------------------------------------
 
@@ -248,8 +253,9 @@ class VAST:
         self, query: Query, *, timeout: float | None = None, report: Report | None = None
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for, as `export` does."""
-        seconds, report = _seconds(timeout), report or _warn
-        stream = self._open().export(query, report)
+        seconds, report, opened = _seconds(timeout), report or _warn, self._open()
+        # What this process reads itself is as it is at this moment.
+        stream = None if isinstance(opened, NodeSearch) else opened.export(query, report)
         return self._slices(query, stream, seconds, report)
 
     async def count(
@@ -295,11 +301,15 @@ class VAST:
             As in `export`.
         """
         query = self.prepare(expression, since=since, until=until, params=params)
-        seconds, report, node = _seconds(timeout), report or _warn, self._open()
-        # A node is asked for its schemas and for the numbers at the same time.
-        answers = both(self._suggest(query, report), node.counts(query, report))
-        _, counts = await _within(answers, seconds)
-        return counts
+        seconds, report = _seconds(timeout), report or _warn
+
+        async def answer() -> dict[str, int]:
+            node = await self._node()
+            # A node is asked for its schemas and for the numbers at the same time.
+            return (await both(node.counts(query, report), self._suggest(query, report)))[0]
+
+        with self._naming():
+            return await _within(answer(), seconds)
 
     async def explain(
         self,
@@ -319,8 +329,9 @@ class VAST:
         """
         query = self.prepare(expression, since=since, until=until, params=params)
         report = report or _warn
-        await self._suggest(query, report)
-        return await self._open().explain(query, report)
+        with self._naming():
+            await self._suggest(query, report)
+            return await (await self._node()).explain(query, report)
 
     async def status(
         self,
@@ -349,7 +360,8 @@ class VAST:
         while True:
             left = None if seconds is None else max(0.0, deadline - time.monotonic())
             try:
-                return await _within(self._open().status(report or _warn), left, seconds)
+                with self._naming():
+                    return await _within(self._status(report or _warn), left, seconds)
             except NodeConnectionError:
                 if time.monotonic() + retry_delay >= deadline:
                     raise
@@ -359,7 +371,8 @@ class VAST:
 
     async def schemas(self, *, report: Report | None = None) -> dict[str, Schema]:
         """Return what the node holds, by schema name; `report` is that of `export`."""
-        return await self._open().schemas(report or _warn)
+        with self._naming():
+            return await (await self._node()).schemas(report or _warn)
 
     async def ingest(
         self,
@@ -408,28 +421,41 @@ class VAST:
             options["schema"] = schema
         if format is not None:
             options["format"] = format
-        return await self._open().ingest(
-            source, strict=strict, force=force, progress=progress, **options
-        )
+        with self._naming():
+            return await (await self._node()).ingest(
+                source, strict=strict, force=force, progress=progress, **options
+            )
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _open(self) -> Node:
-        if self._node is None:
-            named = self._source != DEFAULT_SOURCE
-            self._node = open_node(
-                self._endpoint,
-                self._client,
-                named=named,
-                options=self._options,
-                verify=self._verify,
+    def _open(self) -> Node | NodeSearch:
+        if self._opened is None:
+            self._opened = open_node(
+                self._endpoint, self._client, options=self._options, verify=self._verify
             )
-        return self._node
+        return self._opened
+
+    async def _node(self) -> Node:
+        opened = self._open()
+        return await opened.node() if isinstance(opened, NodeSearch) else opened
+
+    async def _status(self, report: Report) -> dict[str, Any]:
+        return await (await self._node()).status(report)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an error say that no endpoint was named, where the default one was tried."""
+        try:
+            yield
+        except (NodeConnectionError, ClientNotFoundError) as error:
+            if self._source == DEFAULT_SOURCE:
+                error.hint = f"no endpoint was named: {_NAME_ONE}"
+            raise
 
     async def _slices(
         self,
         query: Query,
-        stream: AsyncGenerator[TableSlice, None],
+        stream: AsyncGenerator[TableSlice, None] | None,
         timeout: float | None,
         report: Report,
     ) -> AsyncGenerator[TableSlice, None]:
@@ -440,17 +466,21 @@ class VAST:
 
         closed = asyncio.Event()
         try:
-            async with aclosing(stream):
-                if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
-                    await _within(self._suggest(query, report), left(), timeout)
-                part = await _within(self._begin(query, stream, report), left(), timeout)
-                while part is not None:
-                    try:
-                        yield part
-                    except GeneratorExit:
-                        self._closing.add(closed)
-                        raise
-                    part = await _within(anext(stream, None), left(), timeout)
+            with self._naming():
+                if stream is None:
+                    node = await _within(self._node(), left(), timeout)
+                    stream = node.export(query, report)
+                async with aclosing(stream):
+                    if query.mode is not ExportMode.HISTORICAL:  # the first event may never come
+                        await _within(self._suggest(query, report), left(), timeout)
+                    part = await _within(self._begin(query, stream, report), left(), timeout)
+                    while part is not None:
+                        try:
+                            yield part
+                        except GeneratorExit:
+                            self._closing.add(closed)
+                            raise
+                        part = await _within(anext(stream, None), left(), timeout)
         finally:
             self._closing.discard(closed)
             closed.set()
@@ -472,7 +502,7 @@ class VAST:
         """Warn of names in an expression that no schema of the node knows."""
         if query.expression in self._checked or not any(predicates(query.expression)):
             return
-        schemas = await self._open().schemas(report)
+        schemas = await (await self._node()).schemas(report)
         lines = suggest(query.expression, schemas.values(), query.taxonomy)
         for line in lines:
             report(Notice(line))

@@ -64,7 +64,7 @@ async def test_an_expression_selects_rows(node, numbers):
 
 
 async def test_disjoint_arms_give_every_event_once(node, numbers, make_conn):
-    """An `or` over addresses, read arm by arm, returns no event twice."""
+    """An `or` over addresses, read one part after the other, returns no event twice."""
     address = IP(make_conn([5]).column("id").field(0).storage[0].as_py())
     expr = Predicate(TypeExtractor(Type(Kind.IP)), Operator.EQ, address)
     assert await numbers(node.export(Query(expr))) == [5]

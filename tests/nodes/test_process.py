@@ -88,7 +88,7 @@ async def test_ending_a_launcher_ends_what_it_started():
 
 async def test_pump_keeps_the_order_and_ends():
     """All items of a blocking source arrive, in order."""
-    pumped = [item async for item in process.pump(lambda: iter(range(100)), lambda: None)]
+    pumped = [item async for item in process.Pump(lambda: iter(range(100)), lambda: None)]
     assert pumped == list(range(100))
 
 
@@ -101,7 +101,7 @@ async def test_pump_raises_what_the_source_raises():
 
     seen = []
     with pytest.raises(NodeError, match="cut short"):
-        async for item in process.pump(read, lambda: None):
+        async for item in process.Pump(read, lambda: None):
             seen.append(item)  # noqa: PERF401 - what came before the error counts
     assert seen == [1]
 
@@ -115,7 +115,7 @@ async def test_pump_holds_the_source_back():
             made.append(number)
             yield number
 
-    stream = process.pump(read, lambda: None)
+    stream = process.Pump(read, lambda: None)
     await anext(stream)
     await stream.aclose()
     assert len(made) < 20
@@ -129,7 +129,7 @@ async def test_leaving_a_pump_early_ends_its_thread():
         yield 1
         wake.wait(60)
 
-    stream = process.pump(read, wake.set)
+    stream = process.Pump(read, wake.set)
     assert await anext(stream) == 1
     await stream.aclose()
     assert not [t for t in threading.enumerate() if t.name == "vastlab-pump"]
@@ -150,7 +150,7 @@ async def test_an_idle_pump_asks_whether_there_is_hope():
         yield 1
 
     with pytest.raises(NodeError, match="gone"):
-        await anext(process.pump(read, wake.set, idle=0.05, on_idle=probe))
+        await anext(process.Pump(read, wake.set, idle=0.05, on_idle=probe))
     assert len(asked) == 2
 
 

@@ -14,10 +14,8 @@ from vastlab.client import VAST
 from vastlab.config import Settings, resolve_endpoint
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
-from vastlab.expression.ast import Constant
 from vastlab.nodes import process, remote
-from vastlab.nodes.base import Query
-from vastlab.nodes.remote import RemoteNode
+from vastlab.nodes.remote import NodeSearch
 from vastlab.nodes.vast import client as vast
 
 TENZIR = """#!/bin/sh
@@ -51,8 +49,8 @@ def tenzir(tmp_path):
 
 
 def at(port, client="auto"):
-    """Return a node at a port of this machine."""
-    return RemoteNode(NodeEndpoint("127.0.0.1", port), client)
+    """Return a client of the node at a port of this machine."""
+    return VAST(f"127.0.0.1:{port}", client=client)
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ async def test_the_client_that_gets_an_answer_is_kept(server, tenzir):
     node = at(server.port)
     async with asyncio.timeout(30):
         assert await node.schemas() == {}
-        assert await node.counts(Query(Constant(True))) == {}
+        assert await node.counts() == {}
     assert len(calls()) <= 1
     assert [call["argv"][-1] for call in server.calls].count("version") == 1
 
@@ -135,7 +133,7 @@ async def test_the_argument_beats_the_setting(
 def test_a_client_that_does_not_exist_is_an_error():
     """The error lists those that do."""
     with pytest.raises(ConfigError, match=r"no such client: 'zeek'.*auto, vast, tenzir"):
-        at(1, "zeek")
+        NodeSearch(NodeEndpoint("127.0.0.1", 1), "zeek")
 
 
 async def test_nothing_behind_the_port_is_said_once(server, tenzir, nobody):
@@ -240,6 +238,7 @@ async def test_where_nobody_named_an_endpoint_the_error_says_so(monkeypatch, tmp
     monkeypatch.setattr(process, "find_vast", lambda: None)
     monkeypatch.setattr(process, "find_tenzir", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    node = RemoteNode(NodeEndpoint("127.0.0.1", 5158), named=False)
+    monkeypatch.setattr("vastlab.client.resolve_endpoint", lambda *_: NodeEndpoint("127.0.0.1", 1))
+    vast = VAST()
     with pytest.raises(ClientNotFoundError, match=r'no endpoint was named: name .*"demo:"'):
-        await node.status()
+        await vast.status()

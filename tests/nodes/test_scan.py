@@ -90,8 +90,10 @@ async def test_later_files_are_left_alone_until_the_first_is_through(context, po
 
 
 async def test_counting_sums_over_files_and_arms(context, pool, tasks):
-    """Each arm of each file is counted once."""
-    doubled = [dataclasses.replace(task, arms=(Constant(True), Constant(True))) for task in tasks]
+    """Each disjunct of each file is counted once."""
+    doubled = [
+        dataclasses.replace(task, disjuncts=(Constant(True), Constant(True))) for task in tasks
+    ]
     assert await count(context, pool, tasks, 2) == {"zeek.conn": 300, "zeek.dns": 3}
     assert await count(context, pool, doubled, 2) == {"zeek.conn": 600, "zeek.dns": 6}
 

@@ -115,7 +115,7 @@ def test_a_file_that_holds_no_answer_is_not_scanned(context, database, monkeypat
     scanned = []
     frame = FileScan._frame
     monkeypatch.setattr(
-        FileScan, "_frame", lambda scan, arm: scanned.append(arm) or frame(scan, arm)
+        FileScan, "_frame", lambda scan, disjunct: scanned.append(disjunct) or frame(scan, disjunct)
     )
     assert FileScan(context, task_of(database, "id.orig_h == 10.0.0.77")).count() == 0
     assert not scanned

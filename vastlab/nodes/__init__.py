@@ -17,7 +17,7 @@ from vastlab.nodes import demo
 from vastlab.nodes.archive import ArchiveNode
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
-from vastlab.nodes.remote import RemoteNode
+from vastlab.nodes.remote import NodeSearch
 from vastlab.readers import ReadOptions
 from vastlab.store.archive import is_archive
 from vastlab.store.database import is_database
@@ -29,11 +29,10 @@ def open_node(
     endpoint: Endpoint,
     client: str | None = None,
     *,
-    named: bool = True,
     options: ReadOptions | None = None,
     verify: bool = True,
-) -> Node:
-    """Return the node behind an endpoint; no event is read and nothing connected yet.
+) -> Node | NodeSearch:
+    """Return the node behind an endpoint, or the search for it; nothing is read or connected yet.
 
     Parameters
     ----------
@@ -41,8 +40,6 @@ def open_node(
         What `vastlab.config.resolve_endpoint` returns.
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out.
-    named
-        Whether the user named this endpoint; false for the default one.
     options
         How the logs of a plain folder are read.
     verify
@@ -56,7 +53,7 @@ def open_node(
         case PathEndpoint(path):
             return EmbeddedNode(path, options=options, verify=verify)
         case NodeEndpoint():
-            return RemoteNode(endpoint, client or "auto", named=named)
+            return NodeSearch(endpoint, client or "auto")
         case ObjectStoreEndpoint() | ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:

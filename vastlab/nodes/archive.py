@@ -11,7 +11,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import datafusion
 import pyarrow as pa
@@ -30,11 +30,11 @@ from vastlab.nodes import base, own, plan, process, scan
 from vastlab.nodes.base import (
     Explanation,
     ExportMode,
+    Limit,
     Notice,
     Query,
     Report,
     ignore,
-    limited,
 )
 from vastlab.nodes.files import FileNode
 from vastlab.nodes.plan import Task
@@ -177,7 +177,7 @@ _HELD = 256  # files that an export keeps open, so that no node can delete them 
 _ATTEMPTS = 5
 _NAMED = 5  # files that a warning names
 
-_T = TypeVar("_T")
+_Start = tuple[Mapping[str, Stamp], Future[View]]  # the files at the call, and what they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +214,9 @@ class ArchiveNode(FileNode):
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; files that appear count from this call on."""
         if query.mode is not ExportMode.CONTINUOUS:
-            return limited(self._events(query, report), query.limit)
-        listing = self._archive.listing()
-        view = self._snapshot_executor.submit(self._archive.view)
-        return limited(self._new_events(query, listing, view), query.limit)
+            return self._events(query, None, report)
+        start = self._archive.listing(), self._snapshot_executor.submit(self._archive.view)
+        return self._events(query, start, report)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
@@ -262,31 +261,34 @@ class ArchiveNode(FileNode):
 
     # --- the scan ---------------------------------------------------------------------------
 
-    async def _events(self, query: Query, report: Report) -> AsyncGenerator[TableSlice, None]:
-        view, tasks, held = await self._begin(query, report)
-        async with aclosing(self._read_held(tasks, held)) as parts:
-            async for part in parts:
-                yield part
-        if query.mode is ExportMode.UNIFIED:
-            stored = view.snapshot.files
-            suspects = {file.path for file in view.superseded}
-            async with aclosing(self._arriving(query, stored, suspects)) as parts:
-                async for part in parts:
-                    yield part
-
-    async def _new_events(
-        self, query: Query, listing: Mapping[str, Stamp], future: Future[View]
+    async def _events(
+        self, query: Query, start: _Start | None, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
-        view = await asyncio.wrap_future(future)
-        # What was not whole at the call has another size by now, and counts as new.
-        stored = [
-            file
-            for file in view.snapshot.files
-            if file.path in listing and listing[file.path][0] == file.size
-        ]
-        async with aclosing(self._arriving(query, stored, set())) as parts:
-            async for part in parts:
-                yield part
+        limit = Limit(query.limit)
+        if start is None:
+            view, tasks, held = await self._begin(query, report)
+            stream = self._read(tasks, partial(ArchiveScan, held=held.files))
+            with closing(held):
+                async with aclosing(stream) as parts:
+                    async for part in parts:
+                        yield limit.cut(part)
+                        if limit.is_reached:
+                            return
+            arrivals = _Arrivals(view.snapshot.files, view.superseded)
+        else:
+            arrivals = _Arrivals(await _stored(start))
+        while query.mode is not ExportMode.HISTORICAL:
+            for task in arrivals.tasks(query, await self._look(None)):
+                try:
+                    async with aclosing(self._read([task])) as parts:
+                        async for part in parts:
+                            yield limit.cut(part)
+                            if limit.is_reached:
+                                return
+                except scan.FileGoneError:
+                    # It was merged at once: its events are in a file that is yet to be seen.
+                    arrivals.forget(task.file)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _begin(self, query: Query, report: Report) -> tuple[View, list[Task], _Held]:
         """Choose the files and open them: what a node deletes from now on can still be read."""
@@ -305,44 +307,6 @@ class ArchiveNode(FileNode):
                 raise
             return view, tasks, held
         raise self._too_many_changes() from last
-
-    async def _arriving(
-        self, query: Query, stored: Iterable[DataFile], suspects: set[str]
-    ) -> AsyncGenerator[TableSlice, None]:
-        """Return the events of files that appear.
-
-        A file that a node merged from older ones holds events that were returned before. Of
-        such a one only those count that were imported after all events known of its layout.
-        """
-        seen = {file.path for file in stored}
-        newest = _newest(stored)
-        while True:
-            view = await self._look(None)
-            arrived = [file for file in view.snapshot.files if file.path not in seen]
-            tasks = [
-                _after(task, newest) if task.file.path in suspects | view.merged else task
-                for task in plan.tasks(query, view.snapshot.layouts, arrived)
-            ]
-            for task in tasks:
-                try:
-                    async with aclosing(self._read([task])) as parts:
-                        async for part in parts:
-                            yield part
-                except scan.FileGoneError:
-                    # It was merged at once: its events are in a file that is yet to be seen.
-                    arrived = [file for file in arrived if file.path != task.file.path]
-            newest = _newest(arrived, newest)
-            seen = {file.path for file in view.snapshot.files}
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _read_held(
-        self, tasks: Iterable[Task], held: _Held
-    ) -> AsyncGenerator[TableSlice, None]:
-        with closing(held):
-            stream = self._read(tasks, partial(ArchiveScan, held=held.files))
-            async with aclosing(stream) as parts:
-                async for part in parts:
-                    yield part
 
     def _too_many_changes(self) -> DatabaseError:
         return DatabaseError(
@@ -400,6 +364,57 @@ class ArchiveNode(FileNode):
             yield "a node owns the folder: events that it has not written yet are not seen"
 
 
+class _Arrivals:
+    """Finds the files that appear.
+
+    A file that a node merged from older ones holds events that were returned before. Of such a
+    file only those events count that were imported after all events known of its layout.
+    """
+
+    def __init__(self, stored: Iterable[DataFile], superseded: Iterable[DataFile] = ()) -> None:
+        self._arrived = list(stored)
+        self._seen = {file.path for file in self._arrived}
+        self._superseded = {file.path for file in superseded}
+        self._newest: dict[str, int] = {}
+
+    def tasks(self, query: Query, view: View) -> list[Task]:
+        """Return what to read of the files that appeared since the last call."""
+        for file in self._arrived:
+            self._newest[file.fingerprint] = max(
+                self._newest.get(file.fingerprint, 0), file.import_last
+            )
+        self._arrived = [file for file in view.snapshot.files if file.path not in self._seen]
+        self._seen = {file.path for file in view.snapshot.files}
+        tasks = plan.tasks(query, view.snapshot.layouts, self._arrived)
+        merged = self._superseded | view.merged
+        return [self._later(task) if task.file.path in merged else task for task in tasks]
+
+    def forget(self, file: DataFile) -> None:
+        """Do not count a file as read."""
+        self._arrived.remove(file)
+
+    def _later(self, task: Task) -> Task:
+        """Leave out the events that were returned before."""
+        last = self._newest.get(task.file.fingerprint)
+        if last is None or task.file.import_first > last:
+            return task
+        later = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.GT, Time(last))
+        bound = all_of((task.bound, later))
+        return replace(task, bound=bound, disjuncts=(bound,))
+
+
+async def _stored(start: _Start) -> list[DataFile]:
+    """Return what was stored, and complete, when the export was asked for."""
+    listing, future = start
+    view = await asyncio.wrap_future(future)
+    # What was not whole at the call has another size by now, and counts as new.
+    return [
+        file
+        for file in view.snapshot.files
+        if file.path in listing and listing[file.path][0] == file.size
+    ]
+
+
 class _Held:
     """Open files; a scan takes its own and closes it."""
 
@@ -430,20 +445,3 @@ async def _ask(endpoint: str, program: Path, listing: Mapping[str, Stamp]) -> _A
     # A file that is not in the node's list may be on its way there: ask again next time.
     settled = all(key(path) in keys for path in listing)
     return _Answer(listing if settled else None, live, endpoint)
-
-
-def _newest(files: Iterable[DataFile], known: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Return the last import time of each layout."""
-    newest = dict(known or {})
-    for file in files:
-        newest[file.fingerprint] = max(newest.get(file.fingerprint, 0), file.import_last)
-    return newest
-
-
-def _after(task: Task, newest: Mapping[str, int]) -> Task:
-    last = newest.get(task.file.fingerprint)
-    if last is None or task.file.import_first > last:
-        return task
-    later = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.GT, Time(last))
-    bound = all_of((task.bound, later))
-    return replace(task, bound=bound, arms=(bound,))

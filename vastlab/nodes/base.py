@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -247,21 +247,22 @@ class Node(Protocol):
         ...
 
 
-async def limited(
-    stream: AsyncGenerator[TableSlice, None], limit: int
-) -> AsyncGenerator[TableSlice, None]:
-    """Pass on at most `limit` events, then end the stream; 0 for all."""
-    left = limit
-    async with aclosing(stream):
-        async for part in stream:
-            if not limit:
-                yield part
-                continue
-            whole = part.num_rows <= left
-            yield part if whole else TableSlice(part.to_pyarrow().slice(0, left))
-            left -= part.num_rows
-            if left <= 0:
-                return
+class Limit:
+    """Cuts an export at its largest number of events; 0 for all."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit or math.inf
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether there is no room for another event."""
+        return self._left <= 0
+
+    def cut(self, part: TableSlice) -> TableSlice:
+        """Count the events of a batch, and return those for which there is room."""
+        room = self._left
+        self._left -= part.num_rows
+        return part if part.num_rows <= room else TableSlice(part.to_pyarrow().slice(0, int(room)))
 
 
 _T = TypeVar("_T")

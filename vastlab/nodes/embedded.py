@@ -28,12 +28,12 @@ from vastlab.nodes.arrivals import Arrivals, settled
 from vastlab.nodes.base import (
     Explanation,
     ExportMode,
+    Limit,
     Notice,
     Query,
     Report,
     Step,
     ignore,
-    limited,
 )
 from vastlab.nodes.files import FileNode
 from vastlab.readers import SCHEMAS, ReadOptions, Schemas, load_schemas, values
@@ -178,7 +178,7 @@ class EmbeddedNode(FileNode):
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; what arrives counts from this call on."""
         start = self._begin_continuous(report) if query.mode is ExportMode.CONTINUOUS else None
-        return limited(self._events(query, start, report), query.limit)
+        return self._events(query, start, report)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
@@ -244,12 +244,15 @@ class EmbeddedNode(FileNode):
     async def _events(
         self, query: Query, start: _Started | Arrivals | None, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
+        limit = Limit(query.limit)
         if start is None:
             path, snapshot, stream, part = await self._begin(query, report)
             try:
                 async with aclosing(stream):
                     while part is not None:
-                        yield part
+                        yield limit.cut(part)
+                        if limit.is_reached:
+                            return
                         part = await anext(stream, None)
             except scan.FileGoneError as error:
                 await self._newer(snapshot, error)
@@ -258,11 +261,18 @@ class EmbeddedNode(FileNode):
                     hint="run the query again",
                 ) from error
             start = Arrivals(path, snapshot)
-        if query.mode is not ExportMode.HISTORICAL:
-            arrivals = start if isinstance(start, Arrivals) else await start.answer()
-            async with aclosing(self._arriving(query, arrivals, report)) as parts:
+        if query.mode is ExportMode.HISTORICAL:
+            return
+        arrivals = start if isinstance(start, Arrivals) else await start.answer()
+        types = FirstTypes(report)
+        while True:
+            tasks = await self._arrived(query, arrivals, report)
+            async with aclosing(self._read(tasks)) as parts:
                 async for part in parts:
-                    yield part
+                    yield limit.cut(types.conform(part))
+                    if limit.is_reached:
+                        return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _begin(
         self, query: Query, report: Report
@@ -280,20 +290,14 @@ class EmbeddedNode(FileNode):
             except scan.FileGoneError as error:
                 path, snapshot = await self._newer(snapshot, error)
 
-    async def _arriving(
+    async def _arrived(
         self, query: Query, arrivals: Arrivals, report: Report
-    ) -> AsyncGenerator[TableSlice, None]:
-        types = FirstTypes(report)
-        while True:
-            snapshot, files, repeats = await self._look(arrivals.next)
-            for line in repeats:
-                report(Notice(line))
-            if files:
-                tasks = plan.tasks(query, snapshot.layouts, files)
-                async with aclosing(self._read(tasks)) as parts:
-                    async for part in parts:
-                        yield types.conform(part)
-            await asyncio.sleep(POLL_SECONDS)
+    ) -> Iterator[plan.Task]:
+        """Look for files that came since the last look."""
+        snapshot, files, repeats = await self._look(arrivals.next)
+        for line in repeats:
+            report(Notice(line))
+        return plan.tasks(query, snapshot.layouts, files)
 
     # --- the folder -------------------------------------------------------------------------
 

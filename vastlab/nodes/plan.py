@@ -70,7 +70,7 @@ class Task:
         The file and its layout.
     bound
         The expression, bound to the layout.
-    arms
+    disjuncts
         Disjoint expressions whose union is `bound`: each prunes better than the whole.
     filters
         Shared by the tasks of one layout.
@@ -79,7 +79,7 @@ class Task:
     file: DataFile
     layout: Layout
     bound: Expr
-    arms: tuple[Expr, ...]
+    disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
 
 
@@ -111,7 +111,7 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
             continue
         bound, parts, filters = compiled
         ranges = _Ranges(file.ranges)
-        fitting = tuple(arm for arm in parts if may_match(arm, ranges))
+        fitting = tuple(expr for expr in parts if may_match(expr, ranges))
         if fitting:
             yield Task(file, layout, bound, fitting, filters)
 
@@ -245,7 +245,7 @@ def count_row_groups(task: Task) -> tuple[int, int]:
     groups = [
         dict(_group_ranges(metadata.row_group(i), kinds)) for i in range(metadata.num_row_groups)
     ]
-    chosen = sum(any(may_match(arm, ranges) for arm in task.arms) for ranges in groups)
+    chosen = sum(any(may_match(expr, ranges) for expr in task.disjuncts) for ranges in groups)
     return chosen, len(groups)
 
 

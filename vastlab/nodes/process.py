@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,74 +281,76 @@ async def run(
     return Completed(returncode, output, child.stderr)
 
 
-async def pump(
-    read: Callable[[], Iterator[T]],
-    close: Callable[[], None],
-    *,
-    idle: float | None = None,
-    on_idle: Callable[[], Awaitable[None]] | None = None,
-) -> AsyncGenerator[T]:
-    """Iterate over a blocking source in a thread of its own.
+class Pump(AsyncIterator[T]):
+    """Iterates over a blocking source in a thread of its own; to be closed by `aclose`.
 
     Parameters
     ----------
     read
         Iterates over the source; its exceptions are raised here.
     close
-        Makes a blocked `read` return; called once at the end, whatever the end is.
+        Makes a blocked `read` return; called once by `aclose`.
     idle
         Seconds without an item after which `on_idle` is awaited, again and again.
     on_idle
         Raises an error where the source is dead; it is raised here.
     """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue()
-    room = threading.Semaphore(_QUEUED)
-    stopped = threading.Event()
 
-    def post(item: T | None, error: BaseException | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(arrived.put_nowait, (item, error))
+    def __init__(
+        self,
+        read: Callable[[], Iterator[T]],
+        close: Callable[[], None],
+        *,
+        idle: float | None = None,
+        on_idle: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._close, self._idle, self._on_idle = close, idle, on_idle
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue()
+        self._room = threading.Semaphore(_QUEUED)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, args=(read,), name="vastlab-pump", daemon=True
+        )
+        self._thread.start()
 
-    def work() -> None:
+    async def __anext__(self) -> T:
+        item, error = await self._next()
+        if error is not None:
+            raise error  # StopAsyncIteration at the end
+        self._room.release()
+        return item  # type: ignore[return-value]  # without an error there is an item
+
+    async def aclose(self) -> None:
+        """End the source and its thread."""
+        self._stopped.set()
+        self._room.release()
+        await finish(self._close)
+        await finish(self._thread.join)
+
+    async def _next(self) -> tuple[T | None, BaseException | None]:
+        while True:
+            try:
+                async with asyncio.timeout(self._idle):
+                    return await self._arrived.get()
+            except TimeoutError:
+                if self._on_idle is not None:
+                    await self._on_idle()
+
+    def _work(self, read: Callable[[], Iterator[T]]) -> None:
         try:
             for item in read():
-                room.acquire()
-                if stopped.is_set():
+                self._room.acquire()
+                if self._stopped.is_set():
                     return
-                post(item, None)
-            post(None, StopAsyncIteration())
+                self._post(item, None)
+            self._post(None, StopAsyncIteration())
         except BaseException as error:  # noqa: BLE001 - raised again where items are consumed
-            post(None, error)
+            self._post(None, error)
 
-    thread = threading.Thread(target=work, name="vastlab-pump", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = await _next(arrived, idle, on_idle)
-            if isinstance(error, StopAsyncIteration):
-                return
-            if error is not None:
-                raise error
-            room.release()
-            yield item  # type: ignore[misc]  # without an error there is an item
-    finally:
-        stopped.set()
-        room.release()
-        await finish(close)
-        await finish(thread.join)
-
-
-async def _next(
-    arrived: asyncio.Queue[T], idle: float | None, on_idle: Callable[[], Awaitable[None]] | None
-) -> T:
-    while True:
-        try:
-            async with asyncio.timeout(idle):
-                return await arrived.get()
-        except TimeoutError:
-            if on_idle is not None:
-                await on_idle()
+    def _post(self, item: T | None, error: BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, (item, error))
 
 
 async def finish(close: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A node at ``host:port`` of which it is not yet known what it is.
+"""The search for the client of a node at ``host:port``.
 
 Each installed client is asked whether it can speak with the node; the first one that gets an
 answer is kept.
@@ -7,25 +7,18 @@ answer is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
 from vastlab.nodes import process
-from vastlab.nodes.base import Explanation, Node, Query, Report, ignore
+from vastlab.nodes.base import Node
 from vastlab.nodes.process import Slots
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.vast import VastNode
-from vastlab.store.ingest import IngestReport
-from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
 
-_NAME_ONE = (
-    'name a folder of logs, a database, "demo:" or host:port: connect("folder"), or -e folder'
-)
 CLIENTS = ("auto", "vast", "tenzir")
 
 
@@ -44,8 +37,8 @@ _KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Pa
 }
 
 
-class RemoteNode:
-    """A node behind a port, spoken with by whichever client it answers.
+class NodeSearch:
+    """Finds the client that speaks with what listens at a port.
 
     Parameters
     ----------
@@ -53,78 +46,24 @@ class RemoteNode:
         Where it listens.
     client
         ``auto``, or the one client to use.
-    named
-        Whether the user named this endpoint; false for the default one.
     """
 
-    def __init__(self, endpoint: NodeEndpoint, client: str = "auto", *, named: bool = True) -> None:
+    def __init__(self, endpoint: NodeEndpoint, client: str = "auto") -> None:
         if client not in CLIENTS:
             raise ConfigError(
                 f"no such client: {client!r}", hint=f"vastlab.client is one of {', '.join(CLIENTS)}"
             )
         self._endpoint = endpoint
         self._client = client
-        self._named = named
         self._found: _Client | None = None
         self._turn = Slots(1)
 
-    def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
-        """Return the events batch by batch."""
-        return self._export(query, report)
-
-    async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
-        """Return the number of events per schema, without schemas that have none."""
-        with self._naming():
-            return await (await self._node()).counts(query, report)
-
-    async def status(self, report: Report = ignore) -> dict[str, Any]:
-        """Return the node's state under the keys of VAST."""
-        with self._naming():
-            return await (await self._node()).status(report)
-
-    async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
-        """Return what the node holds: for each name the union over its layouts."""
-        with self._naming():
-            return await (await self._node()).schemas(report)
-
-    async def ingest(self, sources: Any, **options: Any) -> IngestReport:
-        """Add the events of files."""
-        with self._naming():
-            return await (await self._node()).ingest(sources, **options)
-
-    async def explain(self, query: Query, report: Report = ignore) -> Explanation:
-        """Say how the node would answer."""
-        with self._naming():
-            return await (await self._node()).explain(query, report)
-
-    async def aclose(self) -> None:
-        """Let go of the client; the node is looked for again when it is next used."""
-        node, self._found = self._found, None
-        if node is not None:
-            await node.aclose()
-
-    async def _export(self, query: Query, report: Report) -> AsyncGenerator[TableSlice, None]:
-        with self._naming():
-            node = await self._node()
-            async with aclosing(node.export(query, report)) as parts:
-                async for part in parts:
-                    yield part
-
-    async def _node(self) -> Node:
+    async def node(self) -> Node:
+        """Return the node; all callers wait for the same search."""
         async with self._turn.take():
             if self._found is None:
                 self._found = await self._find()
             return self._found
-
-    @contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Let an error say that no endpoint was named, where the default one was tried."""
-        try:
-            yield
-        except (NodeConnectionError, ClientNotFoundError) as error:
-            if not self._named:
-                error.hint = f"no endpoint was named: {_NAME_ONE}"
-            raise
 
     async def _find(self) -> _Client:
         candidates = self._candidates()

@@ -53,7 +53,7 @@ class Verification:
         self._lasts = np.array([_NEVER if last is None else last for _, last in bounds])
         self._with_nulls = [i for i in self._all if file.groups[i].nulls]
 
-    def arms(self, *, counting: bool = False) -> Iterator[Expr]:
+    def disjuncts(self, *, counting: bool = False) -> Iterator[Expr]:
         """Yield the expressions of the task that have to be scanned for.
 
         Parameters
@@ -61,21 +61,21 @@ class Verification:
         counting
             Whether the events themselves are not seen, so that `events` cannot check them.
         """
-        for arm in self._task.arms:
-            if arm == Constant(True):
-                yield arm
+        for expr in self._task.disjuncts:
+            if expr == Constant(True):
+                yield expr
                 self._file.verify(self._all)
                 continue
-            columns = _columns(arm)
+            columns = _columns(expr)
             self._file.verify_filters(columns)
-            groups = [i for i in self._all if may_match(arm, self._known(i, arm, columns))]
+            groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
             if groups:
                 self._file.verify(self._all if counting else groups, columns)
-                yield arm
+                yield expr
 
-    def events(self, arm: Expr) -> Callable[[pa.RecordBatch], None]:
+    def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
         """Return what checks the batches of a scan, which come in the order of the file."""
-        return self._checks_by_number() if arm == Constant(True) else self._check_by_order
+        return self._checks_by_number() if expr == Constant(True) else self._check_by_order
 
     def _checks_by_number(self) -> Callable[[pa.RecordBatch], None]:
         seen = 0
@@ -104,19 +104,19 @@ class Verification:
         for low, high in (divmod(pair, len(self._all)) for pair in pairs):
             self._file.verify(self._all[low : high + 1])
 
-    def _known(self, group: int, arm: Expr, columns: set[str]) -> dict[str, Range]:
+    def _known(self, group: int, expr: Expr, columns: set[str]) -> dict[str, Range]:
         file, found = self._file, self._file.groups[group]
         known = {file.order: Range(found.first, found.last, found.nulls, found.rows)}
-        if _literals(arm) <= _MOST_LITERALS:
+        if _literals(expr) <= _MOST_LITERALS:
             for name in columns:
                 if file.has_filter(group, name):
                     known[name] = Range(may_hold=partial(file.may_hold, group, name))
         return known
 
 
-def _columns(arm: Expr) -> set[str]:
+def _columns(expr: Expr) -> set[str]:
     columns = set()
-    for part in predicates(arm):
+    for part in predicates(expr):
         match part.extractor:
             case Column(leaf):
                 columns.add(leaf.column)
@@ -125,10 +125,10 @@ def _columns(arm: Expr) -> set[str]:
     return columns
 
 
-def _literals(arm: Expr) -> int:
+def _literals(expr: Expr) -> int:
     return sum(
         len(part.literal.items) if isinstance(part.literal, ListLiteral) else 1
-        for part in predicates(arm)
+        for part in predicates(expr)
     )
 
 
@@ -199,8 +199,10 @@ class FileScan:
             return 0
         with _errors(self._task.file):
             verification = self._verification()
-            arms = verification.arms(counting=True) if verification else self._task.arms
-            return sum(self._frame(arm).count() for arm in self._unchanged(arms))
+            disjuncts = (
+                verification.disjuncts(counting=True) if verification else self._task.disjuncts
+            )
+            return sum(self._frame(expr).count() for expr in self._unchanged(disjuncts))
 
     def stop(self) -> None:
         """Let the piece at hand be the last one; from any thread."""
@@ -209,10 +211,10 @@ class FileScan:
     def _read(self) -> Iterator[pa.RecordBatch]:
         with _errors(self._task.file):
             verification = self._verification()
-            arms = verification.arms() if verification else self._task.arms
-            for arm in self._unchanged(arms):
-                check = verification.events(arm) if verification else None
-                for batch in self._frame(arm).execute_stream():
+            disjuncts = verification.disjuncts() if verification else self._task.disjuncts
+            for expr in self._unchanged(disjuncts):
+                check = verification.events(expr) if verification else None
+                for batch in self._frame(expr).execute_stream():
                     rows = batch.to_pyarrow()
                     if check is not None:
                         check(rows)
@@ -222,23 +224,23 @@ class FileScan:
         _check(self._task.file)
         return Verification(self._task, verified(self._task.file)) if self._verify else None
 
-    def _unchanged(self, arms: Iterable[Expr]) -> Iterator[Expr]:
+    def _unchanged(self, disjuncts: Iterable[Expr]) -> Iterator[Expr]:
         """Yield what to scan for; the file must still be there and the same afterwards."""
         file = self._task.file
         before = _check(file)
-        yield from arms
+        yield from disjuncts
         if _check(file) != before and self._verify:
             # Writers touch files that they drop; anything else has changed the content.
             verified(file).verify_all()
 
-    def _frame(self, arm: Expr) -> datafusion.DataFrame:
+    def _frame(self, expr: Expr) -> datafusion.DataFrame:
         task = self._task
         frame = self._context.read_parquet(
             "file://" + quote(task.file.path),
             schema=task.layout.stored_schema,
             skip_metadata=False,
         )
-        return frame if arm == Constant(True) else frame.filter(task.filters.of(arm))
+        return frame if expr == Constant(True) else frame.filter(task.filters.of(expr))
 
 
 def _check(file: DataFile) -> Stamp:

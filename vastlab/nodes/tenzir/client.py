@@ -27,11 +27,11 @@ from vastlab.nodes import upload
 from vastlab.nodes.process import (
     Child,
     Completed,
+    Pump,
     Slots,
     StreamServer,
     clean_environment,
     finish,
-    pump,
     run,
     start,
 )
@@ -248,43 +248,28 @@ class TenzirClient:
         async with self._slots.take():
             server = StreamServer(urgent)
             try:
-                async with aclosing(self._served(pipeline, server, rows)) as batches:
-                    async for batch in batches:
-                        yield batch
+                send = f"to_unix_socket {tql.quote(str(server.path))} {{ write_feather }}"
+                argv = (*self._argv(), *_from_file(pipeline(send), server.folder))
+                child = await start(argv, clean_environment())
+                watchdog = _Watchdog(self, child)
+                batches = Pump(
+                    lambda: _coalesced(server, rows),
+                    _closing(child, server),
+                    idle=IDLE_SECONDS,
+                    on_idle=watchdog.look,
+                )
+                try:
+                    async with aclosing(batches):
+                        async for batch in batches:
+                            watchdog.heard()
+                            yield batch
+                except NodeError as error:
+                    error.stderr = error.stderr or child.stderr
+                    raise
+                if child.returncode:
+                    raise self._error(Completed(child.returncode, b"", child.stderr))
             finally:
                 await finish(server.close)
-
-    async def _served(
-        self, pipeline: Pipeline, server: StreamServer, rows: int | None
-    ) -> AsyncGenerator[pa.RecordBatch, None]:
-        send = f"to_unix_socket {tql.quote(str(server.path))} {{ write_feather }}"
-        argv = (*self._argv(), *_from_file(pipeline(send), server.folder))
-        child = await start(argv, clean_environment())
-        watcher = threading.Thread(
-            target=_finish_with, args=(child, server), name="vastlab-watch", daemon=True
-        )
-
-        def close() -> None:
-            server.discard()
-            child.end()
-            server.close()
-            watcher.join()
-
-        watcher.start()
-        watchdog = _Watchdog(self, child)
-        stream = pump(
-            lambda: _coalesced(server, rows), close, idle=IDLE_SECONDS, on_idle=watchdog.look
-        )
-        try:
-            async with aclosing(stream) as batches:
-                async for batch in batches:
-                    watchdog.heard()
-                    yield batch
-        except NodeError as error:
-            error.stderr = error.stderr or child.stderr
-            raise
-        if child.returncode:
-            raise self._error(Completed(child.returncode, b"", child.stderr))
 
     def _argv(self) -> tuple[str, ...]:
         return (
@@ -397,9 +382,22 @@ def _from_file(pipeline: str, folder: Path) -> tuple[str, str]:
     return "-f", str(query)
 
 
-def _finish_with(child: Child, server: StreamServer) -> None:
-    child.wait()
-    server.finish()
+def _closing(child: Child, server: StreamServer) -> Callable[[], None]:
+    """Finish the server when the child ends, and return what ends both."""
+
+    def finish_server() -> None:
+        child.wait()
+        server.finish()
+
+    def close() -> None:
+        server.discard()
+        child.end()
+        server.close()
+        watcher.join()
+
+    watcher = threading.Thread(target=finish_server, name="vastlab-watch", daemon=True)
+    watcher.start()
+    return close
 
 
 def _coalesced(server: StreamServer, rows: int | None) -> Iterator[pa.RecordBatch]:

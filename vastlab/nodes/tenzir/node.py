@@ -9,8 +9,8 @@ their layout is new, they are filtered here.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import AsyncGenerator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,16 @@ from vastlab.nodes.base import (
     Explanation,
     ExportMode,
     LayoutPlan,
+    Limit,
     Query,
     Report,
     ignore,
-    limited,
     together,
 )
 from vastlab.nodes.plan import LocalFilter
 from vastlab.nodes.tenzir import conditions
 from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
-from vastlab.nodes.tenzir.client import Aligner, Pipeline, TenzirClient
+from vastlab.nodes.tenzir.client import Aligner, TenzirClient
 from vastlab.nodes.tenzir.conditions import EmptyLists, TypeProbes, Unlisted, put_back
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
@@ -46,16 +46,6 @@ MAX_CLIENTS = 4
 _FEW = 8_192  # events for which probes cost more than they save
 _LONGEST_KNOWN = 30.0  # seconds; with an older catalog, more events count as recent
 _MOST_HELD = 262_144  # events that wait for the catalog
-
-_Slices = AsyncGenerator[TableSlice, None]
-
-
-class _OtherCatalogError(Exception):
-    """The catalog is another one than was thought; which one it is, if that is known."""
-
-    def __init__(self, catalog: Catalog | None) -> None:
-        super().__init__()
-        self.catalog = catalog
 
 
 class TenzirNode:
@@ -81,7 +71,7 @@ class TenzirNode:
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; a live export begins when it is iterated over."""
-        return limited(self._events(query), query.limit)
+        return self._events(query)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none.
@@ -143,137 +133,43 @@ class TenzirNode:
 
     # --- the export -------------------------------------------------------------------------
 
-    async def _events(self, query: Query) -> _Slices:
-        if query.mode is not ExportMode.HISTORICAL:
-            stream = self._live_events(query, await self._catalog())
-        elif self._known is None or self._known.age > _LONGEST_KNOWN:
-            stream = self._stored_events(query, await self._catalog())
-        else:
-            stream = self._events_of_known_catalog(query, self._known)
-        async with aclosing(stream) as parts:
-            async for part in parts:
-                yield part
-
-    async def _events_of_known_catalog(self, query: Query, known: Catalog) -> _Slices:
-        """Begin with the known catalog; the present one comes with the events."""
-        catalog = None
-        try:
-            async with aclosing(self._stored_events(query, known, InlineCatalog.make())) as parts:
-                async for part in parts:
-                    yield part
-        except _OtherCatalogError as error:  # nothing was returned as yet
-            catalog = error.catalog or await self._catalog()
-        if catalog is not None:
-            async with aclosing(self._stored_events(query, catalog)) as parts:
-                async for part in parts:
-                    yield part
-
-    async def _stored_events(
-        self, query: Query, catalog: Catalog, inline: InlineCatalog | None = None
-    ) -> _Slices:
-        """Return what is stored, and what is only in the node's memory as yet."""
-        known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
-        probes = None
-        if 0 < query.limit < _FEW:
-            # A program that stops by itself leaves the processor to us; what is filtered here
-            # would not count.
-            passes = [unlisted.alone()]
-            if known is not None:
-                passes.insert(0, [*unlisted.without(known), f"head {query.limit}"])
-        else:
-            passes = [unlisted.beside(known)]
-            probes = TypeProbes.of(
-                layout
-                for layout in catalog.layouts
-                if conditions.where(query, (layout,)) is not None
-            )
-        for steps in passes:
-            stream = self._selected(
-                query, catalog, unlisted, ["export", *steps], probes=probes, inline=inline
-            )
-            async with aclosing(stream) as parts:
-                async for part in parts:
-                    yield part
-            inline = None
-
-    async def _live_events(self, query: Query, catalog: Catalog) -> _Slices:
-        retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
-        unlisted = Unlisted.of(catalog)
-        steps = unlisted.beside(conditions.where(query, catalog.layouts))
-        steps.insert(0, f"export live=true{retro}")
-        lists = EmptyLists.of(catalog.layouts)
-        stream = self._selected(query, catalog, unlisted, steps, lists=lists)
-        async with aclosing(stream) as parts:
-            async for part in parts:
-                yield part
-        raise self._client.gone("")  # a live export has no end of its own
-
-    async def _selected(
-        self,
-        query: Query,
-        catalog: Catalog,
-        unlisted: Unlisted,
-        steps: list[str],
-        *,
-        probes: TypeProbes | None = None,
-        lists: EmptyLists | None = None,
-        inline: InlineCatalog | None = None,
-    ) -> _Slices:
-        """Run the steps, bring the events back into their layouts, and filter what is unlisted."""
-        if lists is not None:
-            steps += lists.steps(unlisted.mark)
-        if inline is not None:
-            steps.append(inline.step())
-
-        def pipeline(send: str) -> str:
-            shapes = _shapes(send) if probes is None else probes.steps(catalog, send)
-            return " | ".join([*steps, *shapes])
-
-        if inline is None:
-            stream = self._client.stream(pipeline, query.limit or None)
-        else:
-            stream = self._confirmed(query, pipeline, catalog, inline)
-        aligner, local = Aligner.of(catalog.layouts), LocalFilter(query)
-        async with aclosing(stream) as batches:
-            async for batch in batches:
-                events = batch if probes is None else probes.remove(batch)
-                if events is None:
-                    continue
-                events, lengths = (events, {}) if lists is None else lists.take(events)
-                name = unlisted.name(name_of(events.schema))
-                if name is None:
-                    yield TableSlice(put_back(aligner.align(events), lengths))
-                elif kept := local.keep(TableSlice(convert.normalise(events, name))):
-                    yield kept
-
-    async def _confirmed(
-        self, query: Query, pipeline: Pipeline, known: Catalog, inline: InlineCatalog
-    ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Run a pipeline; hold events back until it is sure that the known catalog is right."""
-        held: list[pa.RecordBatch] | None = []
-        stream = self._client.stream(pipeline, query.limit or None, inline.name)
-        async with aclosing(stream) as batches:
+    async def _events(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        limit = Limit(query.limit)
+        passes = await self._first_passes(query)
+        while passes:
+            current = passes.popleft()
+            stream = self._client.stream(current.pipeline, query.limit or None, current.urgent)
             try:
-                async for batch in batches:
-                    if held is None:
-                        yield batch
-                    elif name_of(batch.schema) == inline.name:
-                        self._known = inline.read(batch)
-                        if self._known.layouts != known.layouts:
-                            raise _OtherCatalogError(self._known)
-                        for first in held:
-                            yield first
-                        held = None
-                    else:
-                        held.append(batch)
-                        if sum(part.num_rows for part in held) > _MOST_HELD:
-                            raise _OtherCatalogError(None)
+                async with aclosing(stream) as batches:
+                    async for batch in batches:
+                        for part in current.take(batch):
+                            yield limit.cut(part)
+                            if limit.is_reached:
+                                return
+                current.end()
+            except _OtherCatalogError as error:  # nothing was returned as yet
+                passes = _stored_passes(query, error.catalog or await self._catalog())
             except NodeError:
-                for first in held or ():  # the node cannot be asked again, and these events match
-                    yield first
+                # The node cannot be asked again, and the events that are held back match.
+                for part in current.held():
+                    yield limit.cut(part)
+                    if limit.is_reached:
+                        return
                 raise
-        if held is not None:
-            raise _OtherCatalogError(None)
+        if query.mode is not ExportMode.HISTORICAL:
+            raise self._client.gone("")  # a live export has no end of its own
+
+    async def _first_passes(self, query: Query) -> deque[_Pass]:
+        if query.mode is not ExportMode.HISTORICAL:
+            return deque([_live_pass(query, await self._catalog())])
+        known = self._known
+        if known is None or known.age > _LONGEST_KNOWN:
+            return _stored_passes(query, await self._catalog())
+        # Begin with the known catalog; the present one comes with the events.
+        return _stored_passes(query, known, _Confirmation(known, self._learn))
+
+    def _learn(self, catalog: Catalog) -> None:
+        self._known = catalog
 
     # --- questions to the node --------------------------------------------------------------
 
@@ -298,10 +194,11 @@ class TenzirNode:
     async def _count_unlisted(self, query: Query, unlisted: Unlisted) -> Counter[str]:
         """Count the events of layouts that the catalog does not list."""
         counts: Counter[str] = Counter()
-        stream = self._selected(query, Catalog(), unlisted, ["export", *unlisted.alone()])
-        async with aclosing(stream) as parts:
-            async for part in parts:
-                counts[part.name] += part.num_rows
+        unknown = _Pass(query, Catalog(), unlisted, ["export", *unlisted.alone()])
+        async with aclosing(self._client.stream(unknown.pipeline)) as batches:
+            async for batch in batches:
+                for part in unknown.take(batch):
+                    counts[part.name] += part.num_rows
         return counts
 
     async def stores(self) -> frozenset[str]:
@@ -330,9 +227,153 @@ class TenzirNode:
         )
 
 
-def _shapes(send: str) -> list[str]:
-    """Send events of each shape in a stream of their own, which never has to wait for a type."""
-    return ["drop_null_fields", f"group {conditions.SHAPE} {{ {send} }}"]
+class _OtherCatalogError(Exception):
+    """The catalog is another one than was thought; which one it is, if that is known."""
+
+    def __init__(self, catalog: Catalog | None) -> None:
+        super().__init__()
+        self.catalog = catalog
+
+
+class _Confirmation:
+    """Holds events back until it is sure that the known catalog is right.
+
+    Parameters
+    ----------
+    known
+        The catalog that was used to write the pipeline.
+    learn
+        Takes the present catalog.
+    """
+
+    def __init__(self, known: Catalog, learn: Callable[[Catalog], None]) -> None:
+        self.inline = InlineCatalog.make()
+        self.held: list[pa.RecordBatch] = []
+        self.is_open = True
+        self._known = known
+        self._learn = learn
+
+    def take(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        """Take what arrived, and return what may be used."""
+        if not self.is_open:
+            return [batch]
+        if name_of(batch.schema) == self.inline.name:
+            catalog = self.inline.read(batch)
+            self._learn(catalog)
+            if catalog.layouts != self._known.layouts:
+                raise _OtherCatalogError(catalog)
+            self.is_open, held, self.held = False, self.held, []
+            return held
+        self.held.append(batch)
+        if sum(part.num_rows for part in self.held) > _MOST_HELD:
+            raise _OtherCatalogError(None)
+        return []
+
+
+class _Pass:
+    """One pipeline, whose events are brought back into their layouts; the unlisted are filtered.
+
+    Parameters
+    ----------
+    query
+        What is asked for.
+    catalog, unlisted
+        The layouts that the node lists, and how to recognise all others.
+    steps
+        The pipeline, without the step that sends the events.
+    probes, lists
+        What the pipeline adds to the events, and what takes it away again.
+    confirmation
+        Where it is not sure that the catalog is right.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        catalog: Catalog,
+        unlisted: Unlisted,
+        steps: list[str],
+        *,
+        probes: TypeProbes | None = None,
+        lists: EmptyLists | None = None,
+        confirmation: _Confirmation | None = None,
+    ) -> None:
+        self.urgent = None if confirmation is None else confirmation.inline.name
+        self._catalog, self._unlisted, self._steps = catalog, unlisted, steps
+        self._probes, self._lists, self._confirmation = probes, lists, confirmation
+        self._aligner, self._local = Aligner.of(catalog.layouts), LocalFilter(query)
+
+    def pipeline(self, send: str) -> str:
+        """Write the pipeline, given the step that sends events."""
+        steps = list(self._steps)
+        if self._lists is not None:
+            steps += self._lists.steps(self._unlisted.mark)
+        if self._confirmation is not None:
+            steps.append(self._confirmation.inline.step())
+        if self._probes is not None:
+            return " | ".join([*steps, *self._probes.steps(self._catalog, send)])
+        # Events of each shape have a stream of their own, which never has to wait for a type.
+        shapes = ["drop_null_fields", f"group {conditions.SHAPE} {{ {send} }}"]
+        return " | ".join([*steps, *shapes])
+
+    def take(self, batch: pa.RecordBatch) -> Iterator[TableSlice]:
+        """Return the events of a batch, or those that it confirms."""
+        batches = [batch] if self._confirmation is None else self._confirmation.take(batch)
+        return self._selected(batches)
+
+    def held(self) -> Iterator[TableSlice]:
+        """Return the events that are not confirmed."""
+        return self._selected(() if self._confirmation is None else self._confirmation.held)
+
+    def end(self) -> None:
+        """Raise where the pipeline ended before the catalog was confirmed."""
+        if self._confirmation is not None and self._confirmation.is_open:
+            raise _OtherCatalogError(None)
+
+    def _selected(self, batches: Iterable[pa.RecordBatch]) -> Iterator[TableSlice]:
+        for batch in batches:
+            events = batch if self._probes is None else self._probes.remove(batch)
+            if events is None:
+                continue
+            events, lengths = (events, {}) if self._lists is None else self._lists.take(events)
+            name = self._unlisted.name(name_of(events.schema))
+            if name is None:
+                yield TableSlice(put_back(self._aligner.align(events), lengths))
+            elif kept := self._local.keep(TableSlice(convert.normalise(events, name))):
+                yield kept
+
+
+def _stored_passes(
+    query: Query, catalog: Catalog, confirmation: _Confirmation | None = None
+) -> deque[_Pass]:
+    """Plan how to get what is stored, and what is only in the node's memory as yet."""
+    known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
+    probes = None
+    if 0 < query.limit < _FEW:
+        # A program that stops by itself leaves the processor to us; what is filtered here
+        # would not count.
+        passes = [unlisted.alone()]
+        if known is not None:
+            passes.insert(0, [*unlisted.without(known), f"head {query.limit}"])
+    else:
+        passes = [unlisted.beside(known)]
+        probes = TypeProbes.of(
+            layout for layout in catalog.layouts if conditions.where(query, (layout,)) is not None
+        )
+    # The first one tells whether the catalog is right.
+    confirmations = (confirmation, *(None for _ in passes[1:]))
+    return deque(
+        _Pass(query, catalog, unlisted, ["export", *steps], probes=probes, confirmation=each)
+        for steps, each in zip(passes, confirmations, strict=True)
+    )
+
+
+def _live_pass(query: Query, catalog: Catalog) -> _Pass:
+    retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
+    unlisted = Unlisted.of(catalog)
+    steps = unlisted.beside(conditions.where(query, catalog.layouts))
+    steps.insert(0, f"export live=true{retro}")
+    return _Pass(query, catalog, unlisted, steps, lists=EmptyLists.of(catalog.layouts))
 
 
 def _status(

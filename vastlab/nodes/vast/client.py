@@ -21,7 +21,7 @@ from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, FormatError, NodeConnectionError, NodeError
 from vastlab.nodes import upload
 from vastlab.nodes.base import ExportMode, Shared
-from vastlab.nodes.process import Child, Completed, Slots, clean_environment, finish, pump, run
+from vastlab.nodes.process import Child, Completed, Pump, Slots, clean_environment, finish, run
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -214,13 +214,13 @@ class VastClient:
         """
         async with self._slots.take():
             child = await self._start(text, mode, limit, fields)
-            stream = pump(
+            parts = Pump(
                 lambda: _slices(child),
                 child.end,
                 idle=IDLE_SECONDS,
                 on_idle=lambda: self.must_answer(child.stderr),
             )
-            async with aclosing(stream) as parts:
+            async with aclosing(parts):
                 async for part in parts:
                     yield part
             if child.returncode:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from vastlab.nodes.base import (
     Explanation,
     ExportMode,
     LayoutPlan,
+    Limit,
     Query,
     Report,
     both,
     ignore,
-    limited,
 )
 from vastlab.nodes.plan import bind
 from vastlab.nodes.vast.client import VastClient
@@ -154,9 +155,6 @@ def _values(number: int) -> str:
 MAX_CLIENTS = 4
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 
-_Slices = AsyncGenerator[TableSlice, None]
-_Ask = Callable[[tuple[Plan, ...]], _Slices]
-
 
 class VastNode:
     """A node that listens on a port.
@@ -181,7 +179,7 @@ class VastNode:
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; a live export begins when it is iterated over."""
-        return limited(self._events(query), query.limit)
+        return self._events(query)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none.
@@ -191,8 +189,7 @@ class VastNode:
         numbers of all schemas; where it can, it sends a single small field of each event.
         """
         counts: Counter[str] = Counter()
-        stream = self._confirmed(query, self._counted, counting=True)
-        async with aclosing(stream) as parts:
+        async with aclosing(await self._begin(query, counting=True)) as parts:
             async for part in parts:
                 counts[part.name] += part.num_rows
         await self._client.must_answer("")
@@ -230,19 +227,16 @@ class VastNode:
 
     # --- the export -------------------------------------------------------------------------
 
-    async def _events(self, query: Query) -> _Slices:
-        attempts = 0
-        # What does not depend on schemas can be asked of a node that is not known as yet.
-        free = query.since is query.until is None and is_certain(query.expression)
+    async def _events(self, query: Query) -> AsyncGenerator[TableSlice, None]:
+        limit, attempts = Limit(query.limit), 0
         while True:
             found = 0
-            stream = self._confirmed(query, self._answers, guessing=free)
-            async with aclosing(stream) as parts:
+            async with aclosing(await self._begin(query)) as parts:
                 async for part in parts:
                     found += part.num_rows
-                    yield part
-            if query.limit and found >= query.limit:
-                return
+                    yield limit.cut(part)
+                    if limit.is_reached:
+                        return
             # The program of a node that was stopped ends as if the answer was complete.
             await self._client.must_answer("")
             if query.mode is ExportMode.HISTORICAL:
@@ -255,86 +249,42 @@ class VastNode:
             await asyncio.sleep(_RETRY_SECONDS[min(attempts, len(_RETRY_SECONDS) - 1)])
             attempts += 1
 
-    async def _confirmed(
-        self, query: Query, ask: _Ask, *, guessing: bool = False, counting: bool = False
-    ) -> _Slices:
-        """Ask as the schemas of last time suggest, and once more where that was wrong.
-
-        Parameters
-        ----------
-        query
-            What is asked for.
-        ask
-            Asks the node.
-        guessing
-            Whether to begin where no schemas are known as yet.
-        counting
-            As for `plans`.
-        """
-        guess = None
-        # What arrives while a continuous export is begun anew would be lost.
-        known = self._known
-        if query.mode is not ExportMode.CONTINUOUS and (known is not None or guessing):
+    async def _begin(self, query: Query, *, counting: bool = False) -> _Answers:
+        """Ask as the schemas of last time suggest, and once more where that was wrong."""
+        known, guess, answers = self._known, None, None
+        if self._may_guess(query, counting):
             guess = plans(query, known or (), counting=counting)
-        begun = None if guess is None else _StartedExport(ask(guess))
+            answers = _Answers(self._client, _questions(guess, counting))
         try:
-            failure = None
-            try:
-                schemas = await self._schemas()
-                if guess is None or known != schemas:
-                    right = plans(query, schemas, counting=counting)
-                else:
-                    right = guess
-                if begun is not None and guess != right:
-                    await begun.aclose()
-                    begun = None
-                begun = begun or _StartedExport(ask(right))
-            except NodeError as error:
-                if begun is None:
-                    raise
-                failure = error  # what the export can tell, and what it has found, comes first
-            async with aclosing(begun.parts()) as parts:
-                async for part in parts:
-                    yield part
-            if failure is not None:
-                await self._client.must_answer("")
-                raise failure
-        finally:
-            if begun is not None:
-                await begun.aclose()
+            schemas = await self._schemas()
+            if guess is not None and known == schemas:
+                right = guess
+            else:
+                right = plans(query, schemas, counting=counting)
+            if answers is not None and guess != right:
+                await answers.aclose()
+                answers = None
+            if answers is None:
+                answers = _Answers(self._client, _questions(right, counting))
+        except NodeError as error:
+            if answers is None:
+                raise
+            answers.failure = error  # what the export can tell, and has found, comes first
+        except BaseException:
+            if answers is not None:
+                await answers.aclose()
+            raise
+        return answers
 
-    async def _answers(self, asked: tuple[Plan, ...]) -> _Slices:
-        """Export the events that match."""
-        for plan in asked:
-            text = plan.text
-            if text is None:
-                continue
-            # A limit holds for what is left after the filter.
-            limit = 0 if plan.filtered or plan.known else plan.query.limit
-            async with aclosing(self._kept(plan, text, limit)) as parts:
-                async for part in parts:
-                    yield part
-
-    async def _counted(self, asked: tuple[Plan, ...]) -> _Slices:
-        """Export as much of the events that match as is needed to count them."""
-        for plan in asked:
-            if plan.exact is not None:
-                stream = self._client.export(str(plan.exact), fields=plan.counting)
-                async with aclosing(stream) as parts:
-                    async for part in parts:
-                        yield part
-            if plan.inexact is not None:
-                async with aclosing(self._kept(plan, str(plan.inexact))) as parts:
-                    async for part in parts:
-                        yield part
-
-    async def _kept(self, plan: Plan, text: str, limit: int = 0) -> _Slices:
-        """Export, and filter what comes."""
-        chosen = Filter(plan)
-        async with aclosing(self._client.export(text, plan.query.mode, limit)) as parts:
-            async for part in parts:
-                if (kept := chosen.keep(part)) is not None:
-                    yield kept
+    def _may_guess(self, query: Query, counting: bool) -> bool:
+        # What arrives while a continuous export is begun anew would be lost.
+        if query.mode is ExportMode.CONTINUOUS:
+            return False
+        # What does not depend on schemas can be asked of a node that is not known as yet.
+        unbounded = query.since is query.until is None
+        return self._known is not None or (
+            not counting and unbounded and is_certain(query.expression)
+        )
 
     async def _schemas(self) -> tuple[Schema, ...]:
         self._known = await self._client.schemas()
@@ -360,25 +310,81 @@ def _explained(
     )
 
 
-class _StartedExport:
-    """An export that runs while something else is waited for."""
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One export: what the node is asked, and how its answer is filtered here."""
 
-    def __init__(self, stream: _Slices) -> None:
-        self._stream = stream
-        self._first = asyncio.ensure_future(anext(stream, None))
+    text: str
+    mode: ExportMode
+    limit: int = 0
+    fields: tuple[str, ...] = ()
+    chosen: Filter | None = None
 
-    async def parts(self) -> _Slices:
-        """Return what is exported."""
-        part = await self._first
-        while part is not None:
-            yield part
-            part = await anext(self._stream, None)
+
+def _questions(asked: Iterable[Plan], counting: bool) -> Iterator[_Question]:
+    for plan in asked:
+        mode = plan.query.mode
+        if counting:  # as much of the events as is needed to count them
+            if plan.exact is not None:
+                yield _Question(str(plan.exact), mode, fields=plan.counting)
+            if plan.inexact is not None:
+                yield _Question(str(plan.inexact), mode, chosen=Filter(plan))
+        elif (text := plan.text) is not None:
+            # A limit holds for what is left after the filter.
+            limit = 0 if plan.filtered or plan.known else plan.query.limit
+            yield _Question(text, mode, limit, chosen=Filter(plan))
+
+
+class _Answers(AsyncIterator[TableSlice]):
+    """The answers to some questions, one after the other; the first is asked at once."""
+
+    def __init__(self, client: VastClient, questions: Iterable[_Question]) -> None:
+        self.failure: NodeError | None = None
+        """An error to raise when everything has been returned."""
+        self._client = client
+        self._questions = iter(questions)
+        self._stream: AsyncGenerator[TableSlice, None] | None = None
+        self._chosen: Filter | None = None
+        self._first: asyncio.Future[TableSlice | None] | None = asyncio.ensure_future(self._next())
+
+    async def __anext__(self) -> TableSlice:
+        if self._first is None:
+            part = await self._next()
+        else:
+            part = await self._first
+            self._first = None
+        if part is not None:
+            return part
+        if self.failure is not None:
+            await self._client.must_answer("")
+            raise self.failure
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the export."""
-        if not self._first.done():
+        """End the export at hand."""
+        if self._first is not None and not self._first.done():
             self._first.cancel()
             await asyncio.wait([self._first])
-        if not self._first.cancelled():
+        if self._first is not None and not self._first.cancelled():
             self._first.exception()  # it was reported, or is not needed any more
-        await self._stream.aclose()
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    async def _next(self) -> TableSlice | None:
+        """Return the next events that match; None at the end of the last answer."""
+        while True:
+            if self._stream is None:
+                question = next(self._questions, None)
+                if question is None:
+                    return None
+                self._stream = self._client.export(
+                    question.text, question.mode, question.limit, question.fields
+                )
+                self._chosen = question.chosen
+            part = await anext(self._stream, None)
+            if part is None:
+                self._stream = None
+            elif self._chosen is None:
+                return part
+            elif (kept := self._chosen.keep(part)) is not None:
+                return kept

@@ -78,11 +78,11 @@ class Plan:
         groups: dict[Expr, list[str]] = {}
         for name, expr in self.filtered:
             groups.setdefault(expr, []).append(name)
-        arms = [
+        parts = [
             all_of([any_of(_type(Operator.EQ, name) for name in names), expr])
             for expr, names in groups.items()
         ]
-        return any_of(arms) if arms else None
+        return any_of(parts) if parts else None
 
     def asked(self, name: str) -> str | None:
         """Return what the node is asked about a schema that is filtered here."""
@@ -163,8 +163,8 @@ def _exact(
         sent = any_of([sent, all_of(_type(Operator.NE, name) for name in whole)])
     bounds: list[Expr] = []
     if not query.since is query.until is None:
-        arms = (all_of((_type(Operator.EQ, n), _bounds(query, own))) for n, own in whole.items())
-        bounds.append(any_of(arms))
+        parts = (all_of((_type(Operator.EQ, n), _bounds(query, own))) for n, own in whole.items())
+        bounds.append(any_of(parts))
     return normalise(all_of((*others, sent, *bounds)))
 
 
@@ -183,7 +183,7 @@ def _bounds(query: Query, layouts: Iterable[Schema]) -> Expr:
     """Write the bounds of the event time for the layouts of one schema."""
     if query.since is query.until is None:
         return Constant(True)
-    arms = []
+    parts = []
     for layout in layouts:
         leaf = layout.event_time
         subject = (
@@ -193,8 +193,8 @@ def _bounds(query: Query, layouts: Iterable[Schema]) -> Expr:
         )
         since = [] if query.since is None else [Predicate(subject, Operator.GE, Time(query.since))]
         until = [] if query.until is None else [Predicate(subject, Operator.LT, Time(query.until))]
-        arms.append(all_of([*since, *until]))
-    return any_of(arms)
+        parts.append(all_of([*since, *until]))
+    return any_of(parts)
 
 
 def _type(operator: Operator, name: str) -> Predicate:
