@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,32 @@ def test_an_unknown_key_is_an_error_with_a_suggestion(load):
     with pytest.raises(ConfigError, match=r"vastlab\.profiles\.lab\.url"):
         load(local="vastlab: {profiles: {lab: {endpoint: a, url: b}}}")
     assert load(local="vast: {db-directory: x}\nplugins: [all]").endpoint == DEFAULT_ENDPOINT
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("vast: {endpoint: 5}", "vast.yaml: vast.endpoint: expected `str | null`, got `int`"),
+        ("vast: {endpoint: ''}", "vast.yaml: vast.endpoint: expected `str` of length >= 1"),
+        ("vastlab: {infer: 1}", "vast.yaml: vastlab.infer: expected `bool | null`, got `int`"),
+        ("vastlab: [a]", "vast.yaml: vastlab: expected `mapping | null`, got `list`"),
+        ("vastlab: {profiles: {lab: }}", "vastlab.profiles.lab: expected `mapping`, got `null`"),
+        ("vastlab: {profiles: {lab: {}}}", "vastlab.profiles.lab: missing key `endpoint`"),
+        ("vastlab: {profiles: {lab: {endpoint: 5}}}", "vastlab.profiles.lab.endpoint: expected"),
+        ("vastlab: {profiles: {5: {endpoint: a}}}", "vastlab.profiles: each key must be text"),
+        ("vast: {endpoint: a}\nvast: {endpoint: b}", "the key 'vast' occurs twice"),
+    ],
+)
+def test_the_message_names_the_key(load, text, message):
+    """It says what is expected there; of a key that occurs twice, neither counts."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(local=text)
+
+
+def test_keys_without_values_count_as_absent(load):
+    """A section whose lines are all commented out is empty."""
+    text = "vast:\nvastlab:\n  profiles:\n  client:\n"
+    assert load(local=text).endpoint == DEFAULT_ENDPOINT
 
 
 def test_the_users_folder_is_known(load, tmp_path):

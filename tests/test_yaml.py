@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 import yaml
 
@@ -18,13 +19,17 @@ def test_a_file_is_read(tmp_path):
     "content,reason",
     [
         (b"a: " + b"x" * _yaml.LARGEST, "larger than 1 MiB"),
-        (b"[" * 3000, "nested more than 50"),
-        (b"- " * 3000 + b"x", "nested more than 50"),
+        (b"[" * 3000, "nesting depth"),
+        (b"- " * 900 + b"x", "nested more than 50"),
+        (b"[" * 51 + b"]" * 51, "nested more than 50"),
         (b"a: [", "cannot read the settings"),
         (b"a: \xff", "cannot read the settings"),
         (b"a: \x00", "cannot read the settings"),
         (b"a: !!python/object:os.system x", "cannot read the settings"),
         (b"a: 2024-99-99", "cannot read the settings"),
+        (b"a: {b: 1, c: 2, 'b': 3}", "the key 'b' occurs twice; remove one .* column 17"),
+        (b"- a: 1\n  a: 1", "the key 'a' occurs twice"),
+        (b"? !" + b"x" * 9000, "cannot read the settings"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(tmp_path, content, reason):
@@ -35,6 +40,7 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path, content, reason):
         _yaml.load(path, "the settings")
     assert str(path) in str(caught.value)
     assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 600
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path):
@@ -84,7 +90,8 @@ def test_hostile_yaml_is_refused(text, tmp_path):
         "",
         "# nothing",
         "[1, 1.5, 2001-01-01, 0x1f, 190:20:30, true, null, 1e-999]",
-        "a: &a {b: c}\nd: {<<: *a, e: [*a, *a]}",
+        "a: &a {b: c}\nd: {<<: *a, b: d, e: [*a, *a]}",
+        "{1: a, '1': b}",
         "x: " + "9" * 90,
         "? a\n: b",
     ],
@@ -92,3 +99,54 @@ def test_hostile_yaml_is_refused(text, tmp_path):
 def test_other_yaml_is_read_as_ever(text):
     """Numbers, times, anchors and merges mean what they mean in YAML."""
     assert _yaml.parse(text) == yaml.safe_load(text)
+
+
+class _Inner(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    flag: bool | None = None
+
+
+class _Outer(msgspec.Struct):
+    inner: _Inner | None = None
+    items: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        ([], "file: part: expected `mapping`, got `list` (write a mapping)"),
+        ({"inner": 5}, "file: part.inner: expected `mapping | null`, got `int` (write a mapping)"),
+        ({"inner": {}}, "file: part.inner: missing key `text` (write a mapping)"),
+        (
+            {"inner": {"text": "a", "flag": 1}},
+            "file: part.inner.flag: expected `bool | null`, got `int` (write a mapping)",
+        ),
+        ({"items": [1, "x"]}, "file: part.items[1]: expected `int`, got `str` (write a mapping)"),
+        (
+            {"inner": {"text": "a", "flat": 1}},
+            "file: unknown key 'part.inner.flat' (did you mean 'flag'?)",
+        ),
+        ({5: 5}, "file: part: each key must be text (put it in quotes)"),
+        ({"inner": {"text": "a", 5: 5}}, "file: part.inner: each key must be text"),
+        ({"inner": {"` - at `$.inner": 1}}, "file: unknown key 'part.inner.` - at `$.inner'"),
+    ],
+)
+def test_content_of_another_shape_is_one_clear_error(content, message):
+    """The message names the file, the key, and what belongs there."""
+    with pytest.raises(ConfigError) as caught:
+        _yaml.convert(content, _Outer, "file", "part", hint="write a mapping")
+    assert str(caught.value).startswith(message)
+
+
+def test_content_of_the_declared_shape_is_returned():
+    """Absent keys have their defaults."""
+    found = _yaml.convert({"inner": {"text": "a"}, "items": [1], "other": 1}, _Outer, "file")
+    assert found == _Outer(_Inner("a"), (1,))
+
+
+def test_a_long_unknown_key_is_shortened():
+    """A hostile file makes no endless message, and cannot fail otherwise."""
+    for key in ("x" * 100_000, "a` - at `$.inner.zz", "a` - at `$[...]", "` - at `key` in `$"):
+        with pytest.raises(ConfigError) as caught:
+            _yaml.convert({key: 1}, _Inner, "file")
+        assert len(str(caught.value)) < 1000

@@ -1,23 +1,34 @@
-"""YAML from files that anybody may have written: bounded in size, depth and repetition."""
+"""YAML from files that anybody may have written: bounded, and of a declared shape."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
+import msgspec
 import yaml
 
+from vastlab._text import cut, did_you_mean
 from vastlab.errors import ConfigError
 
 LARGEST = 1 << 20
 # What a document may be at most.
 _DEEPEST, _LONGEST_NUMBER, _MOST_NODES = 50, 100, 1_000_000
+_LONGEST_REASON, _LONGEST_KEY = 300, 100
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times as fast
+_PLACE = re.compile(
+    r"(?P<reason>.*?)(?: - at (?P<of_key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL
+)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+_T = TypeVar("_T")
 
 
-def load(path: Path, what: str) -> Any:
+def load(path: Path, what: str, largest: int = LARGEST) -> Any:
     """Read a YAML file.
 
     Parameters
@@ -26,20 +37,23 @@ def load(path: Path, what: str) -> Any:
         The file.
     what
         What the file holds, for messages: ``the settings``.
+    largest
+        The limit of its size, in bytes.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, is larger than 1 MiB, or is refused by `parse`.
+        The file cannot be read, is too large, or is refused by `parse`.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise ConfigError(f"cannot read {what} in {path}: the file is larger than 1 MiB")
+            data = file.read(largest + 1)
+        if len(data) > largest:
+            limit = f"{largest >> 20} MiB"
+            raise ConfigError(f"cannot read {what} in {path}: the file is larger than {limit}")
         return parse(data.decode())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = cut(" ".join(str(error).split()), _LONGEST_REASON)
         raise ConfigError(f"cannot read {what} in {path}: {reason}") from error
 
 
@@ -54,16 +68,17 @@ def parse(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        It is not YAML, or nested too deep, has numbers of more than a hundred characters, or
-        aliases that repeat each other.
+        It is not YAML, or nested too deep, has a key twice, numbers of more than a hundred
+        characters, or aliases that repeat each other.
 
     Examples
     --------
     >>> parse("vast: {endpoint: logs}")
     {'vast': {'endpoint': 'logs'}}
     """
-    loader = _Loader(text)
     try:
+        _check_depth(text)
+        loader = _LOADER(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -71,26 +86,18 @@ def parse(text: str) -> Any:
         return loader.construct_document(node)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise yaml.YAMLError(f"a value that is none of its type: {error}") from None
-    finally:
-        loader.dispose()
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads YAML of limited depth."""
-
+def _check_depth(text: str) -> None:
+    """Refuse what is nested too deep, before it is composed, which is recursive."""
     depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.depth >= _DEEPEST:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested more than {_DEEPEST} levels deep",
-                problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]  # no types
-            )
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
+    for event in yaml.parse(text, _LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise _refusal(f"nested more than {_DEEPEST} levels deep", event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _measure(node: yaml.Node, known: dict[int, int]) -> int:
@@ -100,17 +107,84 @@ def _measure(node: yaml.Node, known: dict[int, int]) -> int:
     known[id(node)] = _MOST_NODES  # until it is known: what contains itself is endless
     if isinstance(node, yaml.ScalarNode):
         if len(node.value) > _LONGEST_NUMBER and node.tag in _NUMBERS:
-            raise _too_much("a number is too long", node)
+            raise _refusal("a number is too long", node)
         inner: Iterable[yaml.Node] = ()
     elif isinstance(node, yaml.MappingNode):
+        _refuse_duplicates(node)
         inner = itertools.chain.from_iterable(node.value)
     else:
         inner = node.value
     known[id(node)] = number = 1 + sum(_measure(part, known) for part in inner)
     if number > _MOST_NODES:
-        raise _too_much("aliases repeat too much", node)
+        raise _refusal("aliases repeat too much", node)
     return number
 
 
-def _too_much(problem: str, node: yaml.Node) -> yaml.YAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+def _refuse_duplicates(mapping: yaml.MappingNode) -> None:
+    known = set()
+    for key, _ in mapping.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in known:
+                name = cut(key.value, _LONGEST_KEY)
+                raise _refusal(f"the key {name!r} occurs twice; remove one of the two", key)
+            known.add((key.tag, key.value))
+
+
+def _refusal(problem: str, where: yaml.Node | yaml.Event) -> yaml.YAMLError:
+    mark: Any = where.start_mark  # the two loaders have a class each
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+# --- shapes ---------------------------------------------------------------------------------
+
+
+def convert(
+    content: object, type_: type[_T], place: object, key: str = "", hint: str | None = None
+) -> _T:
+    """Return the content of a file, or a part of it, as a declared type.
+
+    Parameters
+    ----------
+    content
+        What `load` returns.
+    type_
+        A `msgspec.Struct` or another type that `msgspec.convert` knows.
+    place
+        The file, for the error message.
+    key
+        The key of this part in the file, such as ``vastlab.profiles.lab``.
+    hint
+        What to do where the content is not of that type.
+
+    Raises
+    ------
+    ConfigError
+        With the file, the key and the reason.
+    """
+    try:
+        return msgspec.convert(content, type_)
+    except msgspec.ValidationError as error:
+        found = _PLACE.fullmatch(str(error))
+        reason, path = (found["reason"], found["path"] or "") if found else (str(error), "")
+        where = f"{key}{path}".lstrip(".")
+        if unknown := _UNKNOWN.fullmatch(reason):
+            name = cut(unknown[1], _LONGEST_KEY)
+            hint = did_you_mean(name, _keys(type_, path), hint)
+            where, reason = "", f"unknown key {f'{where}.{name}'.lstrip('.')!r}"
+        elif found and found["of_key"]:
+            reason, hint = "each key must be text", "put it in quotes"
+        # The words of YAML instead of those of JSON.
+        reason = reason.replace("`object", "`mapping").replace("`array", "`list")
+        reason = reason.replace("Object missing required field", "missing key")
+        reason = cut(reason[:1].lower() + reason[1:], _LONGEST_REASON)
+        where = f" {cut(where, _LONGEST_REASON)}:" if where else ""
+        raise ConfigError(f"{place}:{where} {reason}", hint=hint) from None
+
+
+def _keys(type_: Any, path: str) -> tuple[str, ...]:
+    """Return the keys of the struct at a path such as ``.vastlab`` in another struct."""
+    for name in path.split(".")[1:]:
+        type_ = get_type_hints(type_).get(name, type_)
+        structs = (part for part in get_args(type_) if hasattr(part, "__struct_fields__"))
+        type_ = next(structs, type_)
+    return getattr(type_, "__struct_fields__", ())

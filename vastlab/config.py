@@ -10,7 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import platformdirs
 
 from vastlab import _yaml
@@ -116,18 +118,18 @@ class Settings:
         if variable := environ.get("VAST_ENDPOINT"):
             endpoints.insert(0, (variable, "VAST_ENDPOINT"))
         endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, DEFAULT_SOURCE))
-        client = next((file.client for file in found if file.client), None)
+        owns = [file.own for file in found]
         profiles = {name: text for file in reversed(found) for name, text in file.profiles.items()}
         foreign = found[0] if local and not _same_file(local, personal) else None
         return cls(
             endpoint=endpoint,
             source=source,
-            client=client,
+            client=next((own.client for own in owns if own.client), None),
             profiles=profiles,
             refused=_refused(foreign, here) if foreign else {},
-            infer=next((file.infer for file in found if file.infer is not None), True),
-            encoding=next((file.encoding for file in found if file.encoding), None),
-            verify=next((file.verify for file in found if file.verify is not None), True),
+            infer=next((own.infer for own in owns if own.infer is not None), True),
+            encoding=next((own.encoding for own in owns if own.encoding), None),
+            verify=next((own.verify for own in owns if own.verify is not None), True),
             user_folder=user if user.is_dir() else None,
         )
 
@@ -202,15 +204,44 @@ def state_folder() -> Path:
     return platformdirs.user_state_path("vastlab", appauthor=False)
 
 
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Vast(msgspec.Struct, frozen=True):
+    """The keys under ``vast:``, which VAST reads too, and has more of."""
+
+    endpoint: _Text | None = None
+
+
+class _Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys under ``vastlab:``."""
+
+    client: _Text | None = None
+    encoding: _Text | None = None
+    infer: bool | None = None
+    profiles: dict[str, Any] | None = None
+    verify: bool | None = None
+
+
+class _Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of each profile."""
+
+    endpoint: _Text
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """The top of a file."""
+
+    vast: _Vast | None = None
+    vastlab: _Own | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     source: str
     endpoint: str | None
-    client: str | None
+    own: _Own
     profiles: Mapping[str, str]
-    infer: bool | None
-    encoding: str | None
-    verify: bool | None
 
 
 def _user_folder(environ: Mapping[str, str]) -> Path:
@@ -232,18 +263,13 @@ def _file_in(folder: Path) -> Path | None:
 
 def _read(path: Path) -> _File:
     content = _yaml.load(path, "the settings")
-    top = _mapping({} if content is None else content, path, "the file")
-    vast = _mapping(top.get("vast") or {}, path, "vast")
-    own = _known(_mapping(top.get("vastlab") or {}, path, "vastlab"), _KEYS, path, "vastlab")
-    return _File(
-        str(path),
-        _text(vast.get("endpoint"), path, "vast.endpoint"),
-        _text(own.get("client"), path, "vastlab.client"),
-        _profiles(own.get("profiles") or {}, path),
-        _flag(own.get("infer"), path, "vastlab.infer"),
-        _text(own.get("encoding"), path, "vastlab.encoding"),
-        _flag(own.get("verify"), path, "vastlab.verify"),
-    )
+    top = _yaml.convert({} if content is None else content, _Content, path)
+    vast, own = top.vast or _Vast(), top.vastlab or _Own()
+    profiles = {
+        name: _yaml.convert(entry, _Profile, path, f"vastlab.profiles.{name}").endpoint
+        for name, entry in (own.profiles or {}).items()
+    }
+    return _File(str(path), vast.endpoint, own, profiles)
 
 
 def _same_file(one: Path, other: Path | None) -> bool:
@@ -253,7 +279,7 @@ def _same_file(one: Path, other: Path | None) -> bool:
 def _refused(file: _File, folder: Path) -> dict[str, str]:
     """Say which endpoints of a file that anybody may have written cannot be used."""
     # A file that came with the logs must not choose a program, nor let damage pass.
-    for key, value in (("client", file.client), ("verify", file.verify)):
+    for key, value in (("client", file.own.client), ("verify", file.own.verify)):
         if value is not None:
             raise ConfigError(
                 f"{file.source}: vastlab.{key} may stand in your own vast.yaml only", hint=_OWN_FILE
@@ -281,44 +307,3 @@ def _is_harmless(text: str, folder: Path) -> bool:
 
 
 _OWN_FILE = "move it to your own vast.yaml (~/.config/vast/), or pass the endpoint yourself"
-_KEYS = ("client", "encoding", "infer", "profiles", "verify")
-_PROFILE_KEYS = ("endpoint",)
-
-
-def _profiles(value: object, path: Path) -> dict[str, str]:
-    profiles = {}
-    for name, entry in _mapping(value, path, "vastlab.profiles").items():
-        where = f"vastlab.profiles.{name}"
-        keys = _known(_mapping(entry or {}, path, where), _PROFILE_KEYS, path, where)
-        endpoint = _text(keys.get("endpoint"), path, f"{where}.endpoint")
-        if endpoint is None:
-            raise ConfigError(f"{path}: {where} has no endpoint")
-        profiles[name] = endpoint
-    return profiles
-
-
-def _mapping(value: object, path: Path, where: str) -> dict[str, object]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{path}: {where} must be a mapping of names to values")
-    return value
-
-
-def _known(
-    mapping: dict[str, object], keys: tuple[str, ...], path: Path, where: str
-) -> dict[str, object]:
-    for key in mapping:
-        if key not in keys:
-            raise ConfigError(f"{path}: unknown key {where}.{key}", hint=did_you_mean(key, keys))
-    return mapping
-
-
-def _flag(value: object, path: Path, where: str) -> bool | None:
-    if value is None or isinstance(value, bool):
-        return value
-    raise ConfigError(f"{path}: {where} must be true or false")
-
-
-def _text(value: object, path: Path, where: str) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise ConfigError(f"{path}: {where} must be a text")

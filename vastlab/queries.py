@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vastlab import _text, _yaml, errors
 from vastlab.config import Settings
 from vastlab.expression import parse_query
@@ -30,10 +32,6 @@ from vastlab.result import Result
 __all__ = ["Parameter", "Queries", "SavedQuery", "load"]
 
 FILE = "queries.yaml"
-_KEYS = ("name", "description", "expression", "params")
-_PARAMETER_KEYS = ("type", "default", "description")
-_NOTHING = object()
-_LARGEST_FILE = 1 << 20
 
 
 def _truth(text: str) -> bool:
@@ -297,70 +295,67 @@ class UnknownQueryError(errors.UsageError, AttributeError):
     """The error of a missing attribute, in the words of vastlab."""
 
 
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a query."""
+
+    name: str
+    expression: str
+    description: str | None = None
+    params: dict[str, Any] | None = None
+
+
+class _Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a parameter."""
+
+    type: str = "string"
+    default: Any = msgspec.UNSET
+    description: str | None = None
+
+
 def _read(path: Path) -> Iterable[SavedQuery]:
-    content = _yaml.load(path, "the queries")
-    if not isinstance(content or [], list):
-        raise errors.ConfigError(f"{path}: no list of queries", hint="each begins with '- name:'")
+    content = _yaml.load(path, "the queries") or []
     found: dict[str, SavedQuery] = {}
-    for entry in content or []:
-        query = _query(entry, path)
+    entries = _yaml.convert(content, list[Any], path, hint="each query begins with '- name:'")
+    for number, entry in enumerate(entries, start=1):
+        query = _query(_yaml.convert(entry, _Entry, path, f"query {number}"), path)
         if query.name in found:
             raise errors.ConfigError(f"{path}: two queries are called {query.name!r}")
         found[query.name] = query
     return found.values()
 
 
-def _query(entry: object, path: Path) -> SavedQuery:
-    keys = _mapping(entry, _KEYS, path, "a query")
-    name, expression = keys.get("name"), keys.get("expression")
-    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+def _query(entry: _Entry, path: Path) -> SavedQuery:
+    name, params = entry.name, entry.params or {}
+    if not name.isidentifier() or name.startswith("_"):
         raise errors.ConfigError(f"{path}: a query cannot be called {name!r}", hint="a plain word")
     where = f"{path}: the query {name!r}"
-    if not isinstance(expression, str):
-        raise errors.ConfigError(f"{where} has no expression")
     try:
-        wanted = names(parse_query(expression))
+        wanted = names(parse_query(entry.expression))
     except errors.ExpressionError as error:
         raise errors.ConfigError(f"{where}: {error}") from None
-    params = _mapping(keys.get("params") or {}, None, path, f"params of {name!r}")
     for parameter in params:
         if parameter not in wanted:
             raise errors.ConfigError(
                 f"{where} does not use its parameter {parameter!r}",
                 hint=_text.did_you_mean(parameter, wanted),
             )
-    parameters = tuple(_parameter(key, params.get(key), path, where) for key in wanted)
-    return SavedQuery(name, expression, str(keys.get("description") or ""), parameters, str(path))
+    parameters = tuple(_parameter(key, params.get(key), where) for key in wanted)
+    return SavedQuery(name, entry.expression, entry.description or "", parameters, str(path))
 
 
-def _parameter(name: str, entry: object, path: Path, where: str) -> Parameter:
-    keys = _mapping(entry or {}, _PARAMETER_KEYS, path, f"the parameter {name!r}")
-    type_ = keys.get("type", "string")
-    base = str(type_).removeprefix("list<").removesuffix(">")
-    if base not in _READERS or type_ not in (base, f"list<{base}>"):
+def _parameter(name: str, entry: object, where: str) -> Parameter:
+    declared = _yaml.convert({} if entry is None else entry, _Declared, where, f"params.{name}")
+    base = declared.type.removeprefix("list<").removesuffix(">")
+    if base not in _READERS or declared.type not in (base, f"list<{base}>"):
         raise errors.ConfigError(
-            f"{where}: the parameter {name!r} has the unknown type {type_!r}",
+            f"{where}: the parameter {name!r} has the unknown type {declared.type!r}",
             hint=_text.did_you_mean(base, _READERS),
         )
-    default = keys.get("default", _NOTHING)
-    if default is _NOTHING:
-        return Parameter(name, str(type_))
-    parameter = Parameter(name, str(type_), default, optional=True)
+    if declared.default is msgspec.UNSET:
+        return Parameter(name, declared.type)
+    parameter = Parameter(name, declared.type, declared.default, optional=True)
     try:
-        to_literal(parameter.read(default))
+        to_literal(parameter.read(declared.default))
     except errors.ParameterError as error:
         raise errors.ConfigError(f"{where}: the default of {name!r}: {error}") from None
     return parameter
-
-
-def _mapping(
-    value: object, keys: tuple[str, ...] | None, path: Path, where: str
-) -> dict[str, object]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise errors.ConfigError(f"{path}: {where} must be a mapping of names to values")
-    for key in value:
-        if keys is not None and key not in keys:
-            raise errors.ConfigError(
-                f"{path}: unknown key {key!r}", hint=_text.did_you_mean(key, keys)
-            )
-    return value

@@ -90,16 +90,28 @@ def test_user_adds_to_default(tmp_path):
     "text, reason",
     [
         ("{", "cannot read the taxonomy"),
-        ("a: b", "a list of concepts and models"),
-        ("- thing: {name: x}", "item 1 is neither a concept nor a model"),
-        ("- concept: {name: x}\n  model: {name: x}", "item 1 is neither"),
-        ("- concept: {fields: [a]}", "item 1: 'name' must be a non-empty string"),
-        ("- concept: {name: x, fields: a}", "item 1: 'fields' must be a list of strings"),
-        ("- concept: {name: x}\n- model: {name: m, definition: [1]}", "item 2: 'definition'"),
-        ("- concept: {name: x, field: [a]}", "item 1: unknown key 'field'"),
-        ("- model: {name: x, fields: [a]}", "item 1: unknown key 'fields'"),
+        ("a: b", "expected `list`, got `mapping` (a list of concepts and models"),
+        ("- thing: {name: x}", "item 1: unknown key 'thing' (there are concept, model)"),
+        ("- concept: {name: x}\n  model: {name: x}", "item 1 must be either a concept or a model"),
+        ("- concept: {fields: [a]}", "item 1: concept: missing key `name`"),
+        (
+            "- concept: {name: x, fields: a}",
+            "concept.fields: expected `list | null`, got `str`",
+        ),
+        (
+            "- concept: {name: x}\n- model: {name: m, definition: [1]}",
+            "item 2: model.definition[0]: expected `str`",
+        ),
+        (
+            "- concept: {name: x, field: [a]}",
+            "'concept.field' (did you mean 'fields'?)",
+        ),
+        ("- model: {name: x, fields: [a]}", "item 1: unknown key 'model.fields'"),
         ("- !!python/object:os.system {}", "cannot read the taxonomy"),
         ("- 2001-13-45", "cannot read the taxonomy"),
+        ("- {}", "item 1 must be either a concept or a model"),
+        ("- concept: {name: ''}", "item 1: concept.name: expected `str` of length >= 1"),
+        ("- concept: {name: x, fields: [a], fields: [b]}", "the key 'fields' occurs twice"),
     ],
 )
 def test_bad_file(tmp_path, text, reason):

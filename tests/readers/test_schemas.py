@@ -59,7 +59,7 @@ def test_every_form_of_a_type():
         },
         "events": {"e": {"a": ["low_port"], "b": {"c": "key", "d": "colour"}}},
     }
-    schema = schemas.parse(content).find("e")
+    schema = schemas.parse(content, "m.yaml").find("e")
     assert schema.name == "m.e"
     a, c, d = schema.leaves
     assert (str(a.type), a.type.item.names) == ("list<low_port>", ("low_port", "port"))

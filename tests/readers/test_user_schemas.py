@@ -72,9 +72,13 @@ def test_no_folder_declares_nothing(tmp_path):
 
 
 BAD = {
-    "no mapping": ("[1]", "must be a mapping"),
-    "empty": ("", "must be a mapping"),
-    "no events": ("module: a", "events: must be a mapping"),
+    "no mapping": ("[1]", "x.yaml: expected `mapping`, got `list`"),
+    "empty": ("", "x.yaml: expected `mapping`, got `null`"),
+    "no events": ("module: a", "missing key `events`"),
+    "events": ("events: [1]", "events: expected `mapping`, got `list`"),
+    "fields": ("events: {a.b: {c: {}}, d.e: ip}", "events.d.e: expected `mapping`, got `str`"),
+    "key twice": ("events: {a.b: {c: ip, d: ip, c: port}}", "the key 'c' occurs twice"),
+    "schema twice": ("events:\n  a.b: {c: ip}\n  a.b: {d: ip}", "'a.b' occurs twice"),
     "unknown key": ("event: {}", "unknown key 'event'"),
     "unknown type": ("events: {a.b: {c: {d: adress}}}", "events.a.b.c.d: unknown type 'adress'"),
     "not a type": ("events: {a.b: {c: 5}}", "5 is not a type"),
@@ -83,9 +87,9 @@ BAD = {
     "no UTF-8": (b"events: {a.b: {\xff: ip}}", "cannot read the schemas"),
     "control": ('events: {a.b: {"c\\u0000": ip}}', "cannot be a name"),
     "name of an event": ("events: {a b: {c: ip}}", "must be letters"),
-    "number as name": ("events: {a.b: {5: ip}}", "must be text"),
-    "deep": ("events: {a.b: {c: " + "[" * 50 + "ip" + "]" * 50 + "}}", "nested more than 20 deep"),
-    "very deep": ("[" * 100_000, "nested too deeply"),
+    "number as name": ("events: {a.b: {5: ip}}", "events.a.b: each key must be text"),
+    "deep": ("events: {a.b: {c: " + "[" * 30 + "ip" + "]" * 30 + "}}", "nested more than 20 deep"),
+    "very deep": ("[" * 100_000, "maximum nesting depth"),
     "large": ("#" * (5 << 20), "larger than"),
     "number": ("events: {a.b: {c: " + "9" * 10_000 + "}}", "x.yaml"),
     "many": (
@@ -98,8 +102,12 @@ BAD = {
         + "events: {x.y: {z: *i}}\n",
         "unknown key 'a'",
     ),
-    "labels": ("types: {a: {enum: [1]}}\nevents: {}", "at most 256 texts"),
-    "attributes": ("types: {a: {type: ip, attributes: {x: 1}}}\nevents: {}", "must be texts"),
+    "labels": ("types: {a: {enum: [1]}}\nevents: {}", "types.a.enum[0]: expected `str`, got `int`"),
+    "many labels": ("types: {a: {enum: [" + "x, " * 257 + "]}}\nevents: {}", "length <= 256"),
+    "attributes": (
+        "types: {a: {type: ip, attributes: {x: 1}}}\nevents: {}",
+        "types.a.attributes[...]: expected `str`",
+    ),
 }
 
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+import msgspec
 
 from vastlab import _yaml
 from vastlab.errors import ConfigError
@@ -185,14 +185,39 @@ def load(*paths: str | Path) -> Taxonomy:
 # --- reading --------------------------------------------------------------------------------
 
 
+_Name = Annotated[str, msgspec.Meta(min_length=1)]
+_Texts = tuple[str, ...]
+_EXAMPLE = "write '- concept: {name: ..., fields: [...]}'"
+
+
+class _ConceptEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a concept."""
+
+    name: _Name
+    description: str | None = None
+    fields: _Texts | None = None
+    concepts: _Texts | None = None
+
+
+class _ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a model."""
+
+    name: _Name
+    description: str | None = None
+    definition: _Texts | None = None
+
+
+class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An item of a file: one of the two."""
+
+    concept: _ConceptEntry | None = None
+    model: _ModelEntry | None = None
+
+
 @functools.cache
 def _default() -> Taxonomy:
-    folder = resources.files("vastlab") / "data" / "taxonomy"
-    taxonomy = Taxonomy()
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        items = yaml.safe_load(entry.read_text(encoding="utf-8"))
-        taxonomy = taxonomy.merge(_parse(items, entry.name))
-    return taxonomy
+    with resources.as_file(resources.files("vastlab") / "data" / "taxonomy") as folder:
+        return load(folder)
 
 
 def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -204,56 +229,25 @@ def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def _parse(items: object, source: str) -> Taxonomy:
-    if items is not None and not isinstance(items, list):
-        raise ConfigError(f"{source}: a taxonomy must be a list of concepts and models")
     taxonomy = Taxonomy()
-    for number, item in enumerate(items or (), start=1):
-        taxonomy = taxonomy.merge(_item(item, f"{source}: item {number}", source))
+    hint = f"a list of concepts and models: {_EXAMPLE}"
+    for number, item in enumerate(_yaml.convert(items or [], list[Any], source, hint=hint), 1):
+        place = f"{source}: item {number}"
+        taxonomy = taxonomy.merge(_part(_yaml.convert(item, _Item, place), place, source))
     return taxonomy
 
 
-def _item(item: object, place: str, source: str) -> Taxonomy:
+def _part(item: _Item, place: str, source: str) -> Taxonomy:
     match item:
-        case {"concept": dict(body), **rest} if not rest:
-            part = _text(body, "name", place), str(body.get("description") or "")
-            fields = tuple(e for text in _texts(body, "fields", place) for e in _expand(text))
-            _only(body, ("name", "description", "fields", "concepts"), place)
-            concept = Concept(*part, fields, _texts(body, "concepts", place))
-            return Taxonomy(concepts={concept.name: _join(Concept(concept.name), concept)})
-        case {"model": dict(body), **rest} if not rest:
-            part = _text(body, "name", place), str(body.get("description") or "")
-            _only(body, ("name", "description", "definition"), place)
-            model = Model(*part, _texts(body, "definition", place), source)
-            return Taxonomy(models={model.name: model})
+        case _Item(concept=_ConceptEntry() as entry, model=None):
+            fields = tuple(field for text in entry.fields or () for field in _expand(text))
+            concept = Concept(entry.name, entry.description or "", fields, entry.concepts or ())
+            return Taxonomy(concepts={entry.name: _join(Concept(entry.name), concept)})
+        case _Item(concept=None, model=_ModelEntry() as entry):
+            model = Model(entry.name, entry.description or "", entry.definition or (), source)
+            return Taxonomy(models={entry.name: model})
         case _:
-            raise ConfigError(
-                f"{place} is neither a concept nor a model",
-                hint="write '- concept: {name: ..., fields: [...]}'",
-            )
-
-
-def _text(body: dict[object, object], key: str, place: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{place}: {key!r} must be a non-empty string")
-    return value
-
-
-def _texts(body: dict[object, object], key: str, place: str) -> tuple[str, ...]:
-    values = body.get(key)
-    if values is None:
-        return ()
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ConfigError(f"{place}: {key!r} must be a list of strings")
-    return tuple(values)
-
-
-def _only(body: dict[object, object], keys: tuple[str, ...], place: str) -> None:
-    unknown = [key for key in body if key not in keys]
-    if unknown:
-        raise ConfigError(
-            f"{place}: unknown key {unknown[0]!r}", hint=f"known keys: {', '.join(keys)}"
-        )
+            raise ConfigError(f"{place} must be either a concept or a model", hint=_EXAMPLE)
 
 
 def _expand(text: str) -> Iterator[str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
-import yaml
 
+from vastlab import _yaml
 from vastlab._text import did_you_mean
 from vastlab.arrow import convert
 from vastlab.arrow import types as arrow_arrays
@@ -67,9 +68,6 @@ def nest(columns: Mapping[str, pa.Array], schema: Schema, num_rows: int) -> pa.R
     return convert.nest(flat, schema)
 
 
-_PLAIN = {kind.value: Type(kind) for kind in Kind}
-
-
 @dataclass(frozen=True)
 class Catalog:
     """The schemas of one tool.
@@ -101,7 +99,7 @@ def load(module: str) -> Catalog:
     """
     folder = resources.files("vastlab").joinpath("data", "schemas")
     text = folder.joinpath(f"{module}.yaml").read_text(encoding="utf-8")
-    return parse(yaml.safe_load(text))
+    return parse(_yaml.parse(text), f"{module}.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,47 +131,6 @@ class Schemas:
 SHIPPED = Schemas()
 
 
-def parse(content: Mapping[str, Any]) -> Catalog:
-    """Build the schemas from the content of a file."""
-    module = content["module"]
-    named: dict[str, Type] = {}
-    for name, definition in content.get("types", {}).items():
-        named[name] = _named_type(name, definition, named)
-    schemas = {
-        name: Schema(name, _fields(fields, named))
-        for event, fields in content["events"].items()
-        for name in [f"{module}.{event}" if module else event]
-    }
-    return Catalog(module, schemas)
-
-
-def _named_type(name: str, definition: Any, named: Mapping[str, Type]) -> Type:
-    match definition:
-        case {"type": inner, "attributes": attributes}:
-            # This name is not a type alias that queries can use.
-            return replace(_type(inner, named), attributes=tuple(attributes.items()))
-        case {"enum": labels}:
-            return Type(Kind.ENUM, labels=tuple((label, key) for key, label in enumerate(labels)))
-        case _:
-            base = _type(definition, named)
-            return replace(base, names=(name, *base.names))
-
-
-def _fields(fields: Mapping[str, Any], named: Mapping[str, Type]) -> tuple[Field, ...]:
-    types = {name: _type(text, named) for name, text in fields.items()}
-    return nested_schema("", types).fields
-
-
-def _type(definition: Any, named: Mapping[str, Type]) -> Type:
-    match definition:
-        case str():
-            return named[definition] if definition in named else _PLAIN[definition]
-        case [item]:
-            return Type(Kind.LIST, item=_type(item, named))
-        case _:
-            return Type(Kind.RECORD, fields=_fields(definition, named))
-
-
 _MAX_FILE_SIZE = 4 << 20
 _MAX_FILES = 1000
 _MAX_FIELDS = 20_000
@@ -181,9 +138,30 @@ _MAX_DEPTH = 20
 _MAX_NAME_LENGTH = 200
 _EVENT = re.compile(r"[^\W\d][\w.\-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_KEYS = ("module", "types", "events")
-_WORDS = tuple(kind.value for kind in Kind if kind not in (Kind.LIST, Kind.MAP, Kind.RECORD))
-_EXAMPLE = 'events: {"my.log": {ts: time, client: ip, tags: [string]}}'
+_NESTED = (Kind.LIST, Kind.MAP, Kind.RECORD)
+_WORDS = {kind.value: Type(kind) for kind in Kind if kind not in _NESTED}
+_EXAMPLE = 'for example events: {"my.log": {ts: time, client: ip, tags: [string]}}'
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The top of a file."""
+
+    events: dict[str, Any]
+    module: str = ""
+    types: dict[str, Any] | None = None
+
+
+class _Enum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An enumeration under ``types``."""
+
+    enum: Annotated[list[str], msgspec.Meta(max_length=256)]
+
+
+class _Attributed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A type with attributes under ``types``."""
+
+    type: Any
+    attributes: dict[str, str]
 
 
 def load_user_schemas(folders: Iterable[Path]) -> Schemas:
@@ -223,101 +201,81 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _load(path: Path) -> Catalog:
-    content = _content(path)
-    check = _Check(path)
-    top = check.mapping(content, "the file")
-    check.keys(top, _KEYS)
-    module = top.get("module", "")
-    if module != "":
-        check.name(module, "module", _EVENT)
-    types = check.mapping(top.get("types") or {}, "types")
-    for name, definition in types.items():
-        check.name(name, "types")
-        check.named_type(definition, f"types.{name}")
-        check.known.append(name)
-    events = check.mapping(top.get("events"), "events")
-    for name, fields in events.items():
-        check.name(name, "events", _EVENT)
-        check.fields(fields, f"events.{name}", 0)
-    return parse({"module": module, "types": types, "events": events})
+    return parse(_yaml.load(path, "the schemas", _MAX_FILE_SIZE), path)
 
 
-def _content(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_FILE_SIZE + 1)
-        if len(text) > _MAX_FILE_SIZE:
-            raise ConfigError(f"{path}: larger than {_MAX_FILE_SIZE:,} bytes")
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise ConfigError(f"{path}: the YAML is nested too deeply") from None
-    except (OSError, ValueError, OverflowError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"cannot read the schemas in {path}: {reason}") from error
+def parse(content: object, place: object) -> Catalog:
+    """Build the schemas from the content of a file; `place` names it in errors."""
+    file = _yaml.convert(content, _File, place, hint=_EXAMPLE)
+    work = _Declarations(place)
+    if file.module:
+        work.check_name(file.module, "module", _EVENT)
+    for name, definition in (file.types or {}).items():
+        work.check_name(name, "types")
+        work.types[name] = work.named_type(name, definition, f"types.{name}")
+    schemas = {}
+    for event, definition in file.events.items():
+        work.check_name(event, "events", _EVENT)
+        name = f"{file.module}.{event}" if file.module else event
+        schemas[name] = Schema(name, work.fields(definition, f"events.{event}", 0))
+    return Catalog(file.module, schemas)
 
 
-class _Check:
-    """Checks the declarations of a file."""
+class _Declarations:
+    """Builds the types that a file declares; errors name the file and the place in it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: object) -> None:
+        self._file = file
         self._size = 0
-        self.known: list[str] = list(_WORDS)
+        self.types = dict(_WORDS)
 
-    def fail(self, where: str, reason: str, hint: str = f"for example {_EXAMPLE}") -> ConfigError:
-        return ConfigError(f"{self._path}: {where[:_MAX_NAME_LENGTH]}: {reason}", hint=hint)
+    def _fail(self, where: str, reason: str, hint: str = _EXAMPLE) -> ConfigError:
+        return ConfigError(f"{self._file}: {where[:_MAX_NAME_LENGTH]}: {reason}", hint=hint)
 
-    def mapping(self, value: Any, where: str) -> Mapping[Any, Any]:
-        if not isinstance(value, dict) or (not value and where == "the file"):
-            raise self.fail(where, "must be a mapping of names")
-        return value
-
-    def keys(self, top: Mapping[Any, Any], keys: tuple[str, ...]) -> None:
-        for key in top:
-            if key not in keys:
-                hint = did_you_mean(str(key)[:_MAX_NAME_LENGTH], keys)
-                raise self.fail("the file", f"unknown key {str(key)[:60]!r}", hint)
-
-    def name(self, name: Any, where: str, pattern: re.Pattern[str] | None = None) -> None:
-        if not isinstance(name, str):
-            raise self.fail(where, f"the name {str(name)[:60]} must be text", "put it in quotes")
+    def check_name(self, name: str, where: str, pattern: re.Pattern[str] | None = None) -> None:
         if not name or len(name) > _MAX_NAME_LENGTH or _CONTROL.search(name):
-            raise self.fail(where, f"{name[:60]!r} cannot be a name")
+            raise self._fail(where, f"{name[:60]!r} cannot be a name")
         if pattern is not None and not pattern.fullmatch(name):
-            raise self.fail(where, f"{name!r} must be letters, digits, dots, dashes and _")
+            raise self._fail(where, f"{name!r} must be letters, digits, dots, dashes and _")
 
-    def fields(self, value: Any, where: str, depth: int) -> None:
-        for name, definition in self.mapping(value, where).items():
-            self.name(name, where)
-            self.type(definition, f"{where}.{name}", depth + 1)
+    def fields(self, definition: object, where: str, depth: int) -> tuple[Field, ...]:
+        members = _yaml.convert(definition, dict[str, Any], self._file, where, _EXAMPLE)
+        types = {}
+        for name, inner in members.items():
+            self.check_name(name, where)
+            types[name] = self.type(inner, f"{where}.{name}", depth + 1)
+        return nested_schema("", types).fields
 
-    def named_type(self, value: Any, where: str) -> None:
-        match value:
-            case {"enum": [*labels]} if len(value) == 1:
-                if len(labels) > 256 or not all(isinstance(label, str) for label in labels):
-                    raise self.fail(where, "the labels of an enum must be at most 256 texts")
-            case {"type": inner, "attributes": dict() as attributes} if len(value) == 2:
-                if not all(isinstance(t, str) for pair in attributes.items() for t in pair):
-                    raise self.fail(where, "attributes must be texts")
-                self.type(inner, where, 1)
+    def named_type(self, name: str, definition: Any, where: str) -> Type:
+        match definition:
+            case {"enum": [*_]} if len(definition) == 1:
+                labels = _yaml.convert(definition, _Enum, self._file, where).enum
+                return Type(Kind.ENUM, labels=tuple(zip(labels, range(256), strict=False)))
+            case {"type": _, "attributes": dict()} if len(definition) == 2:
+                declared = _yaml.convert(definition, _Attributed, self._file, where)
+                # This name is not a type alias that queries can use.
+                attributes = tuple(declared.attributes.items())
+                return replace(self.type(declared.type, where, 1), attributes=attributes)
             case _:
-                self.type(value, where, 1)
+                base = self.type(definition, where, 1)
+                return replace(base, names=(name, *base.names))
 
-    def type(self, value: Any, where: str, depth: int) -> None:
+    def type(self, definition: object, where: str, depth: int) -> Type:
         self._size += 1
         if self._size > _MAX_FIELDS:
-            raise self.fail(where, f"more than {_MAX_FIELDS:,} fields in one file")
+            raise self._fail(where, f"more than {_MAX_FIELDS:,} fields in one file")
         if depth > _MAX_DEPTH:
-            raise self.fail(where, f"nested more than {_MAX_DEPTH} deep")
-        match value:
+            raise self._fail(where, f"nested more than {_MAX_DEPTH} deep")
+        match definition:
             case str():
-                if value not in self.known:
+                if definition not in self.types:
                     known = f"there are {', '.join(_WORDS)}"
-                    hint = did_you_mean(value[:_MAX_NAME_LENGTH], self.known, known)
-                    raise self.fail(where, f"unknown type {value[:60]!r}", hint)
+                    hint = did_you_mean(definition[:_MAX_NAME_LENGTH], self.types, known)
+                    raise self._fail(where, f"unknown type {definition[:60]!r}", hint)
+                return self.types[definition]
             case [item]:
-                self.type(item, where, depth + 1)
+                return Type(Kind.LIST, item=self.type(item, where, depth + 1))
             case dict():
-                self.fields(value, where, depth)
+                return Type(Kind.RECORD, fields=self.fields(definition, where, depth))
             case _:
-                raise self.fail(where, f"{str(value)[:60]} is not a type")
+                raise self._fail(where, f"{str(definition)[:60]} is not a type")
