@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import ipaddress
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vastlab import readers
@@ -162,6 +163,46 @@ def test_undeclared_values_climb_a_ladder(values, expected):
 def test_large_numbers_keep_their_bits():
     """Numbers beyond the signed range are not rounded to doubles."""
     assert rows('{"a":18446744073709551615}\n{"a":1}') == [{"a": (1 << 64) - 1}, {"a": 1}]
+
+
+@pytest.mark.usefixtures("each_way")
+@pytest.mark.parametrize("lines", [1, 2000])
+@pytest.mark.parametrize(
+    "value", ["9007199254740993", '"9007199254740993"', "[9007199254740993]", "-9007199254740993"]
+)
+def test_a_whole_number_that_a_double_rounds_is_a_problem(value, lines):
+    """Beside fractions, numbers beyond 2**53 are counted and named where they lose digits."""
+    fraction = "[0.5]" if value.startswith("[") else "0.5"
+    batches, problems = read(f'{{"a":{fraction}}}\n' * lines + f'{{"a":{value}}}')
+    assert [problem.line for problem in problems] == [lines + 1]
+    assert "stored as" in next(iter(problems)).reason
+    assert "9007199254740992" in str(batches[-1].to_pylist()[-1]["a"]).replace(".0", "")
+
+
+@pytest.mark.usefixtures("each_way")
+@given(
+    st.lists(
+        st.integers(-(1 << 64), 1 << 64).map(str)
+        | st.floats(allow_nan=False, allow_infinity=False).map(str)
+        | st.integers(0, 1 << 12).map(lambda n: str((1 << 53) + n)),
+        min_size=1,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_number_changes_silently(texts):
+    """Each number is stored exactly as written, or as its double, with a problem if it is whole."""
+    batches, problems = read("\n".join(f'{{"a":{text}}}' for text in texts))
+    stored = [row["a"] for batch in batches for row in batch.to_pylist()]
+    changed = []
+    for number, (text, value) in enumerate(zip(texts, stored, strict=True), start=1):
+        if isinstance(value, str):
+            assert Decimal(value) == Decimal(text)
+        elif text.lstrip("-").isdigit() and int(text) != value:
+            changed.append(number)
+            assert value in (float(text), None)
+    # Ten are named, the rest are counted.
+    assert [p.line for p in problems][:10] == changed[:10]
+    assert problems.count == len(changed)
 
 
 @pytest.mark.usefixtures("each_way")

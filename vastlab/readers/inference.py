@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -114,6 +115,7 @@ def _is_compatible(before: Type, now: Type) -> bool:
 
 
 _SHOWN = 60
+_WHOLE = re.compile(r"-?[0-9]{1,400}")
 Report = Callable[[str, str], None]
 
 
@@ -239,10 +241,20 @@ def _item(value: Any, item: Shape, path: str, report: Report) -> Any:
 
 def _fixed(value: Any, type_: Type, path: str, report: Report) -> Any:
     try:
-        return convert(value, type_)
+        found = convert(value, type_)
     except ValueError as error:
         report(path, f"{error}{NULLED}")
         return None
+    if type_.kind is Kind.DOUBLE and (exact := _whole(value)) is not None and exact != found:
+        report(path, f"{brief(value)} is stored as {found:.0f}: a double does not keep all digits")
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    """Return the whole number that a value is, also in quotes."""
+    if isinstance(value, str):
+        return int(value) if _WHOLE.fullmatch(value) else None
+    return value if isinstance(value, int) else None
 
 
 # --- text -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from vastlab.readers.shapes import (
     type_of,
 )
 from vastlab.readers.text_types import KINDS, Scalar
-from vastlab.readers.wire import Form, Wire
+from vastlab.readers.wire import Form, UnsupportedFormError, Wire
 from vastlab.types import Kind, Type
 
 _PLAIN = {
@@ -216,7 +216,7 @@ class Columns:
                 offsets = np.concatenate([[0], np.cumsum(_valid(array))]).astype(np.int32)
                 return _lists(pa.array(offsets), inner, array)
             case Leaf(state):
-                return _of_state(array, state)
+                return _not_rounded(_of_state(array, state))
             case Fixed(type_):
                 return self._fixed(array, type_, lines, path)
             case RecordShape():
@@ -232,7 +232,7 @@ class Columns:
         return _records(columns, [values.is_valid()], len(values))
 
     def _fixed(self, array: pa.Array, type_: Type, lines: Lines, path: str) -> pa.Array:
-        found = _of_type(array, type_)
+        found = _not_rounded(_of_type(array, type_))
         rows = values.lost_rows(array, found)
         if len(rows):
             self._note(array, rows, type_, lines, path)
@@ -346,6 +346,15 @@ def _of_state(array: pa.Array, state: Scalar) -> pa.Array:
     if pa.types.is_string(array.type):
         return text_types.convert(array, state)
     return array.cast(arrow_schema.type_to_arrow(Type(KINDS[state])))
+
+
+def _not_rounded(array: pa.Array) -> pa.Array:
+    """Refuse doubles that may be rounded whole numbers: only decoding can tell."""
+    if pa.types.is_float64(array.type):
+        bounds = pc.min_max(array).as_py()
+        if bounds["min"] is not None and max(-bounds["min"], bounds["max"]) >= values.MAX_EXACT:
+            raise UnsupportedFormError
+    return array
 
 
 def _of_type(array: pa.Array, type_: Type) -> pa.Array:

@@ -335,7 +335,7 @@ _STORAGE = {
     Kind.TIME: pa.timestamp("ns"),
     Kind.DURATION: pa.duration("ns"),
 }
-_MAX_EXACT = 1 << 53  # larger doubles may stand for several whole numbers
+MAX_EXACT = 1 << 53  # larger doubles may stand for several whole numbers
 _NANOSECONDS = pa.decimal128(19, 9)
 
 Convert = Callable[[pa.Array], pa.Array]
@@ -507,7 +507,7 @@ def whole_numbers(array: pa.Array, target: pa.DataType) -> pa.Array:
     values = array.fill_null(0).to_numpy(zero_copy_only=False) if numbers is None else numbers
     good = array.is_valid().to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":
-        if bool((good & (np.abs(values) >= _MAX_EXACT)).any()):
+        if bool((good & (np.abs(values) >= MAX_EXACT)).any()):
             raise ValueError("a number has more digits than a double")
         good = good & (values == np.trunc(values))
     if pa.types.is_uint64(target):
