@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -62,8 +61,7 @@ _TIMESTAMP_STEP = 2_000_000_000  # nanoseconds; within this time a changed file 
 Stamp = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, array_like=True):
     """A range of bytes, and its CRC-32."""
 
     offset: int
@@ -71,8 +69,7 @@ class Span:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """A row group, with the bounds of the sorted column."""
 
     rows: int
@@ -80,6 +77,27 @@ class Group:
     last: int | None
     nulls: int
     chunks: tuple[Span, ...]
+
+
+class _Filter(msgspec.Struct, frozen=True, array_like=True):
+    """The Bloom filter of a column in a row group."""
+
+    group: int
+    column: str
+    offset: int
+    length: int
+    checksum: int
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """The checksums of a file, which are stored in it as JSON."""
+
+    order: str
+    columns: tuple[str, ...]
+    groups: tuple[Group, ...]
+    filters: tuple[_Filter, ...]
+    others: tuple[Span, ...]
+    replaces: tuple[str, ...]
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -110,21 +128,18 @@ def append(
     filters = list(_filters(groups, columns))
     ranges = sorted([*(span for spans in chunks for span in spans), *(f[2:] for f in filters)])
     tail_start = max(offset + length for offset, length in ranges)
-    document = {
-        "order": order,
-        "columns": columns,
-        "groups": [
-            {
-                **_bounds(group, columns.index(order)),
-                "chunks": [[*span, _crc(file, *span)] for span in spans],
-            }
+    document = _Document(
+        order=order,
+        columns=tuple(columns),
+        groups=tuple(
+            _group(group, columns.index(order), _spans(file, spans))
             for group, spans in zip(groups, chunks, strict=True)
-        ],
-        "filters": [[*filter_, _crc(file, *filter_[2:])] for filter_ in filters],
-        "others": [[*span, _crc(file, *span)] for span in _gaps(ranges)],
-        "replaces": list(replaces),
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
+        ),
+        filters=tuple(_Filter(*filter_, _crc(file, *filter_[2:])) for filter_ in filters),
+        others=_spans(file, _gaps(ranges)),
+        replaces=tuple(replaces),
+    )
+    text = msgspec.json.encode(document)
     file.seek(tail_start)
     index = file.read(footer_start - tail_start)
     tail = index + text + len(text).to_bytes(4, "little") + _MAGIC + footer
@@ -148,14 +163,14 @@ def _filters(groups: list[Any], columns: list[str]) -> Iterator[tuple[int, str, 
                 yield i, name, chunk.bloom_filter_offset, chunk.bloom_filter_length
 
 
-def _bounds(group: Any, order: int) -> dict[str, int | None]:
+def _spans(file: BinaryIO, ranges: Iterable[tuple[int, int]]) -> tuple[Span, ...]:
+    return tuple(Span(*span, _crc(file, *span)) for span in ranges)
+
+
+def _group(group: Any, order: int, chunks: tuple[Span, ...]) -> Group:
     known = group.column(order).statistics
-    return {
-        "rows": group.num_rows,
-        "first": known.min_raw if known.has_min_max else None,
-        "last": known.max_raw if known.has_min_max else None,
-        "nulls": known.null_count,
-    }
+    first, last = (known.min_raw, known.max_raw) if known.has_min_max else (None, None)
+    return Group(group.num_rows, first, last, known.null_count, chunks)
 
 
 def _gaps(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -178,16 +193,14 @@ class VerifiedFile:
         self._done: set[Span] = set()
         with self._open() as stream:
             self.stamp = stamp_of(os.fstat(stream.fileno()))
-            document = json.loads(self._tail(stream))
-            self._compare(stream, [Span(*each) for each in document["others"]])
-        self.order: str = document["order"]
-        self.columns: tuple[str, ...] = tuple(document["columns"])
-        self.groups = tuple(
-            Group(**{**each, "chunks": tuple(Span(*span) for span in each["chunks"])})
-            for each in document["groups"]
-        )
-        self.replaces = frozenset(document["replaces"])
-        self._filters = {(group, name): Span(*span) for group, name, *span in document["filters"]}
+            document = _decode(self._tail(stream))
+            self._compare(stream, document.others)
+        self.order, self.columns, self.groups = document.order, document.columns, document.groups
+        self.replaces = frozenset(document.replaces)
+        self._filters = {
+            (each.group, each.column): Span(each.offset, each.length, each.checksum)
+            for each in document.filters
+        }
 
     def verify(self, groups: Iterable[int], columns: Collection[str] | None = None) -> None:
         """Compare the column chunks of row groups with their checksums; by default all columns."""
@@ -271,17 +284,17 @@ def tail_of(path: Path) -> tuple[int, str]:
 
     Raises
     ------
-    OSError, ValueError, LookupError, TypeError
+    OSError, ValueError
         The file is incomplete or damaged.
     """
     data = path.read_bytes()
     text = _document(data)
     if not text:
         return 0, ""
-    document = json.loads(text)
-    spans = [span for group in document["groups"] for span in group["chunks"]]
-    spans += [span for _, _, *span in document["filters"]]
-    tail = data[max(offset + length for offset, length, _ in spans) :]
+    document = _decode(text)
+    ends = [span.offset + span.length for group in document.groups for span in group.chunks]
+    ends += [each.offset + each.length for each in document.filters]
+    tail = data[max(ends) :]
     return len(tail), hashlib.sha256(tail).hexdigest()
 
 
@@ -292,6 +305,13 @@ def _document(tail: bytes) -> bytes:
         return b""
     size = int.from_bytes(tail[end : end + 4], "little")
     return tail[max(0, end - size) : end]
+
+
+def _decode(text: bytes) -> _Document:
+    try:
+        return msgspec.json.decode(text, type=_Document)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"its checksums cannot be read: {error}") from error
 
 
 _known: OrderedDict[str, VerifiedFile] = OrderedDict()
