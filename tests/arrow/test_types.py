@@ -91,3 +91,16 @@ def test_registering_twice_is_harmless():
     """A second registration keeps the first one."""
     arrow_types.register()
     arrow_types.register()
+
+
+@pytest.mark.parametrize(
+    "serialized",
+    [
+        b"[]", b"{", b'{"red": true}', b'{"red": 1.0}', b'{"red": "1"}', b'{"red": null}',
+        b'{"\xff": 1}', rb'{"\ud800": 1}', b'{"red": NaN}', b'{"red": ' + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_labels_of_another_form_are_one_error(serialized):
+    """A file from elsewhere with damaged labels is an error of its format, and no other."""
+    with pytest.raises(FormatError, match="labels of an enumeration must be a JSON object of int"):
+        arrow_types.parse_labels(serialized)

@@ -6,6 +6,7 @@ import ipaddress
 import json
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -258,12 +259,11 @@ SUBNET = SubnetType()
 def parse_labels(serialized: bytes) -> tuple[tuple[str, int], ...]:
     """Read the labels of an enumeration, ``(label, key)``, from its serialised form."""
     try:
-        pairs = json.loads(serialized or b"{}").items()
-    except (AttributeError, RecursionError, ValueError) as error:
-        raise FormatError(f"the labels of an enumeration must be a JSON object: {error}") from error
-    if not all(isinstance(key, int) for _, key in pairs):
-        raise FormatError("the keys of an enumeration must be integers")
-    return tuple(pairs)
+        labels = msgspec.json.decode(serialized or b"{}", type=dict[str, int])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msg = f"the labels of an enumeration must be a JSON object of integers: {error}"
+        raise FormatError(msg) from error
+    return tuple(labels.items())
 
 
 def is_subnet_storage(type_: pa.DataType) -> bool:
