@@ -85,7 +85,7 @@ def parse(text: str) -> Any:
         _measure(node, {})
         return loader.construct_document(node)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise yaml.YAMLError(f"a value that is none of its type: {error}") from None
+        raise yaml.YAMLError(f"a value does not match its type: {error}") from None
 
 
 def _check_depth(text: str) -> None:

@@ -31,7 +31,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-# Decimals keep all digits of a time.
+# Decimals keep all digits of a time. msgspec is not used: of two equal keys it keeps the last one.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal)
 
 

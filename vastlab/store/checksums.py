@@ -79,23 +79,13 @@ class Group(msgspec.Struct, frozen=True):
     chunks: tuple[Span, ...]
 
 
-class _Filter(msgspec.Struct, frozen=True, array_like=True):
-    """The Bloom filter of a column in a row group."""
-
-    group: int
-    column: str
-    offset: int
-    length: int
-    checksum: int
-
-
 class _Document(msgspec.Struct, frozen=True):
     """The checksums of a file, which are stored in it as JSON."""
 
     order: str
     columns: tuple[str, ...]
     groups: tuple[Group, ...]
-    filters: tuple[_Filter, ...]
+    filters: tuple[tuple[int, str, int, int, int], ...]  # group, column, and the span
     others: tuple[Span, ...]
     replaces: tuple[str, ...]
 
@@ -135,7 +125,7 @@ def append(
             _group(group, columns.index(order), _spans(file, spans))
             for group, spans in zip(groups, chunks, strict=True)
         ),
-        filters=tuple(_Filter(*filter_, _crc(file, *filter_[2:])) for filter_ in filters),
+        filters=tuple((*filter_, _crc(file, *filter_[2:])) for filter_ in filters),
         others=_spans(file, _gaps(ranges)),
         replaces=tuple(replaces),
     )
@@ -197,10 +187,7 @@ class VerifiedFile:
             self._compare(stream, document.others)
         self.order, self.columns, self.groups = document.order, document.columns, document.groups
         self.replaces = frozenset(document.replaces)
-        self._filters = {
-            (each.group, each.column): Span(each.offset, each.length, each.checksum)
-            for each in document.filters
-        }
+        self._filters = {(group, name): Span(*span) for group, name, *span in document.filters}
 
     def verify(self, groups: Iterable[int], columns: Collection[str] | None = None) -> None:
         """Compare the column chunks of row groups with their checksums; by default all columns."""
@@ -293,7 +280,7 @@ def tail_of(path: Path) -> tuple[int, str]:
         return 0, ""
     document = _decode(text)
     ends = [span.offset + span.length for group in document.groups for span in group.chunks]
-    ends += [each.offset + each.length for each in document.filters]
+    ends += [offset + length for _, _, offset, length, _ in document.filters]
     tail = data[max(ends) :]
     return len(tail), hashlib.sha256(tail).hexdigest()
 
