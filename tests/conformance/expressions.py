@@ -1,10 +1,76 @@
-"""What every node is asked about the demo's events.
+"""What every node is asked: `SEVEN` about the seven events, `EXPRESSIONS` about the demo's.
 
 `GAPS` are the differences that a node cannot help: ``never`` (it does not keep what is asked
 for), ``notyet`` (the node would have to change) or ``notimpl`` (vastlab could do it).
 """
 
 from __future__ import annotations
+
+CONN = {"C0", "C1", "C2", "C3"}
+DNS = {"D0", "D2", "D9"}
+SEVEN = {
+    "": CONN | DNS,
+    # fields, suffixes, qualified names
+    "id.resp_p == 80": {"C0"},
+    "resp_p == 80": {"C0"},
+    "resp_p != 80": {"C1", "C2", "C3"},
+    'zeek.conn.uid == "C0"': {"C0"},
+    "conn.id.resp_p >= 80": {"C0", "C1"},
+    'uid == "C0"': {"C0", "D0"},
+    "no_such_field == 1": set(),
+    "no_such_field != 1": set(),
+    # types and aliases
+    ":ip == 10.0.0.1": {"C0", "C2", "C3"},
+    ":ip in 192.168.0.0/16": {"C0", "C1"},
+    ":ip !in 10.0.0.0/8": set(),
+    ":port == 0": {"C3"},
+    ":timestamp < 2009-11-18T01:00": {"C0", "D0"},
+    ":subnet == 10.1.0.0/16": {"C2"},
+    "10.0.0.2": {"C1"},
+    # meta
+    '#type == "zeek.dns"': DNS,
+    '#type != "zeek.dns"': CONN,
+    "#type == /zeek.*/": CONN | DNS,
+    "#import_time > 2020-01-01": CONN | DNS,
+    # nulls
+    "duration == null": {"C2"},
+    "duration != null": {"C0", "C1", "C3"},
+    "orig_bytes != 10": {"C1", "C3"},
+    # numbers compare by value
+    "orig_bytes > 1k": {"C1", "C3"},
+    "orig_bytes == 9223372036854775808": {"C3"},
+    "delta == 5": {"D9"},
+    "delta < 0": {"D0"},
+    "delta < 0.5": {"D0", "D2"},
+    "score > 1": {"D0"},
+    "score == 1.5": {"D0"},
+    # times and durations
+    "duration > 1s": {"C1", "C3"},
+    "rtt < 0s": {"D9"},
+    "ts >= 2009-11-18T03:00": {"C3", "D9"},
+    # strings and patterns
+    'query == "EXAMPLE.net"': {"D2"},
+    "query == /.*\\.example\\..*/": {"D0"},
+    '"example" in query': {"D0"},
+    'query ni "example"': {"D0"},
+    # bools and enums
+    "local == true": {"C0", "C3"},
+    'proto == "udp"': {"C2"},
+    'proto in ["udp", "icmp"]': {"C2", "C3"},
+    # lists
+    "10.0.0.8 in answers": {"D0"},
+    'tags ni "b"': {"C3"},
+    "resp_p in [53, 443]": {"C1", "C2"},
+    "resp_p !in [53, 443]": {"C0", "C3"},
+    "orig_h in [10.0.0.2, 172.16.0.0/12]": {"C1", "C3"},
+    # connectives
+    'resp_p == 80 || proto == "icmp"': {"C0", "C3"},
+    'resp_p == 80 && proto == "icmp"': set(),
+    '! (resp_p == 80 || proto == "icmp")': {"C1", "C2"},
+    "orig_h == 10.0.0.1 or resp_h == 10.0.0.1": {"C0", "C2", "C3"},
+    'query == "EXAMPLE.net" || resp_p == 80': {"D2", "C0"},
+}
+"""The uids of the events that each expression finds, those of lookups with a D."""
 
 EXPRESSIONS = [
     line
