@@ -2,29 +2,20 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
 from vastlab.readers.source import encoding_error
 
-
-def read(data: bytes | str, **options: object) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    raw = data.encode() if isinstance(data, str) else data
-    options = {"format": "csv", "schema": "x"} | options
-    return list(readers.read(io.BytesIO(raw), problems=problems, **options)), problems
-
-
-def rows(data: bytes | str, **options: object) -> list[dict[str, object]]:
-    batches, problems = read(data, **options)
-    assert [str(problem) for problem in problems] == []
-    return [row for batch in batches for row in batch.to_pylist()]
+read = partial(reading.read, format="csv", schema="x")
+rows = partial(reading.rows, format="csv", schema="x")
 
 
 @given(

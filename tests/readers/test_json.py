@@ -6,42 +6,26 @@ import io
 import ipaddress
 import json
 from decimal import Decimal
+from functools import partial
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
 from vastlab.readers import json_table
 from vastlab.readers.source import encoding_error
 
-
-def read(
-    data: bytes | str, format_: str = "json", **options: object
-) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    raw = data.encode() if isinstance(data, str) else data
-    batches = list(
-        readers.read(
-            io.BytesIO(raw), format=format_, problems=problems, **{"schema": "x"} | options
-        )
-    )
-    return batches, problems
-
-
-def rows(data: bytes | str, **options: object) -> list[dict[str, object]]:
-    batches, problems = read(data, **options)
-    assert [str(problem) for problem in problems] == []
-    return [row for batch in batches for row in batch.to_pylist()]
+read = partial(reading.read, format="json", schema="x")
+rows = partial(reading.rows, format="json", schema="x")
 
 
 def types(data: str) -> dict[str, str]:
-    batches, _ = read(data)
-    schema = arrow_schema.from_arrow(batches[-1].schema)
-    return {leaf.name: str(leaf.type) for leaf in schema.leaves}
+    return reading.types(*read(data)[0])
 
 
 @pytest.fixture(params=["arrow", "python"])
@@ -416,7 +400,7 @@ def test_an_event_may_name_its_schema():
 {"#type":"zeek.conn","uid":"C1"}"""
     assert readers.detect(io.BytesIO(text.encode())) == "json"
     for format_ in (None, "json", "zeek-json"):
-        batches, problems = read(text, format_, schema=None)
+        batches, problems = read(text, format=format_, schema=None)
         assert problems.count == 0
         names = {arrow_schema.name_of(b.schema): b for b in batches}
         assert {n: b.num_rows for n, b in names.items() if n in ("zeek.conn", "mine")} == {

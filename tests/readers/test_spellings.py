@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
@@ -19,22 +20,7 @@ from vastlab.readers import json_table, shapes
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
 
-
-class Named(io.BytesIO):
-    """An open file with a name."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        super().__init__(data)
-        self.name = name
-
-
-def read(
-    *events: dict[str, object] | str, format_: str = "json", name: str = "x", **options: object
-) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
-    data = Named(name, "\n".join(lines).encode())
-    return list(readers.read(data, problems=problems, format=format_, **options)), problems
+read = partial(reading.read_events, format="json")
 
 
 def flat(batches: list[pa.RecordBatch]) -> tuple[dict[str, str], list[dict[str, object]]]:
@@ -75,10 +61,10 @@ IDS = [
 @pytest.mark.usefixtures("each_way")
 def test_every_spelling_of_zeek_reaches_the_declared_fields(name):
     """Alone, and mixed in one file, for a log that is known and for one that is not."""
-    alone = [flat(read({"ts": 1, **spelled}, format_="zeek-json", schema=f"zeek.{name}")[0])
+    alone = [flat(read({"ts": 1, **spelled}, format="zeek-json", schema=f"zeek.{name}")[0])
              for spelled in IDS]  # fmt: skip
     mixed, problems = read(
-        *({"ts": 1, **spelled} for spelled in IDS), format_="zeek-json", schema=f"zeek.{name}"
+        *({"ts": 1, **spelled} for spelled in IDS), format="zeek-json", schema=f"zeek.{name}"
     )
     assert problems.count == 0
     types, rows = flat(mixed)
@@ -96,7 +82,7 @@ def test_every_spelling_of_eve_reaches_the_declared_fields():
     base = {"event_type": "dns", "timestamp": "2024-01-01T00:00:00Z"}
     nested = {**base, "dns": {"rrname": "a", "answers": [{"rdata": "b", "x": {"y": 1}}]}}
     dotted = {**base, "dns.rrname": "a", "dns.answers": [{"rdata": "b", "x.y": 1}]}
-    batches, problems = read(nested, dotted, format_="suricata")
+    batches, problems = read(nested, dotted, format="suricata")
     types, rows = flat(batches)
     assert problems.count == 0
     assert types["dns.rrname"] == "string"
@@ -131,7 +117,7 @@ def test_a_field_that_an_event_has_twice_is_reported():
 def test_a_value_in_place_of_a_declared_record_is_null():
     """The record is declared, so the value is what does not fit."""
     batches, problems = read(
-        {"ts": 1, "id": "x", "uid": "C"}, {"ts": 2, "id": {"orig_p": 5}}, format_="zeek-json",
+        {"ts": 1, "id": "x", "uid": "C"}, {"ts": 2, "id": {"orig_p": 5}}, format="zeek-json",
         schema="zeek.conn",
     )  # fmt: skip
     assert [row.get("id.orig_p") for row in flat(batches)[1]] == [None, 5]
@@ -219,10 +205,7 @@ def test_fields_beyond_the_limit_are_kept_as_json(monkeypatch):
     """A key on each line that is data does not become a column each, and is not lost."""
     monkeypatch.setattr(shapes, "MAX_FIELDS", 5)
     inference = readers.Inference()
-    lines = "\n".join(json.dumps({"n": i, f"k{i}": i}) for i in range(10))
-    problems = readers.Problems()
-    data = Named("x", lines.encode())
-    (batch,) = readers.read(data, problems=problems, format="json", inference=inference)
+    (batch,), problems = read(*({"n": i, f"k{i}": i} for i in range(10)), inference=inference)
     rows = batch.to_pylist()
     assert [row["n"] for row in rows] == list(range(10))
     assert json.loads(rows[9]["more_fields"]) == {"k9": 9}
@@ -234,7 +217,7 @@ def test_fields_beyond_the_limit_are_kept_as_json(monkeypatch):
 def test_thousands_of_event_types_make_one_batch_each():
     """Lines of a type wait for each other, so that the cost is that of the lines."""
     lines = [{"event_type": f"t{i % 1000}", "timestamp": "2024-01-01"} for i in range(3000)]
-    batches, problems = read(*lines, format_="suricata")
+    batches, problems = read(*lines, format="suricata")
     assert problems.count == 0
     assert len(batches) == 1000
     assert {batch.num_rows for batch in batches} == {3}

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import io
 import json
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.readers.reading import read_events, types
 from vastlab import readers
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
@@ -28,19 +27,9 @@ def event(event_type: str, **fields: object) -> str:
     return json.dumps({**BASE, "event_type": event_type, **fields})
 
 
-def read(*lines: str, **options: object) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    data = io.BytesIO("\n".join(lines).encode())
-    return list(readers.read(data, problems=problems, **options)), problems
-
-
-def types(batch: pa.RecordBatch) -> dict[str, str]:
-    return {leaf.name: str(leaf.type) for leaf in arrow_schema.from_arrow(batch.schema).leaves}
-
-
 def test_the_event_type_names_the_schema():
     """Events of several types in one file come in batches of one type each."""
-    batches, problems = read(event("flow"), event("dns"), event("flow"), event("new_thing"))
+    batches, problems = read_events(event("flow"), event("dns"), event("flow"), event("new_thing"))
     counts = {arrow_schema.name_of(batch.schema): batch.num_rows for batch in batches}
     assert counts == {"suricata.flow": 2, "suricata.dns": 1, "suricata.new_thing": 1}
     assert problems.count == 0
@@ -49,7 +38,7 @@ def test_the_event_type_names_the_schema():
 def test_types_come_from_the_schema():
     """Zones are resolved, addresses and ports are typed, nested enumerations too."""
     alert = {"action": "allowed", "signature_id": 1, "source": {"ip": "1.2.3.4", "port": 5}}
-    (batch,), problems = read(event("alert", alert=alert))
+    (batch,), problems = read_events(event("alert", alert=alert))
     assert problems.count == 0
     found = types(batch)
     assert found["timestamp"] == "timestamp"
@@ -65,7 +54,7 @@ def test_types_come_from_the_schema():
 def test_unknown_fields_are_kept_beside_and_inside_known_ones():
     """What the schema does not name is inferred, also in records that it does name."""
     lines = [event("dns", dns={"rrname": "a", "rcode_text": "x"}, extra=[1])] * 3
-    (batch,), problems = read(*lines)
+    (batch,), problems = read_events(*lines)
     assert problems.count == 0
     found = types(batch)
     assert (found["dns.rcode_text"], found["extra"]) == ("string", "list<int64>")
@@ -74,7 +63,7 @@ def test_unknown_fields_are_kept_beside_and_inside_known_ones():
 
 def test_an_event_without_a_type_is_reported():
     """Without an event type no schema fits; the event is a problem."""
-    batches, problems = read(event("flow"), '{"timestamp":"2011-08-12T14:52:57Z"}', "x")
+    batches, problems = read_events(event("flow"), '{"timestamp":"2011-08-12T14:52:57Z"}', "x")
     assert [batch.num_rows for batch in batches] == [1]
     assert [(problem.line, problem.reason) for problem in problems] == [
         (2, "the event has no event_type"),
@@ -85,7 +74,7 @@ def test_an_event_without_a_type_is_reported():
 def test_a_value_that_is_not_of_its_type_is_null_and_reported_with_its_place():
     """The path of the field and the value are named; the events and their other fields stay."""
     bad = event("alert", alert={"action": "waved through"})
-    batches, problems = read(event("flow"), bad, event("alert"), event("flow", src_port=-1))
+    batches, problems = read_events(event("flow"), bad, event("alert"), event("flow", src_port=-1))
     assert sum(batch.num_rows for batch in batches) == 4
     flow = next(batch for batch in batches if batch.schema.metadata[b"VAST:name:0"][-4:] == b"flow")
     assert flow.column("src_port").to_pylist() == [1181, None]
@@ -100,19 +89,19 @@ def test_a_value_that_is_not_of_its_type_is_null_and_reported_with_its_place():
 
 def test_the_type_is_not_looked_for_in_payloads():
     """Text that looks like an event type inside other text changes nothing."""
-    batches, _ = read(event("alert", payload_printable='"event_type":"flow"'))
+    batches, _ = read_events(event("alert", payload_printable='"event_type":"flow"'))
     assert [arrow_schema.name_of(batch.schema) for batch in batches] == ["suricata.alert"]
 
 
 def test_numbers_beyond_the_signed_range_are_exact():
     """Flow identifiers use all 64 bits."""
-    (batch,), _ = read(event("flow", flow_id=(1 << 64) - 1))
+    (batch,), _ = read_events(event("flow", flow_id=(1 << 64) - 1))
     assert batch.column("flow_id").to_pylist() == [(1 << 64) - 1]
 
 
 def test_two_events_on_one_line_of_different_types():
     """Objects that share a line are sorted by their own types."""
-    batches, problems = read(event("flow") + event("dns"), event("flow"))
+    batches, problems = read_events(event("flow") + event("dns"), event("flow"))
     assert sorted(arrow_schema.name_of(b.schema) for b in batches for _ in range(b.num_rows)) == [
         "suricata.dns",
         "suricata.flow",
@@ -152,10 +141,10 @@ def _plain(problem):
 def test_both_ways_read_the_same(events):
     """Arrow's parser is only a faster way to the same events, types and problems."""
     lines = [json.dumps(event) for event in events]
-    batches, problems = read(*lines, format="suricata")
+    batches, problems = read_events(*lines, format="suricata")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_table.JSONTable, "fast", lambda *_: None)
-        others, other_problems = read(*lines, format="suricata")
+        others, other_problems = read_events(*lines, format="suricata")
     assert [batch.schema for batch in batches] == [batch.schema for batch in others]
     assert [batch.to_pylist() for batch in batches] == [batch.to_pylist() for batch in others]
     assert sorted(map(_plain, problems)) == sorted(map(_plain, other_problems))
@@ -166,7 +155,7 @@ def test_both_ways_read_the_same(events):
 
 def test_a_list_without_brackets_is_a_list():
     """One element that stands for its list is no reason to lose an event."""
-    (batch,), problems = read(event("flow", vlan=5))
+    (batch,), problems = read_events(event("flow", vlan=5))
     assert batch.column("vlan").to_pylist() == [[5]]
     assert problems.count == 0
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from tests.readers import reading
+from tests.readers.reading import types
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, UsageError
@@ -15,24 +18,8 @@ from vastlab.errors import FormatError, UsageError
 SEEN = ("2026-03-04 05:06:07", "192.0.2.66")
 
 
-def read(
-    data: bytes | str, name: str = "x.csv", **options: object
-) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    stream = io.BytesIO(data if isinstance(data, bytes) else data.encode())
-    stream.name = name
-    return list(readers.read(stream, problems=problems, **options)), problems
-
-
-def events(data: bytes | str, name: str = "x.csv", **options: object) -> list[dict[str, object]]:
-    batches, problems = read(data, name, **options)
-    assert [str(problem) for problem in problems] == []
-    return [row for batch in batches for row in batch.to_pylist()]
-
-
-def types(batches: list[pa.RecordBatch]) -> dict[str, str]:
-    schema = arrow_schema.from_arrow(batches[-1].schema)
-    return {leaf.name: str(leaf.type) for leaf in schema.leaves}
+read = partial(reading.read, name="x.csv")
+events = partial(reading.rows, name="x.csv")
 
 
 # --- headers --------------------------------------------------------------------------------
@@ -63,7 +50,7 @@ def test_a_header_is_found(form):
     """Whatever stands before and after it, the two columns have their names and types."""
     batches, problems = read(HEADERS[form].format(*SEEN))
     assert problems.count == 0
-    assert types(batches) == {"seen": "time", "ip": "ip"}
+    assert types(*batches) == {"seen": "time", "ip": "ip"}
     assert sum(batch.num_rows for batch in batches) == 1
 
 
@@ -71,7 +58,7 @@ def test_a_header_is_found(form):
 def test_a_separator_that_cannot_be_one_is_found_out(sign):
     """A letter, a quote or a sign of several bytes delimits nothing: the header line tells."""
     batches, _ = read(b"sep=" + sign + b"\nip;name\n192.0.2.1;a\n")
-    assert types(batches) == {"ip": "ip", "name": "string"}
+    assert types(*batches) == {"ip": "ip", "name": "string"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32"])
@@ -171,7 +158,7 @@ def test_prose_is_not_a_table(text):
 )
 def test_a_file_names_its_schema(name, stem):
     """Extensions, dates and numbers are no part of the name; other dots are."""
-    batches, _ = read("a,b\n1,2\n", name, format="csv")
+    batches, _ = read("a,b\n1,2\n", name=name, format="csv")
     assert arrow_schema.name_of(batches[0].schema) == stem
 
 
@@ -194,9 +181,9 @@ def test_columns_of_a_declared_schema_have_its_types():
         '1.5,192.0.2.1,T,163.82ms,"[""a"",""b;c""]"\n'
         "2026-03-04T05:06:07Z,::1,false,2.5,x;y\n"
     )
-    batches, problems = read(data, "zeek.conn.csv")
+    batches, problems = read(data, name="zeek.conn.csv")
     assert problems.count == 0
-    assert list(types(batches).values()) == [
+    assert list(types(*batches).values()) == [
         "timestamp", "ip", "bool", "duration", "list<string>",
     ]  # fmt: skip
     first, second = (row for batch in batches for row in batch.to_pylist())
@@ -212,15 +199,16 @@ def test_cells_of_json_are_typed_inside():
         'l,r\n"[""203.0.113.66""]","{""a"":1}"\n[],"{""a"":2,""b"":""x""}"\n,\n'
     )
     assert problems.count == 0
-    assert types(batches) == {"l": "list<ip>", "r.a": "int64", "r.b": "string"}
+    assert types(*batches) == {"l": "list<ip>", "r.a": "int64", "r.b": "string"}
     batches, problems = read('l\n"[1]"\nnone\n')
-    assert types(batches) == {"l": "string"}
+    assert types(*batches) == {"l": "string"}
 
 
 @pytest.mark.parametrize("text", ["1e-999999999", "1e999999999", "9" * 5000, "24:00", "[" * 5000])
 def test_values_beyond_all_bounds_are_null_and_named(text):
     """No value ends the process, and none becomes another one."""
-    batches, problems = read(f"ts,duration,orig_bytes\n{text},{text},{text}\n", "zeek.conn.csv")
+    data = f"ts,duration,orig_bytes\n{text},{text},{text}\n"
+    batches, problems = read(data, name="zeek.conn.csv")
     (row,) = (row for batch in batches for row in batch.to_pylist())
     spoilt = [name for name, value in row.items() if value is None]
     assert problems.count == len(spoilt)
@@ -232,8 +220,8 @@ def test_values_beyond_all_bounds_are_null_and_named(text):
 def test_raw_leaves_all_text_as_it_is():
     """Without inference, only declared columns have types."""
     assert events("ip,n\n192.0.2.1,007\n", infer=False) == [{"ip": "192.0.2.1", "n": "007"}]
-    batches, _ = read("ip,ts\n192.0.2.1,5\n", "zeek.conn.csv", infer=False)
-    assert types(batches) == {"ip": "string", "ts": "timestamp"}
+    batches, _ = read("ip,ts\n192.0.2.1,5\n", name="zeek.conn.csv", infer=False)
+    assert types(*batches) == {"ip": "string", "ts": "timestamp"}
 
 
 # --- several schemas ------------------------------------------------------------------------
@@ -255,7 +243,7 @@ def test_what_vast_exports_has_several_schemas():
     batches, _ = read("type,ts,n\nzeek.conn,2026-03-04T05:06:07,1\ntype,c\nmy.z,192.0.2.1\n")
     assert [arrow_schema.name_of(batch.schema) for batch in batches] == ["zeek.conn", "my.z"]
     batches, _ = read("type,n\nalert,1\n")
-    assert types(batches) == {"type": "string", "n": "int64"}
+    assert types(*batches) == {"type": "string", "n": "int64"}
 
 
 # --- broken files ---------------------------------------------------------------------------

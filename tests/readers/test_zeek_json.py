@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import io
-import json
 from decimal import Decimal
+from functools import partial
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 
@@ -25,22 +25,7 @@ CONN = {
 }
 
 
-class Named(io.BytesIO):
-    """An open file with a name."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        super().__init__(data)
-        self.name = name
-
-
-def read(
-    *events: dict[str, object] | str, name: str = "x", **options: object
-) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
-    data = Named(name, "\n".join(lines).encode())
-    options = {"format": "zeek-json"} | options
-    return list(readers.read(data, problems=problems, **options)), problems
+read = partial(reading.read_events, format="zeek-json")
 
 
 def names(batches: list[pa.RecordBatch]) -> list[str]:

@@ -4,13 +4,14 @@ import datetime
 import io
 import ipaddress
 from decimal import Decimal
+from functools import partial
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.arrow_strategies import plain as plain_values
+from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
@@ -33,16 +34,8 @@ def log(fields: dict[str, str], *lines: str, path: str = "x", head: str = "") ->
     return "\n".join([*header, *lines, "#close\t2024-01-01-00-00-00", ""]).encode()
 
 
-def read(data: bytes, **options: object) -> tuple[list[pa.RecordBatch], readers.Problems]:
-    problems = readers.Problems()
-    batches = list(readers.read(io.BytesIO(data), format="zeek", problems=problems, **options))
-    return batches, problems
-
-
-def rows(data: bytes) -> list[dict[str, object]]:
-    batches, problems = read(data)
-    assert [str(problem) for problem in problems] == []
-    return [row for batch in batches for row in batch.to_pylist()]
+read = partial(reading.read, format="zeek")
+rows = partial(reading.rows, format="zeek")
 
 
 def column(zeek_type: str, *texts: str) -> list[object]:
