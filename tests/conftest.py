@@ -9,7 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.display.conftest import conn
 from vastlab.arrow import types as arrow_types
+from vastlab.store.database import Database
 
 arrow_types.register()
 
@@ -49,6 +51,15 @@ def _no_traces(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="session")
+def small_database(tmp_path_factory) -> Path:
+    """Make a database of five connections and three lookups, which no test changes."""
+    path = tmp_path_factory.mktemp("databases") / "small.db"
+    tables = (conn([4, 3, 2, 1, 0]), conn([0, 1, 2], name="zeek.dns"))
+    Database.create(path).add(batch for table in tables for batch in table.to_batches())
+    return path
 
 
 @pytest.fixture(scope="session")

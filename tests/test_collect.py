@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 from tests import arrow_strategies as arrow_st
+from tests.doubles import stream_of
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.ipc import read_streams
@@ -24,13 +25,8 @@ from vastlab.types import Field, Kind, Schema, Type
 ONE, LAST = bytes(15) + b"\1", arrow_st.V4_MAPPED + b"\x0a\0\0\1"
 
 
-async def stream(*batches: pa.RecordBatch) -> AsyncIterator[TableSlice]:
-    for batch in batches:
-        yield TableSlice(batch)
-
-
 async def rows(*batches: pa.RecordBatch) -> list[VastRow]:
-    return [row async for row in to_json_rows(stream(*batches))]
+    return [row async for row in to_json_rows(stream_of(batches))]
 
 
 def batch_of(type_: Type, *values: object, name: str = "s") -> pa.RecordBatch:
@@ -193,7 +189,7 @@ async def test_tables_are_grouped_by_layout():
     """Batches of one layout become one table, in order of first arrival, without a copy."""
     a, b = batch_of(Type(Kind.INT64), 1, name="a"), batch_of(Type(Kind.INT64), 2, name="b")
     other = batch_of(Type(Kind.INT64, names=("port",)), 3, name="a")
-    tables = await collect_pyarrow(stream(a, b, a, other))
+    tables = await collect_pyarrow(stream_of([a, b, a, other]))
     assert {name: [t.num_rows for t in parts] for name, parts in tables.items()} == {
         "a": [2, 1],
         "b": [1],
@@ -206,7 +202,7 @@ async def test_names_that_differ_late_are_kept_apart():
     """Schemas whose names differ only after many characters are different schemas."""
     names = ["n" * 200 + tail for tail in ("1", "2")]
     batches = [batch_of(Type(Kind.INT64), i, name=name) for i, name in enumerate(names)]
-    tables = await collect_pyarrow(stream(*batches))
+    tables = await collect_pyarrow(stream_of(batches))
     assert list(tables) == names
     assert [tables[name][0].column("x").to_pylist() for name in names] == [[0], [1]]
 
@@ -215,7 +211,7 @@ async def test_labels_are_part_of_the_layout():
     """Enumerations with other labels never share a table."""
     types = [Type(Kind.ENUM, labels=((label, 0),)) for label in ("red", "blue")]
     batches = [batch_of(t, t.labels[0][0]) for t in types]
-    tables = await collect_pyarrow(stream(*batches))
+    tables = await collect_pyarrow(stream_of(batches))
     labels = [arrow_schema.from_arrow(t.schema).fields[0].type.labels for t in tables["s"]]
     assert labels == [type_.labels for type_ in types]
 
@@ -239,7 +235,7 @@ async def test_a_stream_ends_with_its_rows():
 
 async def test_nothing_gives_nothing():
     """An empty stream has no tables and no rows."""
-    tables = await collect_pyarrow(stream())
+    tables = await collect_pyarrow(stream_of([]))
     assert tables == {}
     assert tables["zeek.conn"] == []
     assert to_frames(tables)["zeek.conn"].empty

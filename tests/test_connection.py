@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,32 +14,20 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.display.conftest import conn
+from tests.doubles import read_without_end
 from vastlab import errors
 from vastlab.connection import Connection, connect
 from vastlab.nodes.base import Step
-from vastlab.store.database import Database
-from vastlab.store.ingest import IngestProgress
-from vastlab.store.log_folder import LogFolder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Make a database of five connections and three lookups."""
-    path = tmp_path_factory.mktemp("databases") / "small.db"
-    tables = (conn([4, 3, 2, 1, 0]), conn([0, 1, 2], name="zeek.dns"))
-    Database.create(path).add(batch for table in tables for batch in table.to_batches())
-    return path
 
 
 @pytest.fixture
-def vast(folder) -> Iterator[Connection]:
-    with connect(str(folder)) as connection:
+def vast(small_database) -> Iterator[Connection]:
+    with connect(str(small_database)) as connection:
         yield connection
 
 
@@ -150,9 +139,9 @@ def test_export_gives_slices(vast):
     assert {part.name for part in parts} == {"zeek.conn", "zeek.dns"}
 
 
-def test_closing_ends_exports(folder):
+def test_closing_ends_exports(small_database):
     """An export that is open when its connection closes does not look whole."""
-    connection = connect(str(folder))
+    connection = connect(str(small_database))
     parts, left, whole = (connection.export("", limit=0) for _ in range(3))
     next(parts)
     left.close()
@@ -247,9 +236,9 @@ def test_a_bad_zone_is_an_error():
             connect("logs", tz=zone)
 
 
-def test_a_closed_connection_says_so(folder):
+def test_a_closed_connection_says_so(small_database):
     """After `close`, every call is one clear error; closing again is nothing."""
-    connection = connect(str(folder))
+    connection = connect(str(small_database))
     connection.close()
     connection.close()
     for call in (connection.query, connection.count, connection.status, connection.export):
@@ -395,22 +384,15 @@ def test_an_export_warns_where_the_user_is(vast):
     assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_reading_a_folder_of_logs_is_told(tmp_path, monkeypatch):
+def test_reading_a_folder_of_logs_is_shown(tmp_path, monkeypatch):
     """Before the first answer from a folder, the line says what is read, and how far that is."""
-    stopped = threading.Event()
-
-    def refresh(self, progress, *, cancelled):
-        progress(IngestProgress("conn.log", 1, 4, 250, 1000, 9000))
-        cancelled.wait()
-        stopped.set()
-
+    stopped = read_without_end(monkeypatch)
     reading = Step("reading 4 logs", 9000, 0.25)
 
     def interrupt(step: Step) -> None:
         if step == reading:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(LogFolder, "refresh", refresh)
     monkeypatch.setattr(Connection, "progress", display := Display(interrupt))
     with (
         connect(str(tmp_path)) as vast,
@@ -432,20 +414,23 @@ def test_repr_has_no_secrets():
     assert repr(Connection("/tmp/a\x1bb")) == r"Connection('/tmp/a\x1bb')"  # noqa: S108
 
 
-def test_a_file_in_the_folder_that_chooses_the_endpoint_is_named(folder, monkeypatch):
+def test_a_file_in_the_folder_that_chooses_the_endpoint_is_named(
+    small_database, tmp_path, monkeypatch
+):
     """In a stranger's folder, the result says which endpoint its settings chose."""
     monkeypatch.delenv("VAST_ENDPOINT", raising=False)
-    monkeypatch.chdir(folder.parent)
-    (folder.parent / "vast.yaml").write_text(f"vast:\n  endpoint: '{folder}'\n")
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(small_database, tmp_path / "small.db")
+    (tmp_path / "vast.yaml").write_text(f"vast:\n  endpoint: '{folder}'\n")
     with connect() as connection:
         assert f"endpoint {folder} from vast.yaml" in repr(connection.query())
     with connect(str(folder)) as connection:
         assert "vast.yaml" not in repr(connection.query())
 
 
-def test_the_zone_reaches_the_displays(folder):
+def test_the_zone_reaches_the_displays(small_database):
     """Displays use the zone of the connection; frames stay in UTC."""
-    with connect(str(folder), tz="Europe/Berlin") as connection:
+    with connect(str(small_database), tz="Europe/Berlin") as connection:
         result = connection.query("", limit=0)
     assert "2009-11-18 09:00:00" in repr(result)
     assert "Europe/Berlin" in result._repr_html_()
@@ -471,10 +456,10 @@ assert vast.count() == 8
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_connection_is_an_error_not_a_deadlock(folder):
+def test_a_forked_connection_is_an_error_not_a_deadlock(small_database):
     """A child process is told to connect anew, and the parent goes on."""
     subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORK, str(folder)], check=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", _FORK, str(small_database)], check=True, timeout=60
     )
 
 
@@ -489,12 +474,12 @@ next(parts)
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-def test_processes_that_end_in_the_middle_exit_cleanly(folder):
+def test_processes_that_end_in_the_middle_exit_cleanly(small_database):
     """A hundred scripts that end with an open export exit with code 0 and say nothing."""
 
     def end_early(_: int) -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, "-c", _EXIT, str(folder)],
+            [sys.executable, "-c", _EXIT, str(small_database)],
             check=False,
             timeout=120,
             capture_output=True,

@@ -356,7 +356,7 @@ GAPS: dict[tuple[str, str], str] = {
     ("vast", "key != null"): NEVER_BYTES,
 }
 for _kind in ("tenzir", "tenzir folder"):
-    for _text in EXPRESSIONS:
+    for _text in (*SEVEN, *EXPRESSIONS):
         if _text.startswith((":port", ":timestamp")):
             GAPS[_kind, _text] = NEVER_ALIAS
     GAPS[_kind, 'role > "server"'] = NEVER_ENUM

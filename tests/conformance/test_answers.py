@@ -25,24 +25,19 @@ from tests.conformance.events import (
     without,
 )
 from tests.conformance.expressions import EXPRESSIONS, GAPS
+from tests.doubles import stream_of
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.ipc import read_streams
 from vastlab.client import ExportMode
-from vastlab.table_slice import TableSlice, collect_pyarrow, to_json_rows
+from vastlab.table_slice import collect_pyarrow, to_json_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::vastlab.errors.VastlabWarning")
 
 MICROSECOND = 1_000
 QUESTIONS = recordings.questions()
 EXPORTS = [Case("recorded", question.text) for question in QUESTIONS if question.stream]
-
-
-async def stream_of(batches):
-    """Yield batches as an export does."""
-    for batch in batches:
-        yield TableSlice(batch)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

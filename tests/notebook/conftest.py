@@ -11,11 +11,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from tests.display.conftest import conn
+from tests.doubles import read_without_end
 from vastlab import notebook
-from vastlab.store.database import Database
-from vastlab.store.ingest import IngestProgress
-from vastlab.store.log_folder import LogFolder
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +22,16 @@ def state(tmp_path, monkeypatch) -> Path:
     return tmp_path / "state" / "vastlab"
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> Path:
-    """Make a database of five connections and three lookups."""
-    path = tmp_path_factory.mktemp("databases") / "small.db"
-    tables = (conn([4, 3, 2, 1, 0]), conn([0, 1, 2], name="zeek.dns"))
-    Database.create(path).add(batch for table in tables for batch in table.to_batches())
-    return path
+@pytest.fixture
+def folder(small_database) -> Path:
+    """Return a database of five connections and three lookups."""
+    return small_database
 
 
 @pytest.fixture
 def logs(tmp_path, monkeypatch) -> Path:
-    """Make a folder of logs that is read for as long as somebody waits for that."""
-
-    def refresh(self, progress, *, cancelled):
-        progress(IngestProgress("conn.log", 1, 4, 250, 1000, 9000))
-        cancelled.wait()
-
-    monkeypatch.setattr(LogFolder, "refresh", refresh)
+    """Make a folder of logs, which is read without end."""
+    read_without_end(monkeypatch)
     return tmp_path
 
 

@@ -27,7 +27,7 @@ STEP_TIMEOUT = 60  # seconds; a step takes microseconds
 
 
 class KilledError(BaseException):
-    """Ends an actor at once."""
+    """Ends a writer at once."""
 
 
 class Actor(threading.Thread):

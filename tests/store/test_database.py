@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.store.interleaving import KilledError
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedError, UsageError
 from vastlab.store import disk, manifest, writer
@@ -499,10 +500,6 @@ def test_a_killed_writer_leaves_a_readable_database(database, events):
     assert leftovers(database) == []
 
 
-class Killed(BaseException):
-    """Ends a writer at once: from then on it cannot even clean up."""
-
-
 def die_at(step, monkeypatch):
     """Let the process die before its n-th step on the disk; returns what it holds open."""
     steps = 0
@@ -525,7 +522,7 @@ def die_at(step, monkeypatch):
             nonlocal steps
             steps += 1
             if steps >= step:
-                raise Killed
+                raise KilledError
             return function(*args, **kwargs)
 
         return call
@@ -547,7 +544,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(database, events, m
             try:
                 Database.open(database.path).add([events([2, 3]), events([4], "zeek.dns")])
                 outcomes.append("survived")
-            except Killed:
+            except KilledError:
                 outcomes.append("died")
         for descriptor in held:
             os.close(descriptor)
