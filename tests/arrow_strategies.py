@@ -2,12 +2,15 @@
 
 ``schemas()`` draws a `vastlab.types.Schema`, ``batches(schema)`` events of it in vastlab's own
 form: nested, with nulls at every level, hostile text and extreme numbers. ``types()`` draws
-one type and ``arrays(type)`` a column of it.
+one type and ``arrays(type)`` a column of it. Strategies are kept, since making one costs more
+than drawing from it.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,17 +41,20 @@ KINDS = tuple(Kind)
 LARGEST = 2**63 - 1  # the smallest int64 is pandas' NaT: it is no time and no duration
 
 _ALIASES = ("port", "timestamp", "zeek.conn_id", "äö", "<b>")
+_SCHEMA_NAMES = st.sampled_from(("zeek.conn", "suricata.alert", "a/b", "../x", "<b>", "ä"))
 _NAMES = ("ts", "id", "orig_h", "orig_p", "a.b", "a b", "x'y", '"', "#", "<b>", "\\", "class", "ä")
 
 
 # --- names and types ------------------------------------------------------------------------
 
 
+@functools.cache
 def texts() -> st.SearchStrategy[str]:
     """Text of any kind, often hostile; always valid Unicode."""
     return st.one_of(st.sampled_from(HOSTILE_TEXTS), st.text(max_size=8))
 
 
+@functools.cache
 def field_names() -> st.SearchStrategy[str]:
     """Names of fields; without NUL, where the Arrow C data interface cuts them."""
     anything = st.text(
@@ -57,11 +63,13 @@ def field_names() -> st.SearchStrategy[str]:
     return st.one_of(st.sampled_from(_NAMES), anything)
 
 
+@functools.cache
 def aliases() -> st.SearchStrategy[tuple[str, ...]]:
     """Alias chains, mostly short."""
     return st.lists(st.sampled_from(_ALIASES), max_size=2).map(tuple)
 
 
+@functools.cache
 def attributes() -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
     """Attributes, mostly none."""
     pairs = st.dictionaries(st.sampled_from(("index", "skip", "unit")), texts(), max_size=2)
@@ -70,20 +78,18 @@ def attributes() -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
 
 def labels() -> st.SearchStrategy[tuple[tuple[str, int], ...]]:
     """Labels of an enumeration with their keys, dense or sparse, in any order."""
-
-    @st.composite
-    def draw_labels(draw: st.DrawFn) -> tuple[tuple[str, int], ...]:
-        names = draw(st.lists(texts(), min_size=1, max_size=4, unique=True))
-        size = len(names)
-        keys = draw(st.lists(st.integers(0, 255), min_size=size, max_size=size, unique=True))
-        return tuple(zip(names, keys, strict=True))
-
-    return draw_labels()
+    pairs = st.tuples(texts(), st.integers(0, 255))
+    unique_by = (operator.itemgetter(0), operator.itemgetter(1))
+    return st.lists(pairs, min_size=1, max_size=4, unique_by=unique_by).map(tuple)
 
 
 def types(kinds: Iterable[Kind] = KINDS, *, depth: int = 2) -> st.SearchStrategy[Type]:
     """Types of these kinds, with names and attributes; containers nest at most `depth` deep."""
-    allowed = tuple(kinds)
+    return _types(tuple(kinds), depth)
+
+
+@functools.cache
+def _types(allowed: tuple[Kind, ...], depth: int) -> st.SearchStrategy[Type]:
     leaves = tuple(k for k in allowed if k in LEAF_KINDS)
     choices = [st.sampled_from(leaves).flatmap(_leaf_type)]
     if depth > 0:
@@ -91,13 +97,15 @@ def types(kinds: Iterable[Kind] = KINDS, *, depth: int = 2) -> st.SearchStrategy
         if Kind.LIST in allowed:
             choices.append(_named(kind=st.just(Kind.LIST), item=inner))
         if Kind.MAP in allowed:
-            keys = types(set(leaves) & {Kind.STRING, Kind.UINT64, Kind.IP} or leaves, depth=0)
+            kinds = tuple(k for k in leaves if k in (Kind.STRING, Kind.UINT64, Kind.IP))
+            keys = types(kinds or leaves, depth=0)
             choices.append(_named(kind=st.just(Kind.MAP), key=keys, item=inner))
         if Kind.RECORD in allowed:
             choices.append(_named(kind=st.just(Kind.RECORD), fields=_fields(inner, 0)))
     return st.one_of(choices)
 
 
+@functools.cache
 def _leaf_type(kind: Kind) -> st.SearchStrategy[Type]:
     extra = {"labels": labels()} if kind is Kind.ENUM else {}
     return _named(kind=st.just(kind), **extra)
@@ -120,14 +128,21 @@ def schemas(
     min_fields: int = 0,
 ) -> st.SearchStrategy[Schema]:
     """Schemas of one to four fields (none too, unless `min_fields` says otherwise)."""
-    default = st.sampled_from(("zeek.conn", "suricata.alert", "a/b", "../x", "<b>", "ä"))
+    return _schemas(tuple(kinds), depth, _SCHEMA_NAMES if names is None else names, min_fields)
+
+
+@functools.cache
+def _schemas(
+    kinds: tuple[Kind, ...], depth: int, names: st.SearchStrategy[str], min_fields: int
+) -> st.SearchStrategy[Schema]:
     fields = _fields(types(kinds, depth=depth), min_fields)
-    return st.builds(Schema, default if names is None else names, fields, attributes())
+    return st.builds(Schema, names, fields, attributes())
 
 
 # --- values ---------------------------------------------------------------------------------
 
 
+@functools.cache
 def addresses() -> st.SearchStrategy[bytes]:
     """16 bytes: IPv4 in the mapped form, ::/96, and any IPv6."""
     four = st.binary(min_size=4, max_size=4)
@@ -142,6 +157,7 @@ def addresses() -> st.SearchStrategy[bytes]:
     )
 
 
+@functools.cache
 def networks() -> st.SearchStrategy[tuple[bytes, int]]:
     """Draw networks as VAST stores them: no host bits, the length counts in 128 bits."""
 
@@ -173,6 +189,7 @@ _PLAIN: dict[Kind, st.SearchStrategy[Any]] = {
 }
 
 
+@functools.lru_cache(maxsize=512)
 def values(type_: Type) -> st.SearchStrategy[Any]:
     """Python values of a type, as `array` takes them; `None` is among them."""
     match type_.kind:
@@ -191,36 +208,30 @@ def values(type_: Type) -> st.SearchStrategy[Any]:
     return st.one_of(some, st.none())
 
 
-def arrays(type_: Type, size: int) -> st.SearchStrategy[pa.Array]:
-    """Columns of a type with so many values, some of them as a slice of a longer one."""
-
-    @st.composite
-    def draw_array(draw: st.DrawFn) -> pa.Array:
-        before, after = draw(st.sampled_from(((0, 0), (0, 0), (1, 0), (2, 3))))
-        total = before + size + after
-        drawn = draw(st.lists(values(type_), min_size=total, max_size=total))
-        return array(type_, drawn).slice(before, size)
-
-    return draw_array()
+_MARGINS = st.sampled_from(((0, 0), (0, 0), (1, 0), (2, 3)))
 
 
-def batches(schema: Schema, *, max_rows: int = 6) -> st.SearchStrategy[pa.RecordBatch]:
+@st.composite
+def arrays(draw: st.DrawFn, type_: Type, size: int) -> pa.Array:
+    """Columns of a type with `size` values, some of them as a slice of a longer one."""
+    before, after = draw(_MARGINS)
+    some = values(type_)
+    return array(type_, [draw(some) for _ in range(before + size + after)]).slice(before, size)
+
+
+@st.composite
+def batches(draw: st.DrawFn, schema: Schema, *, max_rows: int = 6) -> pa.RecordBatch:
     """Events of a schema in vastlab's own form; columns may be slices with an offset."""
-
-    @st.composite
-    def draw_batch(draw: st.DrawFn) -> pa.RecordBatch:
-        size = draw(st.integers(0, max_rows))
-        columns = [draw(arrays(member.type, size)) for member in schema.fields]
-        return arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), size)
-
-    return draw_batch()
+    size = draw(st.integers(0, max_rows))
+    columns = [draw(arrays(member.type, size)) for member in schema.fields]
+    return arrow_arrays.record_batch(columns, arrow_schema.to_arrow(schema), size)
 
 
-def tables(max_rows: int = 6, **how: Any) -> st.SearchStrategy[tuple[Schema, pa.RecordBatch]]:
+@st.composite
+def tables(draw: st.DrawFn, max_rows: int = 6, **how: Any) -> tuple[Schema, pa.RecordBatch]:
     """Draw a schema together with a batch of it."""
-    return schemas(**how).flatmap(
-        lambda schema: st.tuples(st.just(schema), batches(schema, max_rows=max_rows))
-    )
+    schema = draw(schemas(**how))
+    return schema, draw(batches(schema, max_rows=max_rows))
 
 
 # --- Python values -> Arrow -----------------------------------------------------------------

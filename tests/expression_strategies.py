@@ -75,6 +75,7 @@ PATTERNS = (
 TEXTS = st.one_of(arrow.texts(), st.sampled_from(("a", "b", "A", "an", "\u0661", "x1", "nul")))
 SPECIAL_FLOATS = (math.nan, math.inf, -math.inf, 0.0, -0.0, 0.5, 2.0**53, 2.0**63, 2.0**64)
 SPECIAL_INTEGERS = (0, 1, -1, 2**53 + 1, -(2**63), 2**63 - 1, 2**63, 2**64 - 1)
+_SCHEMA_NAMES = st.sampled_from(("zeek.conn", "conn", "a.b.c", "ä"))
 SHAPES = ("predicate", "predicate", "predicate", "and", "or", "or", "not", "constant")
 NUMERIC = (Kind.INT64, Kind.UINT64, Kind.DOUBLE)
 
@@ -96,11 +97,10 @@ class Events:
 @st.composite
 def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
     """Draw a schema, rows of it, and the same rows as flat columns beside ``#import_time``."""
-    names = st.sampled_from(("zeek.conn", "conn", "a.b.c", "ä"))
-    schema = draw(arrow.schemas(names=names, **{"min_fields": 1, **how}))
+    schema = draw(arrow.schemas(names=_SCHEMA_NAMES, **{"min_fields": 1, **how}))
     size = draw(st.integers(1, max_rows))
     columns = [
-        [small(draw, member.type, draw(values_of(member.type))) for _ in range(size)]
+        [small(draw, member.type, draw(arrow.values(member.type))) for _ in range(size)]
         for member in schema.fields
     ]
     arrays = [arrow.array(e.type, c) for e, c in zip(schema.fields, columns, strict=True)]
@@ -116,10 +116,6 @@ def events(draw: st.DrawFn, max_rows: int = 8, **how: Any) -> Events:
         for row, moment in zip(cells, moments, strict=True)
     ]
     return Events(schema, rows, flat)
-
-
-# Making strategies costs more than drawing from them.
-values_of = functools.lru_cache(maxsize=256)(arrow.values)
 
 
 def small(draw: st.DrawFn, type_: Type, value: Any) -> Any:
