@@ -350,7 +350,8 @@ community_id == "1:OVWcGh3PNAKieiOooGSpNgZnsB4="
 NEVER_BYTES = "never: VAST 3.1 has no type for bytes, so that the field is not there"
 NEVER_ALIAS = "never: Tenzir keeps no names of types"
 NEVER_ENUM = "never: Tenzir keeps enumerations as text, without their order"
-NEVER_EMPTY = "never: Tenzir gives a field without a value the type null, which is no string"
+NEVER_LABELS = "never: Tenzir keeps enumerations as text, without their labels"
+NEVER_EMPTY = "never: Tenzir gives a field without a value the type null, which is not a string"
 
 GAPS: dict[tuple[str, str], str] = {
     ("vast", "key != null"): NEVER_BYTES,
@@ -359,5 +360,9 @@ for _kind in ("tenzir", "tenzir folder"):
     for _text in (*SEVEN, *EXPRESSIONS):
         if _text.startswith((":port", ":timestamp")):
             GAPS[_kind, _text] = NEVER_ALIAS
+    for _text in (":port == 137", ":my_port == 443"):  # recorded
+        GAPS[_kind, _text] = NEVER_ALIAS
     GAPS[_kind, 'role > "server"'] = NEVER_ENUM
+    GAPS[_kind, 'e != "red"'] = NEVER_LABELS
+    GAPS[_kind, ":string == null"] = NEVER_EMPTY
     GAPS[_kind, ':string != "tcp"'] = NEVER_EMPTY

@@ -27,13 +27,21 @@ from vastlab.nodes import own, process
 from vastlab.types import Kind
 
 _ORDER = "never: a node answers in its own order, and a limit takes what comes first"
+_TIMES = "never: all events would have to be read for their times"
+_NAMES = "never: Tenzir keeps no names of types, and enumerations as text"
 _STATUS = "never: the status is the node's own"
 CANNOT = {
     ("logs", "ingest"): "never: a folder of logs is read as it is",
     ("archive", "ingest"): "never: the files of a node are only read",
-    ("archive", "own status"): "never: all events would have to be read for their times",
+    ("archive", "own status"): _TIMES,
+    ("tenzir folder", "ingest"): "never: the files of a node are only read",
     ("vast", "order"): _ORDER,
+    ("tenzir", "order"): _ORDER,
     ("vast", "own status"): _STATUS,
+    ("tenzir", "status"): "never: Tenzir's status has other keys",
+    ("tenzir folder", "own status"): _TIMES,
+    ("tenzir", "type names"): _NAMES,
+    ("tenzir folder", "type names"): _NAMES,
 }
 LOST = {"vast": {Kind.BLOB}}
 """The kinds of values that a node cannot keep."""

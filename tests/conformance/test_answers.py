@@ -150,6 +150,8 @@ def test_counts_of_connections_are_those_of_vast(shared, text, number):
 @pytest.mark.parametrize("case", EXPORTS, ids=str)
 async def test_every_recorded_event_is_found(kind, every, case):
     """The answer holds every recorded event that the node holds, with the same values."""
+    if (kind, case.text) in GAPS:
+        pytest.skip(GAPS[kind, case.text])
     client = (await every.holding("recorded")).client
     answer = flat_tables([part.to_pyarrow() async for part in client.export(case.text, limit=0)])
     (stream,) = (question.stream for question in QUESTIONS if question.text == case.text)
