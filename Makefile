@@ -10,7 +10,8 @@ DEV     := $(VENV)/.installed-dev
 FULL    := $(VENV)/.installed-full
 
 # One run, in which the tests of two workers share the machine's cores.
-PYTEST   := $(BIN)/python -m pytest -n 2 --dist worksteal
+# The plugin that runs notebooks is only loaded for them: its import takes seconds in each process.
+PYTEST   := $(BIN)/python -m pytest -n 2 --dist worksteal -p no:nbmake
 # What the notebooks ask for is no part of anybody's history.
 NOTEBOOK := VAST_ENDPOINT=demo: XDG_STATE_HOME=$(CURDIR)/$(VENV)/state $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -p no:randomly
 

@@ -52,7 +52,7 @@ def add(folder, batch, import_time=0, *, suffix="feather", **how):
     archive = Path(folder) / "archive"
     archive.mkdir(parents=True, exist_ok=True)
     target = archive / f"{uuid.uuid4()}.{suffix}"
-    # Written elsewhere first: nobody may find half of it.
+    # Written elsewhere first, so that no reader finds half of it.
     beside = write(Path(folder) / target.name, wrap(batch, import_time, **how))
     return beside.rename(target)
 

@@ -47,7 +47,7 @@ def main_module():
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_traces(tmp_path_factory):
-    """Keep what the tests ask for out of the history of whoever runs them."""
+    """Keep what the tests ask for out of the user's history."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

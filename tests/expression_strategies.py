@@ -81,7 +81,7 @@ NUMERIC = (Kind.INT64, Kind.UINT64, Kind.DOUBLE)
 
 
 def share(percent: int) -> settings:
-    """Run so many percent of the examples that the profile asks for."""
+    """Run this percentage of the examples that the profile asks for."""
     return settings(max_examples=settings().max_examples * percent // 100)
 
 

@@ -37,7 +37,7 @@ def stream(sizes, end=None):
 
 
 @given(SIZES, st.integers(0, 20))
-async def test_the_limit_is_exact_where_the_answer_goes_on(sizes, limit):
+async def test_the_limit_is_exact_where_more_events_follow(sizes, limit):
     """As many events as the limit are kept, and it is told whether there were more."""
     arrived = Arrived(limit)
     await arrived.take(stream(sizes), look=True)
@@ -50,7 +50,7 @@ async def test_the_limit_is_exact_where_the_answer_goes_on(sizes, limit):
 
 @given(SIZES, st.integers(1, 20))
 async def test_an_answer_that_ends_at_the_limit_was_ended_by_it(sizes, limit):
-    """Where nobody can look any further, a full answer may not be all there is."""
+    """Where no look ahead is possible, a full answer may be incomplete."""
     arrived = Arrived(limit)
     await arrived.take(stream(sizes))
     assert arrived.limited == (limit <= sum(sizes))

@@ -66,13 +66,13 @@ def test_its_python_is_one_of_ours():
 
 
 def test_notebooks_ask_the_demo(tmp_path):
-    """Whatever is opened asks the demo database, and the page's own command goes on."""
+    """Whatever is opened asks the demo database, and the page's own command still runs."""
     assert _run(tmp_path, str(BINDER / "start"), "printenv", "VAST_ENDPOINT") == "demo:\n"
 
 
 @pytest.mark.full
 def test_the_image_holds_the_demo(tmp_path):
-    """Building the image makes the demo database, so that nobody has to wait for it later."""
+    """Building the image makes the demo database, so that it is not made later."""
     _run(tmp_path, str(BINDER / "postBuild"))
     made = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert made

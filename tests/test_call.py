@@ -31,7 +31,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def test_what_the_caller_does_meanwhile_is_no_wait(clock):
+def test_the_work_of_the_caller_does_not_count_as_waiting(clock):
     """Only the time counts that was spent waiting."""
     shown: list[float] = []
     display = contextlib.nullcontext(lambda step, elapsed: shown.append(elapsed))
@@ -46,7 +46,7 @@ def test_what_the_caller_does_meanwhile_is_no_wait(clock):
 
 
 def test_without_a_display_nothing_ticks():
-    """Where nothing is shown, nobody is called."""
+    """Without a display there are no calls."""
     with Watch(None, lambda: pytest.fail("looked")) as watch:
         assert watch.tick is None
 

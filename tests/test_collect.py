@@ -217,7 +217,7 @@ async def test_labels_are_part_of_the_layout():
 
 
 async def test_a_stream_ends_with_its_rows():
-    """Whoever leaves the rows early leaves no export behind."""
+    """When the loop over rows ends early, no export keeps running."""
     ended = []
 
     async def endless():

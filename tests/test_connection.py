@@ -96,7 +96,7 @@ def test_query_gives_all_that_matches(vast):
     assert vast.last is result
 
 
-def test_the_limit_is_kept_and_told(vast):
+def test_the_limit_is_exact_and_reported(vast):
     """No more events than the limit come, and the result says that there may be more."""
     result = vast.query("", limit=2)
     assert result.num_rows == 2
@@ -292,7 +292,7 @@ def test_a_connection_works_after_an_interrupt(vast, endless, monkeypatch):
 # --- life -----------------------------------------------------------------------------------
 
 
-def test_progress_is_told_in_the_waiting_thread(vast, endless, monkeypatch):
+def test_progress_is_reported_in_the_waiting_thread(vast, endless, monkeypatch):
     """A progress display is used by the thread that waits, and closed at the end."""
     seen: list[tuple[str, Step]] = []
 
@@ -457,7 +457,7 @@ assert vast.count() == 8
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_connection_is_an_error_not_a_deadlock(small_database):
-    """A child process is told to connect anew, and the parent goes on."""
+    """A child process gets an error that says to connect again; the parent keeps working."""
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _FORK, str(small_database)], check=True, timeout=60
     )

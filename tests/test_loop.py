@@ -167,7 +167,7 @@ def test_interrupt_cancels_and_waits(runner):
 
 
 def test_an_interrupt_while_a_coroutine_starts_cancels_it_too(runner, monkeypatch):
-    """Wherever in the call Ctrl-C arrives, nothing goes on that nobody waits for."""
+    """Wherever in the call Ctrl-C arrives, nothing keeps running that is not awaited."""
     cleaned, started = threading.Event(), threading.Event()
     begin = Job.begin
 

@@ -1,4 +1,4 @@
-"""asyncio stays as it is, until somebody asks for nested loops."""
+"""asyncio stays as it is, until nested loops are requested."""
 
 from __future__ import annotations
 

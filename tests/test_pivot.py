@@ -186,7 +186,7 @@ def test_no_events_to_begin_with_are_said(vast):
 
 
 def test_a_result_without_connection_cannot_ask():
-    """A result that was made by hand says that it has nobody to ask."""
+    """A result that was made by hand says that it has no connection to ask."""
     with pytest.raises(errors.UsageError, match="connection"):
         Result({"zeek.conn": [conn([0])]}).pivot("orig_h")
 

@@ -161,7 +161,7 @@ def test_csv_files_are_flat_and_ordered(result, tmp_path):
     assert len(list((tmp_path / "case").iterdir())) == 2
 
 
-def test_csv_keeps_values_unless_told_otherwise(tmp_path):
+def test_csv_keeps_values_by_default(tmp_path):
     """Values are exact; `safe` quotes formulas, `defang` breaks links."""
     result = Result({"x": [conn([0, 1], ["=1+1", "http://evil.example"])]})
     result.to_csv(tmp_path / "exact")
@@ -299,7 +299,7 @@ def test_where_remarks_on_unknown_names():
 
 
 @pytest.mark.parametrize("expression", ["resp_p ==", "resp_p == $x"])
-def test_where_refuses_what_is_no_expression(expression):
+def test_where_accepts_expressions_only(expression):
     """``where`` raises the errors of a query."""
     with pytest.raises(errors.ExpressionError):
         Result({"zeek.conn": [conn([1])]}).where(expression)

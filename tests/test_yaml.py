@@ -33,7 +33,7 @@ def test_a_file_is_read(tmp_path):
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(tmp_path, content, reason):
-    """The message names the file; nothing else is raised, and the process goes on."""
+    """The message names the file; nothing else is raised, and the process keeps running."""
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=reason) as caught:

@@ -156,7 +156,7 @@ def disguised(draw: st.DrawFn) -> tuple[pa.RecordBatch, pa.RecordBatch]:
 
 @given(disguised())
 def test_any_form_is_normalised(pair):
-    """Whoever wrote a batch, `normalise` gives the same types and values."""
+    """Whichever program wrote a batch, `normalise` gives the same types and values."""
     own, foreign = pair
     foreign.validate(full=True)
     normal = convert.normalise(foreign)

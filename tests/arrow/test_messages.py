@@ -74,7 +74,7 @@ def test_each_damaged_metadata_byte_is_handled():
 
 
 def test_reads_of_any_size_give_the_same_bytes():
-    """Whoever reads byte by byte gets what is there, and no more than one stream."""
+    """A reader byte by byte gets what is there, and no more than one stream."""
 
     class Source(io.BytesIO):
         def peek(self, size: int) -> bytes:

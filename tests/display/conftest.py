@@ -39,7 +39,7 @@ def conn(
     notes: Sequence[str | None] | None = None,
     name: str = "zeek.conn",
 ) -> pa.Table:
-    """Make connections that began so many seconds after eight o'clock."""
+    """Make connections that began this many seconds after eight o'clock."""
     address = ipaddress.IPv6Address("::ffff:10.0.0.1").packed
     times = [None if s is None else START + int(s * SECOND) for s in seconds]
     hosts = [(address, number) for number in range(len(times))]

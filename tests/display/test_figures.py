@@ -44,7 +44,7 @@ def test_series_stand_on_each_other():
     assert (upper.values - upper.baseline).sum() == 2
 
 
-def test_only_what_is_no_value_is_grey():
+def test_only_null_and_other_values_are_grey():
     """Values have colours; other values and events without one are two different greys."""
     notes = [*"abcdefghi", *[None] * 20]
     counted = histogram({"x": [conn([0.0] * len(notes), notes)]}, by="note")
@@ -95,7 +95,7 @@ def test_frequent_values_are_bars():
     assert not [t for t in axes.get_yticklabels() if "\x1b" in t.get_text()]
 
 
-def test_a_single_bar_is_no_wider_than_one_of_three():
+def test_a_single_bar_is_as_wide_as_one_of_three():
     """One value alone does not fill the picture with its bar."""
     (alone,), (low, high) = _bars_of({"a": 1})
     (first, *_), (bottom, top) = _bars_of({"a": 3, "b": 2, "c": 1})

@@ -68,7 +68,7 @@ def test_small_schemas_share_a_series():
     assert histogram(tables).rest == ("other (12)",)
 
 
-def test_what_is_no_value_comes_last():
+def test_null_and_other_values_come_last():
     """However many they are, other values and events without one stand behind the frequent ones."""
     notes = [*"aab", *map(str, range(10)), *[None] * 9]
     counted = histogram({"x": [conn([0.0] * len(notes), notes)]}, by="note")

@@ -14,7 +14,7 @@ from vastlab.errors import VastlabWarning
 
 
 @given(st.lists(arrow.texts()))
-def test_guarded_text_is_no_formula(texts):
+def test_guarded_text_is_not_a_formula(texts):
     """No guarded cell begins like a formula, and harmless text is left alone."""
     guarded = guard(pa.array(texts, pa.string())).to_pylist()
     for before, after in zip(texts, guarded, strict=True):

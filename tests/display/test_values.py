@@ -70,7 +70,7 @@ def test_what_a_null_list_holds_does_not_count():
 
 
 def test_only_its_own_column_is_touched():
-    """A column that cannot be read stops nobody who asks for another."""
+    """A column that cannot be read does not prevent reading another."""
     far = pa.array([2**50, 2**50], pa.timestamp("s"))
     table = pa.table({"when": far, "b": [{"c": "x"}, {"c": "y"}]})
     with pytest.raises(errors.FormatError):
@@ -81,7 +81,7 @@ def test_only_its_own_column_is_touched():
     ]
 
 
-def test_columns_of_one_name_are_told_apart():
+def test_columns_with_equal_names_are_distinguished():
     """Where a name occurs twice, each leaf has its own values."""
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     first, second = arrow_schema.from_arrow(table.schema).leaves

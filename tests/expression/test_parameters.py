@@ -199,7 +199,7 @@ def test_parameter_as_value_is_an_error():
 
 
 def test_names_come_in_order_and_once():
-    """Whoever looks values up knows what to look for."""
+    """A lookup of values gets the types it has to look for."""
     assert names(parse("a == $b || c in $a && d == $b")) == ("b", "a")
     assert names(parse('a == "$x" || b == /$y/')) == ()
 

@@ -131,7 +131,7 @@ def test_a_double_product_gives_the_duration(nanoseconds):
 
 @hypothesis.given(st.integers(-2_208_988_800_000_000_000, 2**63 - 1))
 def test_a_double_fraction_gives_the_time(nanoseconds):
-    """Whoever reads the seconds as a double and cuts at nanoseconds gets the same time."""
+    """Reading the seconds as a double and truncating to nanoseconds gives the same time."""
     text = literals.time(nanoseconds)
     seconds = float(text.rpartition(":")[2]) if ":" in text else 0.0
     assert int(seconds * 10**9) == nanoseconds % (60 * 10**9)

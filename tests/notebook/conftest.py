@@ -17,7 +17,7 @@ from vastlab import notebook
 
 @pytest.fixture(autouse=True)
 def state(tmp_path, monkeypatch) -> Path:
-    """Keep what tests ask out of the history of whoever runs them."""
+    """Keep what tests ask out of the user's history."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "vastlab"
 

@@ -43,7 +43,7 @@ def test_at_most_fifty_are_offered(path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such modes")
 def test_the_file_is_private(path):
-    """Nobody else may read it, also where it was there before with other rights."""
+    """No other user may read it, also where it was there before with other rights."""
     History(path).add("here", "x == 1")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -66,7 +66,7 @@ def test_damage_costs_only_itself(path, damage):
 
 
 def test_where_no_file_can_be_the_process_remembers(tmp_path):
-    """A folder in the place of the file costs nobody a query, only what is kept."""
+    """A folder in the place of the file does not fail a query; only the history is not kept."""
     history = History(tmp_path)
     history.add("here", "x == 1")
     history.add("here", "x == 2")

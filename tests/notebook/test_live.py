@@ -55,7 +55,7 @@ def _find(view: LiveView, kind: type) -> widgets.Widget:
     raise AssertionError(kind)
 
 
-def test_begins_with_history_and_goes_on(vast, database):
+def test_begins_with_history_and_follows_new_events(vast, database):
     """What is stored comes first, what is added meanwhile follows, nothing twice."""
     view = LiveView(vast, "resp_p >= 0")
     tabs = _find(view, widgets.Tab)

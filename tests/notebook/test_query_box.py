@@ -98,7 +98,7 @@ def test_run_raises_for_programs(box):
 
 
 def test_any_failure_stays_in_the_box(box, monkeypatch):
-    """Even an error that nobody expected does not leave a callback."""
+    """Even an unexpected error does not leave a callback."""
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("\x1b[31m<script>")

@@ -221,7 +221,7 @@ def test_lines_before_any_header_are_reported():
 
 
 def test_lines_after_the_footer_and_unknown_headers():
-    """Events after ``#close`` count; a header line that nobody knows is reported."""
+    """Events after ``#close`` count; an unknown header line is reported."""
     data = log({"x": "count", "y": "count"}, "1\t2", head="#colour\tred") + b"3\t4\n"
     batches, problems = read(data)
     assert sum(batch.num_rows for batch in batches) == 2

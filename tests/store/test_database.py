@@ -40,7 +40,7 @@ def write_many(path, batch, count):
 
 
 def write_forever(path, batch, started):
-    """Commit one batch again and again until somebody kills this process."""
+    """Commit one batch again and again until this process is killed."""
     arrow_types.register()
     database = Database.open(path)
     while True:

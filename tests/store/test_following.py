@@ -78,7 +78,7 @@ def test_an_incomplete_line_does_not_change_a_type(follower):
 
 @each_format
 def test_a_rotated_log_gives_its_last_line(follower, name, header, line):
-    """A line that never got its newline is given once the log goes on in another file."""
+    """A line that never got its newline is given once the log continues in another file."""
     path = start(follower, name, header, line, 101)
     append(path, line(102)[:-1])
     assert follower.look() == []
@@ -120,7 +120,7 @@ def test_a_renamed_log_may_still_be_written(follower, name, header, line):
 
 
 def test_an_incomplete_line_is_a_problem_only_if_it_is_old(follower):
-    """The last line of a log that broke off is reported once nobody writes to the log."""
+    """The last line of a log that broke off is reported once the log is no longer written to."""
     path = start(follower, "a.json", "", json_line, 101)
     append(path, '{"n": ')
     follower.look()
@@ -173,7 +173,7 @@ def test_compression_of_a_rotated_log_repeats_nothing(follower, name, header, li
 def test_a_compressed_copy_next_to_a_log_does_not_repeat_an_incomplete_line(
     follower, name, header, line
 ):
-    """A query counts the last line once, before the log goes on and after it was rotated."""
+    """A query counts the last line once, before the log continues and after it was rotated."""
     path = start(follower, name, header, line, 101)
     append(path, line(102)[:-1])
     copy = path.with_name(f"{name}.1.gz")
@@ -260,7 +260,7 @@ def test_a_copy_may_get_the_inode_of_a_deleted_log(follower, name, header, line)
 
 @each_format
 def test_a_log_may_be_the_only_one_and_empty_for_a_moment(follower, name, header, line):
-    """An export goes on while its folder has nothing."""
+    """An export keeps running while its folder is empty."""
     (follower.logs / "other.json").unlink()
     path = start(follower, name, header, line, 101)
     path.write_text("")

@@ -30,7 +30,7 @@ HEADER += "#fields\tts\tn\n#types\ttime\tcount\n"
 
 
 def age(path, seconds=60):
-    """Make a file look as if nobody had written to it for a while."""
+    """Make a file look as if it had not been written to for a while."""
     now = path.stat().st_mtime
     os.utime(path, (now - seconds, now - seconds))
 
@@ -45,7 +45,7 @@ def write(path, text, settled=True):
 
 
 def append(path, text):
-    """Add to a log that nobody writes to any more."""
+    """Add to a log, and make it look as if it had not been written to for a while."""
     with path.open("a") as stream:
         stream.write(text)
     age(path)
@@ -213,7 +213,7 @@ def test_a_line_that_is_being_written_waits_until_it_is_whole(folder, logs):
 
 
 def test_the_last_line_of_an_idle_file_needs_no_newline(folder, logs):
-    """A file that nobody writes to any more is read to its end, and again if it grows."""
+    """A file that is no longer written to is read to its end, and again if it grows."""
     path = write(logs / "a.json", lines(1) + '{"n": 2}')
     assert numbers(folder) == [1, 2]
     append(path, "\n" + lines(3))
@@ -394,7 +394,7 @@ def test_a_table_that_was_cut_in_a_quoted_field_is_read_again(folder, logs):
 
 
 def test_the_progress_on_a_large_folder_is_saved(folder, logs, monkeypatch):
-    """When a first look is given up, the next goes on where the first was."""
+    """When a first look is given up, the next continues where the first stopped."""
     for i in range(3):
         write(logs / f"{i}.json", lines(i))
     monkeypatch.setattr(folder_update, "_SAVE_INTERVAL", 0)
@@ -627,7 +627,7 @@ TestRotation.settings = hypothesis.settings(max_examples=30, stateful_step_count
 @hypothesis.given(st.lists(st.integers(0, 3 * sources.BLOCK), min_size=1, max_size=4))
 @hypothesis.settings(max_examples=30)
 def test_a_digest_can_be_resumed(sizes):
-    """However content comes in pieces, and wherever one goes on, the digest is the same."""
+    """However content comes in pieces, and wherever hashing continues, the digest is the same."""
     whole, parts, data = sources.Digest(), sources.Digest(), b""
     for i, size in enumerate(sizes):
         piece = bytes([i + 1]) * size

@@ -191,7 +191,7 @@ class Writers(RuleBasedStateMachine):
         assert expected <= set(tokens) <= self.started
 
     def look(self):
-        """Look for every acknowledged file, as a reader does that nobody interrupts."""
+        """Look for every acknowledged file, as an uninterrupted reader does."""
         snapshot = Database(self.root).snapshot()
         self.check(snapshot, self.acknowledged)
         assert all(Path(file.path).exists() for file in snapshot.files)

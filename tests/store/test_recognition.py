@@ -319,7 +319,7 @@ def test_an_export_does_not_mix_with_what_came_meanwhile(tmp_path):
 
 
 def hold_staging(path, started):
-    """Hold a staging folder until somebody kills this process."""
+    """Hold a staging folder until this process is killed."""
     with disk.temporary_folder(path):
         started.set()
         signal.pause()

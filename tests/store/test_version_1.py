@@ -24,7 +24,7 @@ def old(request, tmp_path, events):
 
 
 def test_an_old_database_is_read_and_not_changed(old):
-    """Whoever only reads leaves an old database as it is."""
+    """A reader does not change an old database."""
     root, count = old
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     database = Database.open(root)
