@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import LINE, one_line, start
-from vastlab import cli
+from vastlab import client
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,12 @@ from vastlab import cli
         (["count", "-e", "empty"], "/empty' contains no files (pass a folder with logs"),
         (["query", "-e", "odd"], "odd"),
         (["query", "-e", "demo"], "no such folder: demo (did you mean demo:?)"),
-        (["query", "-e", "logs", "--explode"], "--explode (vastlab --help says more)"),
+        (
+            ["query", "-e", "logs", "--explode"],
+            "unknown option: --explode. Did you mean --mode? (vastlab query",
+        ),
+        (["query", "-e", "logs", "--limi", "1"], "--limi. Did you mean --limit?"),
+        (["import", "-e", "new.db", "--explode", "logs"], "unknown option: --explode"),
         (["import", "-e", "new.db", "no.log"], "no.log"),
         (["import", "-e", "new.db", "torn.json.gz"], "torn.json.gz"),
         (["import", "-e", "new.db", "gone.json"], "gone.json"),
@@ -29,7 +34,7 @@ from vastlab import cli
         (["check", "-e", "logs"], "query the folder of logs directly"),
         (["query", "-e", "logs", "-n", "-1"], "-1 is negative"),
         (["query", "-e", "logs", "-n", "many"], "must be a whole number, got 'many'"),
-        (["query", "-e", "logs", "-m", "later"], "'later' is none of historical"),
+        (["query", "-e", "logs", "-m", "later"], '"later" for MODE. Choose from: "historical"'),
         (["query", "-e", "logs", "-f", "xml"], "xml"),
         (["query", "-e", "logs", "--since", "yesterdayish"], "yesterdayish"),
         (["count", "-e", "logs", "--since", "2010-01-01", "--until", "2009-01-01"], "is after"),
@@ -85,7 +90,7 @@ def test_unexpected_error_is_one_line(shell, capfd, monkeypatch):
     def broken(_):
         raise RuntimeError("two\nlines \x1b[31m")
 
-    monkeypatch.setattr(cli, "COMMANDS", {"status": broken})
+    monkeypatch.setattr(client, "VAST", broken)
     assert shell("status") == 2
     line = one_line(capfd.readouterr().err)
     assert "RuntimeError: two lines" in line
@@ -134,8 +139,9 @@ def test_interrupt_ends_with_130(cache, tmp_path, database):
     assert one_line(err.decode()) == "vastlab: interrupted"
 
 
-@pytest.mark.parametrize("module", ["vastlab.cli", "pyarrow", "pandas", "datafusion"])
-def test_interrupt_while_python_imports_is_one_line(module):
+@pytest.mark.parametrize("command", ["count", "check"])
+@pytest.mark.parametrize("module", ["vastlab.cli", "cyclopts", "pyarrow", "pandas", "datafusion"])
+def test_interrupt_while_python_imports_is_one_line(module, command, tmp_path):
     """From the entry point on, there is no moment in which Ctrl-C shows a traceback."""
     code = f"""
 import os, signal, sys
@@ -147,7 +153,7 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["vastlab", "--help"]
+sys.argv = ["vastlab", {command!r}, "-e", {str(tmp_path)!r}]
 __main__.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.cli.program import LINE, one_line
-from vastlab.cli import commands
+from vastlab.cli import databases
 from vastlab.nodes import demo as demo_node
 
 
@@ -176,7 +176,7 @@ def test_demo_tells_where_to_go(shell, capfd, tmp_path):
     assert shell("demo", "-e", "some.db", "--events", "2000") == 0
     out = capfd.readouterr().out
     assert "2,000" in out
-    assert commands.DEMO_EXPRESSION in out
+    assert databases.DEMO_EXPRESSION in out
     assert "zeek.conn" in out
     assert "What to try next" in out
     (tmp_path / "logs").mkdir()

@@ -1,4 +1,4 @@
-"""``vastlab`` on the shell: demo, query, count, status, import, check, compact, node, lab.
+"""``vastlab`` on the shell.
 
 Answers go to stdout; progress, warnings and errors go to stderr. The exit code is 0 for an
 answer, 1 where some files turned out to be damaged or no node runs, 2 for an error, and 130 for
@@ -13,13 +13,21 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
-from vastlab._text import plain
-from vastlab.cli.arguments import parser
-from vastlab.cli.commands import COMMANDS
-from vastlab.cli.output import complain, warnings_as_lines
+from cyclopts import (
+    CycloptsError,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+
+from vastlab._text import did_you_mean, plain
+from vastlab.cli import databases as _databases  # noqa: F401 - defines commands, as do these
+from vastlab.cli import programs as _programs  # noqa: F401
+from vastlab.cli import queries as _queries  # noqa: F401
+from vastlab.cli.app import app
+from vastlab.cli.messages import complain, warnings_as_lines
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError
 
 __all__ = ["main", "run"]
@@ -76,9 +84,13 @@ def run(argv: Sequence[str]) -> int:
     """
     try:
         with warnings_as_lines():
-            return _run(argv)
-    except SystemExit as done:  # argparse, after it printed the help
-        return int(done.code or 0)
+            code = app.meta(argv) or 0  # nothing is returned after help and the version
+            sys.stdout.flush()
+            return code
+    except CycloptsError as error:
+        complain(str(_usage_error(error)))
+    except SystemExit as done:  # the installation of completion, after it printed an error
+        return _ERROR if done.code else 0
     except (KeyboardInterrupt, QueryInterrupted):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one could only disturb the end
         complain("interrupted")
@@ -97,24 +109,23 @@ def run(argv: Sequence[str]) -> int:
     return _ERROR
 
 
-def _run(argv: Sequence[str]) -> int:
-    arguments = parser()
-    args = arguments.parse_args(argv)
-    if args.version:
-        sys.stdout.write(f"vastlab {_version()}\n")
-        return 0
-    if args.command is None:
-        raise UsageError("no command", hint=f"one of {', '.join(COMMANDS)}; --help says more")
-    code = COMMANDS[args.command](args)
-    sys.stdout.flush()
-    return code
-
-
-def _version() -> str:
-    try:
-        return metadata.version("vastlab")
-    except metadata.PackageNotFoundError:  # run from its source, as the tests may do
-        return "(not installed)"
+def _usage_error(error: CycloptsError) -> UsageError:
+    """Describe wrong arguments in one line, with a hint."""
+    hint = f"{' '.join(('vastlab', *(error.command_chain or ())))} --help says more"
+    match error:
+        case UnusedCliTokensError(unused_tokens=[*tokens]):
+            message = f"unexpected arguments: {' '.join(tokens)}"
+            hint = "an expression with blanks in it wants quotes"
+        case UnknownCommandError(unused_tokens=[name, *_]):
+            message = f"unknown command {name!r}"
+            hint = did_you_mean(name, [command for command in app if command[0] != "-"])
+        case ValidationError(exception_message=message):
+            pass
+        case _:
+            error.verbose = False
+            message = " ".join(str(error).split()).removesuffix(".")
+            message = message[:1].lower() + message[1:]
+    return UsageError(message, hint=hint)
 
 
 def _unexpected(error: Exception, argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the command line writes: events, tables, messages."""
+"""What the command line writes: events, tables, progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -27,52 +26,12 @@ from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.render import TYPE
+from vastlab.cli.messages import console, show_warning
 from vastlab.display.preview import Column, Preview, make_preview
-from vastlab.errors import UsageError, VastlabWarning
+from vastlab.errors import UsageError
 from vastlab.nodes.base import Notice, Step
 from vastlab.readers import columns
 from vastlab.table_slice import TableSlice, row_values
-
-_WIDTH = 120  # without a terminal
-
-
-def console(*, error: bool = False) -> Console:
-    """Return a console that writes text as it is: no markup, no guessed colours."""
-    stream = sys.stderr if error else sys.stdout
-    return Console(
-        file=stream,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        width=None if stream.isatty() else _WIDTH,
-    )
-
-
-def complain(text: str, *, word: str = "", style: str = "red") -> None:
-    """Write a line about trouble to stderr; lines of context may follow it."""
-    first, *rest = text.split("\n")
-    shown = Text.assemble(("vastlab: ", "bold"), (word, style), (first, style))
-    out = console(error=True)
-    for line in (shown, *map(Text, rest)):
-        out.print(line, soft_wrap=True)
-
-
-def _show_warning(text: str) -> None:
-    complain(plain(text), word="warning: ", style="yellow")
-
-
-@contextlib.contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Show the warnings of vastlab as one line each on stderr."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        _show_warning(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", VastlabWarning)
-        warnings.showwarning = show
-        yield
 
 
 class Reporter:
@@ -85,7 +44,7 @@ class Reporter:
         """Take a step or a notice, from any thread."""
         match item:
             case Notice(text):
-                _show_warning(text)
+                show_warning(text)
             case Step():
                 self.step = item
 

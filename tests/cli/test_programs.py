@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.program import one_line, start
-from vastlab.cli import commands
+from vastlab.cli import programs
 from vastlab.nodes import process as _programs
 
 
@@ -17,8 +17,8 @@ def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):
         started.append((command, environment["VAST_ENDPOINT"]))
         return 0
 
-    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(commands, "_replace_process", become)
+    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(programs, "_replace_process", become)
     assert shell("lab") == 0
     assert shell("lab", "-e", "logs", "--", "--no-browser") == 0
     (first, demo), (second, logs) = started
@@ -30,7 +30,7 @@ def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):
 
 def test_lab_says_what_is_missing(shell, capfd, monkeypatch):
     """Without JupyterLab the error says how to get it."""
-    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: None)
     assert shell("lab") == 2
     assert "vastlab[lab" in one_line(capfd.readouterr().err)
 

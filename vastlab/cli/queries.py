@@ -1,0 +1,261 @@
+"""Commands that ask: query, count, status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from vastlab._text import plural
+from vastlab.cli.app import QUERIES, app
+from vastlab.cli.messages import complain, console
+from vastlab.cli.options import (
+    CountFormat,
+    Endpoint,
+    EventFormat,
+    Expression,
+    Lists,
+    Mode,
+    Number,
+    Since,
+    StatusFormat,
+    Until,
+    Values,
+    format_or_default,
+    parameters,
+)
+
+if TYPE_CHECKING:
+    from vastlab.cli.output import Reporter, Sample
+    from vastlab.client import VAST
+    from vastlab.table_slice import TableSlice
+
+
+@app.command(
+    group=QUERIES,
+    help_epilogue="""\
+Examples:
+  vastlab query -e demo: 'resp_p == 443 && orig_bytes > 1Mi'
+  vastlab query -e logs/ -n 0 -f csv --since 2h 10.1.4.17 > events.csv
+  vastlab query -e logs/ --params-from iocs=iocs.txt ':ip in $iocs'
+""",
+)
+async def query(
+    expression: Expression = "",
+    /,
+    *,
+    limit: Annotated[Number, Parameter(name=("--limit", "-n"))] = 100,
+    since: Since = None,
+    until: Until = None,
+    format_: EventFormat = None,
+    mode: Mode = "historical",
+    param: Values = (),
+    params_from: Lists = (),
+    endpoint: Endpoint = None,
+) -> int:
+    """Print the events that match an expression.
+
+    Parameters
+    ----------
+    limit
+        At most N events; 0 for all.
+    """
+    from vastlab.cli import output  # here, as in all commands, since help does not need it
+
+    form = format_or_default(format_)
+    reporter = output.Reporter()
+    async with opened(endpoint) as vast:
+        stream = vast.export(
+            expression,
+            mode,
+            limit,
+            since=since,
+            until=until,
+            params=parameters(expression, param, params_from),
+            report=reporter,
+        )
+        async with aclosing(stream):
+            if form == "table":
+                sample = output.Sample(limit or output.ROWS, frozenset(_named(expression)))
+                await table(reporter, stream, limit, sample)
+                return 0
+            found = 0
+            # Events and a progress bar cannot share a terminal.
+            shown = contextlib.nullcontext(_nothing) if sys.stdout.isatty() else None
+            with shown or _counter(reporter, limit) as counted:
+
+                def add(number: int) -> None:
+                    nonlocal found
+                    found += number
+                    counted(number)
+
+                await output.write(stream, form, add)
+            _tell_of_limit(found, limit)
+    return 0
+
+
+@app.command(
+    group=QUERIES,
+    help_epilogue="""\
+Examples:
+  vastlab count -e demo: '#type == "zeek.conn"'
+  vastlab count -e demo: --schemas -f csv 203.0.113.66
+  vastlab count -e demo: -p net=203.0.113.0/24 'resp_h in $net'
+""",
+)
+async def count(
+    expression: Expression = "",
+    /,
+    *,
+    schemas: Annotated[bool, Parameter(name=("--schemas", "-s"))] = False,
+    since: Since = None,
+    until: Until = None,
+    format_: CountFormat = None,
+    param: Values = (),
+    params_from: Lists = (),
+    endpoint: Endpoint = None,
+) -> int:
+    """Print how many events match an expression.
+
+    Parameters
+    ----------
+    schemas
+        A number for each schema.
+    """
+    from vastlab.cli import output
+
+    reporter = output.Reporter()
+    async with opened(endpoint) as vast:
+        with output.progress("count", reporter=reporter):
+            counts = await vast.counts(
+                expression,
+                since=since,
+                until=until,
+                params=parameters(expression, param, params_from),
+                report=reporter,
+            )
+    if not schemas:
+        sys.stdout.write(f"{sum(counts.values())}\n")
+        return 0
+    match format_or_default(format_):
+        case "table":
+            output.draw_counts(console(), counts.items())
+        case "csv":
+            output.write_counts(counts)
+        case _:
+            sys.stdout.write(json.dumps(counts) + "\n")
+    return 0
+
+
+@app.command(
+    group=QUERIES,
+    help_epilogue="""\
+Examples:
+  vastlab status -e demo:
+  vastlab status -e localhost:5158 -f json
+""",
+)
+async def status(*, format_: StatusFormat = None, endpoint: Endpoint = None) -> int:
+    """Print the state of a node or a database."""
+    from vastlab.cli import output
+
+    reporter = output.Reporter()
+    async with opened(endpoint) as vast:
+        with output.progress("status", reporter=reporter):
+            found = await vast.status(report=reporter)
+    if format_or_default(format_) == "json":
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 0
+    schemas = found.get("catalog", {}).get("schemas", {})
+    others = [pair for pair in _leaves(found) if not pair[0].startswith("catalog.schemas.")]
+    output.draw_pairs(console(), others)
+    if schemas:
+        numbers = ((name, facts["num-events"]) for name, facts in schemas.items())
+        output.draw_counts(console(), numbers)
+    return 0
+
+
+def opened(endpoint: str | None) -> VAST:
+    """Return a client; announce it where the demo database is about to be made."""
+    from vastlab.client import VAST
+    from vastlab.endpoints import DemoEndpoint
+    from vastlab.nodes import demo
+    from vastlab.store.database import is_database
+
+    client = VAST(endpoint)
+    if isinstance(client.endpoint, DemoEndpoint) and not is_database(demo.path()):
+        announce_demo(demo.EVENTS)
+    return client
+
+
+def announce_demo(events: int) -> None:
+    """Announce that a demo database is made, also where no progress bar can be shown."""
+    complain(f"making the demo database of {plural(events, 'event')}", style="dim")
+
+
+async def table(
+    reporter: Reporter, stream: AsyncGenerator[TableSlice, None], limit: int, sample: Sample
+) -> None:
+    """Draw some of the events that a client exports, and say what there is beside them."""
+    try:
+        with _counter(reporter, limit) as counted:
+            async for part in stream:
+                counted(part.num_rows)
+                sample.add(part)
+    finally:
+        # What arrived before an interrupt or a failure is shown, too.
+        sample.draw(console())
+    found = sum(sample.counts.values())
+    _tell_of_limit(found, limit)
+    if not found:
+        complain("nothing matches", style="yellow")
+
+
+def _named(expression: str) -> Iterator[str]:
+    """Return the names in the fields that an expression asks for."""
+    from vastlab.expression import parse_query
+    from vastlab.expression.ast import FieldExtractor
+    from vastlab.expression.rewrite import predicates
+
+    for predicate in predicates(parse_query(expression)):
+        if isinstance(predicate.extractor, FieldExtractor):
+            yield from predicate.extractor.parts or predicate.extractor.name.split(".")
+
+
+def _tell_of_limit(found: int, limit: int) -> None:
+    """Say that there may be more: a file with the first events looks like one with all."""
+    if limit and found >= limit:
+        complain(f"stopped after {plural(found, 'event')}; -n 0 for all", style="yellow")
+
+
+def _nothing(number: int) -> None:
+    """Count no events."""
+
+
+@contextlib.contextmanager
+def _counter(reporter: Reporter, limit: int) -> Iterator[Callable[[int], None]]:
+    """Count events on a progress bar."""
+    from vastlab.cli import output
+
+    done = 0
+    with output.progress("query", reporter=reporter) as update:
+
+        def counted(number: int) -> None:
+            nonlocal done
+            done += number
+            update(done, limit)
+
+        yield counted
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
