@@ -68,6 +68,10 @@ Examples:
   vastlab count -e logs/ --schemas 10.1.4.17
   vastlab import -e case.db logs/*.gz
 
+All commands take -e ENDPOINT, before or after their name: demo:, a database or
+a folder of logs, or host:port of a node. Without it: VAST_ENDPOINT, then
+vast.endpoint in ./vast.yaml and in your own vast.yaml.
+
 Quote expressions for the shell. `vastlab COMMAND --help` shows the options of
 a command.
 """,
@@ -98,7 +102,8 @@ PROGRAMS = Group("Programs", sort_key=3)
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    endpoint: Endpoint = None,
+    # Not shown: zsh completes nothing behind an option that both the program and a command have.
+    endpoint: Annotated[Endpoint, Parameter(show=False)] = None,
     traceback: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Run the command that is named, with the endpoint that is named before or after it."""

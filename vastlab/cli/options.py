@@ -51,6 +51,11 @@ def _places(context: CompletionContext) -> Iterator[tuple[str, str]]:
     yield from ((folder, "a folder") for folder in folders)
 
 
+def no_words(context: CompletionContext) -> tuple[str, ...]:
+    """Complete nothing: without a completer, zsh rejects all that cyclopts writes for a command."""
+    return ()
+
+
 def _folders(start: str) -> list[str]:
     above, slash, name = start.rpartition("/")
     try:
@@ -82,7 +87,12 @@ Endpoint = Annotated[
 ]
 
 Expression = Annotated[
-    str, Parameter(show_default=False, help="Which events, in single quotes; all by default.")
+    str,
+    Parameter(
+        show_default=False,
+        completer=no_words,
+        help="Which events, in single quotes; all by default.",
+    ),
 ]
 
 Since = Annotated[

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from vastlab._text import plain
 from vastlab.cli.app import PROGRAMS, app
 from vastlab.cli.messages import complain
-from vastlab.cli.options import Endpoint
+from vastlab.cli.options import Endpoint, no_words
 from vastlab.errors import UsageError
 
 _NOT_RUNNING = 1  # the exit code where there is no node
@@ -69,7 +71,9 @@ Examples:
   vastlab lab -- --no-browser
 """,
 )
-def lab(*arguments: str, endpoint: Endpoint = None) -> int:
+def lab(
+    *arguments: Annotated[str, Parameter(completer=no_words)], endpoint: Endpoint = None
+) -> int:
     """Open the notebooks in JupyterLab.
 
     The notebooks use what -e names, and the demo by default.
