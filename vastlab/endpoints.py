@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import url2pathname
 
 from vastlab.errors import UsageError
 
@@ -252,4 +251,6 @@ def _path_of_url(text: str) -> Path:
         raise UsageError(f"a file: URL of another machine: {text!r}", hint="mount it, use its path")
     if not parts.path:
         raise UsageError(f"the endpoint {text!r} names no folder", hint="file:///folder")
+    from urllib.request import url2pathname  # here: it imports HTTP and e-mail
+
     return _path(url2pathname(parts.path) if os.name == "nt" else unquote(parts.path))
