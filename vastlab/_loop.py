@@ -215,11 +215,10 @@ class Job(Generic[T]):
             self._answer.set_result(task.result())
 
     def wait(self, tick: Callable[[], None] | None) -> None:
-        if tick is None:
-            concurrent.futures.wait((self._answer,))
-            return
+        # In short steps: an interrupt that arrives just before the thread blocks does not wake it.
         while not concurrent.futures.wait((self._answer,), _TICK).done:
-            tick()
+            if tick is not None:
+                tick()
 
     def cancel(self) -> None:
         """End the task, and give it a moment to clean up."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import aclosing
 
 import pytest
 
@@ -88,8 +89,8 @@ async def test_ending_a_launcher_ends_what_it_started():
 
 async def test_pump_keeps_the_order_and_ends():
     """All items of a blocking source arrive, in order."""
-    pumped = [item async for item in process.Pump(lambda: iter(range(100)), lambda: None)]
-    assert pumped == list(range(100))
+    async with aclosing(process.Pump(lambda: iter(range(100)), lambda: None)) as items:
+        assert [item async for item in items] == list(range(100))
 
 
 async def test_pump_raises_what_the_source_raises():
@@ -100,9 +101,10 @@ async def test_pump_raises_what_the_source_raises():
         raise NodeError("cut short")
 
     seen = []
-    with pytest.raises(NodeError, match="cut short"):
-        async for item in process.Pump(read, lambda: None):
-            seen.append(item)  # noqa: PERF401 - what came before the error counts
+    async with aclosing(process.Pump(read, lambda: None)) as items:
+        with pytest.raises(NodeError, match="cut short"):
+            async for item in items:
+                seen.append(item)  # noqa: PERF401 - what came before the error counts
     assert seen == [1]
 
 
@@ -149,8 +151,9 @@ async def test_an_idle_pump_asks_whether_there_is_hope():
         wake.wait(60)
         yield 1
 
-    with pytest.raises(NodeError, match="gone"):
-        await anext(process.Pump(read, wake.set, idle=0.05, on_idle=probe))
+    async with aclosing(process.Pump(read, wake.set, idle=0.05, on_idle=probe)) as items:
+        with pytest.raises(NodeError, match="gone"):
+            await anext(items)
     assert len(asked) == 2
 
 
