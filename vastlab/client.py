@@ -10,14 +10,18 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from vastlab import _text
+from vastlab.compile.groups import Groups
 from vastlab.config import DEFAULT_SOURCE, Settings, resolve_endpoint
 from vastlab.endpoints import Endpoint
 from vastlab.errors import (
@@ -31,11 +35,12 @@ from vastlab.errors import (
     VastlabWarning,
 )
 from vastlab.expression import parse, parse_query
-from vastlab.expression.ast import Expr, Predicate
-from vastlab.expression.literals import Duration, RelativeTime, Time
+from vastlab.expression.ast import Expr, Meta, MetaExtractor, Operator, Predicate
+from vastlab.expression.literals import Duration, Null, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
 from vastlab.expression.rewrite import at, predicates
 from vastlab.expression.suggest import suggest
+from vastlab.expression.summary import Summary
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
 from vastlab.nodes.base import (
@@ -47,11 +52,13 @@ from vastlab.nodes.base import (
     Report,
     Step,
     both,
+    together,
 )
 from vastlab.nodes.remote import NodeSearch
 from vastlab.readers import SCHEMAS, ReadOptions, load_schemas
 from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
+from vastlab.summary import engine_bucket, finer, to_frame
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -67,6 +74,7 @@ _LONGEST_REPR = 80  # characters
 _CLOSE_STEPS = 3
 _CLOSE_TIMEOUT = 5.0  # seconds
 _CHECKED_EXPRESSIONS = 1000
+_WIDTHS_TRIED = 5  # a day, half an hour, half a minute, a second
 
 _T = TypeVar("_T")
 
@@ -311,6 +319,142 @@ class VAST:
         with self._naming():
             return await _within(answer(), seconds)
 
+    async def summarize(
+        self,
+        expression: str = "",
+        *,
+        by: str | Iterable[str] = (),
+        every: str | timedelta | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        limit: int = 0,
+        tz: tzinfo | None = None,
+        aggregates: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        report: Report | None = None,
+        **named: str,
+    ) -> pd.DataFrame:
+        """Group the events that match, and compute aggregates of each group.
+
+        A database computes them where the events are; a node sends its events, which are
+        grouped here as they arrive.
+
+        Parameters
+        ----------
+        expression, since, until, params, timeout, report
+            As in `export`.
+        by
+            What the events of a group have in common: one or several fields, named as in an
+            expression; a concept such as ``net.src.ip`` joins schemas. A schema without such a
+            field is left out.
+        every
+            The length of buckets of the event time, such as ``"1h"``.
+        limit
+            The largest number of groups; 0 for all.
+        tz
+            The time zone of the buckets; UTC by default.
+        aggregates, named
+            What is computed, by the name of its column: ``bytes="sum(orig_bytes)"``. The
+            functions are count, sum, min, max, mean, count_distinct, distinct, any and all.
+            Without any: ``events="count()"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            By time, and the largest value of the first aggregate first. ``attrs["left_out"]``
+            names the schemas that were left out, and the field that they lack.
+
+        Raises
+        ------
+        UsageError
+            An unknown function, an ambiguous field, a field of another type than the function
+            takes, or too many groups.
+        """
+        if twice := sorted(named.keys() & (aggregates or {}).keys()):
+            raise UsageError(f"the aggregate {twice[0]!r} is given twice")
+        asked = Summary.parse(by, every, {**(aggregates or {}), **named})
+        query = self.prepare(expression, since=since, until=until, params=params)
+        seconds, rows, report = _seconds(timeout), as_limit(limit), report or _warn
+        in_utc = replace(asked, every=engine_bucket(asked.every, tz)) if asked.every else asked
+
+        async def answer() -> Groups:
+            node = await self._node()
+            grouped = node.summarize(query, in_utc, report)
+            checked = together(self._suggest(query, report), self._check_fields(asked))
+            return (await both(grouped, checked))[0]
+
+        with self._naming():
+            groups = await _within(answer(), seconds)
+        return await asyncio.to_thread(to_frame, groups, asked, tz, rows)
+
+    async def top(
+        self,
+        field: str,
+        expression: str = "",
+        *,
+        n: int = 20,
+        by: str = "events",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return the most frequent values of a field; null is no value.
+
+        Parameters
+        ----------
+        field
+            Named as in an expression.
+        expression
+            As in `export`.
+        n
+            The largest number of values; 0 for all.
+        by
+            What makes a value large: ``"events"``, or an aggregate such as
+            ``"sum(orig_bytes)"``.
+        options
+            ``since``, ``until``, ``params``, ``timeout`` and ``report`` as in `export`.
+        """
+        aggregates = {by: "count()" if by == "events" else by}
+        rows = as_limit(n)
+        found = await self.summarize(
+            expression, by=field, aggregates=aggregates, limit=rows and rows + 1, **options
+        )
+        kept = found[found[field.strip()].notna()].reset_index(drop=True)
+        return kept.head(rows) if rows else kept
+
+    async def timeline(
+        self,
+        expression: str = "",
+        *,
+        every: str | timedelta | None = None,
+        by: str = "#type",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return how many events there are in each bucket of time, for each schema.
+
+        Parameters
+        ----------
+        expression
+            As in `export`.
+        every
+            The length of the buckets; by default, so that there are at most 60.
+        by
+            A field whose values are counted each on their own, instead of the schemas.
+        options
+            ``tz`` as in `summarize`; ``since``, ``until``, ``params``, ``timeout`` and
+            ``report`` as in `export`.
+        """
+        if every is not None:
+            return await self.summarize(expression, by=by, every=every, **options)
+        found, width, next_width = pd.DataFrame(), 0, 86_400 * 10**9
+        for _ in range(_WIDTHS_TRIED):
+            if next_width == width:
+                break
+            width = next_width
+            span = timedelta(microseconds=width // 1000)
+            found = await self.summarize(expression, by=by, every=span, **options)
+            next_width = finer(found["time"], width)
+        return found
+
     async def explain(
         self,
         expression: str = "",
@@ -497,6 +641,18 @@ class VAST:
             check.cancel()
             await asyncio.wait([check])
         return part
+
+    async def _check_fields(self, asked: Summary) -> None:
+        """Raise `UsageError` where a summary names a field that no schema has."""
+        schemas = (await (await self._node()).schemas()).values()
+        fields = (*asked.by, *(each.field for each in asked.aggregates))
+        for name in fields if schemas else ():
+            if name is None or name.extractor == MetaExtractor(Meta.TYPE):
+                continue
+            if not any(name.leaves(schema, self._taxonomy) for schema in schemas):
+                named = Predicate(name.extractor, Operator.NE, Null())
+                lines = suggest(named, schemas, self._taxonomy)
+                raise UsageError(next(iter(lines), f"no schema has {name.column}"))
 
     async def _suggest(self, query: Query, report: Report) -> None:
         """Warn of names in an expression that no schema of the node knows."""

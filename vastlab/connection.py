@@ -14,11 +14,12 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -308,6 +309,85 @@ class Connection:
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         index = pd.Index(list(ordered), name="schema", dtype="str")
         return pd.Series(list(ordered.values()), index, "int64", "events")
+
+    def summarize(
+        self,
+        expression: str = "",
+        *,
+        by: str | Iterable[str] = (),
+        every: str | timedelta | None = None,
+        limit: int = 0,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Group the events that match, and compute aggregates of each group.
+
+        Parameters
+        ----------
+        expression
+            As in `query`.
+        by
+            One or several fields; a concept such as ``net.src.ip`` joins schemas.
+        every
+            The length of buckets of the event time, such as ``"1h"``, in the connection's time
+            zone.
+        limit
+            The largest number of groups; 0 for all.
+        options
+            Aggregates by the name of their column, such as ``bytes="sum(orig_bytes)"``, or all
+            of them as ``aggregates={...}``; without any, ``events="count()"``. Also ``since``,
+            ``until`` and ``params`` as in `query`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            By time, and the largest value of the first aggregate first.
+        """
+        ask = functools.partial(
+            self._vast.summarize, expression, by=by, every=every, limit=limit, tz=self._zone
+        )
+        return self._do(functools.partial(ask, **options), "summarizing")
+
+    def top(
+        self, field: str, expression: str = "", n: int = 20, by: str = "events", **bounds: Any
+    ) -> pd.DataFrame:
+        """Return the most frequent values of a field, without collecting the events.
+
+        Parameters
+        ----------
+        field
+            Named as in an expression; a concept such as ``net.src.ip`` joins schemas.
+        expression, bounds
+            As in `count`.
+        n
+            The largest number of values; 0 for all.
+        by
+            What makes a value large: ``"events"``, or an aggregate such as
+            ``"sum(orig_bytes)"``.
+        """
+        ask = functools.partial(self._vast.top, field, expression, n=n, by=by, **bounds)
+        return self._do(ask, "counting")
+
+    def timeline(
+        self,
+        expression: str = "",
+        every: str | timedelta | None = None,
+        by: str = "#type",
+        **bounds: Any,
+    ) -> pd.DataFrame:
+        """Return how many events there are in each bucket of time, for each schema.
+
+        Parameters
+        ----------
+        expression, bounds
+            As in `count`.
+        every
+            The length of the buckets, such as ``"1h"``, in the connection's time zone; by
+            default, so that there are at most 60.
+        by
+            A field whose values are counted each on their own, instead of the schemas.
+        """
+        ask = functools.partial(self._vast.timeline, expression, every=every, by=by, tz=self._zone)
+        return self._do(functools.partial(ask, **bounds), "counting")
 
     def explain(self, expression: str = "", **bounds: Any) -> Explanation:
         """Say how a query would be answered, without asking it.

@@ -280,6 +280,17 @@ def parse_field(text: str) -> FieldExtractor | None:
     return FieldExtractor.of(found[0]) if found and found[1] == len(text) else None
 
 
+def parse_extractor(text: str) -> Extractor | None:
+    """Parse what stands on the left of an operator; None for anything else."""
+    try:
+        _check_unicode(text)
+        operand = _operand(text, 0, 0)
+    except ExpressionSyntaxError:
+        return None
+    is_whole = operand.end == len(text) and isinstance(operand.node, Extractor)
+    return operand.node if is_whole else None  # type: ignore[return-value]  # checked above
+
+
 def parse_query(text: str) -> Expr:
     """Parse a query: an expression, or an empty text for all events.
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from concurrent.futures import Future
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datafusion
 import pyarrow as pa
@@ -20,12 +28,15 @@ from vastlab._text import plain, plural
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
+from vastlab.compile.groups import Groups
+from vastlab.compile.summary import Grouping
 from vastlab.endpoints import NodeEndpoint, parse_endpoint
 from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
 from vastlab.expression.ast import Column, Constant, Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.checks import all_of
 from vastlab.expression.literals import Time
 from vastlab.expression.rewrite import predicates
+from vastlab.expression.summary import Summary
 from vastlab.nodes import base, own, plan, process, scan
 from vastlab.nodes.base import (
     Explanation,
@@ -42,7 +53,7 @@ from vastlab.nodes.scan import FileGoneError, FileScan, reason_of
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.store.archive import Archive, OpenFile, Part, Stamp, View, key
 from vastlab.store.ingest import IngestReport
-from vastlab.store.layout import DataFile
+from vastlab.store.layout import DataFile, Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -76,6 +87,15 @@ class ArchiveScan(FileScan):
             return sum(
                 int(kept.true_count) for group in self._groups() for kept in self._kept(group)
             )
+
+    def group(self, grouping: Grouping) -> Iterator[pa.Table]:
+        """Group the events without making them."""
+        with self._reading():
+            for group in self._groups():
+                frame = self._context.read_batches([self._whole(part) for part in group])
+                if self._task.bound != Constant(True):
+                    frame = frame.filter(self._task.filters.of(self._task.bound))
+                yield grouping.partial(frame)
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         with self._reading():
@@ -121,10 +141,12 @@ class ArchiveScan(FileScan):
         return kept
 
     def _flat(self, part: Part) -> pa.RecordBatch:
-        flat = convert.flatten(part.events)
-        flat = flat.append_column(arrow_schema.IMPORT_TIME, part.import_time)
         # Without a column a batch would lose its length on the way.
-        return flat.select(self._columns or [arrow_schema.IMPORT_TIME])
+        return self._whole(part).select(self._columns or [arrow_schema.IMPORT_TIME])
+
+    def _whole(self, part: Part) -> pa.RecordBatch:
+        flat = convert.flatten(part.events)
+        return flat.append_column(arrow_schema.IMPORT_TIME, part.import_time)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -177,6 +199,7 @@ _HELD = 256  # files that an export keeps open, so that no node can delete them 
 _ATTEMPTS = 5
 _NAMED = 5  # files that a warning names
 
+_T = TypeVar("_T")
 _Start = tuple[Mapping[str, Stamp], Future[View]]  # the files at the call, and what they are
 
 
@@ -220,12 +243,11 @@ class ArchiveNode(FileNode):
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return await self._count(query, (await self._view(report)).snapshot)
-            except scan.FileGoneError as error:
-                last = error
-        raise self._too_many_changes() from last
+        return await self._retried(partial(self._count, query), report)
+
+    async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
+        """Group the events in the engine."""
+        return await self._retried(partial(self._group, query, summary), report)
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the folder holds: for each name the union over its layouts."""
@@ -306,6 +328,14 @@ class ArchiveNode(FileNode):
                 held.close()
                 raise
             return view, tasks, held
+        raise self._too_many_changes() from last
+
+    async def _retried(self, answer: Callable[[Snapshot], Awaitable[_T]], report: Report) -> _T:
+        for _ in range(_ATTEMPTS):
+            try:
+                return await answer((await self._view(report)).snapshot)
+            except scan.FileGoneError as error:
+                last = error
         raise self._too_many_changes() from last
 
     def _too_many_changes(self) -> DatabaseError:

@@ -16,7 +16,9 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab._text import plain
+from vastlab.compile.groups import Groups
 from vastlab.expression.ast import Constant, Expr
+from vastlab.expression.summary import Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot
@@ -216,6 +218,10 @@ class Node(Protocol):
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
+        ...
+
+    async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
+        """Group the events that match, where they are as far as possible."""
         ...
 
     async def status(self, report: Report = ignore) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -22,7 +22,9 @@ import pyarrow.compute as pc
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.compile.groups import Groups
 from vastlab.errors import DatabaseError, UsageError
+from vastlab.expression.summary import Summary
 from vastlab.nodes import base, plan, scan
 from vastlab.nodes.arrivals import Arrivals, settled
 from vastlab.nodes.base import (
@@ -182,16 +184,11 @@ class EmbeddedNode(FileNode):
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none."""
-        snapshot = await self._snapshot(report)
-        self._report_problems(report)
-        for _ in range(_ATTEMPTS):
-            try:
-                return await self._count(query, snapshot)
-            except scan.FileGoneError as error:
-                _, snapshot = await self._newer(snapshot, error)
-        raise DatabaseError(
-            f"the database changes faster than it can be read: {self._path}", hint="try again"
-        )
+        return await self._retried(partial(self._count, query), report)
+
+    async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
+        """Group the events in the engine."""
+        return await self._retried(partial(self._group, query, summary), report)
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the folder holds: for each name the union over its layouts."""
@@ -309,6 +306,19 @@ class EmbeddedNode(FileNode):
 
     async def _snapshot(self, report: Report) -> Snapshot:
         return (await self._look(_state, report))[1]
+
+    async def _retried(self, answer: Callable[[Snapshot], Awaitable[_T]], report: Report) -> _T:
+        """Answer from a snapshot, and from a newer one where files of it are gone."""
+        snapshot = await self._snapshot(report)
+        self._report_problems(report)
+        for _ in range(_ATTEMPTS):
+            try:
+                return await answer(snapshot)
+            except scan.FileGoneError as error:
+                _, snapshot = await self._newer(snapshot, error)
+        raise DatabaseError(
+            f"the database changes faster than it can be read: {self._path}", hint="try again"
+        )
 
     def _report_problems(self, report: Report) -> None:
         """Report what could not be read of a folder of logs, whenever that changes."""

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import datafusion
 
+from vastlab.compile.groups import Groups
 from vastlab.expression.ast import Constant
+from vastlab.expression.summary import Summary
 from vastlab.nodes import plan, scan
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import Task
@@ -72,6 +74,32 @@ class FileNode:
                 counts[task.file.schema_name] += task.file.rows
             else:
                 scans.append(task)
-        found = scan.count(self._engine(), self._pool, scans, COUNTED_AT_ONCE, self._make_scan)
-        counts.update(await found)
+        numbers = await self._each(scans, lambda reader, _: reader.count())
+        for task, number in zip(scans, numbers, strict=True):
+            counts[task.file.schema_name] += number
         return {name: number for name, number in sorted(counts.items()) if number}
+
+    async def _group(self, query: Query, summary: Summary, snapshot: Snapshot) -> Groups:
+        """Group the events of all files, layout by layout."""
+        groups = Groups(summary, query.taxonomy)
+        tasks = [
+            task
+            for task in plan.tasks(query, snapshot.layouts, snapshot.files)
+            if groups.grouping(task.file.fingerprint, task.layout.schema) is not None
+        ]
+
+        def work(reader: scan.FileScan, task: Task) -> None:
+            grouping = groups.grouping(task.file.fingerprint, task.layout.schema)
+            if grouping is not None:
+                for partial in reader.group(grouping):
+                    groups.add(task.file.fingerprint, partial)
+
+        await self._each(tasks, work)
+        return groups
+
+    async def _each(
+        self, tasks: Iterable[Task], work: Callable[[scan.FileScan, Task], _T]
+    ) -> list[_T]:
+        return await scan.run(
+            self._engine(), self._pool, tasks, COUNTED_AT_ONCE, self._make_scan, work
+        )

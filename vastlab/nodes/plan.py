@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.compile.datafusion import disjuncts, predicate
+from vastlab.compile.groups import Groups
 from vastlab.compile.pruning import Range, may_match
 from vastlab.errors import CorruptFileError
 from vastlab.expression.ast import (
@@ -30,6 +33,7 @@ from vastlab.expression.ast import (
 )
 from vastlab.expression.literals import Time
 from vastlab.expression.resolve import resolve
+from vastlab.expression.summary import Summary
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
 from vastlab.store import layout as store_layout
 from vastlab.store.checksums import verified
@@ -143,6 +147,9 @@ def _bounds(query: Query, schema: Schema) -> Iterator[Predicate]:
 
 
 _ROW = "#row"
+_GROUPED_AT_ONCE = 65_536  # events
+# In one partition nothing is handed to threads of the engine, which may not call Python.
+_ONE_PARTITION = datafusion.SessionConfig({"datafusion.execution.target_partitions": "1"})
 
 
 class LocalFilter:
@@ -156,9 +163,7 @@ class LocalFilter:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        # In one partition nothing is handed to threads of the engine, which may not call Python.
-        settings = {"datafusion.execution.target_partitions": "1"}
-        self._context = datafusion.SessionContext(datafusion.SessionConfig(settings))
+        self._context = datafusion.SessionContext(_ONE_PARTITION)
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that match, or ``None`` if there are none."""
@@ -268,3 +273,29 @@ def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
         return statistics.min, statistics.max
     # Writers cut long texts and leave NaN out, each in a way of its own.
     return None, None
+
+
+async def group_export(
+    events: AsyncGenerator[TableSlice, None], query: Query, summary: Summary
+) -> Groups:
+    """Group the events of an export as they arrive."""
+    groups = Groups(summary, query.taxonomy)
+    pending: dict[Schema, list[pa.RecordBatch]] = {}
+    context = datafusion.SessionContext(_ONE_PARTITION)
+
+    def add(schema: Schema) -> None:
+        grouping = groups.grouping(schema, schema)
+        batches = pending.pop(schema)
+        if grouping is not None:
+            groups.add(schema, grouping.partial(context.read_batches(batches)))
+
+    async with aclosing(events) as parts:
+        async for part in parts:
+            batch = convert.normalise(part.to_pyarrow())
+            waiting = pending.setdefault(part.schema, [])
+            waiting.append(convert.flatten(batch))
+            if sum(map(len, waiting)) >= _GROUPED_AT_ONCE:
+                await asyncio.to_thread(add, part.schema)
+    for schema in tuple(pending):
+        await asyncio.to_thread(add, schema)
+    return groups

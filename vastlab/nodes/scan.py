@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.compile.pruning import Range, may_match
+from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import Column, Constant, Expr, MetaExtractor
 from vastlab.expression.literals import ListLiteral
@@ -204,6 +205,18 @@ class FileScan:
             )
             return sum(self._frame(expr).count() for expr in self._unchanged(disjuncts))
 
+    def group(self, grouping: Grouping) -> Iterator[pa.Table]:
+        """Group the events without making them."""
+        if self._stopped:
+            return
+        with _errors(self._task.file):
+            verification = self._verification()
+            disjuncts = (
+                verification.disjuncts(counting=True) if verification else self._task.disjuncts
+            )
+            for expr in self._unchanged(disjuncts):
+                yield grouping.partial(self._frame(expr))
+
     def stop(self) -> None:
         """Let the piece at hand be the last one; from any thread."""
         self._stopped = True
@@ -338,32 +351,29 @@ async def export(
             await pump.stop()
 
 
-async def count(
+async def run(
     context: datafusion.SessionContext,
     pool: Executor,
     tasks: Iterable[Task],
     in_flight: int,
-    make_scan: MakeScan = FileScan,
-) -> dict[str, int]:
-    """Count the events of files by schema name."""
-    counts: dict[str, int] = {}
+    make_scan: MakeScan,
+    work: Callable[[FileScan, Task], _T],
+) -> list[_T]:
+    """Do some work with each file, several at the same time; the answers have the files' order."""
+    answers: list[_T] = []
     waiting = iter(tasks)
-    running: deque[tuple[Task, FileScan, asyncio.Future[int]]] = deque()
+    running: deque[tuple[FileScan, asyncio.Future[_T]]] = deque()
     try:
         while True:
             while len(running) < in_flight and (task := next(waiting, None)) is not None:
                 reader = make_scan(context, task)
-                running.append((task, reader, in_thread(pool, reader.count)))
+                running.append((reader, in_thread(pool, partial(work, reader, task))))
             if not running:
-                return counts
-            task, _, answer = running[0]
-            number = await answer
+                return answers
+            answers.append(await running[0][1])
             running.popleft()
-            if number:
-                name = task.layout.schema.name
-                counts[name] = counts.get(name, 0) + number
     finally:
-        for _, reader, answer in running:
+        for reader, answer in running:
             reader.stop()
             answer.cancel()
 

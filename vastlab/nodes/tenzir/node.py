@@ -12,6 +12,7 @@ import os
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import pyarrow as pa
 
 from vastlab.arrow import convert
 from vastlab.arrow.schema import name_of
+from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Constant
+from vastlab.expression.summary import Summary
 from vastlab.nodes import upload
 from vastlab.nodes.base import (
     Explanation,
@@ -33,7 +36,7 @@ from vastlab.nodes.base import (
     ignore,
     together,
 )
-from vastlab.nodes.plan import LocalFilter
+from vastlab.nodes.plan import LocalFilter, group_export
 from vastlab.nodes.tenzir import conditions
 from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
 from vastlab.nodes.tenzir.client import Aligner, TenzirClient
@@ -96,6 +99,10 @@ class TenzirNode:
         for found in await together(*scans):
             counts.update(found)
         return {name: number for name, number in sorted(counts.items()) if number}
+
+    async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
+        """Group the events on this side, batch by batch."""
+        return await group_export(self._events(replace(query, limit=0)), query, summary)
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""

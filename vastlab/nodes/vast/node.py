@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.types import list_parts, null_mask
 from vastlab.compile import vast as compiler
+from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeError
+from vastlab.expression.summary import Summary
 from vastlab.nodes import upload
 from vastlab.nodes.base import (
     Explanation,
@@ -30,7 +32,7 @@ from vastlab.nodes.base import (
     both,
     ignore,
 )
-from vastlab.nodes.plan import bind
+from vastlab.nodes.plan import bind, group_export
 from vastlab.nodes.vast.client import VastClient
 from vastlab.nodes.vast.indexes import is_certain
 from vastlab.nodes.vast.plan import Filter, Plan, plans
@@ -194,6 +196,10 @@ class VastNode:
                 counts[part.name] += part.num_rows
         await self._client.must_answer("")
         return dict(sorted(counts.items()))
+
+    async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
+        """Group the events on this side, batch by batch."""
+        return await group_export(self._events(replace(query, limit=0)), query, summary)
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""

@@ -1,0 +1,261 @@
+"""Partial results can be merged, and give what the whole gives."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import datafusion
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vastlab import summary as frames
+from vastlab.arrow import convert
+from vastlab.arrow import schema as arrow_schema
+from vastlab.compile import groups as grouping
+from vastlab.compile.groups import Groups
+from vastlab.errors import UsageError
+from vastlab.expression.summary import Summary
+from vastlab.expression.taxonomy import Concept, Taxonomy
+from vastlab.readers.values import from_text
+from vastlab.types import Field, Kind, Schema, Type
+
+CONTEXT = datafusion.SessionContext()
+
+
+def batch(name="x", **columns):
+    """Return events of a schema."""
+    events = pa.record_batch(columns)
+    return events.replace_schema_metadata({"VAST:name:0": name})
+
+
+def summarized(*batches, by=(), every=None, taxonomy=None, **aggregates):
+    """Group batches, each as a partial result of its own."""
+    summary = Summary.parse(by, every, aggregates)
+    groups = Groups(summary, taxonomy)
+    for events in batches:
+        plain = convert.normalise(events)
+        schema = arrow_schema.from_arrow(plain.schema)
+        found = groups.grouping(schema, schema)
+        if found is not None:
+            flat = convert.flatten(plain)
+            groups.add(schema, found.partial(CONTEXT.read_batch(flat)))
+    return frames.to_frame(groups, summary, None, 0)
+
+
+def addresses(*texts):
+    """Return addresses as vastlab stores them."""
+    type_ = arrow_schema.type_to_arrow(Type(Kind.IP))
+    packed = [
+        None if text is None else ipaddress.IPv6Address("::ffff:" + text).packed for text in texts
+    ]
+    return pa.ExtensionArray.from_storage(type_, pa.array(packed, pa.binary(16)))
+
+
+ALL = {
+    "events": "count()",
+    "known": "count(n)",
+    "total": "sum(n)",
+    "mean": "mean(n)",
+    "least": "min(n)",
+    "most": "max(n)",
+    "different": "count_distinct(n)",
+    "values": "distinct(n)",
+}
+
+
+@pytest.mark.parametrize("type_", [pa.int64(), pa.uint64(), pa.float64()])
+def test_numbers(type_):
+    """Null is no value; the groups of two batches are one."""
+    parts = [
+        batch(k=["a", "a", "b"], n=pa.array([1, 5, None], type_)),
+        batch(k=["a", None], n=pa.array([5, 7], type_)),
+    ]
+    found = summarized(*parts, by="k", **ALL).set_index("k")
+    assert found.loc["a"].tolist() == [3, 3, 11, 11 / 3, 1, 5, 2, [1, 5]]
+    assert found.loc["b"][["events", "known", "different", "values"]].tolist() == [1, 0, 0, []]
+    assert found.loc["b"][["total", "mean", "least", "most"]].isna().all()
+    assert found[found.index.isna()]["total"].tolist() == [7]
+
+
+def test_sums_do_not_overflow():
+    """A sum beyond 64 bits is an exact integer."""
+    signed = summarized(batch(n=[2**62, 2**62]), s="sum(n)")
+    assert signed["s"].tolist() == [2**63]
+    large = summarized(batch(n=pa.array([2**64 - 1, 2**64 - 1], pa.uint64())), s="sum(n)")
+    assert large["s"].tolist() == [2**65 - 2]
+    negative = summarized(batch(n=[-(2**62), -(2**62), -1]), s="sum(n)", m="mean(n)")
+    assert negative["s"].tolist() == [-(2**63) - 1]
+    assert negative["m"].tolist() == [(-(2**63) - 1) / 3]
+
+
+def test_nan_is_no_value():
+    """Neither a sum nor a maximum is NaN because of one event."""
+    found = summarized(batch(n=[1.0, np.nan]), s="sum(n)", m="max(n)", c="count(n)")
+    assert found.to_numpy().tolist() == [[1.0, 1.0, 1]]
+
+
+def test_spans_and_times():
+    """Durations have sums and means; times have a first and a last."""
+    events = batch(
+        d=pa.array([1, 2, None], pa.duration("ns")), t=pa.array([5, 3, 4], pa.timestamp("ns"))
+    )
+    found = summarized(events, s="sum(d)", m="mean(d)", d="max(d)", first="min(t)", last="max(t)")
+    assert [value.value for value in found.iloc[0]] == [3, 2, 2, 3, 5]
+    with pytest.raises(UsageError, match="a sum of durations is too large"):
+        summarized(batch(d=pa.array([2**62] * 3, pa.duration("ns"))), s="sum(d)")
+
+
+def test_booleans():
+    """Any and all look at the events that have a value."""
+    found = summarized(
+        batch(k=list("aabc"), b=[True, False, None, True]), by="k", x="any(b)", y="all(b)"
+    )
+    assert {row.k: (row.x, row.y) for row in found.iloc[:2].itertuples()} == {
+        "a": (True, False),
+        "c": (True, True),
+    }
+
+
+def test_addresses_are_keys_and_values():
+    """They stay addresses, in their order."""
+    events = batch(
+        a=addresses("10.0.0.2", "9.0.0.1", None), b=addresses("1.1.1.1", "2.2.2.2", None)
+    )
+    found = summarized(events, by="a", x="max(b)", y="distinct(b)", z="count_distinct(b)")
+    assert found["a"].tolist()[:2] == ["9.0.0.1", "10.0.0.2"] or found["a"].isna().any()
+    by_key = {row.a: (row.x, row.y, row.z) for row in found.itertuples() if isinstance(row.a, str)}
+    assert by_key == {
+        "10.0.0.2": ("1.1.1.1", ["1.1.1.1"], 1),
+        "9.0.0.1": ("2.2.2.2", ["2.2.2.2"], 1),
+    }
+
+
+def test_labels_and_networks_are_text():
+    """The engine cannot compare them, so that they are grouped by their text."""
+    labels = Type(Kind.ENUM, labels=(("tcp", 0), ("udp", 1)))
+    schema = Schema("x", (Field("e", labels), Field("n", Type(Kind.SUBNET))))
+    networks = from_text(pa.array(["10.0.0.0/8", "10.0.0.0/8", None]), Kind.SUBNET)
+    events = pa.record_batch({"e": ["tcp", "udp", "tcp"], "n": networks})
+    typed = convert.nest(events, schema)
+    found = summarized(typed, by="e", x="distinct(n)", y="count_distinct(e)")
+    assert {row.e: (row.x, row.y) for row in found.itertuples()} == {
+        "tcp": (["10.0.0.0/8"], 1),
+        "udp": (["10.0.0.0/8"], 1),
+    }
+    assert summarized(typed, by="n")["n"].tolist()[0] == "10.0.0.0/8"
+
+
+def test_buckets_begin_before_1970_too():
+    """A time is in the bucket that began last before it."""
+    schema = Schema(
+        "x", (Field("ts", Type(Kind.TIME, ("timestamp",))), Field("n", Type(Kind.INT64)))
+    )
+    events = convert.nest(
+        pa.record_batch(
+            {"ts": pa.array([-1, 1, 10**9, None], pa.timestamp("ns")), "n": [1, 2, 3, 4]}
+        ),
+        schema,
+    )
+    found = summarized(events, every="1s", s="sum(n)")
+    assert [time.value for time in found["time"][:3]] == [-(10**9), 0, 10**9]
+    assert found["time"].isna().tolist() == [False, False, False, True]
+    assert found["s"].tolist() == [1, 2, 3, 4]
+
+
+def test_a_concept_joins_fields_and_schemas():
+    """The first field that has a value is the key; a schema without any is left out."""
+    taxonomy = Taxonomy({"who": Concept("who", fields=("x.a", "x.b", "y.c"))})
+    found = summarized(
+        batch("x", a=["p", None], b=["q", "q"]), batch("y", c=["p"]), batch("z", d=["p"]),
+        by="who", taxonomy=taxonomy, first="min(who)",
+    )  # fmt: skip
+    assert found.to_numpy().tolist() == [["q", "q"], ["p", "p"]]
+    assert found.attrs["left_out"] == {"z": "who"}
+
+
+def test_layouts_of_different_types_are_joined():
+    """Integers stay whole, numbers become doubles, all else becomes text."""
+    small, large = batch("x", n=[1]), batch("y", n=pa.array([2], pa.uint64()))
+    fraction, text = batch("z", n=[2.5]), batch("t", n=["1"])
+    both = summarized(small, large, m="max(n)", s="sum(n)", v="distinct(n)", c="count(n)")
+    assert both.to_numpy().tolist() == [[2, 3, [1, 2], 2]]
+    three = summarized(small, large, fraction, m="max(n)", s="sum(n)", v="distinct(n)", a="mean(n)")
+    assert three.to_numpy().tolist() == [[2.5, 5.5, [1.0, 2.0, 2.5], 5.5 / 3]]
+    four = summarized(small, fraction, text, by="n", v="count_distinct(n)", c="count(n)")
+    assert sorted(four["n"]) == ["1", "2.5"]
+    assert four["c"].tolist() == [2, 1]
+    with pytest.raises(UsageError, match="m: the values cannot be compared, they are"):
+        summarized(small, text, m="max(n)")
+
+
+def test_a_field_that_one_schema_lacks_is_null_there():
+    """Only fields to group by must be there."""
+    both = batch("x", k=["a"], n=[1]), batch("y", k=["b"])
+    found = summarized(*both, by="k", s="sum(n)", c="count(n)")
+    assert found["k"].tolist() == ["a", "b"]
+    assert found["c"].tolist() == [1, 0]
+    functions = {"d": "count_distinct(n)", "l": "distinct(n)", "m": "min(n)", "x": "mean(n)"}
+    only = summarized(batch("y", k=["b"]), by="k", s="sum(n)", c="count(n)", **functions)
+    assert only["d"].tolist() == [0]
+    assert only["l"].tolist() == [[]]
+    assert only[["s", "m", "x"]].isna().all(axis=None)
+
+
+def test_no_events_are_no_groups():
+    """All events are one group even where there are none."""
+    assert summarized(by="k").columns.tolist() == ["k", "events"]
+    assert summarized(every="1h").columns.tolist() == ["time", "events"]
+    assert summarized()["events"].tolist() == [0]
+    assert len(summarized(batch(k=pa.array([], pa.string())), by="k")) == 0
+    left_out = summarized(batch("x", n=[1]), by="k")
+    assert (len(left_out), left_out.attrs["left_out"]) == (0, {"x": "k"})
+    assert summarized(batch("x", n=[1]), every="1h").attrs["left_out"] == {"x": "the event time"}
+
+
+@pytest.mark.parametrize(
+    "by, aggregate, message",
+    [
+        ("l", "count()", "by cannot be l, which is a list"),
+        ((), "sum(s)", r"a: sum\(\) takes no string, which s is in x"),
+        ((), "any(n)", r"a: any\(\) takes no int64"),
+        ((), "distinct(l)", r"a: distinct\(\) takes no list"),
+    ],
+)
+def test_what_cannot_be_grouped_is_an_error(by, aggregate, message):
+    """It names the field, its type and the schema."""
+    with pytest.raises(UsageError, match=message):
+        summarized(batch("x", l=[[1]], s=["a"], n=[1]), by=by, a=aggregate)
+
+
+def test_the_schema_is_a_key():
+    """It has no column in the files."""
+    found = summarized(batch("x", n=[1, 2]), batch("y", n=[1]), by="#type")
+    assert found.to_numpy().tolist() == [["x", 2], ["y", 1]]
+
+
+def test_names_with_quotes_are_names():
+    """No name is read as SQL."""
+    assert summarized(batch(**{'a"b': ["x", "x"]}), by='`a"b`')["events"].tolist() == [2]
+
+
+def test_too_many_groups_are_one_clear_line(monkeypatch):
+    """Groups count, and different values too; what is merged in time does not."""
+    monkeypatch.setattr(grouping, "MAX_GROUPS", 10)
+    monkeypatch.setattr(grouping, "_MERGED_ROWS", 5)
+    same = [batch(n=[1, 2, 3])] * 9
+    assert len(summarized(*same, by="n")) == 3
+    with pytest.raises(UsageError, match="there are more than 10 groups or different values"):
+        summarized(batch(n=list(range(11))), by="n")
+    with pytest.raises(UsageError, match="more than 10 groups"):
+        summarized(batch(n=list(range(11))), d="distinct(n)")
+    with pytest.raises(UsageError, match="more than 10 groups"):
+        summarized(batch("x", n=list(range(8))), batch("y", n=list(range(8, 16))), by="n")
+
+
+def test_large_results_are_merged_on_the_way(monkeypatch):
+    """What waits to be merged stays small."""
+    monkeypatch.setattr(grouping, "_MERGED_ROWS", 4)
+    parts = [batch(n=list(range(i, i + 4))) for i in range(20)]
+    found = summarized(*parts, by="n")
+    assert found["events"].sum() == 80

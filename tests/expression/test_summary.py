@@ -1,0 +1,103 @@
+"""What a summary asks for, and what is wrong with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from vastlab.errors import UsageError
+from vastlab.expression.ast import FieldExtractor, MetaExtractor, TypeExtractor
+from vastlab.expression.parser import parse_extractor
+from vastlab.expression.summary import Aggregate, Function, Name, Summary, field_of
+from vastlab.expression.taxonomy import Concept, Taxonomy
+from vastlab.types import Field, Kind, Schema, Type
+
+CONN = Schema(
+    "zeek.conn",
+    (
+        Field(
+            "id",
+            Type(Kind.RECORD, fields=(Field("h", Type(Kind.IP)), Field("p", Type(Kind.UINT64)))),
+        ),
+        Field("src", Type(Kind.IP)),
+        Field("name", Type(Kind.STRING)),
+    ),
+)
+
+
+def test_a_summary_without_aggregates_counts_events():
+    """The column is called events."""
+    summary = Summary.parse("src", "1h", {})
+    assert summary.every == 3_600 * 10**9
+    assert [name.column for name in summary.by] == ["src"]
+    assert summary.aggregates == (Aggregate("events", Function.COUNT),)
+
+
+@pytest.mark.parametrize("every", ["90s", timedelta(seconds=90), "1.5min"])
+def test_a_bucket_is_a_span_of_time(every):
+    """As text of the language, or as a timedelta."""
+    assert Summary.parse((), every, {}).every == 90 * 10**9
+
+
+@pytest.mark.parametrize(
+    "by, every, aggregates, message",
+    [
+        ("a ==", None, {}, "by must be the name of a field, got 'a =='"),
+        ('"text"', None, {}, "by must be the name of a field"),
+        ("\ud800", None, {}, "by must be the name of a field"),
+        ("", None, {}, "by must be the name of a field"),
+        ([1], None, {}, "by must be a text, got int"),
+        ("#import_time", None, {}, "by cannot be #import_time"),
+        ((), "0s", {}, "every must be more than 0 s"),
+        ((), "-1h", {}, "every must be more than 0 s"),
+        ((), timedelta(0), {}, "every must be more than 0 s"),
+        ((), "hour", {}, "every must be a span of time, got 'hour'"),
+        ((), 3600, {}, "every must be a span of time, got 3600"),
+        ((), None, {"x": "sum"}, "x must be an aggregate, got 'sum'"),
+        ((), None, {"x": 1}, "x must be an aggregate, got 1"),
+        ((), None, {"x": "total(a)"}, "x: unknown function total"),
+        ((), None, {"x": "sum()"}, r"x: sum\(\) needs a field"),
+        ((), None, {"x": "sum(a b)"}, r"x: sum\(...\) must be the name of a field"),
+        ("x", None, {"x": "sum(a)"}, "two columns are called 'x'"),
+        ((), "1h", {"time": "count()"}, "two columns are called 'time'"),
+    ],
+)
+def test_a_wrong_summary_is_one_clear_line(by, every, aggregates, message):
+    """Each names the argument, and what it must be."""
+    with pytest.raises(UsageError, match=message):
+        Summary.parse(by, every, aggregates)
+
+
+def test_an_aggregate_is_a_function_of_a_field():
+    """Blanks do not matter."""
+    parsed = Aggregate.parse("bytes", " sum( id.p ) ")
+    assert (parsed.function, parsed.field) == (Function.SUM, Name("id.p", FieldExtractor("id.p")))
+    assert Function.SUM.kinds < Function.COUNT.kinds
+
+
+def test_names_are_those_of_the_language():
+    """Fields, types and the schema; a literal is no name."""
+    assert isinstance(parse_extractor("#type"), MetaExtractor)
+    assert isinstance(parse_extractor(":ip"), TypeExtractor)
+    assert parse_extractor("a.b") == FieldExtractor("a.b")
+    assert parse_extractor("10.0.0.1") is None
+
+
+def test_a_name_means_one_field_of_a_schema():
+    """The end of a path, or a concept; several fields are an error that lists them."""
+    taxonomy = Taxonomy.default()
+    assert [leaf.column for leaf in field_of(Name.parse("p", "by"), CONN, taxonomy)] == ["id.p"]
+    assert field_of(Name.parse("nothing", "by"), CONN, taxonomy) == ()
+    with pytest.raises(UsageError, match=r":ip means several fields of zeek.conn: id.h, src"):
+        field_of(Name.parse(":ip", "by"), CONN, taxonomy)
+
+
+def test_a_concept_means_all_its_fields_of_one_type():
+    """The first one with a value counts; a field of another type does not."""
+    fields = ("zeek.conn.id.h", "zeek.conn.src", "zeek.conn.name")
+    taxonomy = Taxonomy({"source": Concept("source", fields=fields)})
+    found = field_of(Name.parse("source", "by"), CONN, taxonomy)
+    assert [leaf.column for leaf in found] == ["id.h", "src"]
+    unknown = Taxonomy({"src": Concept("src", fields=("zeek.dns.src",))})
+    assert [leaf.column for leaf in field_of(Name.parse("src", "by"), CONN, unknown)] == ["src"]

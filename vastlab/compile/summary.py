@@ -1,0 +1,218 @@
+"""Groups and aggregates, compiled for DataFusion: partial results that can be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import datafusion
+import pyarrow as pa
+from datafusion import col, lit
+from datafusion import functions as f
+
+from vastlab import _text
+from vastlab.arrow import render
+from vastlab.arrow.schema import field_to_arrow
+from vastlab.arrow.types import list_parts
+from vastlab.errors import UsageError
+from vastlab.expression.ast import Meta, MetaExtractor
+from vastlab.expression.summary import TIME, Aggregate, Function, Summary, field_of
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.types import Field, Kind, Leaf, Schema, Type
+
+_HALF = 2**32  # integers are added in two halves, so that no sum overflows
+_AS_TEXT = frozenset({Kind.ENUM, Kind.SUBNET})  # of which the engine cannot compare the values
+
+
+_State = tuple[str, datafusion.Expr]  # a column of a partial result, and how it is computed
+
+
+def _merge_lists(lists: datafusion.Expr) -> datafusion.Expr:
+    return f.array_distinct(f.flatten(f.array_agg(lists, filter=lists.is_not_null())))
+
+
+_MERGE: dict[str, Callable[[datafusion.Expr], datafusion.Expr]] = {
+    "sum": f.sum,
+    "min": f.min,
+    "max": f.max,
+    "any": f.bool_or,
+    "all": f.bool_and,
+    "list": _merge_lists,
+}
+
+
+class Grouping:
+    """How the events of one layout are grouped.
+
+    Parameters
+    ----------
+    summary
+        What is asked for.
+    schema
+        The layout.
+    taxonomy
+        The concepts that may be named.
+
+    Raises
+    ------
+    UsageError
+        A field is ambiguous, or of a type that cannot be grouped or aggregated.
+    """
+
+    def __init__(self, summary: Summary, schema: Schema, taxonomy: Taxonomy) -> None:
+        self.schema = schema
+        self.missing: str | None = None
+        """The name of a field to group by that the layout lacks."""
+        self.types: dict[str, Type] = {}
+        """The types of keys and values in partial results."""
+        self._keys: list[datafusion.Expr] = []
+        self._states: list[_State] = [("n.sum", f.count(lit(1)))]
+        if summary.every:
+            self._add_bucket(summary.every)
+        for number, name in enumerate(summary.by):
+            if name.extractor == MetaExtractor(Meta.TYPE):
+                self._add_key(f"k{number}", lit(schema.name), Type(Kind.STRING))
+                continue
+            leaves = field_of(name, schema, taxonomy)
+            if not leaves:
+                self.missing = self.missing or name.column
+                continue
+            _check_key(leaves[0])
+            columns = [_column(leaf) for leaf in leaves]
+            key = f.coalesce(*columns) if len(columns) > 1 else columns[0]
+            self._add_key(f"k{number}", key, leaves[0].type)
+        for number, aggregate in enumerate(summary.aggregates):
+            self._add_states(f"a{number}", aggregate, taxonomy)
+
+    def partial(self, frame: datafusion.DataFrame) -> pa.Table:
+        """Group the events of a frame; its columns are named by `Leaf.column`."""
+        states = [first.alias(name) for name, first in self._states]
+        return _rendered(_collect(frame.aggregate(self._keys, states)), self.types)
+
+    def _add_bucket(self, every: int) -> None:
+        leaf = self.schema.event_time
+        if leaf is None:
+            self.missing = "the event time"
+            return
+        moment = _column(leaf).cast(pa.int64())
+        span = lit(every)
+        # The remainder has the sign of the time, which may lie before 1970.
+        bucket = moment - ((moment % span) + span) % span
+        self._add_key(TIME, bucket, Type(Kind.INT64))
+
+    def _add_key(self, column: str, key: datafusion.Expr, type_: Type) -> None:
+        self._keys.append(key.alias(column))
+        self.types[column] = type_
+
+    def _add_states(self, column: str, aggregate: Aggregate, taxonomy: Taxonomy) -> None:
+        if aggregate.field is None:
+            self._states.append((f"{column}.sum", f.count(lit(1))))
+            return
+        leaves = field_of(aggregate.field, self.schema, taxonomy)
+        if not leaves:
+            return
+        leaf = leaves[0]
+        function, kind = aggregate.function, leaf.type.kind
+        if kind not in function.kinds:
+            raise UsageError(
+                f"{aggregate.column}: {function.value}() takes no {kind.value}, which "
+                f"{_text.plain(leaf.column)} is in {_text.plain(self.schema.name)}",
+                hint="count_distinct() takes any single value",
+            )
+        columns = [_column(each) for each in leaves]
+        value = f.coalesce(*columns) if len(columns) > 1 else columns[0]
+        if kind is Kind.DOUBLE:  # NaN is no value
+            value = f.case(f.isnan(value)).when(lit(True), lit(None)).otherwise(value)
+        if kind is Kind.DURATION and function in (Function.SUM, Function.MEAN):
+            value = value.cast(pa.int64())
+        self.types[column] = leaf.type
+        self._states += _states(column, function, kind, value)
+
+
+def _states(
+    column: str, function: Function, kind: Kind, value: datafusion.Expr
+) -> Iterator[_State]:
+    match function:
+        case Function.COUNT:
+            yield f"{column}.sum", f.count(value)
+        case Function.MIN:
+            yield f"{column}.min", f.min(value)
+        case Function.MAX:
+            yield f"{column}.max", f.max(value)
+        case Function.ANY:
+            yield f"{column}.any", f.bool_or(value)
+        case Function.ALL:
+            yield f"{column}.all", f.bool_and(value)
+        case Function.DISTINCT | Function.COUNT_DISTINCT:
+            known = value.is_not_null()
+            yield f"{column}.list", f.array_agg(value, distinct=True, filter=known)
+        case _:  # a sum or a mean
+            if kind is Kind.DOUBLE:
+                yield f"{column}.sum", f.sum(value)
+            else:
+                half = lit(pa.scalar(_HALF, pa.uint64() if kind is Kind.UINT64 else pa.int64()))
+                yield f"{column}.high.sum", f.sum(value / half).cast(pa.int64())
+                yield f"{column}.low.sum", f.sum(value % half).cast(pa.int64())
+            if function is Function.MEAN:
+                yield f"{column}.count.sum", f.count(value)
+
+
+def _column(leaf: Leaf) -> datafusion.Expr:
+    return col('"' + leaf.column.replace('"', '""') + '"')
+
+
+def _check_key(leaf: Leaf) -> None:
+    if leaf.type.kind in (Kind.LIST, Kind.MAP, Kind.RECORD):
+        raise UsageError(
+            f"by cannot be {_text.plain(leaf.column)}, which is a {leaf.type.kind.value}",
+            hint="group by a field that has one value an event",
+        )
+
+
+def merge(context: datafusion.SessionContext, tables: Sequence[pa.Table]) -> pa.Table:
+    """Merge partial results: the end of a column's name says how; what has none is a key."""
+    whole = pa.concat_tables(tables, promote_options="default")
+    names = whole.column_names
+    keys = [_named(name) for name in names if "." not in name]
+    merged = [
+        _MERGE[name.rpartition(".")[2]](_named(name)).alias(name) for name in names if "." in name
+    ]
+    frame = context.from_arrow(whole)
+    return _collect(frame.aggregate(keys, merged))
+
+
+def _named(column: str) -> datafusion.Expr:
+    return col(f'"{column}"')
+
+
+def _collect(frame: datafusion.DataFrame) -> pa.Table:
+    batches = frame.collect()
+    table = pa.Table.from_batches(batches, None if batches else frame.schema())
+    # Nullable like all others, and without metadata, so that tables can be joined.
+    fields = [pa.field(each.name, _without_views(each.type)) for each in table.schema]
+    return table.cast(pa.schema(fields)) if table.schema.names else table
+
+
+def _without_views(type_: pa.DataType) -> pa.DataType:
+    """Return the type of texts that Arrow's functions take."""
+    if pa.types.is_list(type_):
+        return pa.list_(_without_views(type_.value_type))
+    return pa.string() if pa.types.is_string_view(type_) else type_
+
+
+def _rendered(table: pa.Table, types: dict[str, Type]) -> pa.Table:
+    """Turn keys and lists of types that the engine cannot compare into text."""
+    for place, name in enumerate(table.column_names):
+        type_ = types.get(name.partition(".")[0])
+        if type_ is not None and type_.kind in _AS_TEXT:
+            member = field_to_arrow(Field(name, type_))
+            chunks = [text_of(chunk, member) for chunk in table.column(name).chunks]
+            table = table.set_column(place, name, pa.chunked_array(chunks))
+    return table
+
+
+def text_of(array: pa.Array, member: pa.Field) -> pa.Array:
+    """Return values, or lists of them, as text."""
+    if not pa.types.is_list(array.type):
+        return render.text(array, member)
+    offsets, (values,) = list_parts(array)
+    return pa.ListArray.from_arrays(offsets, render.text(values, member))

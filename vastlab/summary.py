@@ -1,0 +1,222 @@
+"""The answer of `summarize` as a frame: buckets in a time zone, types, and order."""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from math import gcd
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from vastlab import frames
+from vastlab.arrow.schema import field_to_arrow
+from vastlab.arrow.types import storage_type_of
+from vastlab.compile.groups import Groups
+from vastlab.errors import UsageError
+from vastlab.expression.summary import TIME, Aggregate, Function, Summary
+from vastlab.types import Field, Kind, Type
+
+_DAY = 86_400 * 10**9  # nanoseconds
+_QUARTER = 900 * 10**9  # all time zones differ by multiples of it
+_HALF = 2**32
+_SECOND = 10**9
+_WIDTHS = [
+    _SECOND * seconds
+    for seconds in (1, 5, 15, 30, 60, 300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400)
+]
+BUCKETS = 60
+"""The largest number of buckets of a timeline whose width is not given."""
+
+_NO_TIME = int(np.iinfo(np.int64).min)
+
+
+def engine_bucket(every: int, zone: tzinfo | None) -> int:
+    """Return the buckets to compute in UTC, of which those of a time zone can be made."""
+    return every if zone in (None, UTC) else gcd(every, _QUARTER)
+
+
+def finer(times: pd.Series[Any], every: int) -> int:
+    """Return the narrowest width of which few enough buckets cover those that were found."""
+    if not len(times):
+        return every
+    covered = int((times.max() - times.min()) / pd.Timedelta(1)) + every
+    wide = (width for width in _WIDTHS if -(-covered // width) <= BUCKETS)
+    return next(wide, -(-covered // BUCKETS // _DAY) * _DAY)
+
+
+def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) -> pd.DataFrame:
+    """Return the groups: by time, and the largest first within a bucket.
+
+    Parameters
+    ----------
+    groups
+        What a node returned.
+    summary
+        What was asked for; the buckets of the groups may be shorter.
+    zone
+        The time zone of the buckets; UTC by default.
+    limit
+        The largest number of rows; 0 for all.
+    """
+    table, types = groups.result()
+    if table is not None and not table.num_rows:
+        table = None
+    if table is None and not summary.by and not summary.every:
+        table = pa.table({"n.sum": [0]})  # all events are one group, also where there are none
+    if table is None:
+        names = ([TIME] if summary.every else []) + [name.column for name in summary.by]
+        empty = pd.DataFrame(columns=[*names, *(each.column for each in summary.aggregates)])
+        empty.attrs = {"left_out": dict(sorted(groups.left_out.items()))}
+        return empty
+    if summary.every:
+        buckets = _in_zone(table.column(TIME).to_numpy(), summary.every, zone)
+        place = table.schema.get_field_index(TIME)
+        table = groups.merged([table.set_column(place, TIME, pa.array(buckets))])
+    columns: dict[str, Any] = {}
+    if summary.every:
+        times = pd.to_datetime(table.column(TIME).to_numpy(), unit="ns", utc=True)
+        columns[TIME] = times.tz_convert(zone or UTC)
+    for number, name in enumerate(summary.by):
+        columns[name.column] = _column(table, f"k{number}", types)
+    for number, aggregate in enumerate(summary.aggregates):
+        columns[aggregate.column] = _aggregate(table, f"a{number}", aggregate, types)
+    frame = _ordered(pd.DataFrame(columns), summary)
+    kept = frame.head(limit) if limit else frame
+    kept.attrs = {"left_out": dict(sorted(groups.left_out.items()))}
+    if len(kept) < len(frame):
+        kept.attrs["other_groups"] = len(frame) - len(kept)
+    return kept
+
+
+def _in_zone(times: Any, every: int, zone: tzinfo | None) -> Any:
+    """Return the beginnings of the buckets in a time zone, in nanoseconds since 1970 in UTC."""
+    if zone in (None, UTC):
+        return times
+    index = pd.DatetimeIndex(times.astype("M8[ns]")).tz_localize("UTC").tz_convert(zone)
+    wall = index.tz_localize(None).asi8
+    start = wall - wall % every
+    if every % _DAY:
+        return index.asi8 - (wall - start)
+    local = pd.DatetimeIndex(start.astype("M8[ns]"))
+    ambiguous = np.ones(len(local), bool)
+    return local.tz_localize(zone, ambiguous=ambiguous, nonexistent="shift_forward").asi8
+
+
+def _column(table: pa.Table, name: str, types: dict[str, Type]) -> Any:
+    """Convert keys and values as a frame of events would show them."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, None)
+    return _shown(table.column(name).combine_chunks(), types.get(name.partition(".")[0]))
+
+
+def _shown(column: pa.Array, type_: Type | None) -> Any:
+    if type_ is not None:
+        arrow = field_to_arrow(Field("x", type_)).type
+        if isinstance(arrow, pa.BaseExtensionType) and column.type == storage_type_of(arrow):
+            column = pa.ExtensionArray.from_storage(arrow, column)
+    return frames.to_frames({"": [pa.table({"x": column})]})[""]["x"].array
+
+
+def _aggregate(table: pa.Table, name: str, aggregate: Aggregate, types: dict[str, Type]) -> Any:
+    names = set(table.column_names)
+    match aggregate.function:
+        case Function.COUNT:
+            if f"{name}.sum" not in names:
+                return np.zeros(table.num_rows, np.int64)
+            return table.column(f"{name}.sum").fill_null(0).to_numpy()
+        case Function.SUM | Function.MEAN:
+            return _total(table, name, aggregate, types)
+        case Function.DISTINCT | Function.COUNT_DISTINCT:
+            return _lists(table, f"{name}.list", aggregate.function, types)
+        case function:
+            return _column(table, f"{name}.{function.value}", types)
+
+
+def _total(table: pa.Table, name: str, aggregate: Aggregate, types: dict[str, Type]) -> Any:
+    """Put sums together that were computed in parts; there is none where no event has a value."""
+    values = [
+        _values(table, f"{name}.high.sum", _HALF),
+        _values(table, f"{name}.low.sum"),
+        _values(table, f"{name}.sum"),
+    ]
+    totals = [_sum(parts) for parts in zip(*values, strict=True)]
+    is_span = name in types and types[name].kind is Kind.DURATION
+    if aggregate.function is Function.MEAN:
+        counts = _values(table, f"{name}.count.sum")
+        means = [
+            None if total is None or not count else total / count
+            for total, count in zip(totals, counts, strict=True)
+        ]
+        return _spans(means) if is_span else np.array(means, float)
+    if is_span:
+        return _spans(totals)
+    if f"{name}.sum" in table.column_names:
+        return np.array(totals, float)
+    return _integers(totals)
+
+
+def _sum(parts: tuple[Any, ...]) -> Any:
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def _values(table: pa.Table, name: str, factor: int = 1) -> list[Any]:
+    """Return a column as Python numbers, which have any size."""
+    if name not in table.column_names:
+        return [None] * table.num_rows
+    values = table.column(name).to_pylist()
+    return [None if each is None else each * factor for each in values]
+
+
+def _spans(nanoseconds: list[Any]) -> Any:
+    """Return spans of time; what pandas cannot hold is an error."""
+    if any(each is not None and abs(each) >= 2**63 for each in nanoseconds):
+        raise UsageError("a sum of durations is too large", hint="use mean() instead")
+    return np.array([_NO_TIME if each is None else round(each) for each in nanoseconds]).view(
+        "m8[ns]"
+    )
+
+
+def _integers(totals: list[Any]) -> Any:
+    known = [total for total in totals if total is not None]
+    lowest, highest = min(known, default=0), max(known, default=0)
+    if lowest >= -(2**63) and highest < 2**63:
+        return pd.array(totals, dtype="Int64")
+    is_unsigned = lowest >= 0 and highest < 2**64
+    return pd.array(totals, dtype="UInt64") if is_unsigned else np.array(totals, object)
+
+
+def _lists(table: pa.Table, name: str, function: Function, types: dict[str, Type]) -> Any:
+    counting = function is Function.COUNT_DISTINCT
+    if name not in table.column_names:
+        return np.zeros(table.num_rows, np.int64) if counting else _objects([[]] * table.num_rows)
+    column = table.column(name).combine_chunks()
+    sizes = column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    if counting:
+        return sizes
+    shown = _shown(column.flatten(), types[name.partition(".")[0]]).tolist()
+    ends = np.cumsum(sizes)
+    return _objects(
+        [sorted(shown[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    )
+
+
+def _objects(lists: list[Any]) -> Any:
+    array = np.empty(len(lists), object)
+    array[:] = lists
+    return array
+
+
+def _ordered(frame: pd.DataFrame, summary: Summary) -> pd.DataFrame:
+    """Sort by time, then by the first aggregate, largest first, then by the keys."""
+    orders = [(TIME, True)] if summary.every else []
+    first = summary.aggregates[0]
+    if first.function is not Function.DISTINCT:
+        orders.append((first.column, False))
+    orders += [(name.column, True) for name in summary.by]
+    if not orders:
+        return frame
+    columns, ascending = [column for column, _ in orders], [upward for _, upward in orders]
+    return frame.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
