@@ -26,6 +26,7 @@ FILE = '<img src=x onerror="window.__p=1">\x1b[31mred\x07safe\u202egnp'
 FINE = (
     *("query table", "query json", "query csv", "status", "check"),
     *("count --schemas table", "count --schemas json", "count --schemas csv"),
+    *("top #type table", "top #type json", "top #type csv"),
 )
 """The commands below that succeed."""
 _FOLDER = '<img src=x onerror="window.__p=1">safe\u202egnp'
@@ -92,7 +93,7 @@ def commands(database: Path, logs: dict[str, Path]) -> dict[str, list[str]]:
     ask, new = ["-e", str(database)], ["-e", str(database.parent / f"new {_FOLDER}.db")]
     asked = {
         f"{command} {format_}": [*command.split(), *ask, "-f", format_]
-        for command in ("query", "count --schemas")
+        for command in ("query", "count --schemas", "top #type")
         for format_ in ("table", "json", "csv")
     }
     return asked | {

@@ -368,3 +368,35 @@ def test_a_terminal_waits_for_the_body(shell):
     assert shell.ip.check_complete("%%vast -n 0")[0] == "incomplete"
     assert shell.ip.check_complete("%vast -n 0")[0] == "complete"
     assert shell.run("%%vast -n 0").num_rows == 8
+
+
+def test_summaries_are_frames(shell):
+    """``%vast_top``, ``%vast_timeline`` and ``%vast_summarize`` group the events."""
+    found = shell.run("%vast_top resp_p resp_p == 3")
+    assert found.to_numpy().tolist() == [[3, len(shell.run("%vast resp_p == 3").one())]]
+    assert len(shell.run("%vast_top -n 1 resp_p")) == 1
+    days = shell.run("%vast_timeline every=1d by=#type resp_p == 3")
+    assert days["events"].sum() == found["events"].sum()
+    found = shell.run("%vast_summarize by=#type every=1d most=max(resp_p) n=count() resp_p < 4")
+    assert found["most"].max() == 3
+    shell.names["ports"] = [1, 2]
+    assert shell.run("%vast_summarize resp_p in $ports")["events"].tolist() == [
+        shell.run("%vast resp_p in $ports").num_rows
+    ]
+    shell.run("%vast_top -o kept resp_p")
+    assert len(shell.names["kept"]) == 5
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("%vast_top", "the field is missing"),
+        ("%vast_top nope", "no schema has a field nope"),
+        ("%vast_timeline often=1d", "%vast_timeline has no often"),
+        ("%vast_summarize n=total(resp_p)", "unknown function total"),
+    ],
+)
+def test_wrong_summaries_are_one_clear_line(shell, line, message):
+    """Each names what is wrong."""
+    with pytest.raises(errors.UsageError, match=message):
+        shell.run(line)

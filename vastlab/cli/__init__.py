@@ -26,6 +26,7 @@ from vastlab._text import did_you_mean, plain
 from vastlab.cli import databases as _databases  # noqa: F401 - defines commands, as do these
 from vastlab.cli import programs as _programs  # noqa: F401
 from vastlab.cli import queries as _queries  # noqa: F401
+from vastlab.cli import summaries as _summaries  # noqa: F401
 from vastlab.cli.app import app
 from vastlab.cli.messages import complain, warnings_as_lines
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError

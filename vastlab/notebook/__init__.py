@@ -25,7 +25,10 @@ __all__ = [
 
 _REGISTERED = VastMagics.__name__
 _CLEANUPS = (without_body, without_semicolons)
-_NAMES = ("vast", "vast_run", "vast_schemas", "vast_status", "vast_use")
+_NAMES = (
+    *("vast", "vast_run", "vast_schemas", "vast_status", "vast_summarize", "vast_timeline"),
+    *("vast_top", "vast_use"),
+)
 
 
 def load_ipython_extension(shell: Any) -> None:

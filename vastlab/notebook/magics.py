@@ -39,6 +39,8 @@ from vastlab.result import Result
 from vastlab.types import Schema
 
 _MODULE = "vastlab.notebook.live"
+_WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
+_ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
 
 def open_view(connection: Connection, asked: Options, params: Mapping[str, object]) -> Any:
@@ -212,6 +214,47 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             )
         return Note("\n".join(_described(schemas[name]) for name in found))
 
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
+    @_reported
+    def vast_top(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Count the values of a field: ``%vast_top [options] FIELD [EXPRESSION]``."""
+        asked = options.parse(line)
+        field, asked = _first(asked, "%vast_top id.orig_h resp_p == 443")
+        call = functools.partial(Connection.top, field=field, n=_limit(asked, 20))
+        return self._summary(asked, call, local_ns)
+
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
+    @_reported
+    def vast_timeline(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Count events over time: ``%vast_timeline [options] [every=1h] [EXPRESSION]``."""
+        asked, given = _assigned(options.parse(line))
+        if unknown := sorted(given.keys() - {"every", "by"}):
+            raise errors.UsageError(f"%vast_timeline has no {unknown[0]}", hint="every=, by=")
+        every, by = given.get("every"), given.get("by", "#type")
+        call = functools.partial(Connection.timeline, every=every, by=by)
+        return self._summary(asked, call, local_ns)
+
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
+    @_reported
+    def vast_summarize(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Group events: ``%vast_summarize by=FIELD,FIELD every=1h NAME=sum(FIELD) EXPRESSION``."""
+        asked, given = _assigned(options.parse(line))
+        every, by = given.pop("every", None), given.pop("by", "")
+        call = functools.partial(
+            Connection.summarize,
+            by=[field for field in by.split(",") if field],
+            every=every,
+            limit=_limit(asked, 0),
+            aggregates=given,
+        )
+        return self._summary(asked, call, local_ns)
+
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
         """Return the connection to an endpoint, the same one each time.
 
@@ -268,6 +311,23 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             interrupt.hint = self._kept(asked, interrupt.partial)
             raise
 
+    def _summary(
+        self, asked: Options, call: Callable[..., Any], local_ns: Mapping[str, Any] | None
+    ) -> Any:
+        namespace = {**self.shell.user_ns, **(local_ns or {})}
+        wanted = names(_parsed(asked.expression))
+        params = {name: namespace[name] for name in wanted if name in namespace}
+        params |= {name: indicators(file) for name, file in _files(asked, wanted).items()}
+        with warnings_shown():
+            frame = call(
+                self.connection(asked.endpoint, asked.profile),
+                expression=asked.expression,
+                since=asked.since,
+                until=asked.until,
+                params=params,
+            )
+        return self._answer_with(asked, frame, plural(len(frame), "row"))
+
     def _kept(self, asked: Options, partial: Result) -> str:
         """Let a name have what arrived before an interrupt, and say which one."""
         hook = self.shell.displayhook
@@ -292,6 +352,28 @@ def _chosen(name: str, settings: Settings) -> str:
     spelled = ":" in name or "/" in name or is_bare_host(name)
     is_endpoint = name not in settings.profiles and spelled
     return name if is_endpoint else settings.profile(name)
+
+
+def _limit(asked: Options, otherwise: int) -> int:
+    return otherwise if asked.limit is None else asked.limit
+
+
+def _first(asked: Options, example: str) -> tuple[str, Options]:
+    """Take the first word off the expression."""
+    found = _WORD.match(asked.expression)
+    if found is None:
+        raise errors.UsageError("the field is missing", hint=example)
+    return found[0], replace(asked, expression=asked.expression[found.end() :].strip())
+
+
+def _assigned(asked: Options) -> tuple[Options, dict[str, str]]:
+    """Take what is written ``NAME=value`` off the beginning of the expression."""
+    given: dict[str, str] = {}
+    rest = asked.expression
+    while (found := _ASSIGNMENT.match(rest)) is not None:
+        given[found[1]] = found[2]
+        rest = rest[found.end() :]
+    return replace(asked, expression=rest.strip()), given
 
 
 def _parsed(expression: str) -> Expr:
