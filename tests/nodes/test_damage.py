@@ -48,7 +48,8 @@ async def answers(path):
             found.append([part.to_pyarrow().to_pylist() async for part in parts])
         status = (await vast.status())["catalog"]
         plan = str(await vast.explain(NEEDLE))
-        found += [await vast.counts(""), str(await vast.schemas()), status, plan]
+        groups = await vast.summarize(by="#type", every="1d")
+        found += [await vast.counts(""), str(await vast.schemas()), status, plan, groups.to_csv()]
     return found
 
 

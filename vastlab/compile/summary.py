@@ -64,6 +64,8 @@ class Grouping:
         """The name of a field to group by that the layout lacks."""
         self.types: dict[str, Type] = {}
         """The types of keys and values in partial results."""
+        self.columns: frozenset[str] = frozenset()
+        """The columns of the events that are read."""
         self._keys: list[datafusion.Expr] = []
         self._states: list[_State] = [("n.sum", f.count(lit(1)))]
         if summary.every:
@@ -77,7 +79,7 @@ class Grouping:
                 self.missing = self.missing or name.column
                 continue
             _check_key(leaves[0])
-            columns = [_column(leaf) for leaf in leaves]
+            columns = [self._column(leaf) for leaf in leaves]
             key = f.coalesce(*columns) if len(columns) > 1 else columns[0]
             self._add_key(f"k{number}", key, leaves[0].type)
         for number, aggregate in enumerate(summary.aggregates):
@@ -88,12 +90,16 @@ class Grouping:
         states = [first.alias(name) for name, first in self._states]
         return _rendered(_collect(frame.aggregate(self._keys, states)), self.types)
 
+    def _column(self, leaf: Leaf) -> datafusion.Expr:
+        self.columns |= {leaf.column}
+        return col('"' + leaf.column.replace('"', '""') + '"')
+
     def _add_bucket(self, every: int) -> None:
         leaf = self.schema.event_time
         if leaf is None:
             self.missing = "the event time"
             return
-        moment = _column(leaf).cast(pa.int64())
+        moment = self._column(leaf).cast(pa.int64())
         span = lit(every)
         # The remainder has the sign of the time, which may lie before 1970.
         bucket = moment - ((moment % span) + span) % span
@@ -118,7 +124,7 @@ class Grouping:
                 f"{_text.plain(leaf.column)} is in {_text.plain(self.schema.name)}",
                 hint="count_distinct() takes any single value",
             )
-        columns = [_column(each) for each in leaves]
+        columns = [self._column(each) for each in leaves]
         value = f.coalesce(*columns) if len(columns) > 1 else columns[0]
         if kind is Kind.DOUBLE:  # NaN is no value
             value = f.case(f.isnan(value)).when(lit(True), lit(None)).otherwise(value)
@@ -154,10 +160,6 @@ def _states(
                 yield f"{column}.low.sum", f.sum(value % half).cast(pa.int64())
             if function is Function.MEAN:
                 yield f"{column}.count.sum", f.count(value)
-
-
-def _column(leaf: Leaf) -> datafusion.Expr:
-    return col('"' + leaf.column.replace('"', '""') + '"')
 
 
 def _check_key(leaf: Leaf) -> None:

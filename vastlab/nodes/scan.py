@@ -54,24 +54,28 @@ class Verification:
         self._lasts = np.array([_NEVER if last is None else last for _, last in bounds])
         self._with_nulls = [i for i in self._all if file.groups[i].nulls]
 
-    def disjuncts(self, *, counting: bool = False) -> Iterator[Expr]:
+    def disjuncts(self, used: frozenset[str] | None = None) -> Iterator[Expr]:
         """Yield the expressions of the task that have to be scanned for.
 
         Parameters
         ----------
-        counting
-            Whether the events themselves are not seen, so that `events` cannot check them.
+        used
+            The columns that are read where the events themselves are not seen, beside those of
+            the expressions; None where `events` checks what is passed on.
         """
         for expr in self._task.disjuncts:
             if expr == Constant(True):
                 yield expr
-                self._file.verify(self._all)
+                self._file.verify(self._all, used)
                 continue
             columns = _columns(expr)
             self._file.verify_filters(columns)
             groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
             if groups:
-                self._file.verify(self._all if counting else groups, columns)
+                if used is None:
+                    self._file.verify(groups, columns)
+                else:
+                    self._file.verify(self._all, columns | used)
                 yield expr
 
     def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
@@ -201,7 +205,7 @@ class FileScan:
         with _errors(self._task.file):
             verification = self._verification()
             disjuncts = (
-                verification.disjuncts(counting=True) if verification else self._task.disjuncts
+                verification.disjuncts(frozenset()) if verification else self._task.disjuncts
             )
             return sum(self._frame(expr).count() for expr in self._unchanged(disjuncts))
 
@@ -211,9 +215,8 @@ class FileScan:
             return
         with _errors(self._task.file):
             verification = self._verification()
-            disjuncts = (
-                verification.disjuncts(counting=True) if verification else self._task.disjuncts
-            )
+            used = grouping.columns
+            disjuncts = verification.disjuncts(used) if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
                 yield grouping.partial(self._frame(expr))
 
