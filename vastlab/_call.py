@@ -63,15 +63,7 @@ def _depth() -> int:
 
 
 class Arrived:
-    """Collects the slices of an answer.
-
-    Parameters
-    ----------
-    limit
-        The largest number of events; 0 for all.
-    keep
-        Chooses among the events of a slice; None for all of them.
-    """
+    """Collects the slices of an answer up to a limit (0: all); `keep` filters each slice."""
 
     def __init__(
         self, limit: int, keep: Callable[[TableSlice], TableSlice | None] | None = None
@@ -97,15 +89,7 @@ class Arrived:
     async def take(
         self, ask: Callable[[], AsyncGenerator[TableSlice]], *, look: bool = False
     ) -> None:
-        """Ask, and take what comes.
-
-        Parameters
-        ----------
-        ask
-            Starts the answer.
-        look
-            Whether to look for one more event after the limit.
-        """
+        """Start an answer and collect it; `look` tests for one more event after the limit."""
         async with aclosing(ask()) as parts:
             while not self._is_full and (part := await anext(parts, None)) is not None:
                 self._add(part)
@@ -194,16 +178,7 @@ Display = Callable[[], AbstractContextManager[Progress]]
 
 
 class Watch:
-    """The progress display of one call, from its first wait to its end.
-
-    Parameters
-    ----------
-    display
-        Makes the display; None for no display. Calls of other threads than the main one have
-        none.
-    look
-        Returns the progress of the call.
-    """
+    """The progress display of one call; only calls of the main thread have one."""
 
     def __init__(self, display: Display | None, look: Callable[[], Step]) -> None:
         self._display = display if _is_main_thread() else None

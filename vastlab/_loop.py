@@ -51,21 +51,10 @@ class Runner:
     def run(
         self, coroutine: Coroutine[Any, Any, T], *, tick: Callable[[], None] | None = None
     ) -> T:
-        """Run a coroutine to its end and return its answer.
+        """Run a coroutine and return its result; `tick` is called ten times a second meanwhile.
 
-        Parameters
-        ----------
-        coroutine
-            What to run.
-        tick
-            Called about ten times a second while waiting, in the calling thread.
-
-        Raises
-        ------
-        UsageError
-            When called on the loop itself, where waiting would never end.
-        KeyboardInterrupt
-            On Ctrl-C, after the coroutine was cancelled and given a moment to clean up.
+        Ctrl-C cancels the coroutine and raises KeyboardInterrupt after it has cleaned up. A
+        call on the loop itself is a `UsageError`: waiting would never end.
         """
         try:
             self._refuse_own_thread()
@@ -83,13 +72,7 @@ class Runner:
         return job.result()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
-        """Start a coroutine and return at once.
-
-        Parameters
-        ----------
-        coroutine
-            What to run.
-        """
+        """Start a coroutine and return at once."""
         return self._job(coroutine).begin()
 
     def iterate(
@@ -101,13 +84,6 @@ class Runner:
         """Iterate over an asynchronous iterator, pulling one item at a time.
 
         The source makes its next item only when asked, and is closed when the caller stops.
-
-        Parameters
-        ----------
-        factory
-            Makes the iterator; called on the loop.
-        tick
-            Called about ten times a second while waiting for an item, in the waiting thread.
         """
 
         async def start() -> AsyncIterator[T]:

@@ -24,61 +24,29 @@ _LONGEST_NAME = 100
 
 
 def plain(text: str) -> str:
-    r"""Make text safe for a terminal: controls and bidi characters become visible escapes.
-
-    Examples
-    --------
-    >>> plain("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
+    """Make text safe for a terminal: controls and bidi characters become visible escapes."""
     return _UNSAFE.sub(_visible, text)
 
 
 def plain_lines(text: str) -> str:
-    r"""Make text of several lines safe for a terminal.
-
-    Examples
-    --------
-    >>> plain_lines("one\ntwo\x07")
-    'one\ntwo\\x07'
-    """
+    """Make text of several lines safe for a terminal."""
     return "\n".join(map(plain, text.split("\n")))
 
 
 def html(text: str) -> str:
-    """Make text safe for HTML, in an element and in a quoted attribute.
-
-    Examples
-    --------
-    >>> html('<img src="x">')
-    '&lt;img src=&quot;x&quot;&gt;'
-    """
+    """Make text safe for HTML, in an element and in a quoted attribute."""
     return _html.escape(plain(text), quote=True)
 
 
 def cut(text: str, width: int) -> str:
-    """Shorten text to at most `width` characters; an ellipsis says that something is missing.
-
-    Examples
-    --------
-    >>> cut("abcdef", 4)
-    'abc…'
-    """
+    """Shorten text to at most `width` characters; an ellipsis says that something is missing."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def file_name(text: str) -> str:
     """Turn a schema name into a file name that is safe on every system, and unique.
 
-    A name that had to be changed carries a digest of the original, so that two names never
-    become one.
-
-    Examples
-    --------
-    >>> file_name("zeek.conn")
-    'zeek.conn'
-    >>> file_name("../etc")
-    '..-etc-f7f9121f'
+    A changed name carries a digest of the original, so that two names never become one.
     """
     safe = _UNSAFE_NAME.sub("-", text)[:_LONGEST_NAME].rstrip(". ")
     exact = safe == text and safe.lower() == safe and safe.strip(".")
@@ -103,26 +71,7 @@ def did_you_mean(
     most: int = 1,
     write: Callable[[str], str] = repr,
 ) -> str:
-    """Return a hint: the known names that are close to a wrong one, or all of them.
-
-    Parameters
-    ----------
-    name
-        The wrong name.
-    known
-        The right ones.
-    otherwise
-        What to say where none is close; by default, all of them.
-    most
-        How many close names to give.
-    write
-        How a name is written.
-
-    Examples
-    --------
-    >>> did_you_mean("cuont", ["count", "status"]), did_you_mean("x", ["count", "status"])
-    ("did you mean 'count'?", 'there are count, status')
-    """
+    """Return a hint: the known names close to a wrong one, else `otherwise`, else all of them."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=most)
     if close:
@@ -133,11 +82,5 @@ def did_you_mean(
 
 
 def plural(count: int, noun: str) -> str:
-    """Count things.
-
-    Examples
-    --------
-    >>> plural(1, "event"), plural(1200, "event")
-    ('1 event', '1,200 events')
-    """
+    """Write a count with its noun: ``1 event``, ``1,200 events``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

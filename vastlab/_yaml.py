@@ -29,22 +29,7 @@ _T = TypeVar("_T")
 
 
 def load(path: Path, what: str, largest: int = LARGEST) -> Any:
-    """Read a YAML file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What the file holds, for messages: ``the settings``.
-    largest
-        The limit of its size, in bytes.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read, is too large, or is refused by `parse`.
-    """
+    """Read a YAML file of at most `largest` bytes; `what` names its content in messages."""
     try:
         with path.open("rb") as file:
             data = file.read(largest + 1)
@@ -58,23 +43,9 @@ def load(path: Path, what: str, largest: int = LARGEST) -> Any:
 
 
 def parse(text: str) -> Any:
-    """Read a document of YAML that may be hostile: in time and memory that its length bounds.
+    """Read a YAML document that may be hostile, in time and memory bounded by its length.
 
-    Parameters
-    ----------
-    text
-        The document.
-
-    Raises
-    ------
-    yaml.YAMLError
-        It is not YAML, or nested too deep, has a key twice, numbers of more than a hundred
-        characters, or aliases that repeat each other.
-
-    Examples
-    --------
-    >>> parse("vast: {endpoint: logs}")
-    {'vast': {'endpoint': 'logs'}}
+    Duplicate keys, deep nesting, very long numbers and aliases that repeat each other are errors.
     """
     try:
         _check_depth(text)
@@ -141,26 +112,7 @@ def _refusal(problem: str, where: yaml.Node | yaml.Event) -> yaml.YAMLError:
 def convert(
     content: object, type_: type[_T], place: object, key: str = "", hint: str | None = None
 ) -> _T:
-    """Return the content of a file, or a part of it, as a declared type.
-
-    Parameters
-    ----------
-    content
-        What `load` returns.
-    type_
-        A `msgspec.Struct` or another type that `msgspec.convert` knows.
-    place
-        The file, for the error message.
-    key
-        The key of this part in the file, such as ``vastlab.profiles.lab``.
-    hint
-        What to do where the content is not of that type.
-
-    Raises
-    ------
-    ConfigError
-        With the file, the key and the reason.
-    """
+    """Return content as a declared type, or raise a `ConfigError` with the file and the key."""
     try:
         return msgspec.convert(content, type_)
     except msgspec.ValidationError as error:

@@ -44,34 +44,22 @@ class Settings:
 
     Parameters
     ----------
-    endpoint
-        The endpoint to use where none is given.
     source
-        Where it came from: ``VAST_ENDPOINT``, the path of a file, or ``the default``.
+        Where the endpoint comes from: ``VAST_ENDPOINT``, the path of a file, or ``the default``.
     client
-        The program that reaches a ``host:port`` endpoint, ``None`` to find out.
-    profiles
-        Endpoints by name.
+        The program that reaches a ``host:port`` endpoint; ``None`` to detect it.
     refused
         Why an endpoint of ``./vast.yaml`` cannot be used, by the name of its profile; ``""``
-        stands for ``vast.endpoint``.
+        means ``vast.endpoint``.
     infer
         Whether text of logs without a declared type may become addresses, times and so on.
     encoding
-        The encoding of logs, ``None`` where UTF-8 or their content decides.
+        The encoding of logs; ``None`` where UTF-8 or their content decides.
     verify
-        Whether what is read of a database is compared with its checksums; only the user's own
-        ``vast.yaml`` can say no.
+        Whether a database is compared with its checksums; only the user's own ``vast.yaml`` can
+        turn this off.
     user_folder
-        The folder of the user's ``vast.yaml``, where other files of the user's are too;
-        ``None`` if there is none.
-
-    Examples
-    --------
-    >>> environ = {"VAST_ENDPOINT": "demo:", "HOME": "/no/such/folder"}
-    >>> settings = Settings.load(folder=Path("no-such-folder"), environ=environ)
-    >>> settings.endpoint, settings.source
-    ('demo:', 'VAST_ENDPOINT')
+        The folder of the user's ``vast.yaml``; ``None`` if there is none.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -86,28 +74,10 @@ class Settings:
 
     @classmethod
     def load(cls, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment, ``./vast.yaml`` and the user's ``vast.yaml``, in this order.
+        """Read the environment, ``./vast.yaml`` and the user's ``vast.yaml``; the first value wins.
 
-        ``./vast.yaml`` may come with a folder of a stranger's: what it may choose is a node at
-        host:port, ``demo:``, or a folder below its own; nothing else on this machine.
-
-        Parameters
-        ----------
-        folder
-            Where ``./vast.yaml`` is looked for; the working folder by default.
-        environ
-            The environment; that of the process by default.
-
-        Returns
-        -------
-        Settings
-            For each setting, what the first of the three says.
-
-        Raises
-        ------
-        ConfigError
-            A file that cannot be read, a key under ``vastlab:`` that does not exist, or one
-            that only the user's own file may hold.
+        ``./vast.yaml`` may belong to a folder of a stranger: it may only choose a node at
+        host:port, ``demo:``, or a folder below its own.
         """
         environ = os.environ if environ is None else environ
         here = Path() if folder is None else folder
@@ -134,23 +104,7 @@ class Settings:
         )
 
     def profile(self, name: str) -> str:
-        """Return the endpoint of a profile.
-
-        Parameters
-        ----------
-        name
-            A name under ``vastlab.profiles``.
-
-        Returns
-        -------
-        str
-            The endpoint as it is written there.
-
-        Raises
-        ------
-        ConfigError
-            There is no such profile, or ``./vast.yaml`` may not choose its endpoint.
-        """
+        """Return the endpoint of a profile."""
         if name in self.refused:
             raise ConfigError(self.refused[name], hint=_OWN_FILE)
         try:
@@ -164,25 +118,7 @@ class Settings:
 def resolve_endpoint(
     argument: str | os.PathLike[str] | None = None, settings: Settings | None = None
 ) -> Endpoint:
-    """Find the endpoint that counts: the argument, or what the settings say.
-
-    Parameters
-    ----------
-    argument
-        What the caller asked for; ``None`` for nothing.
-    settings
-        The settings; those of the process by default.
-
-    Returns
-    -------
-    Endpoint
-        What it names.
-
-    Examples
-    --------
-    >>> resolve_endpoint(settings=Settings("localhost:42000", "VAST_ENDPOINT"))
-    NodeEndpoint(host='localhost', port=42000)
-    """
+    """Return the endpoint of the argument, or of the settings without one."""
     if argument is not None:
         return parse_endpoint(argument)
     settings = Settings.load() if settings is None else settings

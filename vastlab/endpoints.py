@@ -45,13 +45,7 @@ class DemoEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class PathEndpoint:
-    """A folder, or a ``file:`` URL of one.
-
-    Parameters
-    ----------
-    path
-        The folder; ``~`` is the home folder.
-    """
+    """A folder, or a ``file:`` URL of one."""
 
     path: Path
 
@@ -61,13 +55,7 @@ class PathEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeEndpoint:
-    """``host:port``: a VAST or Tenzir node.
-
-    Parameters
-    ----------
-    host, port
-        Where the node listens. An IPv6 address stands in brackets where it is written.
-    """
+    """``host:port``: a VAST or Tenzir node; an IPv6 address is written in brackets."""
 
     host: str
     port: int
@@ -79,13 +67,7 @@ class NodeEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStoreEndpoint:
-    """``s3://bucket/path``: a folder on object storage.
-
-    Parameters
-    ----------
-    url
-        The whole URL.
-    """
+    """``s3://bucket/path``: a folder on object storage."""
 
     url: str
 
@@ -95,15 +77,7 @@ class ObjectStoreEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ClusterEndpoint:
-    """``dask://scheduler:port/folder``: a folder that the workers of a cluster see.
-
-    Parameters
-    ----------
-    scheduler
-        ``host:port`` of the Dask scheduler.
-    data
-        What the workers read.
-    """
+    """``dask://scheduler:port/folder``: a folder that the workers of a cluster see."""
 
     scheduler: str
     data: PathEndpoint | ObjectStoreEndpoint
@@ -116,29 +90,11 @@ Endpoint = DemoEndpoint | PathEndpoint | NodeEndpoint | ObjectStoreEndpoint | Cl
 
 
 def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
-    """Find out what an endpoint names.
+    """Parse an endpoint; a path object is always a path.
 
-    Parameters
-    ----------
-    text
-        A known URL scheme; else ``[host]:port``, optionally with ``/tcp``, is a node; so are
-        ``localhost`` and an address alone, at port 5158, where no file or folder has that name.
-        Everything else is a path. A path object is always a path.
-
-    Returns
-    -------
-    Endpoint
-        One of its five kinds.
-
-    Raises
-    ------
-    UsageError
-        No text, an empty text, an unknown scheme, a port or protocol that does not exist.
-
-    Examples
-    --------
-    >>> parse_endpoint(":5158"), parse_endpoint("logs")
-    (NodeEndpoint(host='127.0.0.1', port=5158), PathEndpoint(path=PosixPath('logs')))
+    Text is a known URL scheme; else ``[host]:port``, optionally with ``/tcp``, is a node; so are
+    ``localhost`` and a bare address, at port 5158, if no file or folder has that name. All other
+    text is a path.
     """
     if isinstance(text, os.PathLike):
         return PathEndpoint(_path(text))
@@ -165,23 +121,7 @@ def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
 
 
 def is_bare_host(text: str) -> bool:
-    """Whether a text is ``localhost`` or an address: a node's host without its port.
-
-    Parameters
-    ----------
-    text
-        What may be an endpoint.
-
-    Returns
-    -------
-    bool
-        Whatever files there are.
-
-    Examples
-    --------
-    >>> [is_bare_host(text) for text in ("localhost", "10.0.0.1", "[::1]", "logs", "10.0.0")]
-    [True, True, True, False, False]
-    """
+    """Whether a text is ``localhost`` or an address: a node's host without its port."""
     if text == "localhost":
         return True
     in_brackets = text.startswith("[") and text.endswith("]")

@@ -57,20 +57,7 @@ _LEAST_GAP = 1_000_000_000  # nanoseconds
 
 
 class Kinds:
-    """Tells which fields hold values of one kind.
-
-    Parameters
-    ----------
-    taxonomy
-        Its concepts say what fields mean the same.
-
-    Examples
-    --------
-    >>> from vastlab.types import Type
-    >>> uids = Leaf(("conn_uids",), Type(Kind.LIST, item=Type(Kind.STRING)), "conn_uids")
-    >>> Kinds(Taxonomy.default()).of("zeek.files", uids)
-    'uid'
-    """
+    """Knows which fields hold values of one kind, by the concepts of a taxonomy."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
         self._fields = dict(_NO_CONCEPT_KNOWS)
@@ -81,15 +68,7 @@ class Kinds:
         self._names = {name: kind for kind, names in _IDENTIFIERS.items() for name in names}
 
     def of(self, schema: str, leaf: Leaf) -> str:
-        """Return the kind of a field; ``""`` where its values cannot be followed.
-
-        Parameters
-        ----------
-        schema
-            The name of its schema.
-        leaf
-            The field.
-        """
+        """Return the kind of a field; ``""`` if its values cannot be followed."""
         match element(leaf.type).kind:
             case Kind.IP:
                 return "ip"
@@ -105,33 +84,22 @@ class Kinds:
         return named or self._fields.get(f"{schema}.{leaf.name}") or leaf.path[-1]
 
     def leaves(self, schema: Schema, kind: str) -> Iterator[Leaf]:
-        """Return the fields of a schema that are of a kind.
-
-        Parameters
-        ----------
-        schema
-            Where to look.
-        kind
-            What `of` returns.
-        """
+        """Return the fields of a schema that are of a kind."""
         return (leaf for leaf in schema.leaves if self.of(schema.name, leaf) == kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
-    """What to ask for, and how; `keep` chooses from the answer.
+    """What to ask for; `keep` filters the answer.
 
     Parameters
     ----------
-    expression, params
-        The question; an empty one where there is nothing to look for.
     spans
-        Bounds of the event time in nanoseconds, the second ones exclusive, in order and apart;
-        none where any time counts.
+        Disjoint bounds of the event time in nanoseconds, in order; empty for any time.
     near
-        Which of the answers count; None for all of them.
+        Filters the answer by time; None for no filter.
     skipped
-        Fields that are not looked into, each with the reason.
+        Fields that are not searched, each with the reason.
     """
 
     expression: str = ""
@@ -141,27 +109,13 @@ class Pivot:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def keep(self, part: TableSlice) -> TableSlice | None:
-        """Return what counts of the events that hold one of the values.
-
-        Parameters
-        ----------
-        part
-            Some of the answer.
-        """
+        """Return the events of a part of the answer that are near enough in time."""
         return part if self.near is None else self.near.keep(part)
 
     async def ask(
         self, export: Callable[..., AsyncGenerator[TableSlice]], limit: int
     ) -> AsyncGenerator[TableSlice]:
-        """Ask, span by span.
-
-        Parameters
-        ----------
-        export
-            What answers, such as `VAST.export`.
-        limit
-            The limit of each question.
-        """
+        """Run the query for each span."""
         # As text, since a datetime is not exact enough.
         texts = [{"since": str(Time(low)), "until": str(Time(high))} for low, high in self.spans]
         for bounds in texts or [{}]:
@@ -173,18 +127,9 @@ class Pivot:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Chooses events near in time to one that named the same value.
+    """Chooses events within some nanoseconds of one that named the same value.
 
-    Parameters
-    ----------
-    kinds, kind
-        Which fields are compared.
-    values
-        The values, as text.
-    moments
-        For each value when it was named, in order of time.
-    within
-        How near, in nanoseconds.
+    `moments` has for each value the sorted times at which it was named.
     """
 
     kinds: Kinds
@@ -228,25 +173,9 @@ def plan(
     taxonomy: Taxonomy,
     within: int | None = None,
 ) -> Pivot:
-    """Find out what to ask for.
+    """Find out which query follows the values of a field into other events.
 
-    Parameters
-    ----------
-    field
-        A field of the events, named by the end of its path, with its schema or without.
-    tables
-        The events that name the values.
-    schemas
-        What there is to search.
-    taxonomy
-        Says which fields mean the same.
-    within
-        Nanoseconds between an event and one that named its value; None for any.
-
-    Raises
-    ------
-    UsageError
-        There is no such field, its values cannot be followed, or they are too many.
+    `within` is the largest number of nanoseconds between an event and one that named its value.
     """
     kinds = Kinds(taxonomy)
     kind, found = _source(field, tables, kinds)
@@ -272,23 +201,7 @@ def plan(
 
 
 def span(within: str | timedelta) -> int:
-    """Read a span as the language writes it, in nanoseconds.
-
-    Parameters
-    ----------
-    within
-        Such as ``"5m"``, or a timedelta.
-
-    Raises
-    ------
-    UsageError
-        It is not a span of time, or a negative one.
-
-    Examples
-    --------
-    >>> span("1.5s")
-    1500000000
-    """
+    """Parse a span such as ``"5m"``, or a timedelta, as nanoseconds."""
     read: object = None
     with contextlib.suppress(VastlabError):
         read = _literal(within) if isinstance(within, str) else to_literal(within)

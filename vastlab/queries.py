@@ -87,13 +87,7 @@ class Parameter:
     optional: bool = False
 
     def read(self, value: object) -> Any:
-        """Turn text into a value of the parameter's type; other values stay as they are.
-
-        Parameters
-        ----------
-        value
-            What the caller gave.
-        """
+        """Turn text into a value of the parameter's type; other values stay as they are."""
         if self.type.startswith("list<"):
             if isinstance(value, str):
                 value = [item.strip() for item in value.split(",") if item.strip()]
@@ -175,30 +169,7 @@ class SavedQuery:
 
 
 def load(folder: Path | None = None, settings: Settings | None = None) -> dict[str, SavedQuery]:
-    """Read the saved queries.
-
-    Parameters
-    ----------
-    folder
-        Where the notebook is; the working folder if not given.
-    settings
-        They name the user's folder; those of the process if not given.
-
-    Returns
-    -------
-    dict of str to SavedQuery
-        By name.
-
-    Raises
-    ------
-    ConfigError
-        A file that cannot be read, or a query in it that is none.
-
-    Examples
-    --------
-    >>> load(Path("no-such-folder"), Settings())
-    {}
-    """
+    """Read the saved queries of a folder and of the user, by name."""
     settings = Settings.load() if settings is None else settings
     folders = [settings.user_folder, Path() if folder is None else folder]
     files = [place / FILE for place in folders if place is not None]
@@ -254,20 +225,7 @@ _HOW = frozenset({"limit", "mode", "since", "until", "timeout", "quiet"})
 
 
 def find(name: str, queries: Mapping[str, SavedQuery]) -> SavedQuery:
-    """Return a saved query.
-
-    Parameters
-    ----------
-    name
-        How it is called.
-    queries
-        What `load` returns.
-
-    Raises
-    ------
-    UsageError
-        There is none of this name.
-    """
+    """Return a saved query."""
     if name in queries:
         return queries[name]
     hint = (
@@ -279,8 +237,6 @@ def find(name: str, queries: Mapping[str, SavedQuery]) -> SavedQuery:
 def describe(query: SavedQuery) -> str:
     """Describe a saved query in one line.
 
-    Examples
-    --------
     >>> describe(SavedQuery("web", "resp_p == $port", "the web", (Parameter("port", "int"),)))
     'web(port: int): the web'
     """

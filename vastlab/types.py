@@ -254,16 +254,10 @@ def _walk(
 
 
 def unique(name: str, taken: dict[str, int]) -> str:
-    """Make a name that is not taken yet, and take it.
+    """Make a name that is not yet taken, and take it.
 
-    A field named "a.b" and a field b in a record a share one dotted path; and nothing keeps
-    a record from having two fields of one name.
-
-    Examples
-    --------
-    >>> taken = {}
-    >>> [unique(name, taken) for name in ("a", "a", "a#2")]
-    ['a', 'a#2', 'a#2#2']
+    A field "a.b" and a field b in a record a share one dotted path, and a record may have two
+    fields of one name.
     """
     while name in taken:
         taken[name] += 1

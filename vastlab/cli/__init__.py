@@ -66,23 +66,7 @@ def _open_standard_streams() -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command.
-
-    Parameters
-    ----------
-    argv
-        What stands behind ``vastlab`` on the command line.
-
-    Returns
-    -------
-    int
-        The exit code.
-
-    Examples
-    --------
-    >>> run(["query", "--limit", "-1"])  # and one line on stderr
-    2
-    """
+    """Run one command and return its exit code."""
     try:
         with warnings_as_lines():
             code = app.meta(argv) or 0  # nothing is returned after help and the version

@@ -53,23 +53,7 @@ class Reporter:
 def progress(
     label: str, unit: str = "events", reporter: Reporter | None = None
 ) -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of long work, on stderr and only where that is a terminal.
-
-    Parameters
-    ----------
-    label
-        What is being done.
-    unit
-        What is counted.
-    reporter
-        Knows what has to be done first.
-
-    Yields
-    ------
-    Callable
-        To be called with what is done and the total (0 where it is not known), from any
-        thread.
-    """
+    """Show progress on stderr if it is a terminal; yield a function of (done, total or 0)."""
     with _Bar(reporter or Reporter()) as bar:
         task = bar.add_task(label, total=None, detail="")
 
@@ -138,17 +122,7 @@ Counted = Callable[[int], None]
 
 
 async def write(stream: Stream, format_: str, counted: Counted) -> None:
-    """Write events to stdout.
-
-    Parameters
-    ----------
-    stream
-        What an export returns.
-    format_
-        Any format but ``table``.
-    counted
-        Told the number of events of each batch.
-    """
+    """Write events to stdout, not as ``table``; `counted` is called with the size of each batch."""
     if format_ in ("arrow", "parquet") and sys.stdout.isatty():
         raise UsageError(
             f"{format_} is binary and cannot be shown in a terminal",

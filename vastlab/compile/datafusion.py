@@ -168,33 +168,7 @@ _OPERATORS: dict[Operator, Callable[[Any, Any], Any]] = {
 
 
 def predicate(expr: Expr, schema: Schema) -> Compiled:
-    """Compile a bound expression.
-
-    Parameters
-    ----------
-    expr
-        What `vastlab.expression.resolve.resolve` returned.
-    schema
-        The schema that it was bound to.
-
-    Returns
-    -------
-    datafusion.Expr
-        A filter over columns named by `Leaf.column`, and ``#import_time``.
-
-    Raises
-    ------
-    ExpressionError
-        The expression is not bound to this schema.
-
-    Examples
-    --------
-    >>> from vastlab.types import Field, Type
-    >>> schema = Schema("zeek.conn", (Field("port", Type(Kind.UINT64)),))
-    >>> bound = Predicate(Column(schema.leaves[0]), Operator.LT, UInt64(1024))
-    >>> predicate(bound, schema).canonical_name()
-    'port < UInt64(1024)'
-    """
+    """Compile an expression bound to this schema to a filter over its columns."""
     match expr:
         case Constant(value):
             return lit(value)

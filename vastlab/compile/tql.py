@@ -63,13 +63,7 @@ _KEYWORDS = frozenset({
 
 
 def condition(expr: Expr) -> str:
-    """Write a bound expression as a TQL condition.
-
-    >>> from vastlab.types import Leaf, Type
-    >>> port = Column(Leaf(("id", "resp_p"), Type(Kind.UINT64), "id.resp_p"))
-    >>> condition(Predicate(port, Operator.NE, UInt64(80)))
-    '(id.resp_p != null and id.resp_p != 80)'
-    """
+    """Write a bound expression as a TQL condition."""
     match expr:
         case Constant(value):
             return "true" if value else "false"

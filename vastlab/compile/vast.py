@@ -43,24 +43,7 @@ _MINIMUM: dict[Kind, Literal] = {
 
 
 def text(expr: Expr, schemas: Iterable[Schema] = ()) -> str:
-    """Write an expression so that VAST 3.1 answers as vastlab does.
-
-    Parameters
-    ----------
-    schemas
-        The schemas that the node has.
-
-    Raises
-    ------
-    ExpressionError
-        VAST has no syntax for the name of a field or for a string.
-
-    Examples
-    --------
-    >>> from vastlab.expression import parse
-    >>> text(parse("orig_bytes > 1Ki"))
-    'orig_bytes > 1024 || orig_bytes > +1024 || orig_bytes > 1024.0'
-    """
+    """Write an expression so that VAST 3.1, with these schemas, answers as vastlab does."""
     return str(to_vast(expr, schemas))
 
 

@@ -9,20 +9,7 @@ from vastlab import errors
 
 
 def import_optional(module: str, *, extra: str) -> ModuleType:
-    """Import a module that needs one of vastlab's extras.
-
-    Parameters
-    ----------
-    module
-        The full name of the module.
-    extra
-        The extra that brings what it needs.
-
-    Raises
-    ------
-    UsageError
-        Where the package is missing; the hint says how to install it.
-    """
+    """Import a module that needs an extra, or raise a `UsageError` that says how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -47,13 +47,7 @@ class Picture(Figure):
 
 
 def nothing(message: str = _NO_EVENTS) -> Picture:
-    """Say that there is nothing to draw.
-
-    Parameters
-    ----------
-    message
-        In which words.
-    """
+    """Say that there is nothing to draw."""
     picture = Picture(figsize=(9, 1), facecolor="none", layout="constrained")
     axes = picture.add_subplot()
     axes.set_axis_off()
@@ -62,15 +56,7 @@ def nothing(message: str = _NO_EVENTS) -> Picture:
 
 
 def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
-    """Draw events over time as stacked bars, one colour for each schema.
-
-    Parameters
-    ----------
-    counted
-        What to draw.
-    zone
-        Whose clock the axis shows.
-    """
+    """Draw events over time as stacked bars, one colour for each schema."""
     if not counted.series:
         return nothing("no events with a time" if counted.untimed else _NO_EVENTS)
     picture = Picture(figsize=(9, 3), facecolor="none", layout="constrained")
@@ -85,13 +71,7 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
 
 
 def top(counted: Tally) -> Picture:
-    """Draw how often values occur as horizontal bars, the most frequent on top.
-
-    Parameters
-    ----------
-    counted
-        What to draw.
-    """
+    """Draw how often values occur as horizontal bars, the most frequent on top."""
     if not counted.counts:
         return nothing("no events with a value")
     height = 0.8 + 0.24 * max(3, len(counted.counts))
@@ -118,13 +98,7 @@ def top(counted: Tally) -> Picture:
 
 
 def graph(counted: Flows) -> Picture:
-    """Draw who talks to whom: a wider line for more events, a larger dot for more partners.
-
-    Parameters
-    ----------
-    counted
-        What to draw.
-    """
+    """Draw who talks to whom: a wider line for more events, a larger dot for more partners."""
     if not counted.edges:
         return nothing("no events with both ends")
     picture = Picture(figsize=(9, 7), facecolor="none", layout="constrained")
@@ -153,20 +127,7 @@ def graph(counted: Flows) -> Picture:
 
 
 def spread(count: int, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Place dots so that those with a line between them are near; the same each time.
-
-    Parameters
-    ----------
-    count
-        How many dots.
-    ends
-        The two ends of each line.
-
-    Returns
-    -------
-    numpy.ndarray
-        A row of two coordinates for each dot.
-    """
+    """Place connected dots near each other, the same each time; returns one (x, y) row per dot."""
     angles = 2 * np.pi * np.arange(count) / count
     # Not quite a circle, on which forces could cancel each other.
     places = np.column_stack([np.cos(angles), np.sin(angles)]) * (1 + 0.1 * angles[:, None])

@@ -33,18 +33,10 @@ _DEFANGED = (
 
 
 def plain_tables(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Open records, and write addresses, networks and enumerations as text.
+    """Flatten records, and write addresses, networks and enumerations as text.
 
-    Parameters
-    ----------
-    tables
-        Events of one schema in nested form, one table for each layout.
-
-    Returns
-    -------
-    list of pyarrow.Table
-        One for each layout. A column has one type in all of them: as in frames, numbers widen,
-        and what has nothing in common becomes text, with a warning.
+    A column has one type in all tables: numbers widen, and what has nothing in common becomes text,
+    with a warning.
     """
     flat = [_flat(table) for table in tables]
     fields: dict[str, list[tuple[pa.Field, pa.ChunkedArray]]] = {}
@@ -90,14 +82,7 @@ def _plain_columns(table: pa.Table, common: Mapping[str, Kind]) -> pa.Table:
 def text_table(tables: Sequence[pa.Table], *, safe: bool, defanged: bool) -> pa.Table:
     """Join all layouts of a schema in event-time order, every value as text.
 
-    Parameters
-    ----------
-    tables
-        The events, one table for each layout.
-    safe
-        Whether text that a spreadsheet would run is quoted.
-    defanged
-        Whether addresses, names and links in text are broken.
+    `safe` quotes what a spreadsheet would run; `defanged` breaks addresses, names and links.
     """
 
     def convert(text: pa.StringArray, type_: pa.DataType) -> pa.StringArray:
@@ -119,24 +104,12 @@ def text_table(tables: Sequence[pa.Table], *, safe: bool, defanged: bool) -> pa.
 
 
 def guard(text: pa.StringArray) -> pa.StringArray:
-    """Quote what a spreadsheet would take for a formula.
-
-    Examples
-    --------
-    >>> guard(pa.array(["=1+1", "1+1"])).to_pylist()
-    ["'=1+1", '1+1']
-    """
+    """Quote what a spreadsheet would take for a formula."""
     return pc.replace_substring_regex(text, _FORMULA, r"'\1")
 
 
 def defang(text: pa.StringArray) -> pa.StringArray:
-    """Break links, host names and addresses, so that they are not followed by accident.
-
-    Examples
-    --------
-    >>> defang(pa.array(["http://evil.example/x", "10.0.0.1"])).to_pylist()
-    ['hxxp://evil[.]example/x', '10.0.0[.]1']
-    """
+    """Break links, host names and addresses, so that they are not followed by accident."""
     for pattern, replacement in _DEFANGED:
         text = pc.replace_substring_regex(text, pattern, replacement)
     return text

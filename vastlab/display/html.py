@@ -54,21 +54,7 @@ def overview(
 ) -> str:
     """Draw a result: a head line and one section that opens for each of the largest schemas.
 
-    Parameters
-    ----------
-    outcome
-        How the query went.
-    summaries
-        One for each schema.
-    previewer
-        Makes the preview of a schema with at most that number of rows and columns.
-    zone
-        Where times are shown.
-
-    Returns
-    -------
-    str
-        Below 200 KB whatever the result: rows, then whole previews are left out, and it says so.
+    The page stays below 200 KB: rows, then whole previews are left out, and it says so.
     """
     ordered = most_first(summaries)
     shown, rest = ordered[: preview.SCHEMAS], ordered[preview.SCHEMAS :]
@@ -120,13 +106,7 @@ def _section(summary: Summary, body: str, zone: tzinfo | None, *, is_open: bool)
 
 
 def table(shown: Preview) -> str:
-    """Draw a preview as a table, and say what it leaves out.
-
-    Parameters
-    ----------
-    shown
-        The first events of a schema.
-    """
+    """Draw a preview as a table, and say what it leaves out."""
     heads = "".join(
         f'<th title="{_text.html(column.type)}" style="{_HEAD.format(_side(column.right))}">'
         f"{_text.html(column.name)}</th>"
@@ -158,13 +138,7 @@ def note(message: str) -> str:
 
 
 def failure(message: str) -> str:
-    """Draw an error: its lines keep their columns, so that a caret stands where it should.
-
-    Parameters
-    ----------
-    message
-        What went wrong.
-    """
+    """Draw an error; whitespace is kept, so that a caret points at the right column."""
     lines = "<br>".join(map(_text.html, message.split("\n")))
     return f'<div style="{_FAILURE}">{lines}</div>'
 
@@ -191,20 +165,7 @@ _Entry = tuple[Leaf, str | None]
 
 
 def tree(table: pa.Table, row: int) -> str:
-    """Draw one event.
-
-    Parameters
-    ----------
-    table
-        Events of one layout.
-    row
-        Which of them.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Draw one event."""
     batch = table.slice(row, 1).combine_chunks().to_batches()[0]
     flat = convert.flatten(batch)
     leaves = arrow_schema.from_arrow(table.schema).leaves

@@ -22,28 +22,20 @@ _EXPRESSION_WIDTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The question and the end of a query.
+    """The query of a result and how it ended.
 
     Parameters
     ----------
-    expression
-        The final expression, with all parameters in their places.
-    mode
-        The export mode, in lower case.
     limit
-        The most events that were asked for; 0 for all.
+        The largest number of events; 0 for all.
     elapsed
         Seconds.
-    limit_reached
-        Whether the limit ended the query: there may be more.
     partial
         Whether an interrupt or a failure ended it.
     origin
-        Which endpoint was asked, where a file in the working folder chose it.
-    chosen_from
-        How many events had arrived, where only some of them are shown.
-    newest_of
-        How many events had arrived, where only the newest of them are kept.
+        The endpoint, where a file in the working folder chose it.
+    chosen_from, newest_of
+        The number of events that arrived, where only some, or only the newest, are kept.
     """
 
     expression: str = ""
@@ -58,13 +50,7 @@ class Outcome:
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
-    """Say what a reader must know before trusting the numbers.
-
-    Examples
-    --------
-    >>> notes(Outcome(limit=100, limit_reached=True), 100)
-    ('first 100 events (limit reached; -n 0 for all)',)
-    """
+    """Say what a reader must know before trusting the numbers."""
     parts = []
     arrived = outcome.chosen_from or events
     came = plural(arrived, "event")
@@ -117,19 +103,7 @@ Nanoseconds = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What there is to say about the events of one schema without looking at them.
-
-    Parameters
-    ----------
-    name
-        The schema.
-    events
-        How many there are.
-    columns
-        How many columns they have, over all layouts.
-    first, last
-        The bounds of the event time in nanoseconds since 1970; None where there is none.
-    """
+    """The size of one schema in a result, and its time bounds in nanoseconds since 1970."""
 
     name: str
     events: int
@@ -151,14 +125,7 @@ class Column:
 class Preview:
     """The first events of a schema as text; cells are shortened, escaped, and None where null.
 
-    Parameters
-    ----------
-    summary
-        All events that were given.
-    columns, rows
-        What is shown of them.
-    newest_of
-        How many events there were, where only the newest of them were given.
+    `newest_of` is the number of events that arrived, where only the newest are kept.
     """
 
     summary: Summary
@@ -168,15 +135,7 @@ class Preview:
 
 
 def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:
-    """Count and bound the events of one schema.
-
-    Parameters
-    ----------
-    name
-        The schema.
-    tables
-        Its events, one table for each layout.
-    """
+    """Count and bound the events of one schema."""
     bounds = [pc.min_max(times) for times in map(event_times, tables) if times is not None]
     firsts = [low for b in bounds if (low := b["min"].cast(pa.int64()).as_py()) is not None]
     lasts = [high for b in bounds if (high := b["max"].cast(pa.int64()).as_py()) is not None]
@@ -198,17 +157,7 @@ def make_preview(
     columns: int,
     zone: tzinfo | None = None,
 ) -> Preview:
-    """Render the first events of one schema in event-time order.
-
-    Parameters
-    ----------
-    name, tables
-        As in `summarise`.
-    rows, columns
-        The largest number of each.
-    zone
-        Where times are shown; UTC if not given.
-    """
+    """Render the first events of one schema in event-time order."""
     parts = [_first_rows(table, rows) for table in tables]
     chosen = _columns(parts, columns)
     texts = [_texts(part, chosen, zone) for part in parts]
@@ -223,13 +172,7 @@ def make_preview(
 
 
 def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
-    """Write a time to the second.
-
-    Examples
-    --------
-    >>> moment(1_258_531_200_000_000_000)
-    '2009-11-18 08:00:00'
-    """
+    """Write a time to the second."""
     time = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
     return f"{time.astimezone(zone or UTC):%Y-%m-%d %H:%M:%S}"
 
@@ -274,13 +217,7 @@ def _first_rows(table: pa.Table, count: int) -> pa.Table:
 
 
 def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
-    """Return the positions of the smallest keys in order; equal ones stay as they stand.
-
-    Examples
-    --------
-    >>> first_in_order(np.array([3, 1, 2, 1]), 3).tolist()
-    [1, 3, 2]
-    """
+    """Return the positions of the smallest keys in order; the sort is stable."""
     if count < len(keys):
         bound = np.partition(keys, count)[count]
         candidates = np.flatnonzero(keys <= bound)
@@ -291,13 +228,7 @@ def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
 
 
 def sort_keys(table: pa.Table) -> Nanoseconds:
-    """Return what orders events: nanoseconds since 1970, the latest moment where there are none.
-
-    Parameters
-    ----------
-    table
-        Events of one layout.
-    """
+    """Return the event times in nanoseconds since 1970, the largest value where there is none."""
     times = event_times(table)
     return np.full(table.num_rows, _LATEST) if times is None else _keys(times)
 
@@ -355,15 +286,7 @@ SCHEMAS = 20
 
 
 def overview(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None = None) -> str:
-    """Describe a result: one line for each of the largest schemas, one for the rest.
-
-    Examples
-    --------
-    >>> print(overview(Outcome(), [Summary("zeek.conn", 2, 5, None, None)]))
-    2 events in 1 schema
-    zeek.conn  2 events  5 columns
-    result["zeek.conn"] is a DataFrame, result.show("zeek.conn") a safe view of it
-    """
+    """Describe a result: one line for each of the largest schemas, one for the rest."""
     ordered = most_first(summaries)
     events = sum(summary.events for summary in ordered)
     lines = [*notes(outcome, events), totals(outcome, ordered)]

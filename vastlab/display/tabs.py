@@ -23,20 +23,7 @@ Show = Callable[[str], _View]
 
 
 def tabs(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.Widget:
-    """Make a tab for each schema, or a list that can be filtered where they are many.
-
-    Parameters
-    ----------
-    schemas
-        Names and numbers of events.
-    show
-        Returns the view of a schema; only asked for what is looked at first.
-
-    Returns
-    -------
-    ipywidgets.Widget
-        A ``Tab``, or a box with a filter, a list and a view.
-    """
+    """Make a tab for each schema, or a list with a filter if there are many."""
     if not schemas:
         return widgets.HTML(html.line("no events"))
     if len(schemas) > MOST_TABS:
@@ -48,13 +35,7 @@ def tabs(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.Widget:
 
 
 def title(name: str, events: int | None) -> str:
-    """Write the title of a tab, with the number of events or without.
-
-    Examples
-    --------
-    >>> title("zeek.conn", 1200)
-    'zeek.conn (1,200)'
-    """
+    """Write the title of a tab, with the number of events or without."""
     short = _text.cut(_text.plain(name), _TITLE_WIDTH)
     return short if events is None else f"{short} ({events:,})"
 

@@ -32,16 +32,9 @@ _NO_TEXTS = pa.array([], pa.string())
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values of a field in one table; nulls are left out.
+    """The values of a field in one table, without nulls: ascending rows, and codes into `texts`.
 
-    Parameters
-    ----------
-    rows
-        The row that each value stands in, ascending; a list has several values in its row.
-    codes
-        For each value, which of the texts it is.
-    texts
-        The values as text; the same text may be there twice.
+    A list has several values in its row; `texts` may have duplicates.
     """
 
     rows: Numbers
@@ -54,15 +47,7 @@ class Values:
 
 
 def named(field: str, schema: Schema) -> Sequence[Leaf]:
-    """Return the fields of a schema that a name means.
-
-    Parameters
-    ----------
-    field
-        The end of a path, with the schema or without; also with backticks, as in an expression.
-    schema
-        Where to look.
-    """
+    """Return the fields that a name means: the end of a path, with or without the schema."""
     if "`" in field and (written := parse_field(field)) is not None:
         return match(written, schema)
     prefix = f"{schema.name}."
@@ -74,22 +59,7 @@ def named(field: str, schema: Schema) -> Sequence[Leaf]:
 
 
 def values(table: pa.Table, leaf: Leaf) -> Values:
-    """Return the values of a field, elements of lists each on its own.
-
-    Parameters
-    ----------
-    table
-        Events of one layout.
-    leaf
-        The field.
-
-    Examples
-    --------
-    >>> table = pa.table({"port": [80, None, 443, 80]})
-    >>> found = values(table, arrow_schema.from_arrow(table.schema).leaves[0])
-    >>> found.rows.tolist(), found.codes.tolist(), found.texts.to_pylist()
-    ([0, 2, 3], [0, 1, 0], ['80', '443'])
-    """
+    """Return the values of a field, with each element of a list as a value."""
     top, place = _place(arrow_schema.from_arrow(table.schema), leaf)
     rows: list[Numbers] = []
     chunks: list[pa.Array] = []
@@ -158,17 +128,7 @@ _TARGETS = ("resp_h", "dest_ip", "dst_ip", "destination_ip", "dst")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How often each value occurs, most often first.
-
-    Parameters
-    ----------
-    field
-        What was counted.
-    counts
-        The most frequent values.
-    others, in_others
-        How many other values there are, and how often they occur together.
-    """
+    """How often each value occurs, most first; `others` more values occur `in_others` times."""
 
     field: str
     counts: Mapping[str, int]
@@ -178,15 +138,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """Who talks to whom: events by source and destination, most first.
-
-    Parameters
-    ----------
-    edges
-        The pairs that have most events.
-    others, in_others
-        How many other pairs there are, and how many events they have.
-    """
+    """Events by source and destination, most first; `others` more pairs have `in_others` events."""
 
     edges: Mapping[tuple[str, str], int]
     others: int
@@ -194,40 +146,14 @@ class Flows:
 
 
 def tally(tables: Mapping[str, Sequence[pa.Table]], field: str, count: int) -> Tally:
-    """Count the values of a field over all schemas; each element of a list counts.
-
-    Parameters
-    ----------
-    tables
-        The events of each schema.
-    field
-        Named as in an expression: by the end of its path, with its schema or without.
-    count
-        How many values to tell apart.
-
-    Examples
-    --------
-    >>> ports = pa.table({"port": ["80", "443", "80"]})
-    >>> tally({"my.ports": [ports]}, "port", 1)
-    Tally(field='port', counts={'80': 2}, others=1, in_others=1)
-    """
+    """Count the values of a field, and the elements of lists, over all schemas."""
     return counted(
         field, [found for _, several in columns(tables, field) for found in several], count
     )
 
 
 def counted(field: str, found: Sequence[Values], count: int) -> Tally:
-    """Count values that were read already.
-
-    Parameters
-    ----------
-    field
-        What they are called.
-    found
-        All of them.
-    count
-        How many to tell apart.
-    """
+    """Count values that were already read."""
     parts = [pa.table({"value": part.texts, "count": part.counts()}) for part in found]
     kept, others, in_others = _most(parts, ["value"], count)
     return Tally(field, {row["value"]: row["count"] for row in kept}, others, in_others)
@@ -240,19 +166,7 @@ def flows(
     source: str | None = None,
     target: str | None = None,
 ) -> Flows:
-    """Count the events between each two ends.
-
-    Parameters
-    ----------
-    tables
-        The events of each schema.
-    taxonomy
-        Its concepts say which addresses are the two ends.
-    count
-        How many pairs to tell apart.
-    source, target
-        The fields of the two ends, where it is not to be the addresses of a connection.
-    """
+    """Count the events between each two ends: the addresses of a connection, or these fields."""
     parts = []
     for name, layouts in tables.items():
         for table in layouts:
@@ -273,23 +187,7 @@ def flows(
 def columns(
     tables: Mapping[str, Sequence[pa.Table]], field: str
 ) -> list[tuple[pa.Table, list[Values]]]:
-    """Read the values of a field, table by table.
-
-    Parameters
-    ----------
-    tables, field
-        As in `tally`.
-
-    Returns
-    -------
-    list of tuple
-        Each table, and what it holds in each of the fields that the name means; often in none.
-
-    Raises
-    ------
-    UsageError
-        No event has such a field.
-    """
+    """Return each table with what the fields of that name hold in it, often nothing."""
     found = [
         (table, [values(table, leaf) for leaf in named(field, schema)])
         for name, layouts in tables.items()
@@ -426,19 +324,10 @@ def histogram(
     buckets: int = BUCKETS,
     by: str | None = None,
 ) -> Histogram:
-    """Count events per bucket of their event time.
+    """Count events per bucket of their event time; edges follow the clock of the zone.
 
-    Parameters
-    ----------
-    tables
-        The events of each schema.
-    zone
-        Whose clock the edges follow; UTC if not given.
-    buckets
-        The largest number.
-    by
-        A field whose values make the series, instead of the schemas; events without it count
-        under `NONE`.
+    `by` is a field whose values make the series, instead of the schemas; events without it count
+    under `NONE`.
     """
     times, rest = _by_schema(tables, zone) if by is None else _by_value(tables, by, zone)
     total = sum(part.num_rows for parts in tables.values() for part in parts)

@@ -67,11 +67,6 @@ def fold(kind: Kind, operator: Operator, value: float) -> tuple[Operator, Litera
 
     Returns the equivalent comparison, or the constant result for every non-null cell. Times and
     durations count nanoseconds.
-
-    >>> fold(Kind.INT64, Operator.LT, 5.5)
-    (<Operator.LE: '<='>, Int64(value=5))
-    >>> fold(Kind.UINT64, Operator.GT, -1), fold(Kind.INT64, Operator.EQ, 0.5)
-    (True, False)
     """
     if value != value:  # NaN; math.isnan() fails on integers beyond the doubles
         return False

@@ -56,12 +56,6 @@ def resolve(expr: Expr, schema: Schema, taxonomy: Taxonomy | None = None) -> Exp
     Returns a tree of `Column` and ``#import_time`` predicates in the form that
     `vastlab.expression.checks` describes. Returns None if no part of the expression applies to
     this schema: then no event matches, nor the negation.
-
-    Raises
-    ------
-    ExpressionError
-        A model is compared with a record that has another number of values, or a parameter has
-        no value.
     """
     known = _EMPTY if taxonomy is None else taxonomy
     match expr:

@@ -195,11 +195,6 @@ def lower(expr: Expr) -> Expr:
 
     Each network in a list becomes a membership test, ``in /regex/`` a whole match, and
     each string in a list an equality, which also compares labels of enumerations.
-
-    Raises
-    ------
-    ExpressionError
-        A string that VAST cannot quote is compared in a way that no pattern can express.
     """
     return normalise(map_predicates(expr, _lower))
 
@@ -302,14 +297,7 @@ def _join(kind: type[And] | type[Or], operands: list[Expr]) -> Expr:
 
 
 def normal_form(expr: Expr) -> str:
-    """Write a tree as an S-expression.
-
-    Examples
-    --------
-    >>> from vastlab.expression.parser import parse
-    >>> normal_form(parse("!10.0.0.0/8"))
-    '(and (!= (type subnet) (net "10.0.0.0/8")) (!in (type ip) (net "10.0.0.0/8")))'
-    """
+    """Write a tree as an S-expression."""
     match expr:
         case Predicate(extractor, operator, literal):
             return _node(operator.value, _extractor(extractor), _literal(literal))

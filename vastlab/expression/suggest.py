@@ -82,13 +82,6 @@ def suggest(
     One line each, in the order of the expression: an unknown field, alias, concept or schema, a
     comparison that fits no field, and a bare value that string fields may contain, which it does
     not search. Parameters may be unbound.
-
-    >>> from vastlab.types import Field, Type
-    >>> schema = Schema("zeek.conn", (Field("duration", Type(Kind.DURATION)),))
-    >>> for line in suggest(parse("durration > 5s || duration > 5"), [schema]):
-    ...     print(line)
-    no schema has a field durration: did you mean duration?
-    duration > 5 matches nothing because duration is a duration: use duration > 5s
     """
     known = tuple(schemas)
     words = taxonomy or Taxonomy()

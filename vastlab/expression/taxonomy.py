@@ -169,13 +169,7 @@ class Taxonomy:
 
 
 def load(*paths: str | Path) -> Taxonomy:
-    """Read concepts and models from YAML files, and from folders at any depth.
-
-    Raises
-    ------
-    ConfigError
-        A file is missing, is not valid YAML or has another structure, or a model is defined twice.
-    """
+    """Read concepts and models from YAML files, and from folders at any depth."""
     taxonomy = Taxonomy()
     for path in _files(paths):
         taxonomy = taxonomy.merge(_parse(_yaml.load(path, "the taxonomy"), str(path)))

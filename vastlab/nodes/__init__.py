@@ -32,19 +32,7 @@ def open_node(
     options: ReadOptions | None = None,
     verify: bool = True,
 ) -> Node | NodeSearch:
-    """Return the node behind an endpoint, or the search for it; nothing is read or connected yet.
-
-    Parameters
-    ----------
-    endpoint
-        What `vastlab.config.resolve_endpoint` returns.
-    client
-        The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out.
-    options
-        How the logs of a plain folder are read.
-    verify
-        Whether a database in this process compares what it reads with its checksums.
-    """
+    """Return the node of an endpoint, or the search for it; nothing is read or connected yet."""
     match endpoint:
         case DemoEndpoint():
             return EmbeddedNode(demo.path(), make=demo.make, verify=verify)

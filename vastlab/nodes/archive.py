@@ -64,14 +64,7 @@ _SMALL = 8_192  # batches that are not larger together are handed on as one
 class ArchiveScan(FileScan):
     """One file of an archive; its methods run in a worker thread.
 
-    Parameters
-    ----------
-    context
-        Of `vastlab.nodes.scan.make_context`.
-    task
-        What to read.
-    held
-        Files that are open already, by path; the scan takes its own.
+    Files in `held` are already open; the scan takes its own out of it.
     """
 
     def __init__(
@@ -216,13 +209,8 @@ class _Answer:
 class ArchiveNode(FileNode):
     """A node's database folder that is read by DataFusion in this process.
 
-    Parameters
-    ----------
-    path
-        The folder with ``archive/``, or ``archive/`` itself.
-    live
-        The files that count, by name, path or URL; by default a node that vastlab started on
-        this folder is asked, and without one all files count.
+    `live` returns the files that count; by default a node that vastlab started on this folder is
+    asked, and without one all files count.
     """
 
     def __init__(self, path: Path, *, live: Collection[str] | None = None) -> None:

@@ -19,13 +19,6 @@ class Arrivals:
     A log that was rewritten is read again, and what was read of it before is dropped. If some
     event may be in both, a warning names the file: no column separates new events from old ones.
     Files that were merged are not new, and those that they were made of are not dropped.
-
-    Parameters
-    ----------
-    path
-        The folder of the database.
-    snapshot
-        What it held at that moment.
     """
 
     def __init__(self, path: Path, snapshot: Snapshot) -> None:
@@ -37,18 +30,7 @@ class Arrivals:
         self._warned: set[tuple[str, str]] = set()
 
     def next(self, database: Database) -> tuple[Snapshot, tuple[DataFile, ...], list[str]]:
-        """Return what came since the last call, and the warnings that belong to it.
-
-        Parameters
-        ----------
-        database
-            The database; another one where it had to be made anew.
-
-        Returns
-        -------
-        tuple
-            What the database holds now, the files that came, and the warnings.
-        """
+        """Return the current snapshot, the files that are new since the last call, and warnings."""
         warnings = []
         path, snapshot = database.path, database.snapshot()
         if path != self._path or snapshot.generation < self._generation:

@@ -52,17 +52,13 @@ class Query:
     Parameters
     ----------
     expression
-        Which events: parsed, parameters bound, relative times fixed.
-    mode
-        Stored events, arriving events, or both.
+        Parsed, with parameters bound and relative times fixed.
     limit
         The largest number of events; 0 for all.
     since, until
-        Bounds of the event time in nanoseconds, the second one exclusive.
-    taxonomy
-        The concepts and models that the expression may name.
+        Bounds of the event time in nanoseconds; `until` is exclusive.
     text
-        The expression in its normal form, with relative times as they were written.
+        The normal form of the expression, with relative times as they were written.
     """
 
     expression: Expr = _EVERYTHING
@@ -351,19 +347,8 @@ _KEYS = {
 def describe(snapshot: Snapshot, path: Path) -> dict[str, Any]:
     """Describe a database and the process that reads it.
 
-    Parameters
-    ----------
-    snapshot
-        What there is.
-    path
-        The folder that the user named.
-
-    Returns
-    -------
-    dict
-        ``version``, ``system`` and ``catalog``; ``problems`` where the files that the events
-        came from had any: how many, and the first of them; ``remarks`` on fields that are text
-        because of single values.
+    ``problems`` are the number and the first of those of the source files; ``remarks`` name fields
+    that are text because of single values.
     """
     return {
         "version": {

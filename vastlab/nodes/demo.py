@@ -29,18 +29,9 @@ def make(
     tell: Callable[[int, int], None] = lambda made, of: None,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Make a demo database that appears under its name when it is complete.
+    """Make a demo database, which appears under its name when it is complete.
 
-    Parameters
-    ----------
-    target
-        Where; another process may be making the same one.
-    events
-        How many events it has.
-    tell
-        Called now and then with how many events are made, and of how many.
-    cancelled
-        Set it from another thread to give up.
+    Another process may make the same one. `tell` gets the number of events made, and of all.
     """
     made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
     try:

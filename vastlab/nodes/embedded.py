@@ -146,18 +146,9 @@ class Maker(Protocol):
 
 
 class EmbeddedNode(FileNode):
-    """A folder that is read by DataFusion in this process.
+    """A folder that is read by DataFusion in this process: a database, or plain logs.
 
-    Parameters
-    ----------
-    path
-        A vastlab database, a plain folder of logs, or a folder that `ingest` is to make.
-    make
-        Makes the database where it is missing; nothing can be ingested then.
-    options
-        How the logs of a plain folder are read.
-    verify
-        Whether what is read is compared with its checksums.
+    `make` creates a missing database, which is read-only then; `options` are for plain logs.
     """
 
     def __init__(

@@ -110,18 +110,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
 
 
 def stop_node(folder: str | os.PathLike[str]) -> bool:
-    """Stop the node that `start_node` started on a folder.
-
-    Parameters
-    ----------
-    folder
-        The folder that was given to `start_node`.
-
-    Returns
-    -------
-    bool
-        Whether there was one.
-    """
+    """Stop the node that `start_node` started on a folder; return whether there was one."""
     state = Path(folder).resolve()
     running = running_node(state)
     return running is not None and _stop(state, running.pid)
@@ -150,13 +139,7 @@ def _end(pid: int) -> None:
 
 
 def running_node(folder: str | os.PathLike[str]) -> OwnNode | None:
-    """Return the node that `start_node` started on a folder, if it still runs.
-
-    Parameters
-    ----------
-    folder
-        The folder that was given to `start_node`.
-    """
+    """Return the node that `start_node` started on a folder, if it still runs."""
     state = Path(folder).resolve()
     try:
         record = json.loads((state / _RECORD).read_text())

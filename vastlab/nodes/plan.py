@@ -43,13 +43,7 @@ from vastlab.types import Kind, Schema
 
 
 class Filters:
-    """Compiles the expressions of one layout, each only once for all of its files.
-
-    Parameters
-    ----------
-    schema
-        What they are bound to.
-    """
+    """Compiles the expressions of one layout, each only once for all of its files."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -68,16 +62,8 @@ class Filters:
 class Task:
     """What to read from one file.
 
-    Parameters
-    ----------
-    file, layout
-        The file and its layout.
-    bound
-        The expression, bound to the layout.
-    disjuncts
-        Disjoint expressions whose union is `bound`: each prunes better than the whole.
-    filters
-        Shared by the tasks of one layout.
+    The union of `disjuncts` is `bound`, and each of them prunes better than the whole. All tasks of
+    one layout share `filters`.
     """
 
     file: DataFile
@@ -153,13 +139,7 @@ _ONE_PARTITION = datafusion.SessionConfig({"datafusion.execution.target_partitio
 
 
 class LocalFilter:
-    """Keeps the events that a query asks for.
-
-    Parameters
-    ----------
-    query
-        Its expression and its bounds; mode and limit do not matter here.
-    """
+    """Keeps the events that match the expression and the bounds of a query."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
@@ -198,17 +178,7 @@ RowGroups = Callable[[Task], tuple[int, int]]
 
 
 def explain(query: Query, snapshot: Snapshot, row_groups: RowGroups | None = None) -> Explanation:
-    """Plan a query without running it.
-
-    Parameters
-    ----------
-    query
-        What is asked.
-    snapshot
-        What there is.
-    row_groups
-        Such as `count_row_groups`; where a file is read as a whole, it counts as one group.
-    """
+    """Plan a query without running it; files that `row_groups` cannot count are one group."""
     layouts = sorted(
         snapshot.layouts.values(), key=lambda layout: (layout.schema.name, layout.fingerprint)
     )

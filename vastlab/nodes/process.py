@@ -51,13 +51,7 @@ def find_tenzir() -> Path | None:
 
 
 def find_tenzir_engine() -> Path:
-    """Return the program that runs a node; it goes by the name that it is started under.
-
-    Raises
-    ------
-    ClientNotFoundError
-        The package is not installed, and no ``tenzir-node`` is on PATH.
-    """
+    """Return the program that runs a node; it goes by the name that it is started under."""
     bundled = _bundled("libexec", "tenzir-engine")
     found = shutil.which("tenzir-node")
     if bundled is not None:
@@ -102,14 +96,7 @@ class Completed:
 class Child:
     """A running program whose standard output is read while it runs.
 
-    Parameters
-    ----------
-    argv
-        The program and its arguments; no shell is involved.
-    env
-        The whole environment of the child.
-    stdin
-        A file to read from; the child never inherits ours.
+    It has no shell, only the given environment, and never our standard input.
     """
 
     def __init__(
@@ -217,13 +204,7 @@ def _signal(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 class Slots:
-    """How many children may run at once; more wait for their turn.
-
-    Parameters
-    ----------
-    number
-        The largest number on one event loop.
-    """
+    """Limits the children that run at the same time on one event loop; others wait."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -258,15 +239,7 @@ async def start(argv: tuple[str, ...], env: Mapping[str, str]) -> Child:
 async def run(
     argv: tuple[str, ...], env: Mapping[str, str], *, timeout: float | None = None
 ) -> Completed:
-    """Run a program to its end and return what it printed.
-
-    Parameters
-    ----------
-    argv, env
-        As for `Child`.
-    timeout
-        Seconds after which the program is ended and `NodeTimeoutError` raised.
-    """
+    """Run a program to its end and return its output; `timeout` is in seconds."""
     child = await start(argv, env)
     try:
         async with asyncio.timeout(timeout):
@@ -372,12 +345,8 @@ _FIRST_LULL, _LULL = 0.02, 0.2  # seconds
 class StreamServer:
     """A socket in a folder that only this user can enter, and what arrives at it.
 
-    `batches` runs in one thread; `finish`, `discard` and `close` may be called from others.
-
-    Parameters
-    ----------
-    urgent
-        The name of a schema whose events are passed on at once.
+    `batches` runs in one thread; `finish`, `discard` and `close` may be called from others. Events
+    of the schema `urgent` are passed on at once.
     """
 
     def __init__(self, urgent: str | None = None) -> None:
@@ -399,13 +368,7 @@ class StreamServer:
         self._acceptor.start()
 
     def batches(self) -> Iterator[pa.RecordBatch | None]:
-        """Iterate over what arrives, until `finish` or `discard`; None stands for a lull.
-
-        Raises
-        ------
-        NodeError
-            A stream that ends within a message.
-        """
+        """Iterate over what arrives, until `finish` or `discard`; None means a pause."""
         lull: float | None = None
         patience = _FIRST_LULL  # the first events are waited for most
         while True:
@@ -435,9 +398,9 @@ class StreamServer:
         self._put(None)
 
     def discard(self) -> None:
-        """Drop what has arrived and what still does, and end `batches`.
+        """Drop all events, also later ones, and end `batches`.
 
-        A child whose events are still taken off its hands ends at the first request.
+        A child whose events are still read ends at the first request.
         """
         self._discarded.set()
         while True:

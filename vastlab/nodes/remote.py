@@ -38,15 +38,7 @@ _KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Pa
 
 
 class NodeSearch:
-    """Finds the client that speaks with what listens at a port.
-
-    Parameters
-    ----------
-    endpoint
-        Where it listens.
-    client
-        ``auto``, or the one client to use.
-    """
+    """Finds the client that speaks with what listens at a port."""
 
     def __init__(self, endpoint: NodeEndpoint, client: str = "auto") -> None:
         if client not in CLIENTS:

@@ -45,28 +45,10 @@ async def upload(
     make_fitting: Callable[[], FittingBatches] | None = None,
     **options: Any,
 ) -> IngestReport:
-    """Read files and hand their events on, one layout after the other.
+    """Read files as `vastlab.store.ingest.ingest` does, and send their events by layout.
 
-    Parameters
-    ----------
-    sources, options
-        As for `vastlab.store.ingest.ingest`.
-    send
-        Takes the batches of one layout.
-    make_fitting
-        Makes what fits them to the node before; they are sent as they are by default.
-
-    Returns
-    -------
-    IngestReport
-        What was read, all of which was sent.
-
-    Raises
-    ------
-    NodeError
-        The node did not take all events; the message says how much of them it may have.
-    FormatError
-        With `strict`, an event does not fit; nothing is sent then.
+    `make_fitting` makes what fits batches to the node. With `strict`, nothing is sent if an event
+    does not fit. The `NodeError` of an incomplete upload says how much the node may have.
     """
     with tempfile.TemporaryDirectory(prefix="vastlab-") as folder:
         database = Database.create(Path(folder, "events"))
@@ -148,15 +130,7 @@ def _events(snapshot: Snapshot, fingerprint: str) -> Iterator[pa.RecordBatch]:
 async def feed(
     argv: tuple[str, ...], env: Mapping[str, str], batches: Iterator[pa.RecordBatch]
 ) -> Completed:
-    """Run a program that reads one Arrow stream from its standard input.
-
-    Parameters
-    ----------
-    argv, env
-        As for `vastlab.nodes.process.Child`.
-    batches
-        Of one schema, at least one.
-    """
+    """Run a program that reads one Arrow stream of at least one batch from its standard input."""
     child = Child(argv, env, stdin=subprocess.PIPE)
     try:
         # Both at once: a program that prints before it has read everything would block.

@@ -32,18 +32,7 @@ _NAMES = (
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Put the magics, the completion and the progress line in place; again is harmless.
-
-    Parameters
-    ----------
-    shell
-        The running IPython shell.
-
-    Examples
-    --------
-    >>> from IPython.core.interactiveshell import InteractiveShell
-    >>> load_ipython_extension(InteractiveShell())
-    """
+    """Put the magics, the completion and the progress line in place; again is harmless."""
     unload_ipython_extension(shell)
     magics = VastMagics(shell)
     shell.register_magics(magics)
@@ -54,18 +43,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take everything away that loading put in place, and close its connections.
-
-    Parameters
-    ----------
-    shell
-        The running IPython shell.
-
-    Examples
-    --------
-    >>> from IPython.core.interactiveshell import InteractiveShell
-    >>> unload_ipython_extension(InteractiveShell())
-    """
+    """Remove what loading installed, and close its connections."""
     completion.remove(shell)
     notes.remove()
     cleanups = shell.input_transformers_cleanup

@@ -51,17 +51,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What can be named, with what each name is.
-
-    Parameters
-    ----------
-    fields, schemas, aliases, concepts
-        Names of a node, each with its type or description.
-    profiles, queries
-        Names from the settings.
-    parameters
-        The parameters of each saved query.
-    """
+    """The names that can be completed, each with its type or description."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     schemas: Mapping[str, str] = field(default_factory=dict)
@@ -73,13 +63,7 @@ class Names:
 
 
 class Catalogue:
-    """The names that a node and the settings know, fetched in the background.
-
-    Parameters
-    ----------
-    connect
-        Returns the connection to ask; each one has names of its own.
-    """
+    """The names that a node and the settings know, fetched in the background."""
 
     def __init__(self, connect: Callable[[], Node]) -> None:
         self._connect = connect
@@ -87,10 +71,7 @@ class Catalogue:
         self._lock = threading.Lock()
 
     def names(self) -> Names:
-        """Return what is known by now, and ask again when that is old.
-
-        Where nothing is known, what a quick node says is waited for.
-        """
+        """Return what is known, and refresh it if it is old; wait briefly for a first answer."""
         node = self._node()
         with self._lock:
             known = self._known.setdefault(node, _Known())
@@ -200,24 +181,7 @@ def remove(shell: Any) -> None:
 def candidates(
     before: str, known: Names, variables: Iterable[str], magic: str = "vast"
 ) -> dict[str, str]:
-    """Return what can follow a text, best first, each with what it is.
-
-    Parameters
-    ----------
-    before
-        The line up to the cursor.
-    known
-        What can be named.
-    variables
-        Names of the user's variables.
-    magic
-        Which of the magics the line belongs to.
-
-    Examples
-    --------
-    >>> candidates("%vast id.o", Names({"id.orig_h": "ip", "uid": "string"}), [])
-    {'id.orig_h': 'ip'}
-    """
+    """Return what can follow a text, best first, each with its type or description."""
     token = fragment(before)
     offered = _offered(before, token, known, variables, magic)
     start = _read(token)
@@ -256,13 +220,7 @@ def _offered(
 
 
 def fragment(before: str) -> str:
-    """Return the word that stands before the cursor.
-
-    Examples
-    --------
-    >>> fragment("resp_p == 22 && #ty"), fragment('#type == "zeek.'), fragment("flow.`Bytes in")
-    ('#ty', 'zeek.', 'flow.`Bytes in')
-    """
+    """Return the word before the cursor."""
     if match := _QUOTED.search(before):
         return match["name"]
     # What is closed is one word, or a blank that ends one.

@@ -39,22 +39,7 @@ _BYTES = 32 << 20  # for each schema
 
 
 class Ring:
-    """Keeps the newest events of each schema, and counts all.
-
-    One thread adds while others read.
-
-    Parameters
-    ----------
-    rows
-        How many events of each schema to keep.
-
-    Examples
-    --------
-    >>> ring = Ring(2)
-    >>> ring.add(TableSlice(pa.RecordBatch.from_pydict({"port": [1, 2, 3]})))
-    >>> [batch.to_pydict() for part in ring.newest().values() for batch in part]
-    [{'port': [2, 3]}]
-    """
+    """Keeps the newest events of each schema, and counts all; one thread adds while others read."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -79,13 +64,7 @@ class Ring:
             return dict(self._counts.most_common())
 
     def newest(self, name: str | None = None) -> dict[str, list[pa.RecordBatch]]:
-        """Return what is kept, in order of arrival.
-
-        Parameters
-        ----------
-        name
-            Only this schema.
-        """
+        """Return what is kept, in order of arrival."""
         with self._lock:
             kept = {key: list(parts) for key, parts in self._kept.items() if name in (None, key)}
         return {key: list(_last(parts, self._rows)) for key, parts in kept.items()}

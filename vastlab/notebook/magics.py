@@ -44,22 +44,7 @@ _ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
 
 def open_view(connection: Connection, asked: Options, params: Mapping[str, object]) -> Any:
-    """Open a view of events as they come, and start it.
-
-    Parameters
-    ----------
-    connection
-        What to ask.
-    asked
-        The options of the magic.
-    params
-        Values for the ``$names`` of the expression.
-
-    Returns
-    -------
-    LiveView
-        At once; it runs in the background.
-    """
+    """Open a view of events as they come, and start it in the background."""
     try:
         module = importlib.import_module(_MODULE)
     except ModuleNotFoundError as error:
@@ -256,15 +241,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         return self._summary(asked, call, local_ns)
 
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
-        """Return the connection to an endpoint, the same one each time.
-
-        Parameters
-        ----------
-        endpoint
-            As in `vastlab.connect`.
-        profile
-            The name of an endpoint in the settings.
-        """
+        """Return the connection to an endpoint or a profile, the same one each time."""
         if endpoint is None and profile:
             endpoint = Settings.load().profile(profile)
         elif endpoint is None and self._used:
@@ -426,13 +403,7 @@ def _bare(endpoint: str) -> str:
 
 
 def without_body(lines: list[str]) -> list[str]:
-    """Let ``%%vast -h`` work in a cell that has no body, which IPython would refuse.
-
-    Examples
-    --------
-    >>> without_body(["%%vast -h"])
-    ['%vast -h']
-    """
+    """Let ``%%vast -h`` work in a cell that has no body, which IPython would refuse."""
     head, *body = lines or [""]
     if head.startswith("%%vast") and not head[6:7].strip() and not "".join(body).strip():
         return [head[1:]]
@@ -445,13 +416,7 @@ vars(without_body)["has_side_effects"] = True
 
 
 def without_semicolons(lines: list[str]) -> list[str]:
-    """Let ``x = %vast ...;`` assign: the semicolon hides, and an assignment shows nothing.
-
-    Examples
-    --------
-    >>> without_semicolons(["x = %vast resp_p == 4;"])
-    ['x = %vast resp_p == 4']
-    """
+    """Let ``x = %vast ...;`` assign: the semicolon hides, and an assignment shows nothing."""
     return [_ASSIGNED.sub(r"\1\2", line) for line in lines]
 
 

@@ -23,13 +23,7 @@ _EACH_TIME: Final = ("always", None, VastlabWarning, None, 0)  # a filter
 
 
 class Note:
-    """A text that a cell shows as it is.
-
-    Parameters
-    ----------
-    text
-        What to show.
-    """
+    """A text that a cell shows as it is."""
 
     def __init__(self, text: str) -> None:
         self._text = _text.plain_lines(text)
@@ -125,14 +119,7 @@ class _Place(Protocol):
 
 
 class Pace:
-    """Says how far a call is; each thing that is done has a rate of its own.
-
-    Examples
-    --------
-    >>> pace = Pace()
-    >>> pace.say(Step("reading 4 logs", 9000), 3.0), pace.say(Step("", 500), 5.0)
-    ('reading 4 logs · 9,000 events · 3,000/s · 3.0 s', '500 events · 250/s · 5.0 s')
-    """
+    """Describes the progress of a call; each kind of work has its own rate."""
 
     def __init__(self) -> None:
         self._doing = ""
@@ -153,14 +140,9 @@ class Pace:
 
 
 class ProgressLine:
-    """Shows nothing for a moment, then one line, which says at the end how it went.
+    """Shows one line after a moment, which is replaced by a summary at the end.
 
-    All displaying happens in the thread that waits, so that it lands in the right cell.
-
-    Examples
-    --------
-    >>> with ProgressLine() as show:
-    ...     show(Step("counting"), 0.1)
+    Only the waiting thread displays, so that the line is in the right cell.
     """
 
     def __init__(self) -> None:

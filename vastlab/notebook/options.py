@@ -20,27 +20,18 @@ _VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>\
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one call, and its expression.
+    """The options and the expression of one call.
 
     Parameters
     ----------
-    expression
-        What to ask.
     limit, mode, since, until, timeout, endpoint, quiet
-        As in `vastlab.Connection.query` and `vastlab.connect`; a limit or a mode that was not
-        asked for is None.
-    profile
-        The name of an endpoint in the settings.
-    live
-        Whether the answer is to be watched as it comes.
+        As in `vastlab.Connection.query` and `vastlab.connect`; ``None`` if not given.
     out
         The variable to assign the result to.
-    help
-        Whether only help was asked for.
     hidden
         Whether a trailing semicolon hides the result.
     files
-        Names of parameters, each with the file that its list of indicators comes from.
+        Names of parameters, each with the file of its indicators.
     """
 
     expression: str
@@ -149,25 +140,7 @@ FLAGS = (
 
 
 def parse(line: str, cell: str | None = None) -> Options:
-    """Read the options of a magic.
-
-    Parameters
-    ----------
-    line
-        What follows ``%vast`` or ``%%vast``.
-    cell
-        The body of the cell; belongs to the expression.
-
-    Raises
-    ------
-    UsageError
-        An unknown option, or a value that does not fit.
-
-    Examples
-    --------
-    >>> parse("-n 5 --since 2h resp_p == 80").expression
-    'resp_p == 80'
-    """
+    """Read the options of a magic; the body of the cell belongs to the expression."""
     values: dict[str, Any] = {}
     files: dict[str, str] = {}
     position = 0
@@ -195,13 +168,7 @@ def parse(line: str, cell: str | None = None) -> Options:
 
 
 def is_option(text: str, position: int) -> bool:
-    """Say whether an option stands there, where none is looked for any more.
-
-    Examples
-    --------
-    >>> is_option("resp_p == 80 -n 5", 13), is_option("resp_p == 80 - 5", 13)
-    (True, False)
-    """
+    """Whether the text at a position, where options are not parsed, looks like one."""
     match = _OPTION.match(text, position)
     return match is not None and _known(match) is not None
 

@@ -52,15 +52,10 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The events of one schema that are stored for sure.
+    """The number of stored events of one schema, and the time of the last, in nanoseconds.
 
-    Parameters
-    ----------
-    events
-        How many.
-    last
-        Up to when they came, in nanoseconds. Whatever came later may be in memory only, where
-        a node has it for half a minute, and the catalog does not know its layout.
+    Later events may be in memory only, where a node keeps them for half a minute; the catalog
+    does not have their layout.
     """
 
     events: int
@@ -68,19 +63,11 @@ class Stored:
 
     @classmethod
     def of(cls, parts: Iterable[Mapping[str, Any]], now: int) -> Stored:
-        """Draw the line between what is surely stored, and what may be.
+        """Separate what is certainly stored from what may not be, at this time in nanoseconds.
 
-        The layouts of a schema are written one by one, each half a minute after its first
-        event: the last event of one that is written may have come after events of another one
-        that are in memory as yet.
-
-        Parameters
-        ----------
-        parts
-            Partitions, or some of them as one, each with the times at which its first and its
-            last event came.
-        now
-            The time, in nanoseconds.
+        The layouts of a schema are written one by one, each half a minute after its first event:
+        the last event of a written one may be later than events of another that are in memory.
+        `parts` are partitions with the times of their first and last event.
         """
         spans = [(_time(part["first"]), _time(part["last"]), part["events"]) for part in parts]
         line = min(max(last for _, last, _ in spans), now - _LONGEST_IN_MEMORY)
@@ -92,15 +79,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The layouts that a node holds, and what is stored of them.
-
-    Parameters
-    ----------
-    layouts
-        Without those of the node's own metrics.
-    stored
-        By schema name.
-    """
+    """The layouts that a node holds, without its metrics, and what is stored by schema name."""
 
     layouts: tuple[Schema, ...] = ()
     stored: Mapping[str, Stored] = field(default_factory=dict)
@@ -157,13 +136,8 @@ class Catalog:
 class InlineCatalog:
     """The catalog as one event among those of an export.
 
-    A program of its own would ask for it just as well, but the first event would have to wait
-    for two programs that share the processor.
-
-    Parameters
-    ----------
-    name
-        The name of the event's schema.
+    A separate program could ask for it, but then the first event would have to wait for two
+    programs that share the processor.
     """
 
     name: str

@@ -43,13 +43,7 @@ _ROWS_HELD = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Aligner:
-    """Brings batches without their null fields back into the layouts of the catalog.
-
-    Parameters
-    ----------
-    layouts
-        The layouts, by name.
-    """
+    """Brings batches without their null fields back into the layouts of the catalog."""
 
     layouts: Mapping[str, tuple[Schema, ...]]
 
@@ -124,13 +118,7 @@ def _column(
 
 
 class Coalescer:
-    """Joins batches of one layout: the node sends at most 1,024 rows at a time.
-
-    Parameters
-    ----------
-    rows
-        How many rows are enough; fewer than usual where a query wants fewer.
-    """
+    """Joins batches of one layout: the node sends at most 1,024 rows at a time."""
 
     def __init__(self, rows: int | None = None) -> None:
         self._enough = min(_ROWS, rows or _ROWS)
@@ -173,17 +161,7 @@ _AGAIN = "what came before is kept; run the query again"
 
 
 class TenzirClient:
-    """Runs `tenzir` against one node.
-
-    Parameters
-    ----------
-    endpoint
-        Where the node listens.
-    program
-        The program.
-    max_clients
-        How many processes may run at once; more wait.
-    """
+    """Runs `tenzir` against one node."""
 
     def __init__(self, endpoint: NodeEndpoint, program: Path, max_clients: int) -> None:
         self._endpoint = endpoint
@@ -234,16 +212,10 @@ class TenzirClient:
     async def stream(
         self, pipeline: Pipeline, rows: int | None = None, urgent: str | None = None
     ) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Run a pipeline when there is a free slot, and return what it sends.
+        """Run a pipeline when a slot is free, and return the batches that it sends.
 
-        Parameters
-        ----------
-        pipeline
-            Makes its text of the step that sends events.
-        rows
-            The largest number of rows to collect before a batch is passed on.
-        urgent
-            The name of a schema of which no rows are waited for.
+        `pipeline` writes its text around the step that sends events; batches of the schema `urgent`
+        are passed on at once.
         """
         async with self._slots.take():
             server = StreamServer(urgent)
@@ -299,13 +271,7 @@ class TenzirClient:
         return NodeError(f"the node at {self._endpoint}: {cut(found[1], 500)}", stderr=done.stderr)
 
     async def is_there(self, *, thoroughly: bool) -> bool | None:
-        """Whether the node answers; None where it takes its time.
-
-        Parameters
-        ----------
-        thoroughly
-            Ask it something, which costs a process; else see whether its port is open.
-        """
+        """Whether its port is open or, `thoroughly`, a query answered; None if it is slow."""
         try:
             if thoroughly:
                 await self._ping()
@@ -331,10 +297,10 @@ class TenzirClient:
 
 
 class _Watchdog:
-    """Gives a silent export up whose node is gone or whose program hangs.
+    """Ends a silent export whose node is gone or whose program hangs.
 
-    The program never notices that its node was killed, and would wait for ever. Silence alone
-    is not enough: events may be rare. But a program that is alive uses the processor now and then.
+    The program does not notice that its node was killed. Silence alone is not enough, because
+    events may be rare; but a program that is alive uses the processor now and then.
     """
 
     def __init__(self, client: TenzirClient, child: Child) -> None:

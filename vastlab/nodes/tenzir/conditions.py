@@ -180,15 +180,7 @@ _SAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class TypeProbes:
-    """Events of made-up values, one of each layout that is asked for.
-
-    Parameters
-    ----------
-    layouts
-        Of different names.
-    mark
-        The field that only they have a value in.
-    """
+    """One made-up event of each layout; only they have a value in the field `mark`."""
 
     layouts: tuple[Schema, ...]
     mark: str
@@ -268,17 +260,9 @@ def _sample(type_: Type) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
-    """How to set these events apart: the names of their schemas begin with a mark.
+    """Marks the schema names of recent events that have no listed layout.
 
-    Parameters
-    ----------
-    recent
-        The condition that holds for events that may not be stored. Others have a layout
-        that is listed.
-    listed
-        The condition that holds for events of a listed layout.
-    mark
-        What the names begin with.
+    `recent` is the condition for events that may not be stored; all others have a listed layout.
     """
 
     recent: str
@@ -333,15 +317,7 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True)
 class EmptyLists:
-    """The lists that may have to travel as their length.
-
-    Parameters
-    ----------
-    names
-        The schemas that have a list, and the path of each.
-    mark
-        What the names of the fields with the lengths begin with.
-    """
+    """The lists that may be sent as their length, in fields whose names begin with `mark`."""
 
     names: tuple[tuple[str, tuple[str, ...]], ...]
     mark: str
@@ -359,13 +335,7 @@ class EmptyLists:
         return cls(tuple(found), f"vastlab_{secrets.token_hex(8)}_")
 
     def steps(self, prefix: str) -> list[str]:
-        """Write what follows the export in a pipeline.
-
-        Parameters
-        ----------
-        prefix
-            What some names of schemas begin with, in front of their own.
-        """
+        """Write what follows the export in a pipeline; some schema names begin with `prefix`."""
         by_name: dict[str, list[str]] = {}
         for number, (name, path) in enumerate(self.names):
             by_name.setdefault(name, []).append(self._step(number, tql.path(path)))
@@ -395,15 +365,7 @@ class EmptyLists:
 
 
 def put_back(batch: pa.RecordBatch, lengths: dict[tuple[str, ...], pa.Array]) -> pa.RecordBatch:
-    """Make the lists again in a batch that has their fields, all null.
-
-    Parameters
-    ----------
-    batch
-        Events in their layout.
-    lengths
-        What `EmptyLists.take` returned.
-    """
+    """Restore the lists of a batch, null in it, from the lengths of `EmptyLists.take`."""
     if not lengths:
         return batch
     schema = arrow_schema.from_arrow(batch.schema)

@@ -52,17 +52,7 @@ _MOST_HELD = 262_144  # events that wait for the catalog
 
 
 class TenzirNode:
-    """A node that listens on a port.
-
-    Parameters
-    ----------
-    endpoint
-        Where it listens.
-    program
-        The program that reaches it: ``tenzir`` or the engine of the package of that name.
-    max_clients
-        How many processes may run at once; more wait.
-    """
+    """A Tenzir node that listens on a port; at most `max_clients` processes run at once."""
 
     def __init__(
         self, endpoint: NodeEndpoint, program: Path, *, max_clients: int = MAX_CLIENTS
@@ -243,15 +233,7 @@ class _OtherCatalogError(Exception):
 
 
 class _Confirmation:
-    """Holds events back until it is sure that the known catalog is right.
-
-    Parameters
-    ----------
-    known
-        The catalog that was used to write the pipeline.
-    learn
-        Takes the present catalog.
-    """
+    """Holds events back until the catalog that the pipeline was written for is confirmed."""
 
     def __init__(self, known: Catalog, learn: Callable[[Catalog], None]) -> None:
         self.inline = InlineCatalog.make()
@@ -278,21 +260,7 @@ class _Confirmation:
 
 
 class _Pass:
-    """One pipeline, whose events are brought back into their layouts; the unlisted are filtered.
-
-    Parameters
-    ----------
-    query
-        What is asked for.
-    catalog, unlisted
-        The layouts that the node lists, and how to recognise all others.
-    steps
-        The pipeline, without the step that sends the events.
-    probes, lists
-        What the pipeline adds to the events, and what takes it away again.
-    confirmation
-        Where it is not sure that the catalog is right.
-    """
+    """One pipeline, whose events are restored to their layouts; events of others are filtered."""
 
     def __init__(
         self,

@@ -33,13 +33,7 @@ _WORDS = {
 
 
 def parse_layouts(text: bytes) -> tuple[Schema, ...]:
-    """Read the answer to ``vast show schemas``.
-
-    Raises
-    ------
-    NodeError
-        The answer is not a list of layouts.
-    """
+    """Read the answer to ``vast show schemas``."""
     try:
         return tuple(
             _schema(name, layout) for entry in json.loads(text) for name, layout in entry.items()
@@ -100,16 +94,9 @@ _T = TypeVar("_T")
 
 
 class VastClient:
-    """Speaks with one node.
+    """Runs the program `vast` for one node.
 
-    Parameters
-    ----------
-    endpoint
-        Where it listens.
-    program
-        The program `vast`.
-    max_clients
-        How many processes may run at once, beside one for the schemas; more wait.
+    At most `max_clients` processes run at once, and one more for the schemas.
     """
 
     def __init__(self, endpoint: NodeEndpoint, program: Path, max_clients: int) -> None:
@@ -201,17 +188,7 @@ class VastClient:
         limit: int = 0,
         fields: tuple[str, ...] = (),
     ) -> AsyncGenerator[TableSlice, None]:
-        """Return what one process prints.
-
-        Parameters
-        ----------
-        text
-            The expression; empty for all events.
-        mode, limit
-            As in a query.
-        fields
-            Return these fields only, where the program knows pipelines; all without any.
-        """
+        """Return what one process prints: all fields, or only these where it knows pipelines."""
         async with self._slots.take():
             child = await self._start(text, mode, limit, fields)
             parts = Pump(

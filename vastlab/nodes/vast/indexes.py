@@ -65,13 +65,7 @@ class Answer(IntEnum):
 def is_certain(expr: Expr) -> bool:
     """Whether a node answers an expression exactly whatever indexes its fields have.
 
-    Fields without any index are left out of account: there are few.
-
-    Examples
-    --------
-    >>> from vastlab.expression import parse
-    >>> is_certain(parse("src_ip == 10.0.0.1")), is_certain(parse("uid == null"))
-    (True, False)
+    Fields without any index are ignored: there are few.
     """
     asked = [(p.operator, p.literal) for p in predicates(expr)]
     strings = [pair for pair in asked if isinstance(pair[1], String)]
@@ -83,24 +77,7 @@ def is_certain(expr: Expr) -> bool:
 
 
 class Asked:
-    """An expression as a node is asked it, looked at once for all schemas.
-
-    Parameters
-    ----------
-    expr
-        What `vastlab.compile.vast.spelled` returned.
-
-    Examples
-    --------
-    >>> from vastlab.expression import parse
-    >>> from vastlab.types import Field
-    >>> fields = Field("uid", Type(Kind.STRING, attributes=_HASHED)), Field("a", Type(Kind.IP))
-    >>> conn = Schema("zeek.conn", fields)
-    >>> asked = Asked(parse('uid > "C" && a == 10.0.0.1'))
-    >>> found, answer = asked.relaxed([conn], Taxonomy())
-    >>> print(found, answer.name)
-    a == 10.0.0.1 TOO_FEW
-    """
+    """An expression of `vastlab.compile.vast.spelled`, analysed once for all schemas."""
 
     def __init__(self, expr: Expr) -> None:
         self.expr = expr
@@ -113,20 +90,9 @@ class Asked:
     ) -> tuple[Expr, Answer]:
         """Leave out what a node cannot be asked about the events of one schema.
 
-        Parameters
-        ----------
-        layouts
-            All layouts of the schema.
-        taxonomy
-            The concepts and models that the expression may name.
-        live
-            Whether events are asked for that only arrive: a node knows no concepts there.
-
-        Returns
-        -------
-        tuple of Expr and Answer
-            An expression that finds all events that match, and maybe more; and what the node
-            answers to the original one: where that is `Answer.EXACT`, both are the same.
+        Returns an expression that finds all matching events, and maybe more, and what the node
+        answers to the original: for `Answer.EXACT` both are the same. With `live` only arriving
+        events are asked for: a node knows no concepts there.
         """
         return _Schema(self, tuple(layouts), taxonomy, live).relaxed()
 

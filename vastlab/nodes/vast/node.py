@@ -46,15 +46,7 @@ _Part = tuple[pa.Field, pa.Array]
 
 
 class FittingBatches:
-    """Fits batches to what a node can store, and counts what is lost thereby.
-
-    Examples
-    --------
-    >>> fitting = FittingBatches()
-    >>> batch = pa.record_batch({"d": [1.5, float("nan")], "empty": pa.nulls(2)})
-    >>> fitting.fit(batch).to_pydict(), list(fitting.lost.values())
-    ({'d': [1.5, None]}, [1])
-    """
+    """Fits batches to what a node can store, and counts what is lost."""
 
     def __init__(self) -> None:
         self.lost: Counter[tuple[str, str]] = Counter()
@@ -159,17 +151,7 @@ _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 
 
 class VastNode:
-    """A node that listens on a port.
-
-    Parameters
-    ----------
-    endpoint
-        Where it listens.
-    program
-        The program `vast`.
-    max_clients
-        How many processes may run at once; more wait.
-    """
+    """A VAST node that listens on a port; at most `max_clients` processes run at once."""
 
     def __init__(
         self, endpoint: NodeEndpoint, program: Path, *, max_clients: int = MAX_CLIENTS

@@ -39,24 +39,21 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a node is asked, and what is left to do here.
+    """How a node is asked, and what remains to be done here.
 
     Parameters
     ----------
-    query
-        What is asked for.
     exact
-        What the node is asked about the schemas that its indexes can answer for; ``None`` where
-        there are none.
+        The query for all schemas whose indexes can answer it; ``None`` if there are none.
     filtered
-        By the name of each other schema, what it is asked there.
+        The query for each other schema, by name.
     untimed
-        Which of these have no time of their own, so that only the node can look at bounds.
+        Those of `filtered` without an event time, so that only the node can apply bounds.
     known
-        The schemas that there are, where others may come while the query runs and this matters.
+        The known schemas, where others may come while the query runs and this matters.
     counting
         Where events are only counted: one small field of each schema in `exact`, to leave out
-        all others; none where a schema has no field that can be named.
+        all others; empty if a schema has no field that can be named.
     """
 
     query: Query
@@ -93,14 +90,7 @@ class Plan:
 def plans(query: Query, schemas: Iterable[Schema], *, counting: bool = False) -> tuple[Plan, ...]:
     """Decide how to ask: by one plan, or by several of which each finds other events.
 
-    Parameters
-    ----------
-    query
-        Its expression and bounds; those of a live query are applied here.
-    schemas
-        All layouts that the node holds.
-    counting
-        Whether the events are only counted.
+    The bounds of a live query are applied here.
     """
     by_name: dict[str, list[Schema]] = {}
     for layout in schemas:
@@ -207,11 +197,9 @@ def _type(operator: Operator, name: str) -> Predicate:
 def by_import_time(query: Query) -> Iterator[Query]:
     """Split a query so that conditions on the import time stand beside all others.
 
-    The import time does not come with an event, so that only the node can look at it. Every
-    event matches one of the queries at most.
+    Events have no import time, so that only the node can test it. Every event matches at most one
+    of the queries.
 
-    Examples
-    --------
     >>> from vastlab.expression import parse
     >>> for part in by_import_time(Query(parse("#import_time > 2023-01-01 || a == 1"))):
     ...     print(part.expression)
@@ -250,13 +238,7 @@ def _is_import_time(expr: Expr) -> bool:
 
 
 class Filter:
-    """Filters what a node returned for a plan.
-
-    Parameters
-    ----------
-    plan
-        How it was asked.
-    """
+    """Filters what a node returned for a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan, query = plan, plan.query

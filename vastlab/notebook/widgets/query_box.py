@@ -33,24 +33,10 @@ _LARGEST = 1 << 20  # bytes of the file before it is written anew
 
 
 class History:
-    """Expressions by where they were asked, newest first.
+    """The expressions of each endpoint, newest first, in a private file with a line for each.
 
-    The file is private and has a line for each question. Lines are appended whole, so that
-    several kernels can do so at once, and other lines are skipped. Where no
-    file can be written, what is asked is remembered until the end of the process.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     History(Path(folder) / "history.jsonl").add("demo:", "resp_p == 443")
-    ...     History(Path(folder) / "history.jsonl").of("demo:")
-    ('resp_p == 443',)
+    Lines are appended whole, so that several kernels can write; malformed lines are skipped. Where
+    no file can be written, expressions are remembered until the process ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,25 +44,13 @@ class History:
         self._unwritten: dict[str, list[str]] = defaultdict(list)
 
     def of(self, place: str) -> tuple[str, ...]:
-        """Return the newest different expressions.
-
-        Parameters
-        ----------
-        place
-            Where they were asked: a profile or an endpoint, without any secrets.
-        """
+        """Return the newest different expressions of a profile or an endpoint (without secrets)."""
         written = [expression for where, expression in self._lines() if where == place]
         newest = [*reversed(self._unwritten[place]), *reversed(written)]
         return tuple(dict.fromkeys(newest))[:REMEMBERED]
 
     def add(self, place: str, expression: str) -> None:
-        """Remember an expression.
-
-        Parameters
-        ----------
-        place, expression
-            As in `of`.
-        """
+        """Remember an expression."""
         if not expression.strip():
             return
         if len(expression) <= _LONGEST:

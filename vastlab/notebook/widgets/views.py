@@ -23,13 +23,6 @@ class ClosingBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
     """A box that leaves text in its place when it is closed.
 
     A notebook that was saved would else show an error there, since what it refers to is gone.
-
-    Examples
-    --------
-    >>> box = ClosingBox([widgets.Label("text")])
-    >>> box.close()
-    >>> list(box.final_mime_bundle())
-    ['text/plain']
     """
 
     _shown: tuple[Any, ...] = ()
@@ -55,13 +48,7 @@ class ClosingBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
 
 
 class RunningBox(ClosingBox):
-    """A box with a button that starts and stops a query; the state is in plain traits.
-
-    Examples
-    --------
-    >>> RunningBox().running
-    False
-    """
+    """A box with a button that starts and stops a query; the state is in plain traits."""
 
     running = traitlets.Bool(False)
     error = traitlets.Unicode("")
@@ -108,14 +95,9 @@ class RunningBox(ClosingBox):
 
 
 def close_all(widget: Any) -> None:
-    """Close a widget with its children, layout and style, which ipywidgets leaves behind.
+    """Close a widget with its children, layout and style, which ipywidgets leaves open.
 
-    So do we with what it has to ``spare``, which may be among its children at other times.
-
-    Parameters
-    ----------
-    widget
-        It may be closed already.
+    `spare` are widgets that may be its children at other times.
     """
     for child in (*getattr(widget, "children", ()), *getattr(widget, "spare", ())):
         close_all(child)
@@ -129,23 +111,10 @@ _LEGIBLE = 150  # characters of titles; more would have to be cut in each tab
 
 
 class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type information
-    """Several schemas, one of which is looked at: chosen by tabs, or from a list where many.
+    """Several schemas, of which one is shown: chosen by tabs, or from a list if there are many.
 
-    All widgets are made at once and only filled later, since that may happen in the thread of
+    All widgets are made first and only filled later, since filling may happen in the thread of
     vastlab's loop.
-
-    Parameters
-    ----------
-    max_height
-        Of each view, in CSS; what is longer scrolls.
-
-    Examples
-    --------
-    >>> views = SchemaViews()
-    >>> views.offer({f"my.schema{number}": "title" for number in range(100)})
-    >>> views.chosen, views.shown
-    ('my.schema0', ['my.schema0'])
-    >>> views.fill("my.schema0", "<p>text</p>")
     """
 
     chosen = traitlets.Unicode("")
@@ -175,13 +144,7 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
         return [self.chosen] if self._is_list else list(self._titles)
 
     def offer(self, titles: Mapping[str, str]) -> None:
-        """Say which schemas there are; the one that is looked at stays if it is among them.
-
-        Parameters
-        ----------
-        titles
-            What to call each schema, which is plain text.
-        """
+        """Set the schemas and their titles; the shown one stays if it is among them."""
         if dict(titles) == self._titles:
             return
         is_same = list(titles) == list(self._titles)
@@ -196,15 +159,7 @@ class SchemaViews(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no 
         self._point()
 
     def fill(self, name: str, markup: str) -> None:
-        """Put markup into the view of a schema, where it has one.
-
-        Parameters
-        ----------
-        name
-            The schema.
-        markup
-            HTML that is safe.
-        """
+        """Put safe HTML into the view of a schema, if it has one."""
         if not self._is_list and name in self._titles:
             self._panes[list(self._titles).index(name)].value = markup
         elif name == self.chosen:
