@@ -339,22 +339,6 @@ class Problem(NamedTuple):
 
 _MAX_NAMES, _MAX_NAME_LENGTH = 3, 60
 _EXAMPLE_NAMES = ('"zeek.conn"', '"zeek.dns"')
-_NUMBERS = (Int64, UInt64, Double)
-_CONTAINERS = (ListLiteral, MapLiteral, RecordLiteral)
-_LITERAL_TYPES: dict[Kind, tuple[type, ...]] = {
-    Kind.BOOL: (Bool,),
-    Kind.INT64: _NUMBERS,
-    Kind.UINT64: _NUMBERS,
-    Kind.DOUBLE: _NUMBERS,
-    Kind.DURATION: (Duration,),
-    Kind.TIME: (Time, RelativeTime),
-    Kind.STRING: (String, Pattern),
-    Kind.IP: (IP,),
-    Kind.SUBNET: (Subnet,),
-    Kind.LIST: (ListLiteral,),
-    Kind.MAP: (MapLiteral,),
-    Kind.RECORD: (RecordLiteral, ListLiteral),
-}
 _EXAMPLES = {
     Kind.BOOL: "true or false",
     Kind.INT64: "a number such as +42",
@@ -416,48 +400,14 @@ def _import_time(operator: Operator, literal: Literal) -> Problem | None:
 
 
 def _is_compatible(type_: Type, operator: Operator, literal: Literal) -> bool:
-    kind, positive = type_.kind, operator.positive
-    match positive:
-        case Operator.IN:
-            return _can_be_in(kind, literal)
-        case Operator.NI:
-            return _can_contain(kind, literal)
-        case Operator.EQ if isinstance(literal, Null):
-            return True
-        case _:
-            return _is_same_type(type_, literal)
-
-
-def _can_be_in(kind: Kind, literal: Literal) -> bool:
-    match kind:
-        case _ if isinstance(literal, _CONTAINERS):
-            return True
-        case Kind.STRING:
-            return isinstance(literal, String | Pattern)
-        case Kind.IP | Kind.SUBNET:
-            return isinstance(literal, Subnet)
-        case _:
-            return False
-
-
-def _can_contain(kind: Kind, literal: Literal) -> bool:
-    match literal:
-        case String():
-            return kind in (Kind.STRING, Kind.LIST)
-        case IP() | Subnet():
-            return kind in (Kind.SUBNET, Kind.LIST)
-        case _:
-            return kind is Kind.LIST
-
-
-def _is_same_type(type_: Type, literal: Literal) -> bool:
+    positive = operator.positive
     match type_.kind, literal:
-        case Kind.UINT64, Int64(value) | Double(value):
-            return not value < 0  # negative values are an error, as in VAST
-        case Kind.ENUM, String(label):
-            return label in dict(type_.labels)
+        case Kind.UINT64, Int64(value) | Double(value) if value < 0:
+            return False  # an error, as in VAST
+        case (Kind.MAP, MapLiteral()) | (Kind.RECORD, RecordLiteral() | ListLiteral()):
+            return positive is not Operator.NI  # accepted as in VAST, although nothing matches
         case _:
-            return isinstance(literal, _LITERAL_TYPES.get(type_.kind, ()))
+            return fit(Leaf((), type_, ""), positive, literal) is not None
 
 
 def _mismatch(type_: Type, operator: Operator, literal: Literal) -> Problem:
