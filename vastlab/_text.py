@@ -63,6 +63,14 @@ def _visible(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def close_matches(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known names closest to a wrong one; upper and lower case are equal."""
+    spelled = {word.lower(): word for word in known}
+    if name.lower() in spelled:
+        return [spelled[name.lower()]]
+    return [spelled[word] for word in difflib.get_close_matches(name.lower(), spelled, n=most)]
+
+
 def did_you_mean(
     name: str,
     known: Iterable[str],
@@ -73,8 +81,7 @@ def did_you_mean(
 ) -> str:
     """Return a hint: the known names close to a wrong one, else `otherwise`, else all of them."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=most)
-    if close:
+    if close := close_matches(name, names, most):
         return f"did you mean {' or '.join(map(write, close))}?"
     if otherwise is not None:
         return otherwise

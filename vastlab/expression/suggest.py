@@ -10,7 +10,6 @@ A correction is a valid expression with the same meaning: an address is replaced
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +29,7 @@ from vastlab.expression.ast import (
     Predicate,
     TypeExtractor,
 )
-from vastlab.expression.checks import fit
+from vastlab.expression.checks import NUMERIC, fit
 from vastlab.expression.literals import (
     IP,
     Bool,
@@ -57,7 +56,6 @@ from vastlab.types import Kind, Leaf, Schema, Type
 __all__ = ["suggest"]
 
 _MAX_NAMES = 3
-_CUTOFF = 0.6
 _MAX_LENGTH = 80
 _SECOND = 10**9
 _MAX_SECONDS = (2**63 - 1) // _SECOND  # seconds that a time or a duration can hold
@@ -69,7 +67,6 @@ _ALTERNATIVES = {
 _TYPE_NAME = re.compile(r":[A-Za-z0-9_.]+")
 # Logs with typed fields have at least one of these: nearly every event has a time.
 _TYPED_KINDS = frozenset({Kind.IP, Kind.SUBNET, Kind.TIME, Kind.DURATION})
-_NUMBERS = frozenset({Kind.UINT64, Kind.INT64, Kind.DOUBLE})
 _SAME_AS_TEXT = (UInt64, Int64, Double, Bool, IP, Subnet)  # same text in logs as in expressions
 _SEARCH_OPERATORS = (Operator.EQ, Operator.NE, Operator.IN, Operator.NOT_IN)
 
@@ -167,17 +164,11 @@ def _field(path: str) -> str:
     return str(FieldExtractor(path))
 
 
-def _did_you_mean(name: str, known: Iterable[str], write: Callable[[str], str] = str) -> str:
-    """Find close names in any case; for a dotted name, also by its last part."""
-    spelled = {word.lower(): word for word in known}
-    if name.lower() in spelled:
-        return f": did you mean {write(spelled[name.lower()])}?"
-    last = name.rpartition(".")[2].lower()
-    close = difflib.get_close_matches(name.lower(), spelled, n=_MAX_NAMES, cutoff=_CUTOFF)
-    close = close or difflib.get_close_matches(last, spelled, n=1, cutoff=_CUTOFF)
-    return (
-        f": did you mean {_join_names([write(spelled[word]) for word in close])}?" if close else ""
-    )
+def _did_you_mean(name: str, known: Sequence[str], write: Callable[[str], str] = str) -> str:
+    """Suggest close names; for a dotted name, also by its last part."""
+    close = _text.close_matches(name, known, _MAX_NAMES)
+    close = close or _text.close_matches(name.rpartition(".")[2], known)
+    return f": did you mean {_join_names([*map(write, close)])}?" if close else ""
 
 
 def _join_names(names: Sequence[str]) -> str:
@@ -228,8 +219,8 @@ def _string_fields_warning(
         or kind is Kind.SUBNET
     ):
         return None
-    kinds = _NUMBERS if kind in _NUMBERS else frozenset({kind})
-    if kind not in _TYPED_KINDS | _NUMBERS or not (found := _text_schemas(kinds, schemas)):
+    kinds = NUMERIC if kind in NUMERIC else frozenset({kind})
+    if kind not in _TYPED_KINDS | NUMERIC or not (found := _text_schemas(kinds, schemas)):
         return None
     texts = [_field(e.name) for e in found[0].leaves if e.type.kind is Kind.STRING]
     instead = f"; use {String(str(literal))} to search strings" if isinstance(literal, IP) else ""
@@ -302,8 +293,7 @@ def _conversions(leaf: Leaf, operator: Operator, literal: Literal) -> Iterator[L
     match literal:
         case String(text):
             labels = [label for label, _ in leaf.type.labels]
-            close = difflib.get_close_matches(text, labels, n=1)
-            yield from map(String, close)
+            yield from map(String, _text.close_matches(text, labels))
             yield from _parse_unquoted(text)
         case UInt64(value) | Int64(value) | Double(value) if abs(value) <= _MAX_SECONDS:
             if kind is Kind.DURATION:

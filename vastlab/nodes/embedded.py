@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -19,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab._text import plural
+from vastlab._text import close_matches, plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile.groups import Groups
@@ -430,13 +429,13 @@ def _cancelling(cancelled: threading.Event) -> Iterator[threading.Event]:
 
 
 def _suggest_folder(path: Path) -> str | None:
-    """Ask for the folder beside it whose name is close, or for the demo."""
+    """Suggest the neighbouring folder with the closest name, or the demo."""
     if path == Path("demo"):
         return "did you mean demo:?"
-    beside: list[str] = []
+    folders: list[str] = []
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
-        beside += (entry.name for entry in islice(entries, _COMPARED) if entry.is_dir())
-    close = difflib.get_close_matches(path.name, beside, 1)
+        folders += (entry.name for entry in islice(entries, _COMPARED) if entry.is_dir())
+    close = close_matches(path.name, folders)
     return f"did you mean {str(path.with_name(close[0]))!r}?" if close else None
 
 
