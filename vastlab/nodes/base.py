@@ -203,10 +203,7 @@ def _read(plan: LayoutPlan) -> str:
 
 
 class Node(Protocol):
-    """What stands behind an endpoint.
-
-    Each call takes a `Report` for its progress and its warnings.
-    """
+    """What an endpoint connects to; a `Report` takes the progress and warnings of a call."""
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
         """Return the events batch by batch; what arrives counts from this call on."""
@@ -241,11 +238,11 @@ class Node(Protocol):
         ...
 
     async def explain(self, query: Query, report: Report = ignore) -> Explanation:
-        """Say how the node would answer."""
+        """Return how the node would answer."""
         ...
 
     async def aclose(self) -> None:
-        """End everything that runs and let go of everything held."""
+        """End everything that runs and release all resources."""
         ...
 
 
@@ -289,50 +286,47 @@ async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) 
     return answers[0], answers[1]
 
 
-class Shared(Generic[_T]):
-    """A question that is asked once for all calls that ask it at the same time.
+class SingleFlight(Generic[_T]):
+    """Runs an operation once for all callers that wait for it at the same time.
 
-    Parameters
-    ----------
-    ask
-        Asks it. It is given a function to call when the answer may depend on the moment from
-        then on: a later call needs an answer of its own.
+    The operation is given a function to call as soon as its result may miss later changes: a
+    later caller needs a new run.
     """
 
-    def __init__(self, ask: Callable[[Callable[[], None]], Awaitable[_T]]) -> None:
-        self._ask = ask
-        self._open: _Question[_T] | None = None
+    def __init__(self, operation: Callable[[Callable[[], None]], Awaitable[_T]]) -> None:
+        self._operation = operation
+        self._shared: _Flight[_T] | None = None
 
-    async def answer(self) -> _T:
-        """Return the answer; the question is cancelled when no call waits for it any more."""
-        asked = self._open
-        if asked is None or asked.loop is not asyncio.get_running_loop() or asked.task.done():
-            asked = self._open = _Question(self._begin)
-        asked.waiting += 1
+    async def result(self) -> _T:
+        """Return the result; the operation is cancelled when all its callers are."""
+        flight = self._shared
+        if flight is None or flight.loop is not asyncio.get_running_loop() or flight.task.done():
+            flight = self._shared = _Flight(self._run)
+        flight.callers += 1
         try:
-            return await asyncio.shield(asked.task)
+            return await asyncio.shield(flight.task)
         finally:
-            asked.waiting -= 1
-            if not asked.waiting and not asked.task.done():
-                self._close(asked)
-                asked.task.cancel()
-                await asyncio.wait([asked.task])
+            flight.callers -= 1
+            if not flight.callers and not flight.task.done():
+                self._close(flight)
+                flight.task.cancel()
+                await asyncio.wait([flight.task])
 
-    async def _begin(self, asked: _Question[_T]) -> _T:
-        return await self._ask(lambda: self._close(asked))
+    async def _run(self, flight: _Flight[_T]) -> _T:
+        return await self._operation(lambda: self._close(flight))
 
-    def _close(self, asked: _Question[_T]) -> None:
-        if self._open is asked:
-            self._open = None
+    def _close(self, flight: _Flight[_T]) -> None:
+        if self._shared is flight:
+            self._shared = None
 
 
-class _Question(Generic[_T]):
-    """One asking of a question."""
+class _Flight(Generic[_T]):
+    """One run of an operation."""
 
-    def __init__(self, begin: Callable[[_Question[_T]], Coroutine[Any, Any, _T]]) -> None:
+    def __init__(self, run: Callable[[_Flight[_T]], Coroutine[Any, Any, _T]]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.waiting = 0
-        self.task = self.loop.create_task(begin(self))
+        self.callers = 0
+        self.task = self.loop.create_task(run(self))
 
 
 _UNIT = 1024

@@ -20,7 +20,7 @@ from vastlab.arrow.ipc import read_streams
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, FormatError, NodeConnectionError, NodeError
 from vastlab.nodes import upload
-from vastlab.nodes.base import ExportMode, Shared
+from vastlab.nodes.base import ExportMode, SingleFlight
 from vastlab.nodes.process import Child, Completed, Pump, Slots, clean_environment, finish, run
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Schema, Type
@@ -106,14 +106,14 @@ class VastClient:
         # An export that holds a slot waits for the schemas: these have a slot of their own.
         self._schema_slot = Slots(1)
         self._known_version: tuple[int, ...] | None = None
-        self._asked_version = Shared(lambda begun: self._ask_version())
-        self._asked_schemas = Shared(self._ask_schemas)
+        self._version_flight = SingleFlight(lambda begun: self._ask_version())
+        self._schemas_flight = SingleFlight(self._ask_schemas)
 
     # --- questions --------------------------------------------------------------------------
 
     async def schemas(self) -> tuple[Schema, ...]:
         """Return all layouts that the node holds now."""
-        return await self._asked_schemas.answer()
+        return await self._schemas_flight.result()
 
     async def status(self, *words: str) -> dict[str, Any]:
         """Return what ``vast status`` says."""
@@ -127,7 +127,7 @@ class VastClient:
         return str(self._object(answer).get("version", {}).get("VAST", "unknown"))
 
     async def must_answer(self, stderr: str) -> None:
-        """Raise where the node does not answer: its programs might wait for ever."""
+        """Raise where the node does not answer: its programs might wait endlessly."""
         try:
             await self.ping()
         except NodeError as error:
@@ -144,7 +144,7 @@ class VastClient:
 
     async def _version(self) -> tuple[int, ...]:
         if self._known_version is None:
-            self._known_version = await self._asked_version.answer()
+            self._known_version = await self._version_flight.result()
         return self._known_version
 
     async def _ask_version(self) -> tuple[int, ...]:
