@@ -19,14 +19,15 @@ async def stream_of(batches: Iterable[pa.RecordBatch]) -> AsyncIterator[TableSli
         yield TableSlice(batch)
 
 
-def read_without_end(patch: pytest.MonkeyPatch) -> threading.Event:
-    """Let reading a folder of logs go on until it is cancelled; the event says that it was."""
-    stopped = threading.Event()
+def read_without_end(patch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let reading a folder of logs go on until it is cancelled; return events of both."""
+    started, stopped = threading.Event(), threading.Event()
 
     def refresh(self: LogFolder, progress: object, *, cancelled: threading.Event) -> None:
+        started.set()
         progress(IngestProgress("conn.log", 1, 4, 250, 1000, 9000))
         cancelled.wait()
         stopped.set()
 
     patch.setattr(LogFolder, "refresh", refresh)
-    return stopped
+    return started, stopped

@@ -386,7 +386,7 @@ def test_an_export_warns_where_the_user_is(vast):
 
 def test_reading_a_folder_of_logs_is_shown(tmp_path, monkeypatch):
     """Before the first answer from a folder, the line says what is read, and how far that is."""
-    stopped = read_without_end(monkeypatch)
+    _, stopped = read_without_end(monkeypatch)
     reading = Step("reading 4 logs", 9000, 0.25)
 
     def interrupt(step: Step) -> None:

@@ -1,12 +1,14 @@
-"""Small databases to ask."""
+"""Small databases, and VAST nodes of the tests."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pytest
 
+from tests.nodes.fake_vast import FakeVast
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.nodes import process
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -79,6 +81,21 @@ def database(tmp_path):
     database.add([conn_batch(range(100))])
     database.add([conn_batch(range(100, 200)), dns_batch(["a.example", "b.example", None])])
     return database
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Run a VAST node."""
+    node = FakeVast(tmp_path / "bin")
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def only_vast(server, monkeypatch):
+    """Let `vast` be the only client that is found."""
+    monkeypatch.setenv("PATH", f"{server.folder}:/bin:/usr/bin")
+    monkeypatch.setattr(process, "_bundled", lambda *parts: None)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.doubles import read_without_end
 from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
 from vastlab.expression.ast import Constant, FieldExtractor, Operator, Predicate, TypeExtractor
 from vastlab.expression.literals import IP, Double, String, UInt64
@@ -21,7 +22,6 @@ from vastlab.nodes import embedded, scan
 from vastlab.nodes.base import ExportMode, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database
-from vastlab.store.log_folder import LogFolder
 from vastlab.types import Kind, Type
 
 PORT_BELOW_7 = Predicate(FieldExtractor("resp_p"), Operator.LT, UInt64(7))
@@ -265,7 +265,7 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
 )
 async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch, ask):
     """The first look at a large folder can be given up, whatever is asked."""
-    started, stopped = _endless_refresh(monkeypatch)
+    started, stopped = read_without_end(monkeypatch)
     node = EmbeddedNode(tmp_path)
     task = asyncio.ensure_future(ask(node))
     await asyncio.to_thread(started.wait)
@@ -274,19 +274,6 @@ async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypa
         await task
     await asyncio.to_thread(stopped.wait)
     await node.aclose()
-
-
-def _endless_refresh(monkeypatch):
-    """Let reading a folder go on until it is given up."""
-    started, stopped = threading.Event(), threading.Event()
-
-    def refresh(self, progress=None, *, cancelled):
-        started.set()
-        cancelled.wait()
-        stopped.set()
-
-    monkeypatch.setattr(LogFolder, "refresh", refresh)
-    return started, stopped
 
 
 async def test_a_node_says_how_far_a_folder_is_read(tmp_path, monkeypatch):

@@ -22,7 +22,6 @@ import pytest
 from tests.nodes.fake_vast import Export, FakeVast, Faults, Link
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import read_streams
-from vastlab.nodes import process
 
 SCRIPT = Path(__file__).with_name("pyvast_script.py")
 ROOT = SCRIPT.parent.parent.parent
@@ -103,17 +102,13 @@ def recorded_events(path: Path, name: str) -> list[pa.RecordBatch]:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(server, only_vast, tmp_path, monkeypatch):
     """Run a node that scripts find, with `vast` as the only client."""
-    node = FakeVast(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{node.folder}:/bin:/usr/bin")
-    monkeypatch.setenv("VAST_ENDPOINT", node.endpoint)
+    monkeypatch.setenv("VAST_ENDPOINT", server.endpoint)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setattr(process, "_bundled", lambda *parts: None)
     monkeypatch.chdir(tmp_path)
-    yield node
-    node.close()
+    return server
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import socket
 
 import pytest
 
-from tests.nodes.fake_vast import FakeVast
 from vastlab.client import VAST
 from vastlab.config import Settings, resolve_endpoint
 from vastlab.endpoints import NodeEndpoint
@@ -25,13 +24,9 @@ echo "$@" >> "{calls}"
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Run a VAST node, with `vast` alone on PATH."""
-    node = FakeVast(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{node.folder}:/bin:/usr/bin")
-    monkeypatch.setattr(process, "_bundled", lambda *parts: None)
-    yield node
-    node.close()
+def server(server, only_vast):
+    """Run a VAST node, with `vast` as the only client."""
+    return server
 
 
 @pytest.fixture
@@ -54,7 +49,7 @@ def at(port, client="auto"):
 
 
 @pytest.fixture
-def nobody():
+def unused_port():
     """Return a port at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -136,18 +131,18 @@ def test_a_client_that_does_not_exist_is_an_error():
         NodeSearch(NodeEndpoint("127.0.0.1", 1), "zeek")
 
 
-async def test_nothing_behind_the_port_is_said_once(server, tenzir, nobody):
+async def test_nothing_behind_the_port_is_said_once(server, tenzir, unused_port):
     """Whoever is asked first, the error is that nothing answers."""
     tenzir("echo 'error: failed to connect to node' >&2; exit 1")
-    with pytest.raises(NodeConnectionError, match=f"nothing answers at 127.0.0.1:{nobody}"):
-        await at(nobody).status()
+    with pytest.raises(NodeConnectionError, match=f"nothing answers at 127.0.0.1:{unused_port}"):
+        await at(unused_port).status()
 
 
-async def test_a_client_that_cannot_be_used_is_named(server, nobody):
+async def test_a_client_that_cannot_be_used_is_named(server, unused_port):
     """A program of that name and another version is what the error tells of."""
     server.set_program(version='{"VAST": "v1.0.0"}')
     with pytest.raises(ClientNotFoundError, match=r"vast cannot be used: it says 1\.0"):
-        await at(nobody).status()
+        await at(unused_port).status()
 
 
 async def test_an_error_says_that_the_port_is_not_that_of_a_node(server, tenzir, monkeypatch):

@@ -14,7 +14,7 @@ from contextlib import aclosing
 import pyarrow as pa
 import pytest
 
-from tests.nodes.fake_vast import FakeVast, alive, matching
+from tests.nodes.fake_vast import alive, matching
 from tests.vast_language import without_additions
 from vastlab.compile import vast as compiler
 from vastlab.endpoints import NodeEndpoint
@@ -61,14 +61,13 @@ HOSTILE = [
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(server):
     """Run a node; at the end no program runs, and every text was VAST's own."""
-    node = FakeVast(tmp_path / "bin")
-    yield node
-    node.close()
-    assert not [call["pid"] for call in node.calls if alive(call["pid"])]
+    yield server
+    server.close()
+    assert not [call["pid"] for call in server.calls if alive(call["pid"])]
     with without_additions():
-        for text in filter(None, node.queries):
+        for text in filter(None, server.queries):
             parse(text)
 
 

@@ -17,42 +17,55 @@ from vastlab.nodes.vast import VastNode
 REPLAY = """#!{python} -IS
 import os, shutil, sys
 command = next(word for word in sys.argv[1:] if not word.startswith("-"))
-if command == "version":
-    print('"VAST": "v3.1.0"')
-elif command == "export":
-    with open({stdout!r}, "rb") as stdout:
+file = {files}.get(command)
+if file is None:
+    print({answers}.get(command, "{{}}"))
+else:
+    with open(file, "rb") as stdout:
         shutil.copyfileobj(stdout, sys.stdout.buffer)
     sys.stdout.flush()
-    with open({stderr!r}, "rb") as stderr:
-        shutil.copyfileobj(stderr, sys.stderr.buffer)
-    sys.stderr.flush()
-    status = {status}
-    os.kill(os.getpid(), -status) if status < 0 else os._exit(status)
-else:
-    print({answers}.get(command, "{{}}"))
+    if command == "export":
+        sys.stderr.write({stderr!r})
+        sys.stderr.flush()
+        status = {status}
+        os.kill(os.getpid(), -status) if status < 0 else os._exit(status)
 """
+ANSWERS = {
+    "version": '"VAST": "v3.1.0"',
+    "show": "[]",
+    "status": '{"version": {"VAST": "v3.1.0"}}',
+}
 
 
 @pytest.fixture
-def replay(tmp_path):
-    """Return a function that makes a node which prints a recording."""
+def make_node(tmp_path):
+    """Return a function that makes a node which prints files: one for each command."""
 
-    def make(path, status=None, *, gone=False):
-        record = json.loads(path.read_text())
+    def make(files, answers=ANSWERS, stderr="", status=0):
         program = tmp_path / "vast"
-        (stdout,) = path.parent.glob(f"{path.stem}.stdout.*")
-        answers = {"show": "[]", "status": "gone" if gone else '{"version": {"VAST": "v3.1.0"}}'}
+        files = {command: str(path) for command, path in files.items()}
         program.write_text(
             REPLAY.format(
-                python=sys.executable,
-                stdout=str(stdout),
-                stderr=str(path.with_suffix(".stderr.txt")),
-                status=record["exit_code"] if status is None else status,
-                answers=answers,
+                python=sys.executable, files=files, answers=answers, stderr=stderr, status=status
             )
         )
         program.chmod(0o755)
         return VastNode(NodeEndpoint("127.0.0.1", 5258), program)
+
+    return make
+
+
+@pytest.fixture
+def replay(make_node):
+    """Return a function that makes a node which prints a recording of an export."""
+
+    def make(path, status=None, *, gone=False):
+        (stdout,) = path.parent.glob(f"{path.stem}.stdout.*")
+        if status is None:
+            status = json.loads(path.read_text())["exit_code"]
+        answers = ANSWERS | ({"status": "gone"} if gone else {})
+        stderr = path.with_suffix(".stderr.txt").read_text()
+        return make_node({"export": stdout}, answers, stderr, status)
 
     return make
 
@@ -131,9 +144,9 @@ async def test_an_export_that_ended_otherwise_is_an_error(shared, replay, case):
     assert str(caught.value)
 
 
-async def test_recorded_errors_are_told(shared, replay):
-    """The last line of a failed call is the message; nothing that listens is a kind of its own."""
-    told = 0
+async def test_recorded_errors_are_reported(shared, replay):
+    """The last line of a failed call is the message; a missing node has its own class."""
+    checked = 0
     for path in cases(shared, "errors", "x*"):
         record = json.loads(path.read_text())
         lines = path.with_suffix(".stderr.txt").read_text().splitlines()
@@ -146,30 +159,23 @@ async def test_recorded_errors_are_told(shared, replay):
             assert isinstance(caught.value, NodeConnectionError)
         else:
             assert final[-1].split(": ", 1)[1][:40] in str(caught.value)
-        told += 1
-    assert told >= 20
+        checked += 1
+    assert checked >= 20
 
 
-async def test_recorded_answers_are_understood(shared, tmp_path):
+async def test_recorded_answers_are_understood(shared, make_node):
     """Status, schemas and counts of a node with events of every kind.
 
     The events of a pipeline that selects fields keep their number and the name of their schema.
     """
     folder = shared / "golden" / "introspect"
     selected = shared / "golden" / "export" / "e44_pipeline_head.arrow.stdout.bin"
-    program = tmp_path / "vast"
-    files = {
-        "status": "status_detailed",
-        "show": "show_schemas",
-        "version": "version",
-    }
-    cases = "\n".join(
-        f"    *\\ {word}*) cat {folder}/{name}.stdout.txt ;;" for word, name in files.items()
-    )
-    cases += f"\n    *\\ export*) cat {selected} ;;"
-    program.write_text(f'#!/bin/sh\ncase " $*" in\n{cases}\nesac\n')
-    program.chmod(0o755)
-    node = VastNode(NodeEndpoint("127.0.0.1", 5258), program)
+    node = make_node({
+        "status": folder / "status_detailed.stdout.txt",
+        "show": folder / "show_schemas.stdout.txt",
+        "version": folder / "version.stdout.txt",
+        "export": selected,
+    })  # fmt: skip
     assert await node.ping() == "v3.1.0"
     status = await node.status()
     assert status["catalog"]["num-events"] == 22187
@@ -183,22 +189,15 @@ async def test_recorded_answers_are_understood(shared, tmp_path):
     assert await node.counts(Query(Constant(True))) == {"zeek.conn": 5}
 
 
-async def test_an_empty_node_is_understood(shared, tmp_path):
+async def test_an_empty_node_is_understood(shared, make_node):
     """No bytes are no events, and an empty list no schemas."""
     folder = shared / "golden" / "empty_node"
     assert (folder / "empty_export_arrow.stdout.bin").read_bytes() == b""
-    program = tmp_path / "vast"
-    program.write_text(
-        "#!/bin/sh\n"
-        'case " $*" in\n'
-        '    *\\ version*) echo \'"VAST": "v3.1.0"\' ;;\n'
-        f"    *\\ show*) cat {folder}/empty_show_schemas.stdout.bin ;;\n"
-        f"    *\\ status*) cat {folder}/empty_status.stdout.bin ;;\n"
-        f"    *\\ export*) cat {folder}/empty_export_arrow.stdout.bin ;;\n"
-        "esac\n"
-    )
-    program.chmod(0o755)
-    node = VastNode(NodeEndpoint("127.0.0.1", 5258), program)
+    node = make_node({
+        "show": folder / "empty_show_schemas.stdout.bin",
+        "status": folder / "empty_status.stdout.bin",
+        "export": folder / "empty_export_arrow.stdout.bin",
+    })  # fmt: skip
     assert await exported(node) == []
     assert await node.schemas() == {}
     assert await node.counts(Query(Constant(True))) == {}

@@ -137,7 +137,7 @@ class Coalescer:
             yield from self.flush()
 
     def flush(self) -> Iterator[pa.RecordBatch]:
-        """Return everything that is held."""
+        """Return all batches that are held."""
         for key in tuple(self._held):
             yield self._join(key)
 

@@ -1,4 +1,4 @@
-"""Expressions as conditions in TQL, and what a pipeline must filter beside them."""
+"""Expressions as conditions in TQL, and the other filters of a pipeline."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class TypeProbes:
             return None
         if not all(layout.fields and _is_plain(layout) for layout in wanted):
             return None
-        # Nobody can know it, so no event can pass for a carrier.
+        # The name is random, so that no event can imitate a probe.
         return cls(wanted, f"vastlab_{secrets.token_hex(8)}")
 
     def steps(self, catalog: Catalog, send: str) -> list[str]:
@@ -277,7 +277,7 @@ class Unlisted:
             unknown(catalog.names),
         ])  # fmt: skip
         listed = any_of(is_of(layout) for layout in catalog.layouts)
-        # Nobody can know the mark, so no event can pass for one that has it.
+        # The mark is random, so that no event can imitate it.
         return cls(recent or "true", listed or "false", f"vastlab_{secrets.token_hex(8)}.")
 
     @property
@@ -285,7 +285,7 @@ class Unlisted:
         """The mark as a text in a pipeline."""
         return tql.quote(self.mark)
 
-    def beside(self, condition: str | None) -> list[str]:
+    def select(self, condition: str | None) -> list[str]:
         """Write the steps that select what satisfies a condition, and all that is not listed."""
         return [
             # The node's catalog makes use of this one alone.
@@ -294,20 +294,20 @@ class Unlisted:
             f"where {any_of([condition, self._is_marked()])}",
         ]
 
-    def without(self, condition: str) -> list[str]:
+    def select_listed(self, condition: str) -> list[str]:
         """Write the steps that select what satisfies a condition and is listed."""
         return [f"where {condition}", self._marking(), f"where not {self._is_marked()}"]
 
-    def alone(self) -> list[str]:
+    def select_unlisted(self) -> list[str]:
         """Write the steps that select what is not listed."""
-        return self.beside(None)
+        return self.select(None)
 
     def name(self, found: str) -> str | None:
         """Return the name without the mark; ``None`` for one without it."""
         return found.removeprefix(self.mark) if found.startswith(self.mark) else None
 
     def _marking(self) -> str:
-        # What is stored is not looked at more closely: that would take long.
+        # Stored events are not tested: that would take long.
         is_listed = f"(({self.listed}) if ({self.recent}) else true)"
         return f"@name = @name if {is_listed} else ({self.prefix} + @name)"
 
@@ -331,7 +331,7 @@ class EmptyLists:
             for leaf in layout.leaves
             if leaf.type.kind is Kind.LIST
         )
-        # Nobody can know it, so no field of an event can pass for a length.
+        # The mark is random, so that no field of an event can imitate a length.
         return cls(tuple(found), f"vastlab_{secrets.token_hex(8)}_")
 
     def steps(self, prefix: str) -> list[str]:

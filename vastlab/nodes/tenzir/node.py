@@ -1,9 +1,9 @@
 """A Tenzir node, from version 6 on, through the program `tenzir`: one process per query.
 
 The node answers in Arrow, one stream for each shape of events, over a private unix socket.
-Its catalog names the layouts of what is stored, so it is asked first. Events that only the
-node's memory holds as yet, which is so for half a minute, are answered like all others; where
-their layout is new, they are filtered here.
+Its catalog names the layouts of what is stored, so it is asked first. Events that are
+only in the node's memory, for up to half a minute, are part of the answer; those of a new layout
+are filtered here.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class TenzirNode:
             ])  # fmt: skip
             scans = [self._count_unlisted(query, unlisted)]
             if scan is not None:
-                scans.append(self._scan(unlisted.without(scan)))
+                scans.append(self._scan(unlisted.select_listed(scan)))
         for found in await together(*scans):
             counts.update(found)
         return {name: number for name, number in sorted(counts.items()) if number}
@@ -144,7 +144,7 @@ class TenzirNode:
                             if limit.is_reached:
                                 return
                 current.end()
-            except _OtherCatalogError as error:  # nothing was returned as yet
+            except _OtherCatalogError as error:  # nothing was returned yet
                 passes = _stored_passes(query, error.catalog or await self._catalog())
             except NodeError:
                 # The node cannot be asked again, and the events that are held back match.
@@ -191,7 +191,7 @@ class TenzirNode:
     async def _count_unlisted(self, query: Query, unlisted: Unlisted) -> Counter[str]:
         """Count the events of layouts that the catalog does not list."""
         counts: Counter[str] = Counter()
-        unknown = _Pass(query, Catalog(), unlisted, ["export", *unlisted.alone()])
+        unknown = _Pass(query, Catalog(), unlisted, ["export", *unlisted.select_unlisted()])
         async with aclosing(self._client.stream(unknown.pipeline)) as batches:
             async for batch in batches:
                 for part in unknown.take(batch):
@@ -321,17 +321,17 @@ class _Pass:
 def _stored_passes(
     query: Query, catalog: Catalog, confirmation: _Confirmation | None = None
 ) -> deque[_Pass]:
-    """Plan how to get what is stored, and what is only in the node's memory as yet."""
+    """Plan how to get what is stored, and what is only in the node's memory."""
     known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
     probes = None
     if 0 < query.limit < _FEW:
         # A program that stops by itself leaves the processor to us; what is filtered here
         # would not count.
-        passes = [unlisted.alone()]
+        passes = [unlisted.select_unlisted()]
         if known is not None:
-            passes.insert(0, [*unlisted.without(known), f"head {query.limit}"])
+            passes.insert(0, [*unlisted.select_listed(known), f"head {query.limit}"])
     else:
-        passes = [unlisted.beside(known)]
+        passes = [unlisted.select(known)]
         probes = TypeProbes.of(
             layout for layout in catalog.layouts if conditions.where(query, (layout,)) is not None
         )
@@ -346,7 +346,7 @@ def _stored_passes(
 def _live_pass(query: Query, catalog: Catalog) -> _Pass:
     retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
     unlisted = Unlisted.of(catalog)
-    steps = unlisted.beside(conditions.where(query, catalog.layouts))
+    steps = unlisted.select(conditions.where(query, catalog.layouts))
     steps.insert(0, f"export live=true{retro}")
     return _Pass(query, catalog, unlisted, steps, lists=EmptyLists.of(catalog.layouts))
 
