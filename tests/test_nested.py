@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vastlab
-from vastlab import _nested
+from vastlab import _loop
 from vastlab.errors import ConfigError
 
 UNPATCHED = """
@@ -51,7 +51,7 @@ def test_using_vastlab_leaves_asyncio_unpatched(tmp_path):
     python("-c", UNPATCHED, str(tmp_path / "my.db"), str(log))
 
 
-def test_nested_loops_work_when_they_are_asked_for():
+def test_nested_loops_work_when_requested():
     """After `allow_nested`, asyncio.run works inside a running loop."""
     assert python("-c", NESTED) in {"nest_asyncio2", "nest_asyncio"}
 
@@ -60,14 +60,14 @@ def test_only_one_module_names_the_patch():
     """No other module imports a package that patches asyncio."""
     package = Path(vastlab.__file__).parent
     naming = {p.name for p in package.rglob("*.py") if "nest_asyncio" in p.read_text("utf-8")}
-    assert naming == {"_nested.py"}
+    assert naming == {"_loop.py"}
 
 
 def test_the_package_that_breaks_asyncio_is_refused(monkeypatch):
     """On Python 3.14 and later plain nest_asyncio is refused, with what to do instead."""
-    monkeypatch.setattr(_nested.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(_nested.sys, "version_info", (3, 14, 0))
+    monkeypatch.setattr(_loop.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(_loop.sys, "version_info", (3, 14, 0))
     with pytest.raises(ConfigError, match="nest_asyncio2"):
         vastlab.allow_nested()
-    monkeypatch.setattr(_nested.sys, "version_info", (3, 13, 0))
-    assert _nested._package() == "nest_asyncio"
+    monkeypatch.setattr(_loop.sys, "version_info", (3, 13, 0))
+    assert _loop._nesting_package() == "nest_asyncio"

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vastlab._nested import allow_nested
+    from vastlab._loop import allow_nested
     from vastlab.client import VAST, ExportMode
     from vastlab.connection import Connection, connect
     from vastlab.expression.parameters import indicators
@@ -56,7 +56,7 @@ _MODULES = {
     "TableSlice": "table_slice",
     "Taxonomy": "expression.taxonomy",
     "VastRow": "table_slice",
-    "allow_nested": "_nested",
+    "allow_nested": "_loop",
     "collect_pyarrow": "table_slice",
     "connect": "connection",
     "indicators": "expression.parameters",

@@ -1,7 +1,7 @@
 """The background event loop: coroutines run here for callers that are not asynchronous.
 
 One daemon thread with one loop of its own. It never touches a loop that runs elsewhere, so the
-facade works inside a notebook's kernel as it does in a script.
+facade works inside a notebook's kernel as it does in a script. Only `allow_nested` patches asyncio.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
+import importlib.util
 import os
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from enum import Enum
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 THREAD_NAME = "vastlab-loop"
 _PATIENCE = 2.0  # seconds that a cancelled coroutine gets to clean up
+_BROKEN_SINCE = (3, 14)  # Python in which nest_asyncio breaks asyncio
 _TICK = 0.1  # seconds between two calls of `tick`
 
 
@@ -268,3 +271,43 @@ def _keyboard_interrupts() -> Iterator[None]:
     finally:
         if replace:
             signal.signal(signal.SIGINT, previous)
+
+
+def allow_nested() -> str:
+    """Let ``asyncio.run(...)`` work inside a notebook's cell.
+
+    vastlab does not need this: in a cell, ``await`` the asynchronous API or use
+    `vastlab.connect`. It is for code that calls ``asyncio.run``, and it changes asyncio for the
+    whole process, until it ends.
+
+    Returns
+    -------
+    str
+        The package that did it: ``nest_asyncio2`` if it is installed, as with ipykernel, else
+        ``nest_asyncio``.
+
+    Raises
+    ------
+    ConfigError
+        Only ``nest_asyncio`` is installed, and Python is 3.14 or later, where it breaks
+        asyncio.
+
+    Examples
+    --------
+    >>> allow_nested()  # doctest: +SKIP
+    'nest_asyncio2'
+    """
+    name = _nesting_package()
+    importlib.import_module(name).apply()
+    return name
+
+
+def _nesting_package() -> str:
+    if importlib.util.find_spec("nest_asyncio2") is not None:
+        return "nest_asyncio2"
+    if sys.version_info >= _BROKEN_SINCE:
+        raise errors.ConfigError(
+            "nest_asyncio breaks asyncio on Python 3.14 and later",
+            hint="`pip install nest_asyncio2`, or use `await` or vastlab.connect()",
+        )
+    return "nest_asyncio"
