@@ -178,7 +178,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     @property
     def expression(self) -> str:
-        """The final expression, with all parameters in their places."""
+        """The final expression, with all parameters replaced."""
         return self._outcome.expression
 
     @property
@@ -413,8 +413,9 @@ class Result(Mapping[str, pd.DataFrame]):
         ipywidgets.Widget
             Above twelve schemas a list that can be filtered.
         """
-        widgets = import_optional("vastlab.display.tabs", extra="lab")
-        return widgets.tabs([(s.name, s.events) for s in most_first(self._summarised())], self.show)
+        from vastlab.display import tabs  # here: it imports ipywidgets
+
+        return tabs.tabs([(s.name, s.events) for s in most_first(self._summarised())], self.show)
 
     def timeline(self, by: str | None = None) -> Picture:
         """Draw events over time (the extra ``plots``).

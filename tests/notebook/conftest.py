@@ -22,7 +22,7 @@ def state(tmp_path, monkeypatch) -> Path:
     return tmp_path / "state" / "vastlab"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def folder(small_database) -> Path:
     """Return a database of five connections and three lookups."""
     return small_database

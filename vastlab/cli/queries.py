@@ -86,7 +86,7 @@ async def query(
                 return 0
             found = 0
             # Events and a progress bar cannot share a terminal.
-            shown = contextlib.nullcontext(_nothing) if sys.stdout.isatty() else None
+            shown = contextlib.nullcontext(lambda number: None) if sys.stdout.isatty() else None
             with shown or _counter(reporter, limit) as counted:
 
                 def add(number: int) -> None:
@@ -201,7 +201,7 @@ def announce_demo(events: int) -> None:
 async def table(
     reporter: Reporter, stream: AsyncGenerator[TableSlice, None], limit: int, sample: Sample
 ) -> None:
-    """Draw some of the events that a client exports, and say what there is beside them."""
+    """Draw some of the exported events, and count the others."""
     try:
         with _counter(reporter, limit) as counted:
             async for part in stream:
@@ -231,10 +231,6 @@ def _tell_of_limit(found: int, limit: int) -> None:
     """Say that there may be more: a file with the first events looks like one with all."""
     if limit and found >= limit:
         complain(f"stopped after {plural(found, 'event')}; -n 0 for all", style="yellow")
-
-
-def _nothing(number: int) -> None:
-    """Count no events."""
 
 
 @contextlib.contextmanager

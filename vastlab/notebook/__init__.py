@@ -9,8 +9,8 @@ from typing import Any
 
 from vastlab.connection import Connection
 from vastlab.notebook import completion, notes
-from vastlab.notebook.live import LiveView
-from vastlab.notebook.magics import VastMagics, stop_all, without_body, without_semicolons
+from vastlab.notebook.live import LiveView, stop_all
+from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
 from vastlab.notebook.notes import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.notebook.widgets.schema_tree import SchemaTree
@@ -32,7 +32,7 @@ _NAMES = (
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Put the magics, the completion and the progress line in place; again is harmless."""
+    """Install the magics, the completion and the progress line; can be called again."""
     unload_ipython_extension(shell)
     magics = VastMagics(shell)
     shell.register_magics(magics)

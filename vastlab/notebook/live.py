@@ -21,7 +21,7 @@ import pyarrow as pa
 from vastlab import _text, errors
 from vastlab._call import Call
 from vastlab._text import plural
-from vastlab.client import VAST, ExportMode, Moment
+from vastlab.client import VAST, ExportMode, Moment, as_mode
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome, make_preview
@@ -150,7 +150,7 @@ class LiveView(RunningBox):
     ) -> None:
         # A wrong expression fails the cell here, not a task in the background.
         self._expression = str(bind(parse_query(expression), params or {}))
-        self._mode = ExportMode(mode) if mode in _MODES else _refuse_mode(mode)
+        self._mode = as_mode(mode)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise errors.UsageError(f"limit must be a number of events, got {limit!r}")
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
@@ -169,7 +169,7 @@ class LiveView(RunningBox):
     # --- life -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Ask anew; harmless while it runs.
+        """Run the query again; no effect while it runs.
 
         Raises
         ------
@@ -294,7 +294,11 @@ class LiveView(RunningBox):
 
     async def _collected(self, name: str | None = None, rows: int | None = None) -> Result:
         kept = self._ring.newest(name)
-        batches = [batch for parts in kept.values() for batch in _tail(parts, rows)]
+        batches = [
+            batch
+            for parts in kept.values()
+            for batch in (parts if rows is None else _last(parts, rows))
+        ]
 
         async def again() -> AsyncIterator[TableSlice]:
             for batch in batches:
@@ -385,23 +389,12 @@ class LiveView(RunningBox):
 
 
 def running() -> tuple[LiveView, ...]:
-    """Return the views that run.
-
-    Examples
-    --------
-    >>> running()
-    ()
-    """
+    """Return the views that run."""
     return _views().all()
 
 
 def stop_all() -> None:
-    """Stop all views.
-
-    Examples
-    --------
-    >>> stop_all()
-    """
+    """Stop all views."""
     for view in running():
         view.stop()
 
@@ -434,24 +427,3 @@ class _Views:
 @functools.cache
 def _views() -> _Views:
     return _Views()
-
-
-_MODES = (*ExportMode, *(mode.value for mode in ExportMode))
-
-
-def _refuse_mode(mode: object) -> ExportMode:
-    known = ", ".join(repr(known.value) for known in ExportMode)
-    raise errors.UsageError(f"unknown mode: {mode!r}", hint=f"one of {known}")
-
-
-def _tail(parts: list[pa.RecordBatch], rows: int | None) -> list[pa.RecordBatch]:
-    """Take the last rows of several batches."""
-    if rows is None:
-        return parts
-    taken: list[pa.RecordBatch] = []
-    for part in reversed(parts):
-        if rows <= 0:
-            break
-        taken.insert(0, part.slice(max(0, part.num_rows - rows)))
-        rows -= part.num_rows
-    return taken

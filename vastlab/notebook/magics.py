@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import importlib
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,29 +30,22 @@ from vastlab.endpoints import Endpoint, is_bare_host
 from vastlab.expression import parse_query
 from vastlab.expression.ast import Expr, FieldExtractor
 from vastlab.expression.parameters import indicators, names
-from vastlab.notebook import options
+from vastlab.notebook import live, options
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
 from vastlab.types import Schema
 
-_MODULE = "vastlab.notebook.live"
 _WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
 _ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
-
-def open_view(connection: Connection, asked: Options, params: Mapping[str, object]) -> Any:
+def open_view(
+    connection: Connection, asked: Options, params: Mapping[str, object]
+) -> live.LiveView:
     """Open a view of events as they come, and start it in the background."""
-    try:
-        module = importlib.import_module(_MODULE)
-    except ModuleNotFoundError as error:
-        raise errors.UsageError(
-            f"live views need {error.name!r}, which is not installed",
-            hint="-m unified waits for events in the cell",
-        ) from error
     if asked.timeout is not None:
         raise errors.UsageError("--live takes no --timeout", hint="stop the view instead")
-    return module.LiveView(
+    return live.LiveView(
         connection,
         asked.expression,
         asked.mode or "unified",
@@ -63,19 +54,6 @@ def open_view(connection: Connection, asked: Options, params: Mapping[str, objec
         until=asked.until,
         params=params,
     )
-
-
-def running() -> list[str]:
-    """Describe the live views that run, one line each."""
-    module = sys.modules.get(_MODULE)
-    return [] if module is None else [repr(view) for view in module.running()]
-
-
-def stop_all() -> None:
-    """Stop the live views that run."""
-    module = sys.modules.get(_MODULE)
-    if module is not None:
-        module.stop_all()
 
 
 def _reported(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,7 +155,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         shown = yaml.safe_dump(
             status, sort_keys=False, allow_unicode=True, default_flow_style=False
         )
-        views = [f"live: {line}" for line in running()]
+        views = [f"live: {view!r}" for view in live.running()]
         return Note("\n".join([f"using {self._usage()}", *views, shown.rstrip()]))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types

@@ -76,8 +76,8 @@ def warnings_shown() -> Iterator[None]:
 def install() -> None:
     """Show vastlab's warnings as remarks from now on, also those of calls in a cell.
 
-    They are shown each time, since a cell that runs again is a question anew; filters of the
-    user's come first.
+    They are shown each time, since a cell that runs again is a new query; the user's own filters
+    come first.
     """
     warnings.filterwarnings(_EACH_TIME[0], category=_EACH_TIME[2], append=True)
     warnings.showwarning = _Remarking(warnings.showwarning)

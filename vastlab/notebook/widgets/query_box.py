@@ -24,12 +24,13 @@ from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
 from vastlab.notebook.notes import Pace, warnings_kept
+from vastlab.notebook.options import MODES
 from vastlab.notebook.widgets.views import Answer, RunningBox
 from vastlab.result import Result
 
 REMEMBERED = 50
 _LONGEST = 10_000  # characters of an expression that goes to disk
-_LARGEST = 1 << 20  # bytes of the file before it is written anew
+_LARGEST = 1 << 20  # bytes of the file before it is rewritten
 
 
 class History:
@@ -71,7 +72,7 @@ class History:
             self._shorten()
 
     def _shorten(self) -> None:
-        """Write the newest lines of each place anew; as long as it takes, others are read."""
+        """Rewrite the file with the newest lines of each place."""
         kept: dict[tuple[str, str], None] = {}
         counts: dict[str, int] = defaultdict(int)
         room = _LARGEST // 2
@@ -83,10 +84,10 @@ class History:
                 break
             kept[place, expression] = None
             counts[place] += 1
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with _private(beside, os.O_TRUNC) as descriptor:
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with _private(temporary, os.O_TRUNC) as descriptor:
             os.write(descriptor, b"\n".join(_line(*entry) for entry in reversed(kept)))
-        beside.replace(self._path)
+        temporary.replace(self._path)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         content = b""
@@ -116,7 +117,6 @@ def _private(path: Path, how: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-_MODES = ("historical", "continuous", "unified")
 _LARGEST_LIMIT = 2**31 - 1
 _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
@@ -143,7 +143,7 @@ class QueryBox(RunningBox):
     """
 
     expression = traitlets.Unicode("")
-    mode = traitlets.Enum(_MODES, "historical")
+    mode = traitlets.Enum(MODES, "historical")
     limit = traitlets.Int(100, min=0)
     profile = traitlets.Unicode("")
     """A profile of ``vast.yaml``; empty for the connection that the box was made with."""
@@ -207,7 +207,7 @@ class QueryBox(RunningBox):
         return answer
 
     def start(self) -> None:
-        """Ask without waiting, as a click on Run does; harmless while it runs."""
+        """Run the query without waiting, as a click on Run does; no effect while it runs."""
         if self.running:
             return
         self._begin()
@@ -379,7 +379,7 @@ class QueryBox(RunningBox):
 
 def _mode_form() -> widgets.ToggleButtons:
     return widgets.ToggleButtons(
-        options=_MODES,
+        options=MODES,
         tooltips=("what is stored", "what arrives from now on", "first the one, then the other"),
         style={"button_width": "auto"},
     )
