@@ -1,4 +1,4 @@
-"""YAML from files that anybody may have written: bounded, and of a declared shape."""
+"""YAML from untrusted files: bounded, and of a declared shape."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ class VAST:
         ``vast.endpoint`` in ``./vast.yaml`` and in the user's ``vast.yaml``, then
         ``127.0.0.1:5158``.
     taxonomy
-        Concepts and models beside those that come with vastlab and those in the folder
-        ``taxonomy`` beside the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.
+        Concepts and models in addition to those that come with vastlab and those in the folder
+        ``taxonomy`` next to the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out, which
         is what happens unless ``vastlab.client`` in ``vast.yaml`` says otherwise.
@@ -171,7 +171,7 @@ class VAST:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End what runs and let go of threads and files; the client can be used again."""
+        """End what runs and release threads and files; the client can be used again."""
         for _ in range(_CLOSE_STEPS):  # the loop closes generators that a `break` has left
             await asyncio.sleep(0)
         for closed in tuple(self._closing):

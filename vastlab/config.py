@@ -1,7 +1,7 @@
 """Settings: VAST's own ``vast.yaml``, and the folders of vastlab.
 
-``vast.endpoint`` means what it means to VAST, and vastlab's keys stand beside it under
-``vastlab:``. There is no other file and no other environment variable than ``VAST_ENDPOINT``.
+``vast.endpoint`` has the meaning that VAST gives it; vastlab's own keys are under ``vastlab:``.
+No other file and no environment variable other than ``VAST_ENDPOINT`` is read.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _same_file(one: Path, other: Path | None) -> bool:
 
 
 def _refused(file: _File, folder: Path) -> dict[str, str]:
-    """Say which endpoints of a file that anybody may have written cannot be used."""
+    """Return why endpoints of an untrusted file cannot be used."""
     # A file that came with the logs must not choose a program, nor let damage pass.
     for key, value in (("client", file.own.client), ("verify", file.own.verify)):
         if value is not None:

@@ -502,7 +502,7 @@ class Connection:
         return re.sub(r"//[^/@]*@", "//", str(self._vast.endpoint))
 
     def close(self) -> None:
-        """End the exports that run and let go of everything held; twice is once."""
+        """End the running exports and release all resources; a second call has no effect."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
@@ -532,7 +532,7 @@ class Connection:
         if self._closed:
             raise errors.UsageError("the connection is closed", hint="connect() again")
         if self._pid != os.getpid():
-            # The engine's threads did not come along: every call would wait for ever.
+            # The engine's threads were not forked: every call would wait endlessly.
             raise errors.UsageError(
                 "the connection belongs to the process that was forked",
                 hint="connect() in the child, and start it with the method 'spawn'",

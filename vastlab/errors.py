@@ -19,7 +19,7 @@
     └── QueryInterrupted                   stopped by the user; `.partial` holds what arrived
 
 Each renders itself as one line, with a hint on what to do next where there is one.
-`VastlabWarning` stands beside the tree, since Python has warnings of its own.
+`VastlabWarning` is not part of the tree: it is a `UserWarning`.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class NodeError(VastlabError):
         What had arrived before, where the caller collects: a `vastlab.Result` or a list of
         slices.
     stderr
-        The last words of the program that failed.
+        The end of the failed program's error output.
     """
 
     def __init__(

@@ -60,8 +60,8 @@ def to_frames(
     ----------
     tables
         What `vastlab.collect_pyarrow` returns. Several layouts of one name give the union of
-        their columns: an integer beside a double widens, and what fits no better becomes
-        text, with a warning that names the column.
+        their columns: integers and doubles become doubles; types that have nothing in common
+        become text, with a warning that names the column.
     nested
         ``"flat"`` opens records into dotted columns (``id.orig_h``); ``"dict"`` keeps each as
         one column of dictionaries.

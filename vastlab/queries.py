@@ -1,7 +1,7 @@
 """Saved queries: expressions with a name, and with parameters of a type.
 
-They stand in ``queries.yaml``, beside the notebook and in the folder of the user's
-``vast.yaml``; of two with one name, the one beside the notebook counts::
+They are in ``queries.yaml``, next to the notebook and in the folder of the user's
+``vast.yaml``; the notebook's query takes precedence over one of the same name::
 
     - name: beacons
       description: Connections of one host to one place
@@ -67,7 +67,7 @@ class Parameter:
     Parameters
     ----------
     name
-        What stands behind the ``$``.
+        The name after the ``$``.
     type
         ``string int double bool ip subnet time duration``, or ``list<...>`` of one of these.
     default

@@ -43,7 +43,7 @@ def main() -> NoReturn:
     try:
         _open_standard_streams()
         code = run(sys.argv[1:])
-        # From here on a Ctrl-C ends the process at once: there is nothing left to tidy up.
+        # From here on a Ctrl-C ends the process at once: nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:  # a second one, while the first was dealt with
         code = _INTERRUPTED
@@ -81,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
         complain("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads any more. What is still buffered must not fail once more at the end.
+        # The reader has closed the pipe; flushing the buffer at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except VastlabError as error:

@@ -337,7 +337,7 @@ def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:
 def draw_pairs(
     out: Console, pairs: Sequence[tuple[str, Any]], header: tuple[str, str] = ("", "")
 ) -> None:
-    """Draw names beside values."""
+    """Draw a table of names and values."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.show_header = any(header)
     table.add_column(header[0], style="cyan")

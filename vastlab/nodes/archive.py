@@ -58,7 +58,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 _ROWS = 65_536  # events that are filtered at once: planning costs more than the filter
-_SMALL = 8_192  # batches that are not larger together are handed on as one
+_SMALL = 8_192  # smaller batches are joined
 
 
 class ArchiveScan(FileScan):

@@ -35,8 +35,8 @@ def make(
     """
     made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
     try:
-        with disk.new_folder(target) as beside:
-            Database.create(beside).add(made)
+        with disk.new_folder(target) as folder:
+            Database.create(folder).add(made)
     except OSError as error:
         # Where another process was first, its database is as good as this one.
         if not is_database(target):

@@ -49,10 +49,10 @@ _Path = tuple[str, ...]
 
 
 class FirstTypes:
-    """Hands on the batches of each schema in the types of the first of them.
+    """Converts the batches of each schema to the types of its first batch.
 
-    What is ingested later may have other inferred types; an export has one type a field. Values
-    that do not fit are null, and a warning says so once for each field.
+    Later files may have other inferred types, but an export has one type per field. Values that do
+    not fit become null, with one warning per field.
     """
 
     def __init__(self, report: Report) -> None:
@@ -218,7 +218,7 @@ class EmbeddedNode(FileNode):
             return await asyncio.shield(working)
         except asyncio.CancelledError:
             cancelled.set()
-            await asyncio.wait([working])  # it tidies up first
+            await asyncio.wait([working])  # it cleans up first
             raise
 
     async def aclose(self) -> None:
@@ -408,7 +408,7 @@ def _reading(progress: IngestProgress) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """A look at the folder that began before anybody waits for it."""
+    """The first snapshot of a folder, which is taken before it is awaited."""
 
     look: Future[Arrivals]
     cancelled: threading.Event

@@ -1,4 +1,4 @@
-"""A Tenzir node of one's own: started for a notebook, stopped with it."""
+"""A local Tenzir node: started for a notebook, stopped with it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
     UsageError
         The folder holds something else than the events of a node.
     NodeError
-        The node does not start; its last words say why.
+        The node does not start; the message has the last line of its log.
     """
     state = Path(folder).resolve()
     _refuse_a_running_node(state)

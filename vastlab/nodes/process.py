@@ -1,4 +1,4 @@
-"""Programs that run beside vastlab: their start, streams and end."""
+"""Child processes: their start, streams and end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def find_tenzir() -> Path | None:
 
 
 def find_tenzir_engine() -> Path:
-    """Return the program that runs a node; it goes by the name that it is started under."""
+    """Return the program that runs a node; the name that it is started under selects its mode."""
     bundled = _bundled("libexec", "tenzir-engine")
     found = shutil.which("tenzir-node")
     if bundled is not None:
@@ -145,14 +145,11 @@ class Child:
 
     @property
     def stderr(self) -> str:
-        """The last words of the child, as far as they have arrived."""
+        """The end of the child's error output, as far as it has arrived."""
         return self._stderr.decode("utf-8", "replace")
 
     def run_time(self) -> int | None:
-        """Return the nanoseconds that the child has been running on a processor.
-
-        None where the system does not tell.
-        """
+        """Return the child's processor time in nanoseconds; None if it is unknown."""
         total = 0
         for file in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             with suppress(OSError, ValueError, IndexError):  # a thread that has just ended
@@ -160,7 +157,7 @@ class Child:
         return total or None
 
     def wait(self) -> int:
-        """Wait for the end, and for the last words."""
+        """Wait for the end of the child and of its error output."""
         returncode = self._popen.wait()
         self._drain.join(GRACE)
         return returncode
@@ -183,13 +180,13 @@ def _pipe(pipe: object) -> BinaryIO:
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:
-    # The second request makes `tenzir` give up what it has in flight.
+    # The second request makes `tenzir` drop what it has in flight.
     for patience in (AGAIN, GRACE - AGAIN):
         if popen.poll() is None:
             _signal(popen, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 popen.wait(patience)
-    # Also after a polite end: a launcher may have left the engine behind, with our pipes.
+    # Also after a normal end: a launcher may have left the engine running, with our pipes.
     _signal(popen, signal.SIGKILL)
     popen.wait()
     for pipe in (popen.stdin, popen.stdout, popen.stderr):
@@ -387,7 +384,7 @@ class StreamServer:
             yield item
 
     def is_urgent(self, batch: pa.RecordBatch) -> bool:
-        """Whether a batch is to be handed on at once."""
+        """Whether a batch must be passed on at once."""
         return self._urgent is not None and name_of(batch.schema) == self._urgent
 
     def finish(self) -> None:
@@ -411,7 +408,7 @@ class StreamServer:
                 return
 
     def close(self) -> None:
-        """Let go of everything, whatever may still arrive."""
+        """Close all connections, whatever may still arrive."""
         self.discard()
         self._stop_accepting()
         for connection in tuple(self._connections):

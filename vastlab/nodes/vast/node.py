@@ -168,8 +168,8 @@ class VastNode:
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
         """Return the number of events per schema, without schemas that have none.
 
-        The events are exported and counted here. The node's own counter is at times too small,
-        at times never answers, and counts one schema for each process. One export gives the
+        The events are exported and counted here. The node's own counter is sometimes too
+        small, sometimes never answers, and counts one schema for each process. One export gives the
         numbers of all schemas; where it can, it sends a single small field of each event.
         """
         counts: Counter[str] = Counter()
@@ -265,10 +265,10 @@ class VastNode:
         return answers
 
     def _may_guess(self, query: Query, counting: bool) -> bool:
-        # What arrives while a continuous export is begun anew would be lost.
+        # What arrives while a continuous export is restarted would be lost.
         if query.mode is ExportMode.CONTINUOUS:
             return False
-        # What does not depend on schemas can be asked of a node that is not known as yet.
+        # What does not depend on schemas can be asked before the schemas are known.
         unbounded = query.since is query.until is None
         return self._known is not None or (
             not counting and unbounded and is_certain(query.expression)

@@ -195,7 +195,7 @@ def _type(operator: Operator, name: str) -> Predicate:
 
 
 def by_import_time(query: Query) -> Iterator[Query]:
-    """Split a query so that conditions on the import time stand beside all others.
+    """Split a query so that conditions on the import time are joined to all others by ``and``.
 
     Events have no import time, so that only the node can test it. Every event matches at most one
     of the queries.
