@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError, VastlabWarning
 from vastlab.nodes.base import Notice, Step
-from vastlab.table_slice import TableSlice, collect_pyarrow
+from vastlab.table_slice import TableSlice, tables_of
 
 _LOOK_AHEAD = 0.2  # seconds
 
@@ -98,12 +98,7 @@ class Arrived:
 
     async def tables(self) -> dict[str, list[pa.Table]]:
         """Return everything, by schema name."""
-
-        async def again() -> AsyncIterator[TableSlice]:
-            for part in self._slices:
-                yield part
-
-        return await collect_pyarrow(again())
+        return tables_of(part.to_pyarrow() for part in self._slices)
 
     @property
     def _is_full(self) -> bool:

@@ -90,7 +90,7 @@ class Settings:
         endpoint, source = next(iter(endpoints), (DEFAULT_ENDPOINT, DEFAULT_SOURCE))
         owns = [file.own for file in found]
         profiles = {name: text for file in reversed(found) for name, text in file.profiles.items()}
-        foreign = found[0] if local and not _same_file(local, personal) else None
+        foreign = found[0] if local and not (personal and local.samefile(personal)) else None
         return cls(
             endpoint=endpoint,
             source=source,
@@ -206,10 +206,6 @@ def _read(path: Path) -> _File:
         for name, entry in (own.profiles or {}).items()
     }
     return _File(str(path), vast.endpoint, own, profiles)
-
-
-def _same_file(one: Path, other: Path | None) -> bool:
-    return other is not None and one.samefile(other)
 
 
 def _refused(file: _File, folder: Path) -> dict[str, str]:

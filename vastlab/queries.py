@@ -34,10 +34,6 @@ __all__ = ["Parameter", "Queries", "SavedQuery", "load"]
 FILE = "queries.yaml"
 
 
-def _truth(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
 def _literal(kind: type[Time | Duration]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         literal = parse_literal(text)
@@ -52,7 +48,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "string": str,
     "int": int,
     "double": float,
-    "bool": _truth,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
     "ip": ipaddress.ip_address,
     "subnet": ipaddress.ip_network,
     "time": _literal(Time),

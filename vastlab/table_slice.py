@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -185,9 +185,13 @@ async def collect_pyarrow(stream: AsyncIterable[TableSlice]) -> dict[str, list[p
     >>> {name: [table.num_rows for table in parts] for name, parts in tables.items()}
     {'zeek.conn': [3]}
     """
+    return tables_of([part.to_pyarrow() async for part in stream])
+
+
+def tables_of(events: Iterable[pa.RecordBatch]) -> dict[str, list[pa.Table]]:
+    """Join batches to one table for each layout, by schema name."""
     layouts: dict[bytes, list[pa.RecordBatch]] = {}
-    async for part in stream:
-        batch = part.to_pyarrow()
+    for batch in events:
         # Neither `==` nor the text of a schema tells all layouts apart.
         layouts.setdefault(batch.schema.serialize().to_pybytes(), []).append(batch)
     tables: defaultdict[str, list[pa.Table]] = defaultdict(list)

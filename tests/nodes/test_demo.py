@@ -39,18 +39,20 @@ def test_a_database_that_is_made_is_complete(tmp_path):
 
 def test_making_tells_how_far_it_is(tmp_path):
     """The number of events grows to all of them."""
-    told: list[tuple[int, int]] = []
-    demo.make(tmp_path / "demo.db", EVENTS, tell=lambda *how_far: told.append(how_far))
-    assert told[-1] == (EVENTS, EVENTS)
-    assert told == sorted(told)
-    assert len(told) > 1
+    reported: list[tuple[int, int]] = []
+    demo.make(tmp_path / "demo.db", EVENTS, progress=lambda *how_far: reported.append(how_far))
+    assert reported[-1] == (EVENTS, EVENTS)
+    assert reported == sorted(reported)
+    assert len(reported) > 1
 
 
 def test_making_can_be_given_up(tmp_path):
     """Who does not wait for it any more finds nothing half made."""
-    given_up = threading.Event()
+    cancelled = threading.Event()
     with pytest.raises(QueryInterrupted):
-        demo.make(tmp_path / "demo.db", EVENTS, tell=lambda *_: given_up.set(), cancelled=given_up)
+        demo.make(
+            tmp_path / "demo.db", EVENTS, progress=lambda *_: cancelled.set(), cancelled=cancelled
+        )
     assert os.listdir(tmp_path) == []
 
 

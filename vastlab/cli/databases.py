@@ -90,7 +90,7 @@ def _demo_database(named: str | None, events: int | None) -> str:
         events = demo_node.EVENTS if events is None else events
         announce_demo(events)
         with output.progress("demo") as update:
-            demo_node.make(path, events, tell=update)
+            demo_node.make(path, events, progress=update)
     return str(endpoint)
 
 
@@ -150,7 +150,7 @@ async def import_(
     files
         Files, folders or patterns; - for standard input.
     schema
-        The schema's name, where the format does not tell.
+        The schema's name, where the format does not say.
     encoding
         The encoding of text, such as cp1252; UTF-8 by default.
     raw
@@ -239,7 +239,7 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
     Parameters
     ----------
     repair
-        Keep what is whole, move the rest to a folder inside the database, tell the losses.
+        Keep what is intact, move the rest to a folder inside the database, list the losses.
     """
     from vastlab.cli import output
     from vastlab.store.check import FaultKind

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -214,12 +214,8 @@ async def _parquet(stream: Stream) -> None:
                         hint=f"narrow the query: {TYPE} == {json.dumps(part.name)} && (...)",
                     )
                 writer.write_batch(pa.record_batch(columns.export(batch, schema), target))
-        _copy(spool)
-
-
-def _copy(spool: IO[bytes]) -> None:
-    spool.seek(0)
-    shutil.copyfileobj(spool, sys.stdout.buffer)
+        spool.seek(0)
+        shutil.copyfileobj(spool, sys.stdout.buffer)
 
 
 _WRITERS = {"json": _json, "csv": _csv, "arrow": _arrow, "parquet": _parquet}
@@ -265,17 +261,14 @@ def _draw(out: Console, shown: Preview, events: int, telling: frozenset[str]) ->
             overflow="ellipsis",
         )
     for row in shown.rows:
-        table.add_row(*(_cell(row[index]) for index in widths))
+        cells = (row[index] for index in widths)
+        table.add_row(*(Text("-", "dim") if cell is None else Text(cell) for cell in cells))
     counted = _of(len(shown.rows), events, "events")
     columns = _of(len(widths), shown.summary.columns, "columns")
     title = Text.assemble((plain(shown.summary.name), "bold cyan"), f"  {counted}, {columns}")
     out.print(title, soft_wrap=True)
     out.print(table)
     out.print()
-
-
-def _cell(value: str | None) -> Text:
-    return Text("-", "dim") if value is None else Text(value)
 
 
 def _of(shown: int, total: int, noun: str) -> str:

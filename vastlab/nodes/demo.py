@@ -26,14 +26,14 @@ def make(
     target: Path,
     events: int = EVENTS,
     *,
-    tell: Callable[[int, int], None] = lambda made, of: None,
+    progress: Callable[[int, int], None] = lambda made, total: None,
     cancelled: threading.Event | None = None,
 ) -> None:
     """Make a demo database, which appears under its name when it is complete.
 
-    Another process may make the same one. `tell` gets the number of events made, and of all.
+    Another process may make the same one. `progress` gets the number of events made, and of all.
     """
-    made = _watched(demo.batches(events), lambda made: tell(made, events), cancelled)
+    made = _watched(demo.batches(events), lambda made: progress(made, events), cancelled)
     try:
         with disk.new_folder(target) as folder:
             Database.create(folder).add(made)
@@ -48,7 +48,7 @@ def make(
 
 def _watched(
     batches: Iterator[pa.RecordBatch],
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
     cancelled: threading.Event | None,
 ) -> Iterator[pa.RecordBatch]:
     made = 0
@@ -56,5 +56,5 @@ def _watched(
         if cancelled is not None and cancelled.is_set():
             raise QueryInterrupted("the demo database was not made: its query was stopped")
         made += batch.num_rows
-        tell(made)
+        progress(made)
         yield batch

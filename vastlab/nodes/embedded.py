@@ -137,7 +137,7 @@ class Maker(Protocol):
         target: Path,
         /,
         *,
-        tell: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
         cancelled: threading.Event | None,
     ) -> None:
         """Make it there, telling how many events it has, and how many it is to have."""
@@ -355,7 +355,7 @@ class EmbeddedNode(FileNode):
             def making(made: int, of: int) -> None:
                 report(Step("making the demo database", made, made / of))
 
-            self._make(self._path, tell=making, cancelled=cancelled)
+            self._make(self._path, progress=making, cancelled=cancelled)
         if is_database(self._path):
             if self._database is None:
                 self._database = Database.open(self._path)

@@ -9,7 +9,7 @@ import functools
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ from vastlab.nodes.base import Step
 from vastlab.notebook.notes import Pace
 from vastlab.notebook.widgets.views import RunningBox, SchemaViews
 from vastlab.result import Result, View
-from vastlab.table_slice import TableSlice, collect_pyarrow
+from vastlab.table_slice import TableSlice, tables_of
 
 _SCHEMAS = 100  # of more, events are only counted
 _BYTES = 32 << 20  # for each schema
@@ -299,11 +299,6 @@ class LiveView(RunningBox):
             for parts in kept.values()
             for batch in (parts if rows is None else _last(parts, rows))
         ]
-
-        async def again() -> AsyncIterator[TableSlice]:
-            for batch in batches:
-                yield TableSlice(batch)
-
         held, events, failed = sum(batch.num_rows for batch in batches), self.events, self.error
         outcome = Outcome(
             self._expression,
@@ -315,8 +310,9 @@ class LiveView(RunningBox):
             chosen_from=events if held < events and failed else 0,
             newest_of=events if held < events and not failed else 0,
         )
-        tables = await collect_pyarrow(again())
-        return Result(tables, outcome, zone=self._connection.zone, source=self._connection)
+        return Result(
+            tables_of(batches), outcome, zone=self._connection.zone, source=self._connection
+        )
 
     # --- inside -----------------------------------------------------------------------------
 

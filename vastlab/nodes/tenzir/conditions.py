@@ -139,15 +139,12 @@ def _is_like(subject: str, type_: Type, depth: int) -> str:
     return f"({subject} == null or {test})"
 
 
-def _record_at(path: tuple[str, ...]) -> str:
-    return "this" + "".join(f"[{tql.quote(part)}]" for part in path)
-
-
 def _has(path: tuple[str, ...]) -> str:
     """Write the test for a field; that of a missing record is null, so it counts as false."""
-    steps = [
-        f"{_record_at(path[:depth])}.has({tql.quote(path[depth])})" for depth in range(len(path))
-    ]
+    steps, record = [], "this"
+    for part in map(tql.quote, path):
+        steps.append(f"{record}.has({part})")
+        record += f"[{part}]"
     return f"({' and '.join(steps)})"
 
 

@@ -246,7 +246,11 @@ class Filter:
         self._live = _is_live(query)
         self._bounded = self._live and not query.since is query.until is None
         # The node has looked at the import time of what is stored.
-        here = query.expression if self._live else _without_import_time(query.expression)
+        here = query.expression
+        if not self._live:
+            here = normalise(
+                map_predicates(here, lambda p: Constant(True) if _is_import_time(p) else p)
+            )
         self._whole = LocalFilter(replace(query, expression=here))
         self._unbounded = LocalFilter(replace(query, expression=here, since=None, until=None))
         self._bounds = LocalFilter(replace(query, expression=Constant(True)))
@@ -260,10 +264,6 @@ class Filter:
         if part.name not in self._plan.known:
             return self._whole.keep(part)
         return self._bounds.keep(part) if self._bounded else part
-
-
-def _without_import_time(expr: Expr) -> Expr:
-    return normalise(map_predicates(expr, lambda p: Constant(True) if _is_import_time(p) else p))
 
 
 # --- counting -------------------------------------------------------------------------------
