@@ -85,10 +85,15 @@ def _expand_types(schemas: tuple[Schema, ...], predicate: Predicate) -> Expr:
         return any_type
     # A negation means that no matching field equals: all types are joined by "and".
     mixed_schemas = [
-        And((_type(Operator.EQ, name), *(by_type[kind] for kind in _KINDS if kind in kinds)))
+        And(
+            (
+                of_schema(Operator.EQ, name),
+                *(by_type[kind] for kind in _KINDS if kind in kinds),
+            )
+        )
         for name, kinds in mixed.items()
     ]
-    other_schemas = And((*(_type(Operator.NE, name) for name in mixed), any_type))
+    other_schemas = And((*(of_schema(Operator.NE, name) for name in mixed), any_type))
     return Or((*mixed_schemas, other_schemas))
 
 
@@ -123,5 +128,6 @@ def _in_type(predicate: Predicate, kind: Kind, value: float) -> Predicate | None
     return replace(predicate, operator=folded, literal=literal)
 
 
-def _type(operator: Operator, name: str) -> Predicate:
+def of_schema(operator: Operator, name: str) -> Predicate:
+    """Compare the name of the schema."""
     return Predicate(MetaExtractor(Meta.TYPE), operator, String(name))

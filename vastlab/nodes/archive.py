@@ -287,7 +287,7 @@ class ArchiveNode(FileNode):
             arrivals = _Arrivals(view.snapshot.files, view.superseded)
         else:
             arrivals = _Arrivals(await _stored(start))
-        while query.mode is not ExportMode.HISTORICAL:
+        while query.is_live:
             for task in arrivals.tasks(query, await self._look(None)):
                 try:
                     async with aclosing(self._read([task])) as parts:

@@ -69,6 +69,16 @@ class Query:
     taxonomy: Taxonomy | None = None
     text: str = ""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether arriving events are asked for."""
+        return self.mode is not ExportMode.HISTORICAL
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the event time has a bound."""
+        return self.since is not None or self.until is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -248,7 +248,7 @@ class EmbeddedNode(FileNode):
                     hint="run the query again",
                 ) from error
             start = Arrivals(path, snapshot)
-        if query.mode is ExportMode.HISTORICAL:
+        if not query.is_live:
             return
         arrivals = start if isinstance(start, Arrivals) else await start.answer()
         types = FirstTypes(report)
@@ -269,7 +269,7 @@ class EmbeddedNode(FileNode):
         self._report_problems(report)
         while True:
             files = snapshot.files
-            if query.mode is not ExportMode.HISTORICAL:
+            if query.is_live:
                 files = settled(files)
             stream = self._read(plan.tasks(query, snapshot.layouts, files))
             try:

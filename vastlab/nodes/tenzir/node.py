@@ -75,7 +75,7 @@ class TenzirNode:
         catalog = await self._catalog()
         whole, unlisted = catalog.whole(query), Unlisted.of(catalog)
         counts = Counter({name: catalog.stored[name].events for name in whole})
-        if query.expression == Constant(True) and query.since is query.until is None:
+        if query.expression == Constant(True) and not query.is_bounded:
             scans = [self._scan([f"where {unlisted.recent}"])]
         else:
             rest = (layout for layout in catalog.layouts if layout.name not in whole)
@@ -153,11 +153,11 @@ class TenzirNode:
                     if limit.is_reached:
                         return
                 raise
-        if query.mode is not ExportMode.HISTORICAL:
+        if query.is_live:
             raise self._client.gone("")  # a live export has no end of its own
 
     async def _first_passes(self, query: Query) -> deque[_Pass]:
-        if query.mode is not ExportMode.HISTORICAL:
+        if query.is_live:
             return deque([_live_pass(query, await self._catalog())])
         known = self._known
         if known is None or known.age > _LONGEST_KNOWN:

@@ -227,7 +227,7 @@ class VastNode:
                         return
             # The program of a node that was stopped ends as if the answer was complete.
             await self._client.must_answer("")
-            if query.mode is ExportMode.HISTORICAL:
+            if not query.is_live:
                 return
             # A live export never ends by itself while its node lives, but for one that begins
             # with history where nothing stored is a candidate. It has returned nothing, so that
@@ -269,9 +269,8 @@ class VastNode:
         if query.mode is ExportMode.CONTINUOUS:
             return False
         # What does not depend on schemas can be asked before the schemas are known.
-        unbounded = query.since is query.until is None
-        return self._known is not None or (
-            not counting and unbounded and is_certain(query.expression)
+        return self._known is not None or not (
+            counting or query.is_bounded or not is_certain(query.expression)
         )
 
     async def _schemas(self) -> tuple[Schema, ...]:

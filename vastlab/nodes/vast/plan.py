@@ -24,10 +24,10 @@ from vastlab.expression.ast import (
     Predicate,
 )
 from vastlab.expression.checks import all_of, any_of
-from vastlab.expression.literals import String, Time
+from vastlab.expression.literals import Time
 from vastlab.expression.rewrite import map_predicates, normalise, predicates
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.nodes.base import ExportMode, Query
+from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter, bind
 from vastlab.nodes.vast.indexes import Answer, Asked
 from vastlab.table_slice import TableSlice
@@ -76,7 +76,7 @@ class Plan:
         for name, expr in self.filtered:
             groups.setdefault(expr, []).append(name)
         parts = [
-            all_of([any_of(_type(Operator.EQ, name) for name in names), expr])
+            all_of([any_of(compiler.of_schema(Operator.EQ, name) for name in names), expr])
             for expr, names in groups.items()
         ]
         return any_of(parts) if parts else None
@@ -96,20 +96,19 @@ def plans(query: Query, schemas: Iterable[Schema], *, counting: bool = False) ->
     for layout in schemas:
         by_name.setdefault(layout.name, []).append(layout)
     whole = _plan(query, by_name, counting)
-    if not whole.filtered or _is_live(query):
+    if not whole.filtered or query.is_live:
         return (whole,)
     # Only the node knows import times: a condition on one cannot be filtered here.
     return tuple(_plan(part, by_name, counting) for part in by_import_time(query))
 
 
 def _plan(query: Query, by_name: Mapping[str, list[Schema]], counting: bool) -> Plan:
-    live = _is_live(query)
+    live, bounded = query.is_live, query.is_bounded
     asked = replace(query, since=None, until=None) if live else query
     sent = compiler.to_vast(query.expression, chain.from_iterable(by_name.values()))
     filtered = dict(_filtered(asked, Asked(sent), by_name))
     whole = {name: layouts for name, layouts in by_name.items() if name not in filtered}
     untimed = {n for n in filtered if any(layout.event_time is None for layout in by_name[n])}
-    bounded = not query.since is query.until is None
     return Plan(
         query,
         _exact(asked, sent, whole, filtered),
@@ -124,7 +123,7 @@ def _filtered(
     query: Query, asked: Asked, by_name: Mapping[str, list[Schema]]
 ) -> Iterator[tuple[str, Expr]]:
     """Find the schemas that the node cannot answer for, and what it can be asked there."""
-    taxonomy, live = query.taxonomy or Taxonomy(), _is_live(query)
+    taxonomy, live = query.taxonomy or Taxonomy(), query.is_live
     for name, layouts in sorted(by_name.items()):
         parts = [
             question.relaxed(layouts, taxonomy, live=live)
@@ -135,25 +134,24 @@ def _filtered(
             yield name, normalise(all_of(part for part, _ in parts))
 
 
-def _is_live(query: Query) -> bool:
-    return query.mode is not ExportMode.HISTORICAL
-
-
 def _exact(
     query: Query, sent: Expr, whole: Mapping[str, list[Schema]], filtered: Iterable[str]
 ) -> Expr | None:
     """Write the question for all schemas but some; a live one is also for those to come."""
-    others = [_type(Operator.NE, name) for name in filtered]
+    others = [compiler.of_schema(Operator.NE, name) for name in filtered]
     layouts = chain.from_iterable(whole.values())
-    live = _is_live(query)
+    live = query.is_live
     if others and not live and all(bind(query, layout) is None for layout in layouts):
         return None
     if live and _names_concept(query.expression, query.taxonomy or Taxonomy()):
         # A node knows no concepts there: of schemas that are new, everything is filtered here.
-        sent = any_of([sent, all_of(_type(Operator.NE, name) for name in whole)])
+        sent = any_of([sent, all_of(compiler.of_schema(Operator.NE, name) for name in whole)])
     bounds: list[Expr] = []
-    if not query.since is query.until is None:
-        parts = (all_of((_type(Operator.EQ, n), _bounds(query, own))) for n, own in whole.items())
+    if query.is_bounded:
+        parts = (
+            all_of((compiler.of_schema(Operator.EQ, n), _bounds(query, own)))
+            for n, own in whole.items()
+        )
         bounds.append(any_of(parts))
     return normalise(all_of((*others, sent, *bounds)))
 
@@ -171,7 +169,7 @@ def _names_concept(expr: Expr, taxonomy: Taxonomy) -> bool:
 
 def _bounds(query: Query, layouts: Iterable[Schema]) -> Expr:
     """Write the bounds of the event time for the layouts of one schema."""
-    if query.since is query.until is None:
+    if not query.is_bounded:
         return Constant(True)
     parts = []
     for layout in layouts:
@@ -185,10 +183,6 @@ def _bounds(query: Query, layouts: Iterable[Schema]) -> Expr:
         until = [] if query.until is None else [Predicate(subject, Operator.LT, Time(query.until))]
         parts.append(all_of([*since, *until]))
     return any_of(parts)
-
-
-def _type(operator: Operator, name: str) -> Predicate:
-    return Predicate(MetaExtractor(Meta.TYPE), operator, String(name))
 
 
 # --- import times ---------------------------------------------------------------------------
@@ -220,8 +214,8 @@ def by_import_time(query: Query) -> Iterator[Query]:
             And((*inner, Constant(True))),
             lambda p, h=holds: h if p == nested else p,  # type: ignore[misc]  # no type for h
         )
-        beside = [o for o in operands if _is_import_time(o)]
-        expr = normalise(And((rest, *beside, condition)))
+        import_times = [o for o in operands if _is_import_time(o)]
+        expr = normalise(And((rest, *import_times, condition)))
         if expr != Constant(False):
             yield from by_import_time(replace(query, expression=expr))
 
@@ -243,8 +237,8 @@ class Filter:
     def __init__(self, plan: Plan) -> None:
         self._plan, query = plan, plan.query
         self._filtered = {name for name, _ in plan.filtered}
-        self._live = _is_live(query)
-        self._bounded = self._live and not query.since is query.until is None
+        self._live = query.is_live
+        self._bounded = self._live and query.is_bounded
         # The node has looked at the import time of what is stored.
         here = query.expression
         if not self._live:
