@@ -33,7 +33,7 @@ _FOLDER = '<img src=x onerror="window.__p=1">safe\u202egnp'
 """And the name of a database, which the engine wants without control characters."""
 # Blanks, and what a page needs between its lines.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-# What a terminal may be told: colours, and the moves of a progress bar.
+# What may be written to a terminal: colours, and the moves of a progress bar.
 _OURS = re.compile(r"\x1b\[([0-9;]*m|\?25[lh]|2K|1A)|\r")
 _THEIRS = ("\x1b[31mred", "\x1b[0m\x07")
 
@@ -80,7 +80,7 @@ def database(folder: Path) -> Path:
 
 
 def logs(folder: Path) -> dict[str, Path]:
-    """Make files with hostile names: one with a line that is none, one that is no log."""
+    """Make files with hostile names: one with a malformed line, one that is not a log."""
     torn = folder / f"torn {FILE}.json"
     torn.write_text('{"a": 1}\n{"a": "\x1b<script>window.__p=1</script>\n{"a": 2}\n')
     nothing = folder / f"nothing {FILE}.log"

@@ -38,7 +38,7 @@ def stream(sizes, end=None):
 
 @given(SIZES, st.integers(0, 20))
 async def test_the_limit_is_exact_where_more_events_follow(sizes, limit):
-    """As many events as the limit are kept, and it is told whether there were more."""
+    """As many events as the limit are kept, and `limited` says whether there were more."""
     arrived = Arrived(limit)
     await arrived.take(stream(sizes), look=True)
     total = sum(sizes)

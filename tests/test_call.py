@@ -15,7 +15,7 @@ from vastlab.nodes.base import Step
 
 
 class Clock:
-    """A clock that only moves when told to."""
+    """A clock that is moved by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0

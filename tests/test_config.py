@@ -332,7 +332,7 @@ def test_a_null_character_is_one_clear_error(text):
         parse_endpoint(text)
 
 
-# --- a vast.yaml that anybody may have written ----------------------------------------------
+# --- an untrusted vast.yaml ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

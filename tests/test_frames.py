@@ -371,7 +371,7 @@ def test_networks_are_given_in_any_form():
 
 
 def test_wrong_networks_are_an_error():
-    """What is no network is named in the error."""
+    """What is not a network is named in the error."""
     with pytest.raises(UsageError, match=r"'10\.0\.0\.0/99'"):
         column(Kind.IP, TEN).ip.in_subnet("10.0.0.0/99")
 

@@ -77,7 +77,7 @@ async def test_run_works_while_another_loop_runs(runner):
 
 
 def test_run_on_the_own_loop_is_an_error(runner):
-    """A blocking call on the loop itself fails at once where it would wait for ever."""
+    """A blocking call on the loop itself fails at once where it would never end."""
 
     async def nested() -> None:
         runner.run(_answer())

@@ -126,7 +126,7 @@ def test_a_field_of_several_meanings_is_refused():
 
 @pytest.mark.parametrize("within", ["soon", "-5s", 5, "2009-11-18", ""])
 def test_a_span_that_is_none(vast, within):
-    """What is no span of time is refused before anything is asked."""
+    """What is not a span of time is refused before anything is asked."""
     with pytest.raises(errors.UsageError, match="within"):
         vast.query('uid == "C1"').pivot("uid", within)
 
@@ -156,9 +156,9 @@ def test_fields_left_out_are_warned_of_with_the_reason(vast):
     with pytest.warns(errors.VastlabWarning) as caught:
         found = vast.query('#type == "many"', limit=0).pivot("uid")
     assert "my 0.log" not in found
-    (said,) = [str(warning.message) for warning in caught]
-    assert said.startswith("not looked into: `my 0`.log.uids, `my 1`.log.uids, ")
-    assert " and 3 more (1,001 values in 8 lists are " in said
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith("not looked into: `my 0`.log.uids, `my 1`.log.uids, ")
+    assert " and 3 more (1,001 values in 8 lists are " in message
 
 
 def test_fields_that_need_backticks_are_followed(vast):
@@ -172,7 +172,7 @@ def test_fields_that_need_backticks_are_followed(vast):
 
 
 def test_addresses_are_looked_into_whatever_their_name():
-    """Addresses need no name to be looked for, so that none is said to be left out."""
+    """Addresses need no name to be looked for, so that none is named as left out."""
     odd = conn([0], name="my log")
     schemas = {"my log": arrow_schema.from_arrow(odd.schema, "my log")}
     assert plan("orig_h", {"my log": [odd]}, schemas, Taxonomy.default()).skipped == {}

@@ -57,7 +57,7 @@ def test_the_folder_of_the_notebook_counts_first(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "given, said",
+    "given, message",
     [
         ({}, r"needs \$host, of type ip"),
         ({"host": "nowhere"}, "takes a value of type ip"),
@@ -66,9 +66,12 @@ def test_the_folder_of_the_notebook_counts_first(folder, tmp_path_factory):
         ({"host": object()}, "not supported"),
     ],
 )
-def test_values_that_do_not_fit(folder, given, said):
+def test_values_that_do_not_fit(folder, given, message):
     """Missing, unknown and misfitting values are errors that name the parameter."""
-    with connect(str(folder / "some.db")) as vast, pytest.raises(errors.ParameterError, match=said):
+    with (
+        connect(str(folder / "some.db")) as vast,
+        pytest.raises(errors.ParameterError, match=message),
+    ):
         vast.queries.beacons(**given)
 
 
@@ -81,7 +84,7 @@ def test_an_unknown_query_is_suggested(folder):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("name: x", "expected `list`, got `mapping` .each query begins"),
         ("- 5", "query 1: expected `mapping`, got `int`"),
@@ -104,10 +107,10 @@ def test_an_unknown_query_is_suggested(folder):
         ("[" * 100 + "]" * 100, "cannot read"),
     ],
 )
-def test_a_file_that_is_wrong(tmp_path, text, said):
+def test_a_file_that_is_wrong(tmp_path, text, message):
     """Each way to write a file wrong is an error that names the file."""
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(errors.ConfigError, match=said) as raised:
+    with pytest.raises(errors.ConfigError, match=message) as raised:
         load(tmp_path, Settings())
     assert FILE in str(raised.value)
 

@@ -255,8 +255,8 @@ def test_pictures_of_no_events_say_so(tables):
     """Where a query found nothing, each picture says that, whatever was to be drawn."""
     found = Result(tables)
     for picture in (found.timeline(), found.timeline("note"), found.top("note"), found.graph()):
-        (said,) = picture.axes[0].texts
-        assert said.get_text() == "no events"
+        (text,) = picture.axes[0].texts
+        assert text.get_text() == "no events"
 
 
 def test_timeline(result):

@@ -299,7 +299,7 @@ def test_rows_bring_back_any_events(batch):
 @given(st.lists(some_events(kinds=TEXT_KINDS), min_size=2, max_size=3))
 @pytest.mark.parametrize("format_", ["json", "csv"])
 def test_schemas_may_follow_each_other(format_, batches):
-    """Events of several schemas in one file, in turn, are told apart by their names."""
+    """Events of several schemas in one file, in turn, are separated by their names."""
     distinct = list({arrow_schema.name_of(batch.schema): batch for batch in batches}.values())
     turns = [batch.slice(i, 1) for i in range(6) for batch in distinct if i < batch.num_rows]
     check(format_, turns, written(format_, turns))

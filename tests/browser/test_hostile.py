@@ -158,7 +158,7 @@ def test_every_display(notebook, made, kind):
         assert "<img src=x onerror" in shown or "<script>" in shown
         assert r"\x1b" in shown
     assert page.broken() == 0
-    slips = [said for name, said in _errors(page) if name in _SLIPS]
+    slips = [text for name, text in _errors(page) if name in _SLIPS]
     assert slips == []
 
 

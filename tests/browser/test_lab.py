@@ -111,4 +111,4 @@ def test_interrupt(notebook):
 def test_completion(notebook):
     """Tab completes in line and cell magics: all that can be named, and what each name is."""
     page = prepared(notebook)
-    assert [said for fact in FACTS if (said := wrong(page, fact))] == []
+    assert [text for fact in FACTS if (text := wrong(page, fact))] == []

@@ -41,4 +41,4 @@ def test_tabs_and_a_query_box(classic):
 def test_completion(classic):
     """Tab completes in line and cell magics: all that can be named, and what each name is."""
     page = prepared(classic)
-    assert [said for fact in FACTS if (said := wrong(page, fact))] == []
+    assert [text for fact in FACTS if (text := wrong(page, fact))] == []

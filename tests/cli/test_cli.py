@@ -15,7 +15,7 @@ from vastlab import client
 
 
 @pytest.mark.parametrize(
-    "args, said",
+    "args, message",
     [
         (["query", "-e", "missing"], "no such folder: missing"),
         (["count", "-e", "empty"], "/empty' contains no files (pass a folder with logs"),
@@ -49,7 +49,7 @@ from vastlab import client
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_clear_line(shell, capfd, tmp_path, args, said):
+def test_bad_input_is_one_clear_line(shell, capfd, tmp_path, args, message):
     """What is wrong is named in one line on stderr, with exit code 2 and nothing left behind."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd").mkdir()
@@ -63,7 +63,7 @@ def test_bad_input_is_one_clear_line(shell, capfd, tmp_path, args, said):
     assert shell(*args) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert said in one_line(err)
+    assert message in one_line(err)
     assert sorted(tmp_path.rglob("*")) == before
 
 

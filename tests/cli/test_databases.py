@@ -40,7 +40,7 @@ def test_import_counts_and_names_bad_lines(shell, capfd, tmp_path):
 
 
 def test_import_says_which_fields_are_text_because_of_a_value(shell, capfd, tmp_path):
-    """One line names the field, the file, the line and the value; it is no problem."""
+    """One line names the field, the file, the line and the value; it is not a problem."""
     (tmp_path / "app.json").write_text('{"a":"192.0.2.1"}\n{"a":"n/a"}\n')
     assert shell("import", "-e", "x.db", "app.json") == 0
     err = capfd.readouterr().err
@@ -83,8 +83,8 @@ def test_import_says_in_one_line_what_was_there(shell, capfd, tmp_path):
     shell("import", "-e", "new.db", *files[:4])
     capfd.readouterr()
     assert shell("import", "-e", "new.db", *files) == 0
-    said = one_line(capfd.readouterr().err)
-    assert "4 of 5 files were added before: a.json, b.json, c.json and 1 more; --force" in said
+    message = one_line(capfd.readouterr().err)
+    assert "4 of 5 files were added before: a.json, b.json, c.json and 1 more; --force" in message
 
 
 class Piped(io.TextIOWrapper):
@@ -140,7 +140,7 @@ def test_check_finds_damage(shell, capfd, tmp_path):
     assert damaged.name in capfd.readouterr().err
 
 
-def test_repair_keeps_what_is_whole_and_tells_the_losses(shell, capfd, tmp_path):
+def test_repair_keeps_what_is_intact_and_lists_the_losses(shell, capfd, tmp_path):
     """The damaged file is moved aside, what was in it is named, and the rest can be queried."""
     demo_node.make(tmp_path / "small.db", 500)
     damaged = max((tmp_path / "small.db").rglob("*.parquet"), key=lambda path: path.stat().st_size)
@@ -150,10 +150,10 @@ def test_repair_keeps_what_is_whole_and_tells_the_losses(shell, capfd, tmp_path)
     assert shell("check", "-e", "small.db") == 1
     assert "check --repair" in capfd.readouterr().err
     assert shell("check", "-e", "small.db", "--repair") == 1
-    told = capfd.readouterr().err
-    assert re.search(r"lost: [\d,]+ events of [a-z.]+ between 20", told)
-    assert damaged.name in told
-    assert "small.db/damaged" in told
+    message = capfd.readouterr().err
+    assert re.search(r"lost: [\d,]+ events of [a-z.]+ between 20", message)
+    assert damaged.name in message
+    assert "small.db/damaged" in message
     assert shell("check", "-e", "small.db") == 0
     assert shell("query", "-e", "small.db", "-n", "0", "-f", "json") == 0
     assert shell("check", "-e", "small.db", "--repair") == 0
@@ -171,7 +171,7 @@ def test_compact_merges_small_files(shell, capfd, tmp_path):
     assert capfd.readouterr().out == "3\n"
 
 
-def test_demo_tells_where_to_go(shell, capfd, tmp_path):
+def test_demo_shows_next_steps(shell, capfd, tmp_path):
     """The demo shows counts, first rows and next steps, and refuses a folder of other things."""
     assert shell("demo", "-e", "some.db", "--events", "2000") == 0
     out = capfd.readouterr().out
@@ -207,17 +207,17 @@ def test_demo_names_the_program_as_it_can_be_called(
 
 
 def test_demo_is_announced_wherever_it_is_made(shell, capfd, tmp_path, monkeypatch):
-    """Whatever first asks for the demo says that it is made; nothing is said where it is there."""
+    """Whatever first asks for the demo says that it is made; there is no message if it exists."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(demo_node, "EVENTS", 500)
     monkeypatch.setattr(demo_node.make, "__defaults__", (500,))  # the same number, bound earlier
-    for said in ("vastlab: making the demo database of 500 events\n", ""):
+    for message in ("vastlab: making the demo database of 500 events\n", ""):
         assert shell("count", "-e", "demo:") == 0
-        assert capfd.readouterr() == ("500\n", said)
+        assert capfd.readouterr() == ("500\n", message)
 
 
 def test_a_file_that_gave_nothing_may_be_added_in_another_format(shell, capfd, tmp_path):
-    """It is said that nothing was added, and the file does not count as added."""
+    """The message says that nothing was added, and the file does not count as added."""
     path, database = tmp_path / "n.json", str(tmp_path / "n.db")
     path.write_text('{"a": 1}\n')
     assert shell("import", "-e", database, "--format", "csv", str(path)) == 0

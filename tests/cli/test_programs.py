@@ -37,7 +37,7 @@ def test_lab_says_what_is_missing(shell, capfd, monkeypatch):
 
 @pytest.mark.parametrize("action", ["stop", "status"])
 def test_no_node_runs(shell, capfd, tmp_path, action):
-    """Where no node was started, it is said, and the exit code is 1."""
+    """Without a started node there is a message, and the exit code is 1."""
     assert shell("node", action, str(tmp_path)) == 1
     assert "no node" in one_line(capfd.readouterr().err)
 
@@ -52,7 +52,7 @@ def test_node_cannot_start(shell, capfd, tmp_path, monkeypatch):
 
 @pytest.mark.full
 @pytest.mark.skipif(_programs.find_tenzir() is None, reason="the package tenzir is not installed")
-def test_node_starts_tells_and_stops(cache, tmp_path):
+def test_node_start_status_stop(cache, tmp_path):
     """A node that the shell started answers until the shell stops it."""
 
     def node(action: str) -> tuple[int, str]:

@@ -77,7 +77,7 @@ def test_params_from_files(shell, capfd, database, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, message",
     [
         (["--params-from", "list"], "is not NAME=FILE"),
         (["--params-from", "list=missing.txt"], "cannot read 'missing.txt'"),
@@ -85,11 +85,11 @@ def test_params_from_files(shell, capfd, database, tmp_path):
         (["--params-from", "list=iocs.txt", "-p", "list=1"], "$list has two values"),
     ],
 )
-def test_params_from_files_that_cannot_be(shell, capfd, database, tmp_path, options, said):
+def test_params_from_files_that_cannot_be(shell, capfd, database, tmp_path, options, message):
     """A list without a file, or without a place in the expression, is an error."""
     (tmp_path / "iocs.txt").write_text("::1\n")
     assert shell("count", "-e", database, ":ip in $list", *options) == 2
-    assert said in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_count_by_schema(shell, capfd, database):
@@ -175,7 +175,7 @@ def test_parquet_needs_a_field(shell, capfd, tmp_path):
 
 
 def test_table_says_what_it_leaves_out(shell, capfd, database):
-    """A table has a title for each schema, and tells when the limit ended the query."""
+    """A table has a title for each schema, and says when the limit ended the query."""
     assert shell("query", "-e", database, "-f", "table", "-n", "5", "10.1.4.17") == 0
     out, err = capfd.readouterr()
     assert re.search(r"^\S+  \d+ events?, \d+ of \d+ columns$", out, re.MULTILINE)
@@ -195,7 +195,7 @@ def test_table_shows_as_many_rows_as_are_asked_for(shell, capfd, database):
 
 @pytest.mark.parametrize("format_", ["json", "csv", "arrow", "parquet"])
 def test_file_of_the_first_events_is_no_secret(shell, capfdbinary, database, format_):
-    """Every format tells on stderr that the limit ended the query, and only then."""
+    """Every format says on stderr that the limit ended the query, and only then."""
     asked = ["query", "-e", database, "-f", format_, '#type == "demo.asset"']
     assert shell(*asked, "-n", "5") == 0
     assert "stopped after 5 events; -n 0" in one_line(capfdbinary.readouterr().err.decode())

@@ -99,7 +99,7 @@ async def test_bad_arguments_are_usage_errors(seven):
 
 
 async def test_an_unknown_name_is_a_warning(seven):
-    """Nothing is found, and something is said."""
+    """Nothing is found, and there is a warning."""
     with pytest.warns(VastlabWarning, match="resp_q"):
         assert await seven.client.count("resp_q == 80") == 0
 

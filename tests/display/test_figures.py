@@ -65,9 +65,9 @@ def test_names_are_only_text(name):
 
 def test_nothing_to_draw_is_said():
     """An empty result has a picture that says so, and has no axes."""
-    for seconds, said in (([], "no events"), ([None], "no events with a time")):
+    for seconds, text in (([], "no events"), ([None], "no events with a time")):
         axes = _drawn({"x": [conn(seconds)]}).axes[0]
-        assert axes.texts[0].get_text() == said
+        assert axes.texts[0].get_text() == text
         assert not axes.axison
 
 
@@ -129,9 +129,9 @@ def test_dots_do_not_fall_together(pairs):
 
 def test_empty_pictures_say_so():
     """Events without what is to be drawn give a picture that says so."""
-    for picture, said in (
+    for picture, text in (
         (figures.top(Tally("x", {}, 0, 0)), "no events with a value"),
         (figures.graph(Flows({}, 0, 0)), "no events with both ends"),
     ):
-        assert picture.axes[0].texts[0].get_text() == said
+        assert picture.axes[0].texts[0].get_text() == text
         assert not picture.axes[0].axison

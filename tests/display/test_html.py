@@ -136,7 +136,7 @@ def test_truncation_is_stated():
 
 
 def test_what_a_reader_must_know_comes_first(connections):
-    """The limit and an interruption are said before anything else."""
+    """The limit and an interruption are named first."""
     outcome = Outcome(limit=3, limit_reached=True)
     text = [part for part in check(draw({"zeek.conn": connections}, outcome)).text if part]
     assert text[0] == "first 3 events (limit reached; -n 0 for all)"

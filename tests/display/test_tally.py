@@ -25,7 +25,7 @@ def _events(name: str, **columns: pa.Array) -> pa.Table:
 
 @given(_NOTES, st.integers(1, 5))
 def test_a_tally_counts_everything_once(notes, count):
-    """The values told apart and the others together are all values, the frequent ones first."""
+    """The listed values and the others together are all values, the frequent ones first."""
     counted = tally({"x": [conn(range(len(notes)), notes)]}, "note", count)
     expected = Counter(note for note in notes if note is not None)
     most = sorted(expected.items(), key=lambda item: (-item[1], item[0]))[:count]

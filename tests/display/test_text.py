@@ -34,7 +34,7 @@ def test_twenty_schemas_with_most_events_then_one_line():
 
 
 def test_what_only_the_newest_events_are_of_comes_first():
-    """That older events were let go is said instead of an end that nothing has met."""
+    """The note says that older events were dropped, instead of naming an end."""
     kept = Outcome(partial=True, newest_of=8_215)
     shown = text.overview(kept, [Summary("s", 329, 1, None, None)])
     assert shown.startswith("the newest 329 of 8,215 events\n")
@@ -43,7 +43,7 @@ def test_what_only_the_newest_events_are_of_comes_first():
 
 
 def test_the_limit_comes_first():
-    """That there may be more is the first thing said."""
+    """The first note says that there may be more."""
     outcome = Outcome(limit=100, limit_reached=True)
     shown = text.overview(outcome, [Summary("s", 100, 1, None, None)])
     assert shown.startswith("first 100 events (limit reached; -n 0 for all)\n")

@@ -58,7 +58,7 @@ def send(stream: bytes, pipeline: str) -> None:
     for placeholder, pattern in NAMES.items():
         if placeholder in stream:
             if not (found := re.search(pattern, pipeline)):
-                return  # nobody asked for it
+                return  # this export does not ask for it
             stream = stream.replace(placeholder, found[1].encode())
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(re.search(r'to_unix_socket "([^"]+)"', pipeline)[1])

@@ -55,11 +55,11 @@ class Faults:
     """What goes wrong."""
 
     after: int | None = None
-    """An export ends after so many batches, by calling `end`."""
+    """An export ends after a number of batches, by calling `end`."""
     end: str = "kill"
     """``kill``, ``stop``, ``cut`` (within a message), ``hang`` or ``signal``."""
     count_hangs: bool = False
-    """Counting waits for ever where nothing is a candidate."""
+    """Counting never ends if nothing is a candidate."""
     count_is_short: bool = False
     """Counting leaves an event out."""
     together: frozenset[str] = frozenset()
@@ -145,7 +145,7 @@ class FakeVast:
             time.sleep(0.01)
 
     def wait_for_queries(self, number: int) -> None:
-        """Return when so many expressions have been asked for."""
+        """Return when that number of expressions has been received."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.queries) >= number, 30)
 
@@ -154,7 +154,7 @@ class FakeVast:
         self._end("kill")
 
     def stop(self) -> None:
-        """End in an orderly way: every client ends as if all was said."""
+        """End in an orderly way: every client ends as after a complete answer."""
         self._end("stop")
 
     def start(self) -> None:
@@ -164,7 +164,7 @@ class FakeVast:
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """End and break all connections."""
         self.kill()
 
     def _end(self, how: str) -> None:

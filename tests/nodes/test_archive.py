@@ -244,7 +244,7 @@ async def test_a_file_that_is_whole_after_the_call_is_new(node, folder, make_con
 
 
 async def test_merged_files_are_no_new_events(node, folder, make_conn):
-    """Of a file that was merged only events count that nobody has seen."""
+    """Of a merged file only events count that were not yet returned."""
 
     def then(number):
         if number == 300:
@@ -279,11 +279,11 @@ async def test_the_caller_may_say_which_files_are_live(folder, make_conn):
     await node.aclose()
 
 
-# --- what is said ---------------------------------------------------------------------------
+# --- messages ------------------------------------------------------------------------------
 
 
 async def test_status_says_what_cannot_be_known(node, folder):
-    """Without a node, rebuilt files cannot be told apart; with its lock, something is missing."""
+    """Without a node, rebuilt files cannot be recognised; with its lock, something is missing."""
     status = await node.status()
     assert status["catalog"]["num-events"] == 303
     assert status["catalog"]["schemas"]["zeek.conn"]["num-partitions"] == 3

@@ -37,7 +37,7 @@ def test_a_database_that_is_made_is_complete(tmp_path):
     assert os.listdir(tmp_path / "d") == ["demo.db"]
 
 
-def test_making_tells_how_far_it_is(tmp_path):
+def test_making_reports_progress(tmp_path):
     """The number of events grows to all of them."""
     reported: list[tuple[int, int]] = []
     demo.make(tmp_path / "demo.db", EVENTS, progress=lambda *how_far: reported.append(how_far))
@@ -57,7 +57,7 @@ def test_making_can_be_given_up(tmp_path):
 
 
 async def test_a_node_says_that_it_makes_the_demo(cache, monkeypatch):
-    """The first query tells what takes so long, and nothing of it afterwards."""
+    """Only the first query reports that the database is made."""
     node = nodes.open_node(endpoints.DemoEndpoint())
     seen: list[Step] = []
 

@@ -264,7 +264,7 @@ async def test_stopping_does_not_wait_for_the_scan(node, monkeypatch):
     ],
 )
 async def test_a_stopped_query_stops_reading_a_folder_of_logs(tmp_path, monkeypatch, ask):
-    """The first look at a large folder can be given up, whatever is asked."""
+    """The first reading of a large folder can be cancelled, for every call."""
     started, stopped = read_without_end(monkeypatch)
     node = EmbeddedNode(tmp_path)
     task = asyncio.ensure_future(ask(node))
@@ -291,7 +291,7 @@ async def test_a_node_says_how_far_a_folder_is_read(tmp_path, monkeypatch):
 
 
 async def test_a_stopped_ingest_adds_nothing(tmp_path, monkeypatch):
-    """The store is told to give up."""
+    """The store is cancelled."""
     started, stopped = threading.Event(), threading.Event()
 
     def ingest(database, sources, *, cancelled, **options):
@@ -434,9 +434,9 @@ async def test_a_slip_in_the_name_of_a_folder_is_noticed(tmp_path):
     """Who misspells a folder is asked whether the one beside it was meant; files are none."""
     (tmp_path / "m57.db").mkdir()
     (tmp_path / "notes.txt").touch()
-    for name, said in (("m75.db", r"did you mean '.*/m57\.db'"), ("notes.tx", "such as")):
+    for name, hint in (("m75.db", r"did you mean '.*/m57\.db'"), ("notes.tx", "such as")):
         node = EmbeddedNode(tmp_path / name)
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=hint):
             await node.status()
         await node.aclose()
     node = EmbeddedNode(tmp_path / "no" / "such")

@@ -63,7 +63,7 @@ async def test_a_missing_program_is_one_clear_error():
 
 
 async def test_a_slow_program_is_ended():
-    """A program that gives no answer in time is ended, and what it said is kept."""
+    """A program that gives no answer in time is ended, and its output is kept."""
     code = "import signal, sys; print('why', file=sys.stderr, flush=True); signal.pause()"
     with pytest.raises(NodeTimeoutError, match="no answer within 1 s") as caught:
         await process.run(python(code), ENV, timeout=1)
@@ -158,7 +158,7 @@ async def test_an_idle_pump_asks_whether_there_is_hope():
 
 
 def test_an_interpreter_that_exits_takes_its_children_along():
-    """A child that nobody ended is gone when the interpreter is."""
+    """A child that was not ended is gone when the interpreter is."""
     code = f"""
     import os, sys
     from vastlab.nodes import process

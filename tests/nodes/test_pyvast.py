@@ -66,7 +66,7 @@ DEVIATIONS = {
     "y17": (r"EXC NodeConnectionError nothing answers at 127.0.0.1:[0-9]+.*\n", SUBCLASS),
     "y18": (
         r"rows 370\n(VastRow.*\n){3}",
-        "a limit of 0 is no limit, as PyVAST's documentation says and its code does not do",
+        "a limit of 0 means all events, as PyVAST's documentation says and its code does not do",
     ),
     "y19": (
         r"EXC UsageError limit must not be negative, got -1 \(0 for all events\)\n",
@@ -118,8 +118,8 @@ def real(server, shared, monkeypatch):
         (path,) = (shared / "golden").glob(f"{recording}*.stdout.bin")
         for batch in recorded_events(path, name) * times:
             server.add(batch)
-    said = (shared / "golden" / "introspect" / "status_detailed.stdout.txt").read_text()
-    monkeypatch.setattr(server, "_status", lambda: json.loads(said))
+    recorded = (shared / "golden" / "introspect" / "status_detailed.stdout.txt").read_text()
+    monkeypatch.setattr(server, "_status", lambda: json.loads(recorded))
     export = functools.partial(count_as_recorded, server._export)
     monkeypatch.setattr(server, "_export", export)
     return server

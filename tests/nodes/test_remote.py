@@ -1,4 +1,4 @@
-"""Which client speaks with a node is found out, and said clearly where none can."""
+"""The client that can talk to a node is detected; without one the error is clear."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_the_client_that_gets_an_answer_is_kept(server, tenzir):
 
 
 async def test_a_closed_node_is_looked_for_again(server, tenzir):
-    """After `aclose` the client is found out anew."""
+    """After `aclose` the client is detected again."""
     tenzir("exec sleep 60")
     node = at(server.port)
     await node.schemas()

@@ -124,7 +124,7 @@ async def test_an_export_ends_with_whatever_its_scan_raises(pool, tasks, monkeyp
 
 
 async def test_a_thread_that_cannot_start_is_not_a_closed_client(pool, monkeypatch):
-    """The error says what the system said."""
+    """The error has the message of the system."""
 
     def submit(_):
         raise RuntimeError("can't start new thread")

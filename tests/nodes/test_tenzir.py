@@ -148,7 +148,7 @@ async def rows(stream):
 
 
 async def test_the_program_gets_typed_arguments_and_a_clean_environment(fake, monkeypatch):
-    """Nothing of our environment changes the program's settings; it gives up soon."""
+    """Nothing of our environment changes the program's settings; its timeout is short."""
     monkeypatch.setenv("TENZIR_ENDPOINT", "elsewhere:1")
     monkeypatch.setenv("VAST_ENDPOINT", "elsewhere:2")
     monkeypatch.setenv("UNRELATED", "kept")
@@ -161,7 +161,7 @@ async def test_the_program_gets_typed_arguments_and_a_clean_environment(fake, mo
 
 
 async def test_queries_are_in_files_of_this_user_only(fake):
-    """A pipeline is no argument: these are short, and for everybody to see."""
+    """A pipeline is not an argument: these are short, and all users see them."""
     await fake.node().ping()
     (call,) = fake.calls
     assert call["argv"][-2] == "-f"
@@ -253,7 +253,7 @@ async def test_a_break_ends_the_program_with_its_client(fake, monkeypatch):
 
 
 async def test_the_second_export_does_not_ask_for_the_catalog(fake, tmp_path):
-    """An export begins with what the catalog said last time; what it says now comes along."""
+    """An export begins with the known catalog; the current one comes with the events."""
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
     await rows(node.export(Query()))
@@ -303,7 +303,7 @@ async def test_the_catalog_comes_along_once(fake):
 
 @pytest.mark.parametrize("most_held", [0, 10])
 async def test_an_export_asks_where_no_catalog_came_along(fake, monkeypatch, most_held):
-    """Neither a catalog that is missing nor one that is late makes anybody wait for ever."""
+    """An export does not wait endlessly for a catalog that is missing or late."""
     monkeypatch.setattr(tenzir_node, "_MOST_HELD", most_held)
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
@@ -324,13 +324,13 @@ async def test_more_exports_than_programs_may_run_wait_for_their_turn(fake, most
         assert [len(each) for each in found] == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("peak, told", [(2_000, 2_048_000), (2_000_000, 2_000_000), (None, None)])
-async def test_memory_is_told_in_bytes(fake, peak, told):
+@pytest.mark.parametrize("peak, shown", [(2_000, 2_048_000), (2_000_000, 2_000_000), (None, None)])
+async def test_memory_is_shown_in_bytes(fake, peak, shown):
     """The peak comes in KiB from some versions: it is never below the present use."""
     usage = {"current_memory_usage": 1_500_000, "peak_memory_usage": peak}
     fake.answer({"metrics": {"stdout": lines(usage)}, "partitions": {}})
     system = (await fake.node().status())["system"]
-    assert (system["current-memory-usage"], system["peak-memory-usage"]) == (1_500_000, told)
+    assert (system["current-memory-usage"], system["peak-memory-usage"]) == (1_500_000, shown)
 
 
 # --- counts ---------------------------------------------------------------------------------
@@ -384,18 +384,18 @@ async def test_nothing_answers(fake):
 
 async def test_the_nodes_own_error_is_told(fake):
     """What the program says is wrong is in the error, and all of it in `stderr`."""
-    said = "warning: odd\nerror: failed to parse regex: missing )\n --> <input>:1:2\n"
-    fake.answer({EXPORT: {"stderr": said, "status": 1}})
+    output = "warning: odd\nerror: failed to parse regex: missing )\n --> <input>:1:2\n"
+    fake.answer({EXPORT: {"stderr": output, "status": 1}})
     with pytest.raises(NodeError, match=r"failed to parse regex: missing \)") as caught:
         await rows(fake.node().export(Query()))
-    assert caught.value.stderr == said
+    assert caught.value.stderr == output
 
 
 @pytest.mark.parametrize(
-    "end, told", [({"status": 3}, "ended with status 3"), ({"signal": 9}, "ended by signal 9")]
+    "end, message", [({"status": 3}, "ended with status 3"), ({"signal": 9}, "ended by signal 9")]
 )
 @pytest.mark.parametrize("before", [0, 1])
-async def test_an_end_without_a_word_is_an_error(fake, end, told, before):
+async def test_an_end_without_a_message_is_an_error(fake, end, message, before):
     """A program that dies never passes for one that is done; what it sent is kept.
 
     Also where its events still wait for the catalog, as those of a second export do.
@@ -406,7 +406,7 @@ async def test_an_end_without_a_word_is_an_error(fake, end, told, before):
         await rows(node.export(Query()))
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], **end}})
     seen = []
-    with pytest.raises(NodeError, match=told):
+    with pytest.raises(NodeError, match=message):
         async for part in node.export(Query()):
             seen.append(part.num_rows)  # noqa: PERF401 - what came before the error counts
     assert seen == [1]
@@ -420,9 +420,9 @@ async def test_a_stream_that_is_cut_short_is_an_error(fake):
 
 
 async def test_warnings_are_no_errors(fake):
-    """A program that ends well may have said what it liked."""
-    said = "warning: event does not have field\nerror: not really\n"
-    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], "stderr": said}})
+    """The error output of a program that succeeds is ignored."""
+    output = "warning: event does not have field\nerror: not really\n"
+    fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])], "stderr": output}})
     assert len(await rows(fake.node().export(Query()))) == 1
 
 
@@ -437,7 +437,7 @@ async def test_a_live_export_that_ends_by_itself_is_an_error(fake):
     "ask", [lambda node: rows(node.export(Query())), lambda node: node.counts(Query())]
 )
 async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch, ask):
-    """The program would wait for ever: a closed port ends the question."""
+    """The program would never end: a closed port ends the query."""
     monkeypatch.setattr(tenzir_client, "IDLE_SECONDS", 0.05)
     gone = {"stderr": UNREACHABLE, "status": 1}
     stream = fake.stream(1, name=["x"], events=[1])
@@ -481,12 +481,12 @@ async def test_after_an_ingest_the_catalog_is_asked_again(fake, tmp_path):
     await rows(node.export(Query()))
     await node.ingest(pa.table({"n": [1]}), schema="test.numbers")
     await rows(node.export(Query()))
-    said = [call["pipeline"].split()[0] for call in fake.calls]
-    assert said == ["schemas", "export", "from_stdin", "schemas", "export"]
+    started = [call["pipeline"].split()[0] for call in fake.calls]
+    assert started == ["schemas", "export", "from_stdin", "schemas", "export"]
 
 
 async def test_an_ingest_that_the_node_refuses_is_its_error(fake):
-    """A refusal is told in the node's own words."""
+    """The error of a refusal is the node's own message."""
     fake.answer({"from_stdin": {"stderr": "error: no space left\n", "status": 1}})
     with pytest.raises(NodeError, match="no space left"):
         await fake.node().ingest(pa.table({"n": [1, 2, 3]}), schema="test.numbers")

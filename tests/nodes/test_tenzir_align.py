@@ -144,7 +144,7 @@ def test_names_in_carriers_are_quoted():
 
 
 def test_events_that_came_late_get_streams_of_their_own():
-    """The catalog does not know their layout as yet."""
+    """The catalog does not know their layout yet."""
     catalog = Catalog((PLAIN,), {"test.plain": Stored(1, 1_767_225_600_000_000_000)})
     *_, group = TypeProbes.of([PLAIN]).steps(catalog, "send")
     assert '@name == "test.plain" and @import_time > 2026-01-01T00:00:00.0000000005Z' in group

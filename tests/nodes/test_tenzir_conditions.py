@@ -31,13 +31,13 @@ def test_paths_are_bare_so_that_the_catalog_can_use_them():
 
 
 def test_one_condition_serves_layouts_that_agree():
-    """Layouts of one name are told apart only where it matters."""
+    """Layouts of one name are distinguished only where it matters."""
     found = conditions.where(Query(parse("x == 1")), [NUMBERS, MORE])
     assert found == '((@name == "a" and x == 1))'
 
 
 def test_layouts_are_told_apart_by_their_fields():
-    """A condition on a field holds for the layouts that have it, and its lack is no null."""
+    """A condition on a field holds for the layouts that have it; a missing field is not null."""
     found = conditions.where(Query(parse("y == null")), [NUMBERS, MORE])
     assert found == '((@name == "a" and ((this.has("y")) and y == null)))'
 

@@ -239,7 +239,7 @@ async def test_events_that_arrive_are_returned(tmp_path, mode):
                 first = asyncio.ensure_future(anext(parts))
                 started = time.monotonic()
                 number = 0
-                while not first.done():  # until the export has begun, nobody sees events
+                while not first.done():  # until the export has begun, events are not seen
                     table = pa.table({"n": [number], "more": pa.array([None], pa.string())})
                     await vast.ingest(table, schema="test.live")
                     number += 1
@@ -256,7 +256,7 @@ async def test_events_that_arrive_are_returned(tmp_path, mode):
 
 @contextlib.contextmanager
 def writer(endpoint, name):
-    """Start a program that imports what it is told, and lets the node keep it in memory."""
+    """Start a program that imports lines from its input, and leaves them in the node's memory."""
     argv = [
         *(process.find_tenzir(), "--bare-mode", f"--endpoint={endpoint}"),
         f'from_stdin {{ read_ndjson }} | @name = "{name}" | import',
@@ -299,9 +299,9 @@ async def test_events_in_memory_are_found_and_counted(tmp_path, monkeypatch, lis
                     stack.enter_context(writer(node.endpoint, name)) for _ in range(3)
                 )
                 events = len(listed)
-                told = zip((first, *others, first), (PLAIN, KNOWN, NEW, PLAIN), strict=True)
+                steps = zip((first, *others, first), (PLAIN, KNOWN, NEW, PLAIN), strict=True)
                 started = time.monotonic()
-                for number, (write, row) in enumerate(told):
+                for number, (write, row) in enumerate(steps):
                     # The first layout is to be written some seconds before the others.
                     while number == 1 and time.monotonic() < started + 5:
                         await vast.count()

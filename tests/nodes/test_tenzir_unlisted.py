@@ -30,7 +30,7 @@ def test_an_empty_catalog_lists_nothing():
 
 
 def test_the_mark_is_taken_off_again():
-    """A name has the mark in front of it, or is listed; nobody can guess the mark."""
+    """A name has the mark in front of it, or is listed; the mark cannot be guessed."""
     unlisted = Unlisted.of(CATALOG)
     assert unlisted.name(f"{unlisted.mark}a.b") == "a.b"
     assert unlisted.name("a.b") is None

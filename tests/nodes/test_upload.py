@@ -51,7 +51,7 @@ async def test_demo_events_survive_the_way():
 
 
 async def test_what_cannot_be_read_sends_nothing(tmp_path):
-    """A file that is no log is an error before anything is sent."""
+    """A file that is not a log is an error before anything is sent."""
     node = Node()
     (tmp_path / "odd.bin").write_bytes(bytes(range(256)))
     with pytest.raises(FormatError, match=r"odd\.bin"):
@@ -106,7 +106,7 @@ async def test_a_program_reads_one_whole_stream(make_conn):
 
 
 async def test_a_program_that_ends_early_tells_why(make_conn):
-    """The broken pipe is not the error, but what the program said."""
+    """The message of the program is the error, not the broken pipe."""
     code = "import sys; sys.stderr.write('no'); sys.exit(4)"
     batches = (make_conn(range(10_000)) for _ in range(50))
     done = await upload.feed((sys.executable, "-c", code), ENV, batches)

@@ -162,7 +162,7 @@ async def test_a_child_gets_neither_our_input_nor_our_variables(filled, node, mo
     reading, writing = os.pipe()
     saved = os.dup(0)
     try:
-        os.dup2(reading, 0)  # a pipe that nobody closes: the program would wait for its end
+        os.dup2(reading, 0)  # a pipe that stays open: the program would wait for its end
         assert await total(node.export(query())) == 8
         assert await node.counts(query()) == {"zeek.conn": 6, "zeek.dns": 2}
     finally:
@@ -250,7 +250,7 @@ async def test_a_chatty_program_is_heard_to_the_end(filled, node):
 
 
 async def test_the_last_error_counts(filled, node):
-    """Of several errors the last one is told, with everything before it attached."""
+    """Of several errors the last one is the message, with everything before it attached."""
     filled.set_program(broken="[06:55:42.509] log\n!! a: first\n!! unspecified: b: !! c: d\n")
     with pytest.raises(NodeError, match=r"unspecified|b: !! c: d") as caught:
         await node.status()
@@ -267,7 +267,7 @@ async def test_an_error_without_words_is_an_error(filled, node):
 
 @pytest.mark.parametrize("layouts", ["{", "[1]", '[{"a": {"record": [{"b": "new_type"}]}}]'])
 def test_unknown_layouts_are_an_error(layouts):
-    """What is no list of schemas is said to be none."""
+    """An answer that is not a list of schemas is an error."""
     with pytest.raises(NodeError, match="prints schemas in an unknown form"):
         module.parse_layouts(layouts.encode())
 
@@ -461,7 +461,7 @@ async def test_other_conditions_narrow_what_is_filtered(filled, node):
 
 
 async def test_an_explanation_names_what_is_filtered(filled, node):
-    """What is sent for each schema is said, in words."""
+    """The explanation has what is sent for each schema."""
     filled.add(FLOWS)
     explanation = await node.explain(query("flow_id > 5 || n == 1"))
     by_name = {plan.schema: plan.filtered for plan in explanation.layouts}
@@ -615,7 +615,7 @@ async def test_a_count_by_a_field_that_no_pipeline_can_name(server, node, make_d
 
 
 async def test_a_count_that_the_node_does_not_survive_is_an_error(filled, node):
-    """What a node said before it ended is no count."""
+    """The counts of a node that ended are not used."""
     filled.faults.after, filled.faults.end = 1, "stop"
     with pytest.raises(NodeError, match="is gone"):
         await node.counts(query())
@@ -634,7 +634,7 @@ async def test_a_limit_is_exact(filled, node):
 @pytest.mark.parametrize("how", ["break", "cancel"])
 @pytest.mark.parametrize("deaf", [False, True])
 async def test_leaving_an_export_ends_its_program(filled, node, how, deaf):
-    """Within a second there is no program and no thread, though it ignores the polite signal."""
+    """Within a second there is no program and no thread, though it ignores SIGTERM."""
     filled.set_program(deaf=deaf)
     arrived = asyncio.Event()
 
@@ -712,7 +712,7 @@ async def test_a_node_that_says_nothing_is_given_up(server, node, monkeypatch):
     ],
 )
 async def test_another_program_of_that_name_is_told(server, node, settings):
-    """A version that is not understood is said, with what can be used."""
+    """The error of an unknown version says which can be used."""
     server.set_program(**settings)
     with pytest.raises(ClientNotFoundError, match="cannot be used"):
         await node.ping()
@@ -739,7 +739,7 @@ async def test_events_are_sent_to_the_node(server, node, make_conn, make_dns):
 
 
 async def test_an_import_that_fails_says_why(server, node, make_conn):
-    """The node's own error is told."""
+    """The node's own error is the message."""
     server.faults.refuse_import = "type_clash: unsupported type"
     with pytest.raises(NodeError, match=r"unsupported type \[type_clash\]"):
         await node.ingest([pa.Table.from_batches([make_conn(range(5))])])
@@ -849,15 +849,15 @@ async def test_an_import_that_kills_its_program_says_what_may_have_arrived(
 
 
 async def test_an_import_whose_node_ends_is_not_an_export(server, node, monkeypatch):
-    """A node that is gone is said to be, and how many events it may have."""
+    """The error says that the node is gone, and how many events it may have."""
     monkeypatch.setattr(FittingBatches, "fit", lambda self, batch: batch)
-    told = r"the ingest failed: the node at .* is gone; it did not .*; up to 4"
-    with pytest.raises(NodeError, match=told):
+    message = r"the ingest failed: the node at .* is gone; it did not .*; up to 4"
+    with pytest.raises(NodeError, match=message):
         await node.ingest([pa.Table.from_batches([UNSTORABLE.select(["d"])])])
 
 
 async def test_an_ingest_without_a_node_stored_nothing(server, node, make_conn):
-    """Where nothing answers, nothing more is said."""
+    """Where nothing answers, the error says only that."""
     server.close()
     with pytest.raises(NodeConnectionError, match=r"^nothing answers at"):
         await node.ingest([pa.Table.from_batches([make_conn(range(5))])])
@@ -902,7 +902,7 @@ async def test_the_fake_refuses_what_vast_refuses(server, argv, error):
 
 
 def test_the_fake_has_the_trap_of_standard_input(server):
-    """A pipe that nobody closes blocks the program, and the environment changes it."""
+    """A pipe that stays open blocks the program, and the environment changes it."""
     argv = (str(server.program), f"--endpoint={server.endpoint}", "export", "arrow")
     reading, writing = os.pipe()
     child = module.Child(argv, os.environ, stdin=reading)

@@ -168,7 +168,7 @@ def test_damage_during_a_scan_is_noticed(context, database):
 
 
 def test_a_file_that_is_dropped_during_a_scan_is_read_to_its_end(context, database):
-    """Writers touch what they drop; that is no damage."""
+    """Writers touch what they drop; this is not damage."""
     task = task_of(database, "resp_p >= 0")
     scan = FileScan(context, task)
     first = sum(part.num_rows for part in scan.piece())

@@ -225,7 +225,7 @@ def relay(link: socket.socket, command: str) -> None:
             sys.stderr.flush()
             os._exit(int(data))
     if command == "count":
-        signal.pause()  # nobody watches the node
+        signal.pause()  # without a check of the node
     fail("caf::exit_reason::remote_link_unreachable" if command == "export" else "remote_node_down")
 
 

@@ -44,7 +44,7 @@ def test_lists_from_files():
 
 @given(st.text())
 def test_an_expression_stays_as_it_is(text):
-    """What is no option is the expression, whatever quotes and backslashes it has."""
+    """What is not an option is the expression, whatever quotes and backslashes it has."""
     expression = text.strip()
     assume(not expression.startswith("-"))
     assume(not expression.endswith(";"))
@@ -69,7 +69,7 @@ def test_the_cell_continues_the_line():
 
 
 def test_a_semicolon_hides():
-    """A trailing semicolon is no part of the expression."""
+    """A trailing semicolon is not part of the expression."""
     assert parse("a == 1 ; ") == Options("a == 1", hidden=True)
     assert parse("", "a == 1;\n") == Options("a == 1", hidden=True)
 

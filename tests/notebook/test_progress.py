@@ -52,7 +52,7 @@ def test_long_queries_show_one_line_that_ends_static(page):
 
 
 @pytest.mark.parametrize(
-    "step, said",
+    "step, line",
     [
         (Step("counting"), "counting · 1.2 s"),
         (Step("", 0), "0 events · 1.2 s"),
@@ -61,11 +61,11 @@ def test_long_queries_show_one_line_that_ends_static(page):
         (Step("reading a\x1b[31m\u202eb"), r"reading a\x1b[31m\u202eb · 1.2 s"),
     ],
 )
-def test_lines_read_well_whatever_is_known(page, step, said):
+def test_lines_read_well_whatever_is_known(page, step, line):
     """A line has what is done, the events and their rate, as far as known, and the time."""
     with ProgressLine() as show:
         show(step, 1.2)
-    assert page[-1]["text/plain"] == said
+    assert page[-1]["text/plain"] == line
 
 
 def test_each_thing_that_is_done_has_its_own_rate(page):

@@ -101,7 +101,7 @@ def test_a_field_that_needs_backticks_is_inserted_with_them(tmp_path):
 
 
 def test_an_empty_node(tmp_path):
-    """Nothing to browse is said, not an error."""
+    """An empty node is shown as such, and is not an error."""
     Database.create(tmp_path / "db")
     with Connection(str(tmp_path / "db")) as connection:
         tree = SchemaTree(connection)

@@ -39,7 +39,7 @@ class Terminal:
             "IPYTHONDIR": str(folder),
             "VAST_ENDPOINT": str(database),
             "PYTHONPATH": str(ROOT),
-            "PROMPT_TOOLKIT_NO_CPR": "1",  # nobody answers where the cursor is
+            "PROMPT_TOOLKIT_NO_CPR": "1",  # the terminal does not answer where the cursor is
             "TERM": "xterm",
         }
         command = ["-m", "IPython", "--colors=nocolor", "--no-banner", "--no-confirm-exit"]
