@@ -8,7 +8,7 @@ the vastlab database has one column per leaf.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -251,6 +251,14 @@ def _walk(
             yield from _walk(member.type.fields, path)
         else:
             yield path, member.type
+
+
+def by_name(schemas: Iterable[Schema]) -> dict[str, list[Schema]]:
+    """Group layouts by the name of their schema."""
+    groups: dict[str, list[Schema]] = {}
+    for schema in schemas:
+        groups.setdefault(schema.name, []).append(schema)
+    return groups
 
 
 def unique(name: str, taken: dict[str, int]) -> str:

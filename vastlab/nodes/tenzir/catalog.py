@@ -19,7 +19,7 @@ from vastlab.expression.ast import Constant
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import bind
 from vastlab.store.layout import union
-from vastlab.types import Field, Kind, Schema, Type
+from vastlab.types import Field, Kind, Schema, Type, by_name
 
 QUESTION = (
     "schemas | merge { partitions | where not internal"
@@ -28,7 +28,7 @@ QUESTION = (
     " | summarize schema, part, events=sum(events),"
     " first=min(min_import_time), last=max(max_import_time) }"
 )
-"""What a node is asked to tell its catalog."""
+"""The query for the catalog of a node."""
 
 # A node writes what its memory holds after half a minute by default; the rest
 # is for clocks that differ.
@@ -111,22 +111,15 @@ class Catalog:
         """The names of all schemas."""
         return frozenset(layout.name for layout in self.layouts)
 
-    def by_name(self) -> dict[str, tuple[Schema, ...]]:
-        """Return the layouts of each name."""
-        alike: dict[str, list[Schema]] = defaultdict(list)
-        for layout in self.layouts:
-            alike[layout.name].append(layout)
-        return {name: tuple(layouts) for name, layouts in alike.items()}
-
     def schemas(self) -> dict[str, Schema]:
         """Return for each name the union over its layouts."""
-        return {name: union(layouts) for name, layouts in sorted(self.by_name().items())}
+        return {name: union(layouts) for name, layouts in sorted(by_name(self.layouts).items())}
 
     def whole(self, query: Query) -> frozenset[str]:
         """Return the names of which every event answers a query."""
         return frozenset(
             name
-            for name, layouts in self.by_name().items()
+            for name, layouts in by_name(self.layouts).items()
             if name in self.stored
             and all(bind(query, layout) == Constant(True) for layout in layouts)
         )
@@ -144,7 +137,7 @@ class InlineCatalog:
 
     @classmethod
     def make(cls) -> InlineCatalog:
-        """Choose a random name, so that no event can pass for a catalog."""
+        """Choose a random name, so that no event can imitate a catalog."""
         return cls(f"vastlab_{secrets.token_hex(8)}")
 
     def step(self) -> str:

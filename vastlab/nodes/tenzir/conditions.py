@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from vastlab.expression.literals import Time
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import bind
 from vastlab.nodes.tenzir.catalog import KINDS, Catalog, Stored
-from vastlab.types import Field, Kind, Leaf, Schema, Type
+from vastlab.types import Field, Kind, Leaf, Schema, Type, by_name
 
 SHAPE = '@name + " " + type_id(this)'
 """What events must have in common to go into one stream; a type's id does not tell its name."""
@@ -37,12 +36,9 @@ _KIND_NAMES = {kind: name for name, kind in KINDS.items() if kind is not Kind.ST
 
 def where(query: Query, layouts: Iterable[Schema]) -> str | None:
     """Write the condition of a query over all layouts; ``None`` where none can answer."""
-    by_name: dict[str, list[Schema]] = defaultdict(list)
-    for layout in layouts:
-        by_name[layout.name].append(layout)
     guarded = [
         f"(@name == {tql.quote(name)} and {condition})"
-        for name, alike in by_name.items()
+        for name, alike in by_name(layouts).items()
         for condition in _conditions(query, alike)
     ]
     return f"({' or '.join(guarded)})" if guarded else None
@@ -159,7 +155,7 @@ def _inside(path: tuple[str, ...], leaves: Container[tuple[str, ...]]) -> bool:
     return any(path[:depth] in leaves for depth in range(1, len(path)))
 
 
-_MOST_LAYOUTS = 64  # a carrier each, in a pipeline of its own
+_MOST_LAYOUTS = 64  # a probe each, in a pipeline of its own
 _SAMPLES = {
     Kind.NULL: '""',  # which type does not matter: nulls are all that there is
     Kind.BOOL: "true",
@@ -217,7 +213,7 @@ class TypeProbes:
         ]
 
     def remove(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
-        """Take the carrier and its mark out of a batch; ``None`` if nothing else was in it."""
+        """Remove the probe and its mark from a batch; ``None`` if nothing else is in it."""
         position = batch.schema.get_field_index(self.mark)
         if position < 0:
             return batch
@@ -333,13 +329,13 @@ class EmptyLists:
 
     def steps(self, prefix: str) -> list[str]:
         """Write what follows the export in a pipeline; some schema names begin with `prefix`."""
-        by_name: dict[str, list[str]] = {}
+        steps_of: dict[str, list[str]] = {}
         for number, (name, path) in enumerate(self.names):
-            by_name.setdefault(name, []).append(self._step(number, tql.path(path)))
+            steps_of.setdefault(name, []).append(self._step(number, tql.path(path)))
         return [
             f"if @name in [{tql.quote(name)}, {tql.quote(prefix + name)}]"
             f" {{ {' | '.join(steps)} }} else {{ pass }}"
-            for name, steps in by_name.items()
+            for name, steps in steps_of.items()
         ]
 
     def take(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[tuple[str, ...], pa.Array]]:

@@ -40,7 +40,7 @@ from vastlab.readers.problems import Problem
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Schema, by_name
 
 _Part = tuple[pa.Field, pa.Array]
 
@@ -185,10 +185,8 @@ class VastNode:
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
-        by_name: dict[str, list[Schema]] = {}
-        for layout in await self._schemas():
-            by_name.setdefault(layout.name, []).append(layout)
-        return {name: union(by_name[name]) for name in sorted(by_name)}
+        layouts = by_name(await self._schemas())
+        return {name: union(layouts[name]) for name in sorted(layouts)}
 
     async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return what ``vast status --detailed`` says."""

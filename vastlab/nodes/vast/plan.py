@@ -31,7 +31,7 @@ from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter, bind
 from vastlab.nodes.vast.indexes import Answer, Asked
 from vastlab.table_slice import TableSlice
-from vastlab.types import Kind, Schema
+from vastlab.types import Kind, Schema, by_name
 
 _WIDE = (Kind.LIST, Kind.MAP, Kind.STRING, Kind.BLOB)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -92,39 +92,37 @@ def plans(query: Query, schemas: Iterable[Schema], *, counting: bool = False) ->
 
     The bounds of a live query are applied here.
     """
-    by_name: dict[str, list[Schema]] = {}
-    for layout in schemas:
-        by_name.setdefault(layout.name, []).append(layout)
-    whole = _plan(query, by_name, counting)
+    layouts = by_name(schemas)
+    whole = _plan(query, layouts, counting)
     if not whole.filtered or query.is_live:
         return (whole,)
     # Only the node knows import times: a condition on one cannot be filtered here.
-    return tuple(_plan(part, by_name, counting) for part in by_import_time(query))
+    return tuple(_plan(part, layouts, counting) for part in by_import_time(query))
 
 
-def _plan(query: Query, by_name: Mapping[str, list[Schema]], counting: bool) -> Plan:
+def _plan(query: Query, named: Mapping[str, list[Schema]], counting: bool) -> Plan:
     live, bounded = query.is_live, query.is_bounded
     asked = replace(query, since=None, until=None) if live else query
-    sent = compiler.to_vast(query.expression, chain.from_iterable(by_name.values()))
-    filtered = dict(_filtered(asked, Asked(sent), by_name))
-    whole = {name: layouts for name, layouts in by_name.items() if name not in filtered}
-    untimed = {n for n in filtered if any(layout.event_time is None for layout in by_name[n])}
+    sent = compiler.to_vast(query.expression, chain.from_iterable(named.values()))
+    filtered = dict(_filtered(asked, Asked(sent), named))
+    whole = {name: layouts for name, layouts in named.items() if name not in filtered}
+    untimed = {n for n in filtered if any(layout.event_time is None for layout in named[n])}
     return Plan(
         query,
         _exact(asked, sent, whole, filtered),
         tuple(filtered.items()),
         frozenset(untimed if bounded and not live else ()),
-        frozenset(by_name if live and (bounded or filtered) else ()),
+        frozenset(named if live and (bounded or filtered) else ()),
         _small(chain.from_iterable(whole.values())) if counting else (),
     )
 
 
 def _filtered(
-    query: Query, asked: Asked, by_name: Mapping[str, list[Schema]]
+    query: Query, asked: Asked, named: Mapping[str, list[Schema]]
 ) -> Iterator[tuple[str, Expr]]:
     """Find the schemas that the node cannot answer for, and what it can be asked there."""
     taxonomy, live = query.taxonomy or Taxonomy(), query.is_live
-    for name, layouts in sorted(by_name.items()):
+    for name, layouts in sorted(named.items()):
         parts = [
             question.relaxed(layouts, taxonomy, live=live)
             for question in (asked, Asked(_bounds(query, layouts)))
