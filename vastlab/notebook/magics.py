@@ -39,6 +39,7 @@ from vastlab.types import Schema
 _WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
 _ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
+
 def open_view(
     connection: Connection, asked: Options, params: Mapping[str, object]
 ) -> live.LiveView:
