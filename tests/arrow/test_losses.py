@@ -10,7 +10,7 @@ import pytest
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
-from vastlab.arrow.convert import Losses, normalise
+from vastlab.arrow.convert import LossCollector, normalise
 from vastlab.arrow.ipc import check
 from vastlab.errors import FormatError
 from vastlab.types import Kind
@@ -27,8 +27,8 @@ def counts(type_: pa.DataType, *values: int | None) -> pa.Array:
 
 
 def taken(array: pa.Array) -> tuple[pa.Array, list[tuple[str, str, list[int]]]]:
-    """Bring a column into vastlab's own form, as an intake does."""
-    losses = Losses()
+    """Bring a column into vastlab's own form, as an import does."""
+    losses = LossCollector()
     batch = check(pa.RecordBatch.from_arrays([array], names=["x"]), losses)
     batch = normalise(batch, None, losses)
     batch.validate(full=True)
@@ -143,7 +143,7 @@ def extension(name: str, storage: pa.Array, labels: str = "") -> pa.RecordBatch:
 
 def normal(batch: pa.RecordBatch) -> tuple[pa.Array, list[tuple[str, str, list[int]]]]:
     """Bring a batch of one column into vastlab's own form."""
-    losses = Losses()
+    losses = LossCollector()
     column = normalise(batch, None, losses).column(0)
     column.validate(full=True)
     return column, [(each.field, each.reason, each.rows.tolist()) for each in losses.found]

@@ -154,11 +154,11 @@ INT, DOUBLE, TEXT, ADDRESS = map(column, (Kind.INT64, Kind.DOUBLE, Kind.STRING, 
             Or((Predicate(INT, Operator.EQ, Int64(5)), Predicate(INT, Operator.EQ, Int64(3)))),
             Range(6, 9),
         ),
-        (Predicate(TEXT, Operator.EQ, String("x")), Range(may_hold=b"y".__eq__)),
-        (Predicate(ADDRESS, Operator.EQ, IP(LOW)), Range(LOW, HIGH, may_hold=HIGH.__eq__)),
+        (Predicate(TEXT, Operator.EQ, String("x")), Range(may_contain=b"y".__eq__)),
+        (Predicate(ADDRESS, Operator.EQ, IP(LOW)), Range(LOW, HIGH, may_contain=HIGH.__eq__)),
         (
             Predicate(TEXT, Operator.IN, ListLiteral((String("x"), String("z")))),
-            Range(may_hold=b"y".__eq__),
+            Range(may_contain=b"y".__eq__),
         ),
         (Constant(False), Range()),
         (Not(Constant(True)), Range()),
@@ -172,9 +172,9 @@ def test_rules_out(expr, known):
 @pytest.mark.parametrize(
     "expr, known",
     [
-        (Predicate(TEXT, Operator.EQ, String("ü")), Range(may_hold="ü".encode().__eq__)),
-        (Predicate(INT, Operator.EQ, Int64(7)), Range(6, 9, may_hold=b"y".__eq__)),
-        (Predicate(TEXT, Operator.NE, String("x")), Range(may_hold=b"y".__eq__)),
+        (Predicate(TEXT, Operator.EQ, String("ü")), Range(may_contain="ü".encode().__eq__)),
+        (Predicate(INT, Operator.EQ, Int64(7)), Range(6, 9, may_contain=b"y".__eq__)),
+        (Predicate(TEXT, Operator.NE, String("x")), Range(may_contain=b"y".__eq__)),
         (Predicate(DOUBLE, Operator.NE, Double(1.0)), Range(1.0, 1.0)),  # NaN may be there
         (Predicate(INT, Operator.EQ, Int64(5)), Range(None, None)),
         (Predicate(INT, Operator.EQ, Int64(5)), Range("a", "b")),

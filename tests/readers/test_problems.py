@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vastlab.errors import FormatError
-from vastlab.readers.problems import NULLED, Problems
+from vastlab.readers.problems import BECAME_NULL, Problems
 
 
 def test_everything_is_counted_and_the_first_are_kept():
@@ -32,4 +32,4 @@ def test_a_problem_without_a_line_names_the_file():
 def test_a_strict_error_does_not_say_that_a_value_was_changed():
     """Where the first problem is an error, no value becomes null."""
     with pytest.raises(FormatError, match=r"^x\.log:7: a: 'x' is not an int64$"):
-        Problems(strict=True).add("x.log", 7, f"a: 'x' is not an int64{NULLED}")
+        Problems(strict=True).add("x.log", 7, f"a: 'x' is not an int64{BECAME_NULL}")

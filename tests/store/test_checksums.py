@@ -154,7 +154,7 @@ def test_filters_hold_what_was_written(file):
     with pq.ParquetFile(file.path) as parquet:
         for group in range(parquet.num_row_groups):
             for uid in parquet.read_row_group(group, ["uid"])["uid"].to_pylist():
-                assert whole.may_hold(group, "uid", uid.encode())
+                assert whole.may_contain(group, "uid", uid.encode())
     draw = random.Random(1)  # noqa: S311 - it chooses values
     others = [draw.randbytes(draw.randrange(100)) for _ in range(500)]
-    assert sum(whole.may_hold(0, "uid", other) for other in others) < 100
+    assert sum(whole.may_contain(0, "uid", other) for other in others) < 100

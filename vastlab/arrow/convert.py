@@ -42,7 +42,7 @@ class Loss:
     rows: Rows
 
 
-class Losses:
+class LossCollector:
     """Collects the values that a conversion could not keep."""
 
     def __init__(self) -> None:
@@ -58,18 +58,20 @@ class Losses:
         if rows.size:
             self.found.append(Loss(".".join(path), reason, rows))
 
-    def child(self, name: str = "", owners: Callable[[Rows], Rows] | None = None) -> Losses:
+    def child(self, name: str = "", owners: Callable[[Rows], Rows] | None = None) -> LossCollector:
         """Return the collector for a field inside, or for the elements of a list without `name`.
 
         `owners` maps the positions of the parts to rows, if they differ.
         """
-        return _ChildLosses(self, name, owners)
+        return _ChildCollector(self, name, owners)
 
 
-class _ChildLosses(Losses):
+class _ChildCollector(LossCollector):
     """The losses of a part, passed on to those of the whole."""
 
-    def __init__(self, whole: Losses, name: str, owners: Callable[[Rows], Rows] | None) -> None:
+    def __init__(
+        self, whole: LossCollector, name: str, owners: Callable[[Rows], Rows] | None
+    ) -> None:
         super().__init__()
         self._whole = whole
         self._path = (name,) if name else ()
@@ -80,7 +82,7 @@ class _ChildLosses(Losses):
         self._whole.note((*self._path, *path), reason, owners)
 
 
-class _StrictLosses(Losses):
+class _StrictCollector(LossCollector):
     """Raises an error for the first loss."""
 
     def note(self, path: tuple[str, ...], reason: str, rows: Rows) -> None:
@@ -123,7 +125,7 @@ _EXACT_DIGITS = 15  # a double represents every decimal number of this length
 
 
 def normalise(
-    batch: pa.RecordBatch, name: str | None = None, losses: Losses | None = None
+    batch: pa.RecordBatch, name: str | None = None, losses: LossCollector | None = None
 ) -> pa.RecordBatch:
     """Convert a batch from any library to VAST's types under VAST's names.
 
@@ -151,7 +153,7 @@ def normalise(
 
 
 def convert(
-    array: pa.Array, field: pa.Field, type_: Type, losses: Losses | None = None
+    array: pa.Array, field: pa.Field, type_: Type, losses: LossCollector | None = None
 ) -> pa.Array:
     """Convert one column, described by `field`, to the Arrow form of a type.
 
@@ -162,7 +164,7 @@ def convert(
     FormatError
         A value does not fit the type, and `losses` is None.
     """
-    found = _StrictLosses() if losses is None else losses.child(field.name)
+    found = _StrictCollector() if losses is None else losses.child(field.name)
     try:
         return _convert(array, field, type_, found)
     except pa.ArrowException as error:
@@ -170,7 +172,7 @@ def convert(
         raise FormatError(message) from error
 
 
-def _convert(array: pa.Array, field: pa.Field, type_: Type, losses: Losses) -> pa.Array:
+def _convert(array: pa.Array, field: pa.Field, type_: Type, losses: LossCollector) -> pa.Array:
     target = type_to_arrow(type_)
     if _equal(array.type, target) and not has_subnet(type_):
         return array
@@ -206,7 +208,9 @@ def _convert(array: pa.Array, field: pa.Field, type_: Type, losses: Losses) -> p
             return storage.cast(target)
 
 
-def _convert_encoded(storage: pa.Array, field: pa.Field, type_: Type, losses: Losses) -> pa.Array:
+def _convert_encoded(
+    storage: pa.Array, field: pa.Field, type_: Type, losses: LossCollector
+) -> pa.Array:
     inner = field.with_type(storage.type.value_type)
     if pa.types.is_run_end_encoded(storage.type):
         return _convert(pc.run_end_decode(storage), inner, type_, losses)
@@ -215,7 +219,7 @@ def _convert_encoded(storage: pa.Array, field: pa.Field, type_: Type, losses: Lo
     return _convert(storage.dictionary, inner, type_, found).take(indices)
 
 
-def _addresses(storage: pa.Array, losses: Losses) -> pa.Array:
+def _addresses(storage: pa.Array, losses: LossCollector) -> pa.Array:
     if storage.type == pa.binary(16):
         return storage
     values = storage.cast(pa.binary())
@@ -224,7 +228,9 @@ def _addresses(storage: pa.Array, losses: Losses) -> pa.Array:
     return _set_null(values, invalid).cast(pa.binary(16))
 
 
-def _convert_subnet(storage: pa.StructArray, target: pa.DataType, losses: Losses) -> pa.Array:
+def _convert_subnet(
+    storage: pa.StructArray, target: pa.DataType, losses: LossCollector
+) -> pa.Array:
     addresses, lengths = storage.flatten()
     invalid = pc.or_(pc.less(lengths, 0), pc.greater(lengths, 128))
     losses.add("networks with a length outside of 0 to 128 became null", invalid)
@@ -245,7 +251,7 @@ def _convert_subnet(storage: pa.StructArray, target: pa.DataType, losses: Losses
 
 
 def _convert_enum(
-    storage: pa.Array, target: arrow_types.EnumerationType, losses: Losses
+    storage: pa.Array, target: arrow_types.EnumerationType, losses: LossCollector
 ) -> pa.Array:
     """Encode with all labels in order of definition, including unused ones."""
     text = storage.cast(pa.string())
@@ -260,7 +266,7 @@ def _convert_enum(
 
 
 def _convert_record(
-    storage: pa.StructArray, type_: Type, target: pa.StructType, losses: Losses
+    storage: pa.StructArray, type_: Type, target: pa.StructType, losses: LossCollector
 ) -> pa.Array:
     if not type_.fields:
         return storage
@@ -272,7 +278,9 @@ def _convert_record(
     return pa.StructArray.from_arrays(children, fields=list(target), mask=null_mask(storage))
 
 
-def _convert_list(storage: pa.Array, type_: Type, target: pa.ListType, losses: Losses) -> pa.Array:
+def _convert_list(
+    storage: pa.Array, type_: Type, target: pa.ListType, losses: LossCollector
+) -> pa.Array:
     item, field = type_.item or Type(Kind.NULL), storage.type.value_field
     if pa.types.is_list_view(storage.type) or pa.types.is_large_list_view(storage.type):
         offsets, positions = _view_positions(storage)
@@ -296,7 +304,9 @@ def _view_positions(views: pa.Array) -> tuple[pa.Array, pa.Array]:
     return pa.array(offsets, pa.int32()), pa.array(positions, pa.int64())
 
 
-def _convert_map(storage: pa.MapArray, type_: Type, target: pa.MapType, losses: Losses) -> pa.Array:
+def _convert_map(
+    storage: pa.MapArray, type_: Type, target: pa.MapType, losses: LossCollector
+) -> pa.Array:
     offsets, (keys, items) = list_parts(storage)
     owners = list_owners(offsets, storage)
     key_type, item_type = type_.key or Type(Kind.STRING), type_.item or Type(Kind.NULL)
@@ -317,7 +327,7 @@ def _drop_null_keys(
     return offsets, (keys.filter(valid), items.filter(valid))
 
 
-def _convert_time(storage: pa.Array, target: pa.DataType, losses: Losses) -> pa.Array:
+def _convert_time(storage: pa.Array, target: pa.DataType, losses: LossCollector) -> pa.Array:
     """Convert to nanoseconds; zoned times are already UTC in Arrow."""
     type_ = storage.type
     width = pa.int32() if pa.types.is_date32(type_) or pa.types.is_time32(type_) else pa.int64()
@@ -336,7 +346,7 @@ def _convert_time(storage: pa.Array, target: pa.DataType, losses: Losses) -> pa.
     return pc.multiply(counts, unit).view(target)
 
 
-def _convert_decimal(storage: pa.Array, losses: Losses) -> pa.Array:
+def _convert_decimal(storage: pa.Array, losses: LossCollector) -> pa.Array:
     """Note the numbers of which a double holds only the first digits."""
     doubles = storage.cast(pa.float64())
     if storage.type.precision > _EXACT_DIGITS:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
-from vastlab.arrow.convert import Losses, dictionary_owners, list_owners
+from vastlab.arrow.convert import LossCollector, dictionary_owners, list_owners
 from vastlab.errors import FormatError
 
 CONTINUATION = b"\xff\xff\xff\xff"
@@ -156,7 +156,7 @@ _SECONDS_PER_DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def check(batch: pa.RecordBatch, losses: Losses | None = None) -> pa.RecordBatch:
+def check(batch: pa.RecordBatch, losses: LossCollector | None = None) -> pa.RecordBatch:
     r"""Validate a batch from a file or a pipe: invalid ones would crash pyarrow later.
 
     Returns the same batch, unless a string is not UTF-8: its invalid bytes are escaped as ``\xff``.
@@ -174,9 +174,9 @@ def check(batch: pa.RecordBatch, losses: Losses | None = None) -> pa.RecordBatch
     return batch
 
 
-def _repair(batch: pa.RecordBatch, losses: Losses | None) -> pa.RecordBatch:
+def _repair(batch: pa.RecordBatch, losses: LossCollector | None) -> pa.RecordBatch:
     repair = _Repair(values=losses is not None)
-    found = Losses() if losses is None else losses
+    found = LossCollector() if losses is None else losses
     try:
         batch.validate()  # after this, access to the arrays inside is safe
         arrays = [
@@ -202,7 +202,7 @@ class _Repair:
     def __init__(self, *, values: bool) -> None:
         self._values = values
 
-    def array(self, array: pa.Array, losses: Losses) -> pa.Array:
+    def array(self, array: pa.Array, losses: LossCollector) -> pa.Array:
         """Return an array with all strings in UTF-8, and with valid values if requested."""
         match array:
             case pa.ExtensionArray():
@@ -224,7 +224,7 @@ class _Repair:
             case _:
                 return array
 
-    def _struct(self, array: pa.StructArray, losses: Losses) -> pa.Array:
+    def _struct(self, array: pa.StructArray, losses: LossCollector) -> pa.Array:
         fields = list(array.type)
         children = [
             self.array(array.field(i), losses.child(field.name)) for i, field in enumerate(fields)
@@ -232,7 +232,7 @@ class _Repair:
         mask = arrow_arrays.null_mask(array)
         return pa.StructArray.from_arrays(children, fields=_with_types(fields, children), mask=mask)
 
-    def _map(self, array: pa.MapArray, losses: Losses) -> pa.Array:
+    def _map(self, array: pa.MapArray, losses: LossCollector) -> pa.Array:
         offsets, (keys, items) = arrow_arrays.list_parts(array)
         owners = list_owners(offsets, array)
         keys = self.array(keys, losses.child("key", owners))
@@ -240,7 +240,7 @@ class _Repair:
         mask = arrow_arrays.null_mask(array)
         return pa.MapArray.from_arrays(offsets, keys, items, type=array.type, mask=mask)
 
-    def _list(self, array: pa.Array, losses: Losses) -> pa.Array:
+    def _list(self, array: pa.Array, losses: LossCollector) -> pa.Array:
         offsets, (values,) = arrow_arrays.list_parts(array)
         values = self.array(values, losses.child(owners=list_owners(offsets, array)))
         type_ = pa.list_(array.type.value_field.with_type(values.type))
@@ -248,7 +248,7 @@ class _Repair:
         return pa.ListArray.from_arrays(offsets, values, type=type_, mask=mask)
 
 
-def _repair_utf8(array: pa.Array, losses: Losses) -> pa.Array:
+def _repair_utf8(array: pa.Array, losses: LossCollector) -> pa.Array:
     plain = array.view(_BYTES[array.type])
     plain.validate(full=True)
     values: list[bytes | None] = plain.to_pylist()
@@ -265,7 +265,7 @@ _BYTES = {
 }
 
 
-def _repair_values(array: pa.Array, losses: Losses) -> pa.Array:
+def _repair_values(array: pa.Array, losses: LossCollector) -> pa.Array:
     """Replace values that their type does not allow."""
     type_ = array.type
     if pa.types.is_date64(type_):  # may contain times other than midnight
@@ -281,7 +281,7 @@ def _repair_values(array: pa.Array, losses: Losses) -> pa.Array:
     return array
 
 
-def _repair_decimals(array: pa.Array, losses: Losses) -> pa.Array:
+def _repair_decimals(array: pa.Array, losses: LossCollector) -> pa.Array:
     """Compare the numbers as integers: Python rejects those with too many digits."""
     type_ = array.type
     width, limit = type_.byte_width, 10**type_.precision

@@ -36,7 +36,7 @@ class Range:
     ----------
     minimum, maximum
         Nanoseconds for times and durations, 16 bytes for an address; NaN is ignored.
-    may_hold
+    may_contain
         The Bloom filter: whether a string in UTF-8, or the 16 bytes of an address, may be present.
     """
 
@@ -44,7 +44,7 @@ class Range:
     maximum: Any = None
     null_count: int | None = None
     num_rows: int | None = None
-    may_hold: Callable[[bytes], bool] | None = None
+    may_contain: Callable[[bytes], bool] | None = None
 
     @property
     def is_all_null(self) -> bool:
@@ -141,7 +141,7 @@ def _passes_bloom_filter(column: Range, value: Any) -> bool:
             pass
         case _:
             return True
-    return column.may_hold is None or column.may_hold(value)
+    return column.may_contain is None or column.may_contain(value)
 
 
 def _reaches(column: Range, *, at_least: Any = None, at_most: Any = None) -> bool:

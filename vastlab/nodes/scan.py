@@ -115,7 +115,7 @@ class Verification:
         if _literals(expr) <= _MOST_LITERALS:
             for name in columns:
                 if file.has_filter(group, name):
-                    known[name] = Range(may_hold=partial(file.may_hold, group, name))
+                    known[name] = Range(may_contain=partial(file.may_contain, group, name))
         return known
 
 

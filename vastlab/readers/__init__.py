@@ -12,9 +12,9 @@ from vastlab._text import did_you_mean
 from vastlab.errors import UsageError
 from vastlab.readers import columnar, csv, json, zeek_tsv
 from vastlab.readers import detect as detection
+from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.context import Context
 from vastlab.readers.inference import Inference
-from vastlab.readers.intake import Intake
 from vastlab.readers.problems import Problem, Problems
 from vastlab.readers.schemas import Schemas
 from vastlab.readers.schemas import load_user_schemas as load_schemas
@@ -162,12 +162,12 @@ def read(
         reader = _reader(source, context.format)
         # Events of columnar files may take much more space than the file.
         size = (lambda: source.stored) if reader in _COLUMNAR else None
-        intake = Intake(source.name, found, size)
+        checker = BatchChecker(source.name, found, size)
         try:
             for batch in reader(source, context):
-                yield from intake.take(batch)
+                yield from checker.convert(batch)
         finally:
-            intake.report()
+            checker.report()
 
 
 def _reader(source: Source, format_: str | None) -> Reader:

@@ -12,8 +12,8 @@ from vastlab.arrow.ipc import check, read_streams
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.errors import FormatError
 from vastlab.readers import columns, parquet
+from vastlab.readers.batch_check import MAX_FIELDS
 from vastlab.readers.context import Context
-from vastlab.readers.intake import MAX_FIELDS
 from vastlab.readers.source import Source
 from vastlab.types import Schema
 

@@ -10,8 +10,8 @@ from vastlab.errors import FormatError
 from vastlab.readers import columnar, schemas
 from vastlab.readers.csv_records import OWN_HEAD, find_header, split_line
 from vastlab.readers.json_documents import first_events
+from vastlab.readers.json_forms import TYPE_KEY
 from vastlab.readers.source import Source
-from vastlab.readers.wire import TYPE_KEY
 
 HEAD = 1 << 16
 _SAMPLE_LINES = 20

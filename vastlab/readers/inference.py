@@ -12,7 +12,7 @@ from math import isinf
 from typing import Any
 
 from vastlab.readers import values
-from vastlab.readers.problems import NULLED
+from vastlab.readers.problems import BECAME_NULL
 from vastlab.readers.shapes import (
     Fixed,
     Leaf,
@@ -218,7 +218,7 @@ def fit(value: Any, shape: Shape, path: str, report: Report) -> Any:
             return _fixed(value, Type(KINDS[state]), path, report)
         case _:
             what = values.name_of(shape.type.kind)
-            report(path, f"{brief(value)} is not {what}{NULLED}")
+            report(path, f"{brief(value)} is not {what}{BECAME_NULL}")
             return None
 
 
@@ -243,7 +243,7 @@ def _fixed(value: Any, type_: Type, path: str, report: Report) -> Any:
     try:
         found = convert(value, type_)
     except ValueError as error:
-        report(path, f"{error}{NULLED}")
+        report(path, f"{error}{BECAME_NULL}")
         return None
     if type_.kind is Kind.DOUBLE and (exact := _whole(value)) is not None and exact != found:
         report(path, f"{brief(value)} is stored as {found:.0f}: a double does not keep all digits")

@@ -12,9 +12,9 @@ import pyarrow.json
 from vastlab.readers import json_documents, json_table, schemas
 from vastlab.readers.context import Context
 from vastlab.readers.json_documents import Documents, first_events, spans_lines, wrapper_of
+from vastlab.readers.json_forms import TYPE_KEY
 from vastlab.readers.json_table import REFUSALS, JSONTable
 from vastlab.readers.source import Source, blocks
-from vastlab.readers.wire import TYPE_KEY
 
 _BLANKS = b" \t\r"
 _HEAD = 1 << 16
@@ -229,13 +229,13 @@ def _split(lines: list[bytes], numbers: list[int]) -> Iterator[tuple[list[bytes]
 
 def _columns(data: bytes, keys: list[str]) -> dict[str, list[str | None]] | None:
     """Read text fields of all lines with Arrow's parser."""
-    wire = pa.schema([(key, pa.string()) for key in keys])
+    schema = pa.schema([(key, pa.string()) for key in keys])
     try:
         data.isascii() or data.decode()
         table = pyarrow.json.read_json(
             pa.BufferReader(data),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 64),
-            pyarrow.json.ParseOptions(explicit_schema=wire, unexpected_field_behavior="ignore"),
+            pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
     except REFUSALS:
         return None

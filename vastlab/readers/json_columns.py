@@ -14,7 +14,8 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.arrow.types import empty_records, storage_of
 from vastlab.readers import inference, text_types, values
-from vastlab.readers.problems import NULLED, Mismatches
+from vastlab.readers.json_forms import Form, KeyForm, UnsupportedFormError
+from vastlab.readers.problems import BECAME_NULL, Mismatches
 from vastlab.readers.shapes import (
     Fixed,
     Leaf,
@@ -27,7 +28,6 @@ from vastlab.readers.shapes import (
     type_of,
 )
 from vastlab.readers.text_types import KINDS, Scalar
-from vastlab.readers.wire import Form, UnsupportedFormError, Wire
 from vastlab.types import Kind, Type
 
 _PLAIN = {
@@ -47,7 +47,7 @@ class _Source:
     """Values of one field, from one key."""
 
     array: pa.Array
-    wire: Wire
+    key_form: KeyForm
     learned: text_types.Learned | None = None
 
 
@@ -80,14 +80,14 @@ class Columns:
     def convert(
         self,
         columns: Mapping[str, pa.Array],
-        wires: Mapping[str, Wire],
+        key_forms: Mapping[str, KeyForm],
         record: RecordShape,
         lines: Lines,
         path: str = "",
     ) -> dict[str, pa.Array]:
         """Return the fields of a record; values of undeclared fields may change their types."""
         found = _Found()
-        _collect(columns, wires, record, "", found)
+        _collect(columns, key_forms, record, "", found)
         return self._fields(record, found, lines, path)
 
     def _fields(
@@ -195,12 +195,12 @@ class Columns:
         learned = source.learned
         if learned is not None and isinstance(shape, Leaf) and learned.state is shape.state:
             return learned.column
-        return self._values(source.array, source.wire, shape, lines, path)
+        return self._values(source.array, source.key_form, shape, lines, path)
 
     # --- values -----------------------------------------------------------------------------
 
     def _values(
-        self, array: pa.Array, wire: Wire, shape: Shape, lines: Lines, path: str
+        self, array: pa.Array, key_form: KeyForm, shape: Shape, lines: Lines, path: str
     ) -> pa.Array:
         """Convert parsed values to the type of a shape."""
         match shape:
@@ -208,11 +208,11 @@ class Columns:
                 return pa.nulls(len(array), arrow_schema.type_to_arrow(type_of(shape)))
             case ListShape(item) if pa.types.is_list(array.type):
                 values, parents = _elements(array)
-                inner = self._item(values, wire.item or Wire(), item, lines[parents], path)
+                inner = self._item(values, key_form.item or KeyForm(), item, lines[parents], path)
                 return _lists(array.offsets, inner, array)
             case ListShape(item):
                 # Some tools write a list of one element without brackets.
-                inner = self._item(array.drop_null(), wire, item, lines[_valid(array)], path)
+                inner = self._item(array.drop_null(), key_form, item, lines[_valid(array)], path)
                 offsets = np.concatenate([[0], np.cumsum(_valid(array))]).astype(np.int32)
                 return _lists(pa.array(offsets), inner, array)
             case Leaf(state):
@@ -222,13 +222,15 @@ class Columns:
             case RecordShape():
                 raise AssertionError("records are built from their members")
 
-    def _item(self, values: pa.Array, wire: Wire, item: Shape, lines: Lines, path: str) -> pa.Array:
+    def _item(
+        self, values: pa.Array, key_form: KeyForm, item: Shape, lines: Lines, path: str
+    ) -> pa.Array:
         if not isinstance(item, RecordShape):
-            return self._values(values, wire, item, lines, path)
+            return self._values(values, key_form, item, lines, path)
         if not pa.types.is_struct(values.type):
             self._note_no_records(values, item, lines, path)
             return pa.nulls(len(values), arrow_schema.type_to_arrow(type_of(item)))
-        columns = self.convert(_members(values), wire.members, item, lines, path)
+        columns = self.convert(_members(values), key_form.members, item, lines, path)
         return _records(columns, [values.is_valid()], len(values))
 
     def _fixed(self, array: pa.Array, type_: Type, lines: Lines, path: str) -> pa.Array:
@@ -251,8 +253,8 @@ class Columns:
             try:
                 inference.convert(value, type_)
             except ValueError as error:
-                return f"{error}{NULLED}"
-            return f"{inference.type_error(value, type_)}{NULLED}"
+                return f"{error}{BECAME_NULL}"
+            return f"{inference.type_error(value, type_)}{BECAME_NULL}"
 
         self.mismatches.add_many(path, lines[rows].tolist(), reason)
 
@@ -269,7 +271,7 @@ class Columns:
 
 def _collect(
     columns: Mapping[str, pa.Array],
-    wires: Mapping[str, Wire],
+    key_forms: Mapping[str, KeyForm],
     record: RecordShape,
     prefix: str,
     found: _Found,
@@ -279,18 +281,18 @@ def _collect(
         place = find(record, prefix, key)
         if place is None:
             continue  # only TYPE_KEY is not a field
-        wire = wires[key]
+        key_form = key_forms[key]
         for owner in place.through:
             found.records.setdefault(id(owner), []).append(array.is_valid())
         shape = place.record.fields[place.name]
-        if wire.form is Form.RECORD and not takes_records(shape):
+        if key_form.form is Form.RECORD and not takes_records(shape):
             inner, beside = inside(place)
             if not beside:
                 found.records.setdefault(id(inner), []).append(array.is_valid())
-            _collect(_members(array), wire.members, inner, beside, found)
+            _collect(_members(array), key_form.members, inner, beside, found)
         else:
             slot = found.values.setdefault((id(place.record), place.name), [])
-            slot.append(_Source(array, wire))
+            slot.append(_Source(array, key_form))
 
 
 def _members(records: pa.Array) -> dict[str, pa.Array]:

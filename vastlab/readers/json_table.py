@@ -17,11 +17,17 @@ from vastlab.arrow import types as arrow_types
 from vastlab.readers import inference, json_documents, schemas
 from vastlab.readers.context import Context
 from vastlab.readers.json_columns import Columns, enumerate_labels
+from vastlab.readers.json_forms import (
+    TYPE_KEY,
+    KeyForm,
+    UnsupportedFormError,
+    has_decimals,
+    schema_of,
+)
 from vastlab.readers.problems import Mismatches, Problems
 from vastlab.readers.shapes import Leaf, ListShape, Observer, RecordShape, Shape, root_of, type_of
 from vastlab.readers.text_types import KINDS, Scalar, join
 from vastlab.readers.values import subnet_array
-from vastlab.readers.wire import TYPE_KEY, UnsupportedFormError, Wire, has_decimals, schema_of
 from vastlab.types import Field, Kind, Schema, Type
 
 
@@ -73,7 +79,7 @@ class JSONTable:
         self._root = root
         self._path = path
         self._context = context
-        self._wires: dict[str, Wire] = {}
+        self._key_forms: dict[str, KeyForm] = {}
         self._observer = Observer(root, self._remark, infer=context.infer)
         self._sampled = False
         self._schema: Schema | None = None
@@ -113,26 +119,26 @@ class JSONTable:
             fields = {k: v for k, v in event.items() if k != TYPE_KEY} if named else event
             self._observer.observe(fields)
             for key, value in event.items():
-                self._wires.setdefault(key, Wire()).note(value)
+                self._key_forms.setdefault(key, KeyForm()).note(value)
 
     def _parse(self, data: bytes, count: int) -> dict[str, pa.Array]:
-        wire = schema_of(self._wires, self._root)
-        if has_decimals(wire) and _has_long_exponent(data):
+        schema = schema_of(self._key_forms, self._root)
+        if has_decimals(schema) and _has_long_exponent(data):
             raise ValueError("an exponent is too long for Arrow's parser")
         table = pyarrow.json.read_json(
             pa.BufferReader(data),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 64),
-            pyarrow.json.ParseOptions(explicit_schema=wire, unexpected_field_behavior="error"),
+            pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
         )
-        if table.num_rows != count or table.schema != wire:
+        if table.num_rows != count or table.schema != schema:
             raise ValueError("a value does not match the shape")
-        return {name: table.column(name).combine_chunks() for name in wire.names}
+        return {name: table.column(name).combine_chunks() for name in schema.names}
 
     def _convert(
         self, columns: dict[str, pa.Array], numbers: np.ndarray, mismatches: Mismatches
     ) -> pa.RecordBatch:
         work = Columns(mismatches, self._became_text, self._context.infer)
-        arrays = work.convert(columns, self._wires, self._root, numbers)
+        arrays = work.convert(columns, self._key_forms, self._root, numbers)
         return self._batch(arrays, len(numbers))
 
     # --- without Arrow's parser -------------------------------------------------------------

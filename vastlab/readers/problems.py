@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vastlab.errors import FormatError
 
-NULLED = "; the value is null now"
+BECAME_NULL = "; the value is null now"
 
 
 def wrong_width(found: int, expected: int) -> str:
@@ -78,7 +78,7 @@ class Problems:
         """Add a problem, or `count` of the same kind; raises `FormatError` if strict."""
         self.count += count
         if self.strict:
-            raise FormatError(reason.removesuffix(NULLED), path=path, line=line)
+            raise FormatError(reason.removesuffix(BECAME_NULL), path=path, line=line)
         if len(self._kept) < self.keep:
             self._kept.append(Problem(path, line, reason))
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.readers import values
-from vastlab.readers.problems import NULLED, Mismatches
+from vastlab.readers.problems import BECAME_NULL, Mismatches
 from vastlab.readers.values import PLAIN_KINDS, type_error, value_from_text
 from vastlab.types import Kind
 
@@ -354,7 +354,7 @@ def report_lost(
     """
     if len(rows):
         lines = [line_of(row) for row in rows]
-        mismatches.add_many(name, lines, lambda i: _reason(text_of(rows[i]), kind) + NULLED)
+        mismatches.add_many(name, lines, lambda i: _reason(text_of(rows[i]), kind) + BECAME_NULL)
 
 
 def _reason(text: str, kind: Kind) -> str:

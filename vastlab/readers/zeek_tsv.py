@@ -261,7 +261,7 @@ class _Log:
             self._separator = _UNIT
         # Positions are safe column names for Arrow.
         self._names = [str(i) for i in range(len(header.types))]
-        self._wire = [_CSV_TYPES.get(type_.kind, _TEXT) for type_ in header.types.values()]
+        self._csv_types = [_CSV_TYPES.get(type_.kind, _TEXT) for type_ in header.types.values()]
 
     def batches(self, part: Block) -> Iterator[pa.RecordBatch]:
         """Convert some lines."""
@@ -271,7 +271,7 @@ class _Log:
         if not data.strip(b"\n"):
             return
         try:
-            columns = self._parse(data, self._wire)
+            columns = self._parse(data, self._csv_types)
             if any(map(_is_infinite, columns)):
                 raise pa.ArrowInvalid  # the text may be 1e999, which is not a double
         except pa.ArrowInvalid:
@@ -281,14 +281,14 @@ class _Log:
 
     def _as_text(self, part: Block) -> tuple[bytes, list[pa.Array]]:
         """Parse lines with values or fields that do not match the header."""
-        wire = [_TEXT if type_ in _STRICT else type_ for type_ in self._wire]
+        types = [_TEXT if type_ in _STRICT else type_ for type_ in self._csv_types]
         try:
-            return part.data, self._parse(part.data, wire)
+            return part.data, self._parse(part.data, types)
         except pa.ArrowInvalid:
             data = self._valid_lines(part)
         if not data.strip(b"\n"):
-            return data, [pa.array([], _TEXT) for _ in wire]
-        return data, self._parse(data, wire)
+            return data, [pa.array([], _TEXT) for _ in types]
+        return data, self._parse(data, types)
 
     def _valid_lines(self, part: Block) -> bytes:
         """Report bad lines, and replace them by empty ones."""
@@ -306,7 +306,7 @@ class _Log:
                 lines[i] = b""
         return b"\n".join(lines)
 
-    def _parse(self, data: bytes, wire: Sequence[pa.DataType]) -> list[pa.Array]:
+    def _parse(self, data: bytes, types: Sequence[pa.DataType]) -> list[pa.Array]:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
             pyarrow.csv.ReadOptions(
@@ -316,7 +316,7 @@ class _Log:
                 delimiter=self._separator.decode(), quote_char=False, escape_char=False
             ),
             pyarrow.csv.ConvertOptions(
-                column_types=dict(zip(self._names, wire, strict=True)),
+                column_types=dict(zip(self._names, types, strict=True)),
                 null_values=[self.header.unset_field],
                 strings_can_be_null=True,
                 true_values=["T"],

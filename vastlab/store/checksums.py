@@ -213,7 +213,7 @@ class VerifiedFile:
         """Return whether a column of a row group has a Bloom filter."""
         return (group, column) in self._filters
 
-    def may_hold(self, group: int, column: str, value: bytes) -> bool:
+    def may_contain(self, group: int, column: str, value: bytes) -> bool:
         """Return whether a value may occur, by its Bloom filter; call `verify_filters` before."""
         span = self._filters[group, column]
         size = 1 << (span.length.bit_length() - 1)  # a power of two, after a short header

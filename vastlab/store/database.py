@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from vastlab.errors import DatabaseError, LockedError, UsageError
 from vastlab.readers import SCHEMAS
-from vastlab.readers.intake import Intake
+from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk, manifest
 from vastlab.store.disk import GRACE, disk_errors, is_same, publish, sync_folder
@@ -167,9 +167,9 @@ class Database:
         """
         with self.staging() as disk:
             buffer = Buffer(self._path, disk, budget=budget, target_size=target_size)
-            intake = Intake("the events", Problems(strict=True))
+            checker = BatchChecker("the events", Problems(strict=True))
             for batch in batches:
-                for part in intake.take(batch, name):
+                for part in checker.convert(batch, name):
                     buffer.add(part)
             files = buffer.finish()
             self.commit(files, buffer.layouts)

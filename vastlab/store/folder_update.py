@@ -26,8 +26,8 @@ from vastlab.store import follow
 from vastlab.store.database import Database
 from vastlab.store.follow import (
     HEAD_SIZE,
+    CopyFinder,
     FileState,
-    Originals,
     Plan,
     digest_with_tail,
     header_of,
@@ -37,7 +37,7 @@ from vastlab.store.follow import (
     skip,
 )
 from vastlab.store.layout import COPY, TAIL, Layout, Snapshot, Source, new_segment
-from vastlab.store.sources import Digest, Meter, Tap, as_format_error, reason_of
+from vastlab.store.sources import Digest, HashingReader, Meter, as_format_error, reason_of
 from vastlab.store.writer import Buffer, StagedFile
 
 _RANDOM_FORMATS = frozenset({"parquet"})
@@ -77,28 +77,28 @@ def read(
     if plan.end == plan.start:
         return _nothing_added(plan)
     with _content(plan) as (content, header, digest):
-        tap = _LineTap(content, state.path, plan, watch)
+        reader = _LineReader(content, state.path, plan, watch)
         if digest is not None:
-            tap.continue_digest(digest)
-        stream = cast("BinaryIO", _Concatenated(header, tap) if header else tap)
+            reader.continue_digest(digest)
+        stream = cast("BinaryIO", _Concatenated(header, reader) if header else reader)
         options["format"] = plan.format
         inference.lines_before = base.lines - header.count(b"\n") if base else 0
         for batch in readers.read(stream, problems=problems, inference=inference, **options):
             add(batch)
-        tap.exhaust()
+        reader.exhaust()
         if isinstance(content, Content) and content.damage:
             raise FormatError(content.damage, path=state.path)
     shift = inference.lines_before
     noted = tuple((p.line + shift if p.line else p.line, p.reason) for p in problems)
     return Source(
         key=state.path,
-        size=tap.size + plan.start,
-        digest=tap.digest,
+        size=reader.size + plan.start,
+        digest=reader.digest,
         stamp=state.stamp,
         segments=(*(base.segments if base else ()), segment),
         format=plan.format,
-        lines=tap.lines + (base.lines if base else 0),
-        appendable=tap.appendable,
+        lines=reader.lines + (base.lines if base else 0),
+        appendable=reader.appendable,
         problems=((base.problems if base else ()) + noted)[:_KEPT_PROBLEMS],
         problem_count=problems.count + (base.problem_count if base else 0),
         remarks=((base.remarks if base else ()) + inference.remarks_on(state.path))[
@@ -145,8 +145,8 @@ def read_tail(
     with open(path, "rb") as content:
         header = header_of(content.read(min(HEAD_SIZE, end)), plan.format)
         content.seek(end)
-        tap = Tap(content, path, end=plan.state.size - end)
-        stream = cast("BinaryIO", _Concatenated(header, tap))
+        reader = HashingReader(content, path, end=plan.state.size - end)
+        stream = cast("BinaryIO", _Concatenated(header, reader))
         try:
             batches = list(readers.read(stream, problems=problems, inference=inference, **options))
         except FormatError as error:
@@ -181,8 +181,8 @@ def _content(plan: Plan) -> Iterator[tuple[BinaryIO | Content, bytes, Digest | N
             yield content, header, skip(content, base.size)
 
 
-class _LineTap(Tap):
-    """A tap that counts lines and detects later headers."""
+class _LineReader(HashingReader):
+    """A reader that counts lines and detects later headers."""
 
     def __init__(
         self,
@@ -235,12 +235,12 @@ class _LineTap(Tap):
 
 
 class _Concatenated(io.RawIOBase):
-    """A file that gives a header, then the content of a tap."""
+    """A file that gives a header, then the rest of a file."""
 
-    def __init__(self, header: bytes, tap: Tap) -> None:
-        self.name = tap.name
+    def __init__(self, header: bytes, reader: HashingReader) -> None:
+        self.name = reader.name
         self._header = header
-        self._tap = tap
+        self._reader = reader
 
     def readable(self) -> bool:
         """Return True."""
@@ -252,7 +252,7 @@ class _Concatenated(io.RawIOBase):
             size = len(self._header) if size < 0 else size
             part, self._header = self._header[:size], self._header[size:]
             return part
-        return self._tap.read(size)
+        return self._reader.read(size)
 
 
 _SAVE_INTERVAL = 30.0
@@ -285,7 +285,7 @@ class Update:
     changed: list[FileState] = field(init=False)
     removed: set[str] = field(init=False)
     unmatched: list[Source] = field(init=False)
-    originals: Originals = field(init=False)
+    copy_finder: CopyFinder = field(init=False)
     sources: dict[str, Source] = field(init=False)
     files: list[StagedFile] = field(default_factory=list)
     layouts: dict[str, Layout] = field(default_factory=dict)
@@ -297,7 +297,7 @@ class Update:
         self.changed = [
             state for state in self.states if not _is_same(state, known.get(state.path))
         ]
-        self.originals = Originals(self.states)
+        self.copy_finder = CopyFinder(self.states)
         self.removed = known.keys() - {state.path for state in self.states}
         stale = self.removed | {state.path for state in self.changed}
         self.unmatched = [source for key, source in known.items() if key in stale]
@@ -369,7 +369,7 @@ class Update:
                 if (
                     is_pending
                     and follow.is_rotated(source, first)
-                    and not self.originals.has(found[key], found[key].size)
+                    and not self.copy_finder.is_copy(found[key], found[key].size)
                 ):
                     plan = follow.plan_last_line(found[key], source)
                     self._process(found[key], database, staging, plan)
@@ -410,7 +410,7 @@ class Update:
         is_known = found.base is not None and not _is_copy(found.base)
         if is_known and not found.by_inode:
             return found
-        is_copy = found.by_lines and self.originals.has(state, found.end)
+        is_copy = found.by_lines and self.copy_finder.is_copy(state, found.end)
         if is_known:
             return replace(found, base=None, is_copy=True, origin=state.path) if is_copy else found
         return replace(found, is_copy=is_copy)

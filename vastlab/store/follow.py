@@ -512,14 +512,14 @@ def resume(path: str, known: Source) -> Digest | None:
 _HEAD = 4096
 
 
-class Originals:
+class CopyFinder:
     """Finds files of a folder that are incomplete copies of other files in it."""
 
     def __init__(self, states: Collection[FileState]) -> None:
         self._states = states
         self._heads: list[tuple[bytes, FileState]] | None = None
 
-    def has(self, state: FileState, end: int | None) -> bool:
+    def is_copy(self, state: FileState, end: int | None) -> bool:
         """Whether a longer file begins with the first `end` bytes of this one."""
         if not end:
             return False

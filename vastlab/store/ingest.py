@@ -17,8 +17,8 @@ from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
 from vastlab.readers import ReadOptions
+from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.inference import Inference
-from vastlab.readers.intake import Intake
 from vastlab.readers.problems import Problem, Problems
 from vastlab.readers.source import check_encoding, stream_name
 from vastlab.store import compact
@@ -27,10 +27,10 @@ from vastlab.store.layout import Snapshot, Source
 from vastlab.store.sources import (
     EventSource,
     FileSource,
+    HashingReader,
     IngestProgress,
     Meter,
     StreamSource,
-    Tap,
     UnreadableSource,
     as_format_error,
     digest_of,
@@ -232,7 +232,7 @@ class _Ingest:
         label = stream_name(stream)
         copy = self.copies.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))  # noqa: SIM115  # closed by `copies`
         self.sources.append(_Copied(label, copy))
-        self._take(label, Tap(stream, label, watch=self.meter.tick, copy=copy))
+        self._take(label, HashingReader(stream, label, watch=self.meter.tick, copy=copy))
         self.meter.files_done += 1
 
     def _read_again(self, source: FileSource | UnreadableSource | _Copied) -> None:
@@ -246,7 +246,9 @@ class _Ingest:
                 self._fail(str(path), error)
             case _Copied(label, content):
                 content.seek(0)
-                self._take(label, Tap(cast("BinaryIO", content), label, watch=self.meter.tick))
+                self._take(
+                    label, HashingReader(cast("BinaryIO", content), label, watch=self.meter.tick)
+                )
         self.meter.files_done += 1
 
     def check_not_ingested(self, snapshot: Snapshot) -> None:
@@ -281,12 +283,12 @@ class _Ingest:
             with path.open("rb") as stream:
                 stamp = stamp_of(path.stat())
                 random = regular and wants_random_access(stream)
-                tap = Tap(stream, label, watch=self.meter.tick, random=random)
+                reader = HashingReader(stream, label, watch=self.meter.tick, random=random)
                 before = sum(self.buffer.events.values())
-                taken = self._take(label, tap) and sum(self.buffer.events.values()) > before
+                taken = self._take(label, reader) and sum(self.buffer.events.values()) > before
                 # A file without events is not recorded, so that another format can be tried.
                 if taken and regular:
-                    self.read[label] = Source(label, tap.size, tap.digest, stamp)
+                    self.read[label] = Source(label, reader.size, reader.digest, stamp)
         except OSError as error:
             self._fail(label, as_format_error(error, label))
 
@@ -312,13 +314,13 @@ class _Ingest:
         }
         return bool(known) and digest_of(path, size) in known
 
-    def _take(self, label: str, tap: Tap) -> bool:
+    def _take(self, label: str, reader: HashingReader) -> bool:
         """Add all events of a source or none; return whether they were added."""
         self.meter.source = label
         try:
-            with self.meter.measure(tap):
+            with self.meter.measure(reader):
                 batches = readers.read(
-                    cast("BinaryIO", tap),
+                    cast("BinaryIO", reader),
                     problems=self.problems,
                     inference=self.inference,
                     **self.options,
@@ -326,7 +328,7 @@ class _Ingest:
                 for batch in batches:
                     self.buffer.add(batch)
                     self.meter.events += batch.num_rows
-                tap.exhaust()
+                reader.exhaust()
         except Exception as error:
             if not self.meter.concerns_source(error):
                 raise
@@ -338,14 +340,14 @@ class _Ingest:
         return True
 
     def _take_events(self, batches: Iterable[pa.RecordBatch]) -> None:
-        intake = Intake("events in memory", self.problems)
+        checker = BatchChecker("events in memory", self.problems)
         for batch in batches:
             self.meter.tick()
             named = bool(arrow_schema.name_of(batch.schema))
-            for part in intake.take(batch, None if named else self.options.get("schema")):
+            for part in checker.convert(batch, None if named else self.options.get("schema")):
                 self.from_memory.add(part)
                 self.meter.events += part.num_rows
-        intake.report()
+        checker.report()
         self.from_memory.keep()
         self.used += 1
 

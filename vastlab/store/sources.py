@@ -226,7 +226,7 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
-class Tap(io.RawIOBase):
+class HashingReader(io.RawIOBase):
     """An open file that counts and digests the bytes that are read from it.
 
     Parameters
@@ -332,9 +332,9 @@ def wants_random_access(stream: BinaryIO) -> bool:
 def digest_of(path: Path, size: int) -> str:
     """Compute the digest of the first `size` bytes of a file."""
     with path.open("rb") as stream:
-        tap = Tap(stream, str(path), end=size)
-        tap.exhaust()
-    return tap.digest
+        reader = HashingReader(stream, str(path), end=size)
+        reader.exhaust()
+    return reader.digest
 
 
 def stamp_of(found: os.stat_result) -> str:
@@ -424,7 +424,7 @@ class Meter:
         self._bytes_total = 0
         self._progress = progress
         self._cancelled = cancelled
-        self._tap: Tap | None = None
+        self._reader: HashingReader | None = None
         self._shown = 0.0
         self._callback_error: Exception | None = None
 
@@ -451,14 +451,14 @@ class Meter:
         self.files_done = self.bytes_done = self.events = 0
 
     @contextmanager
-    def measure(self, tap: Tap) -> Iterator[None]:
+    def measure(self, reader: HashingReader) -> Iterator[None]:
         """Count the bytes of a file while it is read."""
-        self._tap = tap
+        self._reader = reader
         try:
             yield
         finally:
-            self._tap = None
-            self.bytes_done += tap.size
+            self._reader = None
+            self.bytes_done += reader.size
 
     def tick(self) -> None:
         """Check for cancellation, and report the progress if it is time."""
@@ -475,7 +475,7 @@ class Meter:
             self.source,
             self.files_done,
             self._files_total,
-            self.bytes_done + (self._tap.size if self._tap else 0),
+            self.bytes_done + (self._reader.size if self._reader else 0),
             self._bytes_total,
             self.events,
         )

@@ -282,7 +282,7 @@ class Buffer:
         return dict(self._new.events)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add events from an `Intake`; those of one call have the same import time."""
+        """Add events from a `BatchChecker`; those of one call have the same import time."""
         if batch.num_rows == 0:
             return
         layout = self._layout_of(batch.schema)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
-from vastlab.arrow.convert import Losses
+from vastlab.arrow.convert import LossCollector
 from vastlab.arrow.ipc import check
 from vastlab.errors import FormatError, UsageError
 from vastlab.readers.problems import Problems
@@ -35,7 +35,7 @@ class _Change:
     count: int
 
 
-class Intake:
+class BatchChecker:
     """Checks and converts the batches of one source.
 
     Parameters
@@ -61,7 +61,7 @@ class Intake:
         self._values = 0
         self._bytes = 0
 
-    def take(self, batch: pa.RecordBatch, name: str | None = None) -> Iterator[pa.RecordBatch]:
+    def convert(self, batch: pa.RecordBatch, name: str | None = None) -> Iterator[pa.RecordBatch]:
         """Convert a batch, which may be damaged, to vastlab's form, with at most 65,536 rows each.
 
         Parameters
@@ -101,13 +101,13 @@ class Intake:
             self._problems.add(self._label, None, reason, change.count)
 
     def _checked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        losses = Losses()
+        losses = LossCollector()
         batch = check(batch, losses)
         self._note(losses)
         return batch
 
     def _normal(self, batch: pa.RecordBatch, name: str | None) -> pa.RecordBatch:
-        losses = Losses()
+        losses = LossCollector()
         batch = convert.normalise(batch, name, losses)
         if not arrow_schema.name_of(batch.schema):
             msg = "the events have no schema name"
@@ -117,7 +117,7 @@ class Intake:
         self._count_bytes(batch)
         return batch
 
-    def _note(self, losses: Losses) -> None:
+    def _note(self, losses: LossCollector) -> None:
         for loss in losses.found:
             first = self._rows + int(loss.rows[0]) + 1
             change = self._changes.setdefault(loss.field, _Change(loss.reason, first, 0))

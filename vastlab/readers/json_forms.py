@@ -52,7 +52,7 @@ class Form(Enum):
 
 
 @dataclass(slots=True)
-class Wire:
+class KeyForm:
     """How the values of one key are written.
 
     Parameters
@@ -72,8 +72,8 @@ class Wire:
     form: Form = Form.NULL
     numbers: Scalar = Scalar.NULL
     nonstandard: bool = False
-    members: dict[str, Wire] = field(default_factory=dict)
-    item: Wire | None = None
+    members: dict[str, KeyForm] = field(default_factory=dict)
+    item: KeyForm | None = None
 
     def note(self, value: Any) -> None:
         """Add a value."""
@@ -83,10 +83,10 @@ class Wire:
             case dict():
                 self.form = Form.RECORD
                 for key, member in value.items():
-                    self.members.setdefault(key, Wire()).note(member)
+                    self.members.setdefault(key, KeyForm()).note(member)
             case list():
                 self.form = Form.LIST
-                self.item = self.item or Wire()
+                self.item = self.item or KeyForm()
                 for member in value:
                     self.item.note(member)
             case str():
@@ -112,7 +112,7 @@ def _is_nonstandard(text: str) -> bool:
     return "," in text or text.endswith("C") or " " in text[11:]
 
 
-def schema_of(members: Mapping[str, Wire], root: RecordShape) -> pa.Schema:
+def schema_of(members: Mapping[str, KeyForm], root: RecordShape) -> pa.Schema:
     """Return the schema for Arrow's parser.
 
     Raises
@@ -124,10 +124,10 @@ def schema_of(members: Mapping[str, Wire], root: RecordShape) -> pa.Schema:
 
 
 def _fields(
-    members: Mapping[str, Wire], record: RecordShape, prefix: str, *, whole: bool = False
+    members: Mapping[str, KeyForm], record: RecordShape, prefix: str, *, whole: bool = False
 ) -> list[tuple[str, pa.DataType]]:
     fields = []
-    for key, wire in members.items():
+    for key, key_form in members.items():
         if whole and key == TYPE_KEY:
             fields.append((key, pa.string()))
             continue
@@ -135,29 +135,29 @@ def _fields(
         if place is None:
             raise UnsupportedFormError
         shape = place.record.fields[place.name]
-        if wire.form is Form.RECORD and not takes_records(shape):
+        if key_form.form is Form.RECORD and not takes_records(shape):
             owner, beside = inside(place)
-            fields.append((key, pa.struct(_fields(wire.members, owner, beside))))
+            fields.append((key, pa.struct(_fields(key_form.members, owner, beside))))
         else:
-            fields.append((key, _type(wire, shape)))
+            fields.append((key, _type(key_form, shape)))
     return fields
 
 
-def _type(wire: Wire, shape: Shape) -> pa.DataType:
-    match wire.form, shape:
+def _type(key_form: KeyForm, shape: Shape) -> pa.DataType:
+    match key_form.form, shape:
         case Form.NULL, _:
             return pa.null()
         case Form.LIST, ListShape(item):
-            return pa.list_(_type(wire.item or Wire(), item))
+            return pa.list_(_type(key_form.item or KeyForm(), item))
         case Form.RECORD, RecordShape():
-            return pa.struct(_fields(wire.members, shape, ""))
+            return pa.struct(_fields(key_form.members, shape, ""))
         case ((Form.LIST | Form.RECORD), ListShape(item, declared=True)):
-            return _type(wire, item)
+            return _type(key_form, item)
         case ((Form.LIST | Form.RECORD), (Leaf() | Fixed() | ListShape() | RecordShape())):
             raise UnsupportedFormError  # it becomes JSON text, or is reported
         case _, ListShape(item):
-            return _type(wire, item)
-        case Form.TEXT, Fixed(type_) if type_.kind is Kind.TIME and not wire.nonstandard:
+            return _type(key_form, item)
+        case Form.TEXT, Fixed(type_) if type_.kind is Kind.TIME and not key_form.nonstandard:
             return pa.timestamp("ns")
         case Form.TEXT, _:
             return pa.string()
@@ -165,16 +165,16 @@ def _type(wire: Wire, shape: Shape) -> pa.DataType:
             return pa.bool_()
         case _, Fixed(type_) if type_.kind in _TIMES:
             return SECONDS
-        case _, Fixed(type_) if type_.kind is Kind.UINT64 and wire.numbers is Scalar.NATURAL:
+        case _, Fixed(type_) if type_.kind is Kind.UINT64 and key_form.numbers is Scalar.NATURAL:
             return pa.uint64()
         case _, Fixed(type_) if type_.kind is Kind.DOUBLE:
             return pa.float64()
         case _, Leaf(state) if KINDS[state] is Kind.DOUBLE:
             return pa.float64()
         case _:
-            if wire.numbers is Scalar.DOUBLE and _is_text(shape):
+            if key_form.numbers is Scalar.DOUBLE and _is_text(shape):
                 raise UnsupportedFormError  # as text, 1.50 must stay 1.50
-            return _NUMBERS[wire.numbers]
+            return _NUMBERS[key_form.numbers]
 
 
 def _is_text(shape: Shape) -> bool:
