@@ -133,14 +133,7 @@ def _ipv6_text(packed: bytes) -> str:
 
 
 def parse(texts: pa.StringArray) -> tuple[Octets, npt.NDArray[np.int16]]:
-    """Parse addresses and networks.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        The addresses, and the prefix lengths in the 128-bit space: 128 for an address, -1 for text
-        that is not valid.
-    """
+    """Parse text to addresses and prefix lengths in the 128-bit space; -1 if it is not valid."""
     matrix, ipv4 = parse_ipv4(texts)
     lengths = np.where(ipv4, np.int16(128), np.int16(-1))
     others = np.flatnonzero(~ipv4)

@@ -32,10 +32,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Values of one field that were changed for one reason.
-
-    `rows` has the row of each value; a row occurs more than once if a list holds several.
-    """
+    """Values of one field that were changed for one reason, each with its row, which may repeat."""
 
     field: str
     reason: str
@@ -127,21 +124,7 @@ _EXACT_DIGITS = 15  # a double represents every decimal number of this length
 def normalise(
     batch: pa.RecordBatch, name: str | None = None, losses: LossCollector | None = None
 ) -> pa.RecordBatch:
-    """Convert a batch from any library to VAST's types under VAST's names.
-
-    Parameters
-    ----------
-    name
-        The schema name to use instead of the one in the metadata.
-    losses
-        Collects invalid values, which become null. Without it, the first one raises `FormatError`.
-
-    Returns
-    -------
-    pyarrow.RecordBatch
-        With the schema ``to_arrow(from_arrow(batch.schema, name))``; columns that already have
-        this form are not copied.
-    """
+    """Convert a batch from any library to VAST's types; without `losses`, a bad value raises."""
     schema, target, subnets = describe(batch.schema, name)
     if not subnets and _equal(batch.schema, target):
         return batch
@@ -155,15 +138,7 @@ def normalise(
 def convert(
     array: pa.Array, field: pa.Field, type_: Type, losses: LossCollector | None = None
 ) -> pa.Array:
-    """Convert one column, described by `field`, to the Arrow form of a type.
-
-    Returns the same array if nothing has to change. `losses` is used as in `normalise`.
-
-    Raises
-    ------
-    FormatError
-        A value does not fit the type, and `losses` is None.
-    """
+    """Convert one column, described by `field`, to the Arrow form of a type."""
     found = _StrictCollector() if losses is None else losses.child(field.name)
     try:
         return _convert(array, field, type_, found)

@@ -161,11 +161,6 @@ def check(batch: pa.RecordBatch, losses: LossCollector | None = None) -> pa.Reco
 
     Returns the same batch, unless a string is not UTF-8: its invalid bytes are escaped as ``\xff``.
     With `losses`, values that their type forbids become null instead of an error.
-
-    Raises
-    ------
-    FormatError
-        Lengths, offsets or indices point outside of the data.
     """
     try:
         batch.validate(full=True)
@@ -305,19 +300,8 @@ def read_streams(
 ) -> Iterator[pa.RecordBatch]:
     """Read record batches from an Arrow IPC file or from concatenated IPC streams.
 
-    Parameters
-    ----------
-    source
-        A path, or a binary file; a pipe is enough.
-    checked
-        Whether to check the batches; if False, the caller must check them.
-
-    Raises
-    ------
-    FormatError
-        The bytes are not complete Arrow data; the message contains the position. The end mark of
-        the last stream is optional, since VAST does not write it: a source that was cut between two
-        messages is no error.
+    The end mark of the last stream is optional, since VAST does not write it: a source that was cut
+    between two messages is not an error. If not `checked`, the caller must check the batches.
     """
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:

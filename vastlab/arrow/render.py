@@ -85,11 +85,6 @@ def span_text(array: pa.Array) -> pa.StringArray:
 
     VAST, Tenzir and pandas compute with doubles: what a double cannot hold is written in two
     parts. The sign covers both, as in Tenzir and pandas.
-
-    >>> span_text(pa.array([163_820, 2_460_000_000, -5000], pa.duration("us"))).to_pylist()
-    ['163820us', '41m', '-5ms']
-    >>> span_text(pa.array([2**62 + 1], pa.duration("ns"))).to_pylist()
-    ['1281023h3218427387905ns']
     """
     count = array.cast(pa.duration("ns")).cast(pa.int64())
     numbers = count.fill_null(0).to_numpy(zero_copy_only=False)
@@ -158,13 +153,7 @@ def rows(
 ) -> pa.StructArray:
     """Return events as an array whose `to_pylist` gives values that JSON can hold.
 
-    Parameters
-    ----------
-    durations
-        Formats durations.
-    reserved
-        Names that no field may have: such a field is called ``name#2``, like the second of two
-        fields or map keys with the same name.
+    A field named as in `reserved` is called ``name#2``, like the second of two equal names.
     """
     batch = convert.normalise(batch)
     schema = arrow_schema.from_arrow(batch.schema)
@@ -263,13 +252,7 @@ def _record(
 def text(
     array: pa.Array | pa.ChunkedArray, field: pa.Field, durations: Durations = duration_text
 ) -> pa.StringArray:
-    """Format any column as text without escaping; containers become JSON, null stays null.
-
-    >>> text(pa.array([1.0, None]), pa.field("x", pa.float64())).to_pylist()
-    ['1.0', None]
-    >>> text(pa.array([[1, None]]), pa.field("x", pa.list_(pa.int64()))).to_pylist()
-    ['[1, null]']
-    """
+    """Format any column as text without escaping; containers become JSON, null stays null."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     (member,) = arrow_schema.from_arrow(pa.schema([field])).fields
@@ -308,15 +291,7 @@ def header(names: Iterable[str]) -> str:
 
 
 def lines(names: pa.StringArray, texts: Iterable[pa.StringArray]) -> Iterator[str]:
-    """Yield a CSV line for each event, without line end.
-
-    >>> names = pa.array(["my.log"] * 3)
-    >>> for line in lines(names, [pa.array(["a", "", None]), pa.array(["x,y", "b", "c "])]):
-    ...     print(line)
-    my.log,a,"x,y"
-    my.log,"",b
-    my.log,,"c "
-    """
+    """Yield a CSV line for each event, without line end."""
     for start in range(0, len(names), _MAX_ROWS):
         cells = [_quote(text.slice(start, _MAX_ROWS)) for text in (names, *texts)]
         yield from pc.binary_join_element_wise(

@@ -36,16 +36,7 @@ class _Change:
 
 
 class BatchChecker:
-    """Checks and converts the batches of one source.
-
-    Parameters
-    ----------
-    label
-        The name of the source, for problems.
-    size
-        Returns the size of the source in bytes, which limits the size of its events; by default
-        the size of the batches.
-    """
+    """Checks and converts the batches of one source; its `size` limits that of its events."""
 
     def __init__(
         self, label: str, problems: Problems, size: Callable[[], int] | None = None
@@ -62,20 +53,7 @@ class BatchChecker:
         self._bytes = 0
 
     def convert(self, batch: pa.RecordBatch, name: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Convert a batch, which may be damaged, to vastlab's form, with at most 65,536 rows each.
-
-        Parameters
-        ----------
-        name
-            The schema name to use instead of the one in the metadata.
-
-        Raises
-        ------
-        FormatError
-            The batch is damaged, or above a limit.
-        UsageError
-            The events have no schema name.
-        """
+        """Yield a batch, which may be damaged, in vastlab's form, with at most 65,536 rows each."""
         label = name or arrow_schema.name_of(batch.schema)
         try:
             batch = self._checked(self._limited(batch))

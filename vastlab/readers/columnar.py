@@ -13,7 +13,7 @@ from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.errors import FormatError
 from vastlab.readers import columns, parquet
 from vastlab.readers.batch_check import MAX_FIELDS
-from vastlab.readers.context import Context
+from vastlab.readers.inference import Context
 from vastlab.readers.source import Source
 from vastlab.types import Schema
 
@@ -21,10 +21,7 @@ MAGIC = b"ARROW1"
 
 
 def read_arrow(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
-    """Read an Arrow file or stream; by default its metadata or its name give the schema name.
-
-    The batches are not yet checked. Damaged data raises after the batches before it.
-    """
+    """Read an Arrow file or stream, without checking the batches yet."""
     try:
         # `_Bounded` has the only method that is used.
         for batch in read_streams(cast("BinaryIO", _Bounded(source)), checked=False):
@@ -55,10 +52,7 @@ _ROWS = 65_536
 
 
 def read_parquet(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
-    """Read a Parquet file; by default its metadata or its name give the schema name.
-
-    The batches are not yet checked.
-    """
+    """Read a Parquet file, without checking the batches yet."""
     with source.seekable() as file:
         try:
             reader = parquet.Reader(file)
@@ -74,10 +68,7 @@ def read_parquet(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
 
 
 def _stored_schema(reader: parquet.Reader) -> Schema | None:
-    """Return the schema of the events if vastlab wrote the file.
-
-    Other programs may change the columns and keep the metadata, so both are compared.
-    """
+    """Return the schema if vastlab wrote the file and no other program changed its columns."""
     note = reader.metadata.get(columns.SCHEMA_KEY.encode())
     try:
         schema = None if note is None else columns.decode_schema(note.decode())

@@ -24,7 +24,6 @@ from vastlab.readers import (
     text_types,
     values,
 )
-from vastlab.readers.context import Context
 from vastlab.readers.csv_records import (
     MAX_COLUMNS,
     OWN_COLUMN,
@@ -34,6 +33,7 @@ from vastlab.readers.csv_records import (
     holds_values,
     split_line,
 )
+from vastlab.readers.inference import Context
 from vastlab.readers.json_columns import enumerate_labels
 from vastlab.readers.json_table import build
 from vastlab.readers.problems import Mismatches
@@ -58,17 +58,7 @@ _READ = (*PLAIN_KINDS, Kind.ENUM)
 
 
 class ColumnConverter:
-    """Converts the text columns of one schema in one file.
-
-    Parameters
-    ----------
-    schema
-        The name of the schema.
-    path
-        The file, for problems.
-    own
-        Whether vastlab wrote the file; then an empty quoted value is text.
-    """
+    """Converts the text columns of one schema; in vastlab's `own` files, "" is an empty text."""
 
     def __init__(self, schema: str, path: str, context: Context, *, own: bool) -> None:
         self._root = json_table.root(schema, context)
@@ -81,13 +71,7 @@ class ColumnConverter:
     def convert(
         self, texts: Mapping[str, pa.Array], line_of: LineOf
     ) -> tuple[dict[str, Type], dict[str, pa.Array]]:
-        """Convert columns of text; returns the types and the values by dotted name.
-
-        Parameters
-        ----------
-        line_of
-            Returns the line number of a row.
-        """
+        """Convert columns of text; returns the types and the values by dotted name."""
         mismatches = Mismatches(self._path, self._context.problems)
         types: dict[str, Type] = {}
         columns: dict[str, pa.Array] = {}
@@ -300,11 +284,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def read(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
-    """Read a table.
-
-    If vastlab or VAST wrote it, the first column contains the schema names. Otherwise the file name
-    is used.
-    """
+    """Read a table; the first column or the file name gives the schema names."""
     start = _find_header(source)
     if start.names[:1] != [OWN_COLUMN] and holds_values(start.names):
         sentence = (

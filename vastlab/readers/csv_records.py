@@ -27,24 +27,12 @@ _SCHEMA = re.compile(r"[a-z]\w*(\.[\w-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start of a table.
-
-    Parameters
-    ----------
-    header
-        The text of the header.
-    delimiter
-        The character between fields.
-    end
-        The number of lines up to the end of the header.
-    comments
-        Whether comments precede the header; then each line with ``#`` is a comment.
-    """
+    """The start of a table."""
 
     header: str
     delimiter: str
-    end: int
-    comments: bool = False
+    end: int  # number of lines up to the end of the header
+    comments: bool = False  # whether each line with ``#`` is a comment
 
     @property
     def names(self) -> list[str]:
@@ -53,15 +41,7 @@ class Start:
 
 
 def find_header(lines: Sequence[str]) -> Start | None:
-    """Find the header among the first lines of a file.
-
-    Examples
-    --------
-    >>> find_header(["sep=;", "a;b", "1;2"])
-    Start(header='a;b', delimiter=';', end=2, comments=False)
-    >>> find_header(["# a list", "# seen,ip", "2026-03-04,192.0.2.1"])
-    Start(header='seen,ip', delimiter=',', end=2, comments=True)
-    """
+    """Find the header among the first lines of a file."""
     comments: list[tuple[int, str]] = []
     separator = ""
     for number, raw in enumerate(lines):
@@ -99,13 +79,7 @@ def _is_open(lines: Sequence[str]) -> bool:
 
 
 def delimiter_of(header: str, follows: str = "") -> str:
-    """Return the most frequent delimiter of a header; prefer one as frequent in the next line.
-
-    Examples
-    --------
-    >>> delimiter_of("seen;a,b,c,d", "2026;x"), delimiter_of('"a,b";c')
-    (';', ';')
-    """
+    """Return the most frequent delimiter of a header; prefer one as frequent in the next line."""
     bare, below = (re.sub(r'"[^"]*"', "", text) for text in (header, follows))
     return max(
         DELIMITERS,
@@ -114,24 +88,12 @@ def delimiter_of(header: str, follows: str = "") -> str:
 
 
 def has_cr_line_ends(header: str) -> bool:
-    r"""Return whether lines end with a carriage return only, so that the file is one line.
-
-    Examples
-    --------
-    >>> has_cr_line_ends("a,b\r1,2\r"), has_cr_line_ends('a,"b\rc"\r')
-    (True, False)
-    """
+    """Return whether lines end with a carriage return only, so that the file is one line."""
     return "\r" in re.sub(r'"[^"]*"', "", header).removesuffix("\r")
 
 
 def holds_values(names: Sequence[str]) -> bool:
-    """Return whether a header looks like an event, so that the file may have no header.
-
-    Examples
-    --------
-    >>> holds_values(["192.0.2.1", "evil"]), holds_values(["src", "2026-03-04", "443"])
-    (True, False)
-    """
+    """Return whether a header looks like an event, so that the file may have no header."""
     found = [classify(name.strip(), numbers=True) for name in names if name.strip()]
     addresses = any(kind in (Scalar.IP, Scalar.SUBNET) for kind in found)
     return addresses or (len(found) > 0 and Scalar.TEXT not in found)
@@ -160,13 +122,7 @@ def _commented(comment: tuple[int, str], separator: str, values: Sequence[str]) 
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
-    """Split a line into fields.
-
-    Examples
-    --------
-    >>> split_line('a,"b,c"', ",")
-    ['a', 'b,c']
-    """
+    """Split a line into fields."""
     try:
         return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
     except csv.Error:
@@ -179,18 +135,7 @@ def is_vast_csv(names: Sequence[str], row: Sequence[str]) -> bool:
 
 
 def unique(names: Sequence[str], *, exact: bool = False) -> Iterator[str]:
-    """Return unique names for columns with empty or repeated names.
-
-    Parameters
-    ----------
-    exact
-        Whether spaces are part of names, and a name may be empty.
-
-    Examples
-    --------
-    >>> list(unique(["a", "", "a", "a"]))
-    ['a', 'column_2', 'a_3', 'a_4']
-    """
+    """Yield unique names for columns; if `exact`, spaces are part of names, which may be empty."""
     taken: set[str] = set()
     for i, raw in enumerate(names, 1):
         name = raw if exact else raw.strip() or f"column_{i}"
@@ -210,10 +155,7 @@ csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_SIZE))
 def complete_records(
     blocks: Iterable[Block], delimiter: bytes, path: str, problems: Problems
 ) -> Iterator[Block]:
-    """Move an incomplete last record of a block into the next one.
-
-    If a quote is not closed, only the line of the quote is left out.
-    """
+    """Move an incomplete last record to the next block; a quote left open costs only its line."""
     rest = b""
     line = 1
     for block in blocks:
@@ -248,13 +190,7 @@ def _without_line(
 
 
 def open_record(data: bytes, delimiter: bytes) -> int | None:
-    r"""Find the record with a quoted field that is still open at the end of the data.
-
-    Examples
-    --------
-    >>> open_record(b'a,"b"\nc,"d\n', b","), open_record(b'a,5"\n', b",")
-    (6, None)
-    """
+    """Find the record with a quoted field that is still open at the end of the data."""
     if data.count(b'"') % 2 == 0:
         return None
     stops = delimiter + _NEWLINES
@@ -278,15 +214,7 @@ def _closing(data: bytes, position: int) -> int:
 
 
 def has_misplaced_quotes(data: bytes, delimiter: bytes) -> bool:
-    r"""Return whether a quote is neither at the edge of a field nor next to another quote.
-
-    Arrow's parser misreads such fields.
-
-    Examples
-    --------
-    >>> has_misplaced_quotes(b'"a","b"\n', b","), has_misplaced_quotes(b'"a"b,c\n', b",")
-    (False, True)
-    """
+    """Return whether a quote is inside of a field, which Arrow's parser misreads."""
     if b'"' not in data:
         return False
     letters = np.frombuffer(b"\n" + data + b"\n", np.uint8)
@@ -303,17 +231,7 @@ def valid_records(
     encoding_error: str,
     report: Callable[[int, str], None],
 ) -> Block:
-    """Report records that cannot be read, and replace them by empty lines.
-
-    Parameters
-    ----------
-    width
-        The number of fields of a record; additional empty fields are removed.
-    encoding_error
-        The reason if bytes are not text.
-    report
-        Called with the line and the reason.
-    """
+    """Report records that are not text or not of `width` fields; they become empty lines."""
 
     def check(fields: list[str], last: bytes) -> str | bytes:
         if any(not text.isascii() and not _is_text(text) for text in fields):
@@ -415,13 +333,7 @@ def _end_of_record(data: bytes, start: int) -> int:
 
 
 def blank_lines(data: bytes, prefix: bytes, drop: Callable[[bytes], bool]) -> bytes:
-    r"""Replace lines with a prefix by empty ones if `drop` returns True.
-
-    Examples
-    --------
-    >>> blank_lines(b"a\n# b\nc\n", b"#", lambda line: True)
-    b'a\n\nc\n'
-    """
+    """Replace lines with a prefix by empty ones if `drop` returns True."""
     parts, done = [], 0
     for at, end in records_with(data, prefix):
         if drop(data[at:end].rstrip(b"\r")):

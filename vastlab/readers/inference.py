@@ -12,7 +12,8 @@ from math import isinf
 from typing import Any
 
 from vastlab.readers import values
-from vastlab.readers.problems import BECAME_NULL
+from vastlab.readers.problems import BECAME_NULL, Problems
+from vastlab.readers.schemas import SHIPPED, Schemas
 from vastlab.readers.shapes import (
     Fixed,
     Leaf,
@@ -29,24 +30,12 @@ from vastlab.types import Kind, Schema, Type
 
 @dataclass(slots=True)
 class Inference:
-    """The inferred types of one import.
+    """The inferred types of one import."""
 
-    Parameters
-    ----------
-    roots
-        The shape of the events of each schema name.
-    remarks
-        One sentence for each field that became text because of a value.
-    outdated
-        Names of schemas with batches whose types have changed since.
-    lines_before
-        How many lines of the current file were read in earlier imports.
-    """
-
-    roots: dict[str, RecordShape] = field(default_factory=dict)
-    remarks: dict[tuple[str, str], str] = field(default_factory=dict)
-    outdated: set[str] = field(default_factory=set)
-    lines_before: int = 0
+    roots: dict[str, RecordShape] = field(default_factory=dict)  # events of each schema name
+    remarks: dict[tuple[str, str], str] = field(default_factory=dict)  # on fields that became text
+    outdated: set[str] = field(default_factory=set)  # schemas whose types have changed since
+    lines_before: int = 0  # lines of the current file that earlier imports read
     _seeds: dict[str, list[Schema]] = field(default_factory=dict)
     _types: dict[str, Type] = field(default_factory=dict)
     _read_with: dict[str, Type] | None = None
@@ -99,6 +88,19 @@ class Inference:
         self._types.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How to read one source."""
+
+    problems: Problems
+    format: str | None = None  # this and the next four: as in `ReadOptions`
+    schema: str | None = None
+    infer: bool = True
+    encoding: str | None = None
+    schemas: Schemas = SHIPPED
+    inference: Inference = field(default_factory=Inference)  # for the whole import
+
+
 def _is_compatible(before: Type, now: Type) -> bool:
     """Return whether values of two types can be in one column."""
     if Kind.NULL in (before.kind, now.kind):
@@ -122,15 +124,7 @@ Report = Callable[[str, str], None]
 def arrange(
     event: dict[str, Any], record: RecordShape, path: str, report: Report
 ) -> dict[str, Any]:
-    """Move the members of an event to their fields in its shape.
-
-    Parameters
-    ----------
-    path
-        The dotted name of the record; empty for the event itself.
-    report
-        Called with a field and a reason if a field has two values.
-    """
+    """Move the members of an event, or of the record `path`, to their fields in its shape."""
     row: dict[str, Any] = {}
     work = _Arranger(path, report)
     for key, value in event.items():
@@ -193,15 +187,7 @@ def duplicate_message(value: object, kept: object) -> str:
 
 
 def fit(value: Any, shape: Shape, path: str, report: Report) -> Any:
-    """Convert a decoded JSON value to the Python value that Arrow stores for a shape.
-
-    Parameters
-    ----------
-    path
-        The dotted name of the field, for reports.
-    report
-        Called with a field and a reason if a value does not match; it becomes null.
-    """
+    """Convert a decoded JSON value to what Arrow stores for a shape; mismatches become null."""
     if value is None:
         return None
     match shape:
@@ -291,13 +277,7 @@ def _json(value: Any) -> str:
 
 
 def convert(value: Any, type_: Type) -> Any:
-    """Convert a value to the stored form of a type that is not a list or record.
-
-    Raises
-    ------
-    ValueError
-        With the value and the reason.
-    """
+    """Convert a value to the stored form of a plain type; raises ValueError with the reason."""
     convert_kind = _CONVERTERS.get(type_.kind)
     if convert_kind is None:
         raise type_error(value, type_)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from vastlab.readers import json_documents, json_table, schemas
-from vastlab.readers.context import Context
+from vastlab.readers.inference import Context
 from vastlab.readers.json_documents import Documents, first_events, spans_lines, wrapper_of
 from vastlab.readers.json_forms import TYPE_KEY
 from vastlab.readers.json_table import REFUSALS, JSONTable
@@ -36,16 +36,7 @@ class _Group:
 
 
 class EventReader:
-    """Reads a file of JSON lines.
-
-    Parameters
-    ----------
-    key
-        The field with the event type; ``None`` if all lines have the same type.
-    name
-        Returns the schema name for the text of that field (or ``None``), or raises ValueError
-        with a reason.
-    """
+    """Reads a file of JSON lines."""
 
     def __init__(
         self,
@@ -243,11 +234,7 @@ def _columns(data: bytes, keys: list[str]) -> dict[str, list[str | None]] | None
 
 
 def read_ndjson(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
-    """Read a file of JSON lines.
-
-    The schema name is the ``#type`` of an event, or the file name. If a schema of that name is
-    declared, its types are used.
-    """
+    """Read JSON lines; an event's ``#type`` or the file name gives the schema name."""
     yield from EventReader(source, context, key=None, name=lambda _: source.stem).batches()
 
 
@@ -267,10 +254,7 @@ _COMMON = ("ts", "uid")
 
 
 def read_zeek_json(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
-    """Read a file of Zeek JSON.
-
-    By default, the schema name is found by ``_path``, the file name or the fields.
-    """
+    """Read Zeek JSON; ``_path``, the file name or the fields give the schema name."""
     first = next(first_events(source.peek(_HEAD)), {})
     default = f"zeek.{guess_log(source.log, first)}"
 
@@ -282,13 +266,7 @@ def read_zeek_json(source: Source, context: Context) -> Iterator[pa.RecordBatch]
 
 
 def guess_log(stem: str, event: Mapping[str, object]) -> str:
-    """Return the Zeek log type of a file, by its name or by the fields of an event.
-
-    Examples
-    --------
-    >>> guess_log("conn", {}), guess_log("x", {"ts": 1, "uid": "C", "query": "a", "qtype": 1})
-    ('conn', 'dns')
-    """
+    """Return the Zeek log type of a file, by its name or by the fields of an event."""
     catalog = schemas.load("zeek")
     if catalog.find(stem):
         return stem

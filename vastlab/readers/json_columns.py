@@ -61,17 +61,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Converts the columns of some lines.
-
-    Parameters
-    ----------
-    mismatches
-        Collects values that do not match their types.
-    remark
-        Called with a field, a line, a value and its leaf if a value changes the inferred type.
-    infer
-        Whether text may become addresses, times and so on.
-    """
+    """Converts the columns of some lines; calls `remark` if a value changes an inferred type."""
 
     mismatches: Mismatches
     remark: Remark

@@ -36,18 +36,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal)
 
 
 def decode(line: bytes, encoding: str | None = None) -> list[dict[str, Any]]:
-    """Decode the objects of one line, usually one.
-
-    Parameters
-    ----------
-    encoding
-        The original encoding of the line, for the error message.
-
-    Raises
-    ------
-    ValueError
-        With the reason.
-    """
+    """Decode the objects of one line, usually one; raises ValueError with the reason."""
     try:
         text = line.decode()
     except UnicodeDecodeError:
@@ -73,13 +62,7 @@ def _is_utf8(value: Any) -> bool:
 
 
 def value(text: str) -> Any:
-    """Decode one value of any kind, such as a cell of a table.
-
-    Raises
-    ------
-    ValueError
-        The text is not JSON.
-    """
+    """Decode one value of any kind, such as a cell of a table; raises ValueError."""
     if is_deep(text.encode("utf-8", "replace")):
         raise ValueError("the JSON is nested too deeply")
     found, position = _decode_one(text, 0)
@@ -190,10 +173,7 @@ def _decodes(text: bytes) -> bool:
 
 
 def wrapper_of(head: bytes) -> int:
-    """Return the size of the text before the list of events of a wrapper; 0 if there is none.
-
-    A wrapper must be the only object in its file.
-    """
+    """Return where the list of events of a wrapper, the only object of its file, starts, or 0."""
     found = _WRAPPED.match(head)
     if found is None or b'"#type"' in found.group():
         return 0
@@ -216,13 +196,7 @@ def _has_events(text: bytes) -> bool:
 
 
 class Documents:
-    """Finds the objects in a text by counting braces.
-
-    Parameters
-    ----------
-    wrapper
-        How many bytes to skip at the beginning, before the list of a wrapper.
-    """
+    """Finds the objects in a text by counting braces, after the first `wrapper` bytes."""
 
     def __init__(self, path: str, problems: Problems, wrapper: int = 0) -> None:
         self._wrapper = wrapper

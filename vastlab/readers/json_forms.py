@@ -53,27 +53,13 @@ class Form(Enum):
 
 @dataclass(slots=True)
 class KeyForm:
-    """How the values of one key are written.
+    """How the values of one key are written."""
 
-    Parameters
-    ----------
-    form
-        The form of the last value.
-    numbers
-        The common type of the numbers.
-    nonstandard
-        Whether there is text that Arrow's parser cannot read as a time.
-    members
-        The members of records.
-    item
-        The elements of lists.
-    """
-
-    form: Form = Form.NULL
-    numbers: Scalar = Scalar.NULL
-    nonstandard: bool = False
+    form: Form = Form.NULL  # the form of the last value
+    numbers: Scalar = Scalar.NULL  # the common type of the numbers
+    nonstandard: bool = False  # whether there is text that Arrow's parser cannot read as a time
     members: dict[str, KeyForm] = field(default_factory=dict)
-    item: KeyForm | None = None
+    item: KeyForm | None = None  # of lists
 
     def note(self, value: Any) -> None:
         """Add a value."""
@@ -113,13 +99,7 @@ def _is_nonstandard(text: str) -> bool:
 
 
 def schema_of(members: Mapping[str, KeyForm], root: RecordShape) -> pa.Schema:
-    """Return the schema for Arrow's parser.
-
-    Raises
-    ------
-    UnsupportedFormError
-        A key has no field, or a list or record must become text.
-    """
+    """Return the schema for Arrow's parser; raises `UnsupportedFormError`."""
     return pa.schema(_fields(members, root, "", whole=True))
 
 

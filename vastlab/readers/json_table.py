@@ -15,7 +15,7 @@ from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.readers import inference, json_documents, schemas
-from vastlab.readers.context import Context
+from vastlab.readers.inference import Context
 from vastlab.readers.json_columns import Columns, enumerate_labels
 from vastlab.readers.json_forms import (
     TYPE_KEY,
@@ -89,11 +89,7 @@ class JSONTable:
     def fast(
         self, lines: Sequence[bytes], numbers: Sequence[int], joined: bytes | None = None
     ) -> pa.RecordBatch | None:
-        """Convert lines with Arrow's parser; ``None`` if it cannot parse them correctly.
-
-        The lines must not be nested deeply, since that parser is recursive. `joined` are all
-        lines, if they are available.
-        """
+        """Convert lines, not deeply nested, with Arrow's recursive parser; None if it cannot."""
         if not self._sampled:
             self._sampled = True
             self._sample(lines[:: len(lines) // SAMPLE + 1])

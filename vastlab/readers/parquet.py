@@ -22,11 +22,7 @@ Record = dict[int, Any]
 
 
 def read_record(data: bytes, position: int = 0) -> tuple[Record, int]:
-    """Parse a record of Thrift's compact protocol.
-
-    Returns the values by field number, and the end of the record. Raises `ValueError` if the record
-    is incomplete.
-    """
+    """Parse a record of Thrift's compact protocol: its values by field number, and its end."""
     try:
         return _record(data, position, 0)
     except IndexError as error:
@@ -152,15 +148,7 @@ def _number(record: Record, field: int) -> int:
 
 
 class Limits:
-    """Returns how many rows of a file to decode in one step.
-
-    Parameters
-    ----------
-    file
-        The file: its dictionaries are read, since each row may repeat their longest value.
-    footer
-        The footer as bytes: pyarrow crashes if asked about damaged columns.
-    """
+    """Returns how many rows of a file to decode in one step."""
 
     def __init__(self, file: pa.NativeFile, metadata: pq.FileMetaData, footer: bytes) -> None:
         self._file = file
@@ -177,13 +165,7 @@ class Limits:
             raise FormatError("the footer is damaged: its row groups cannot be read")
 
     def rows_at_once(self, group: int, max_rows: int) -> int:
-        """Return how many rows of a row group, at most `max_rows`, to decode in one step.
-
-        Raises
-        ------
-        FormatError
-            Even one row may be too large.
-        """
+        """Return how many rows of a row group to decode in one step; raises FormatError if none."""
         columns = self._groups[group]
         compressed, size = sum(c.compressed for c in columns), sum(c.size for c in columns)
         if size > _MAX_BYTES and size > _MAX_RATIO * compressed:
@@ -303,15 +285,6 @@ class Reader:
 
     pyarrow 26 aborts if a column of dictionaries has fewer values than its footer declares. Such
     columns are read without their dictionaries, and the written types are restored here.
-
-    Attributes
-    ----------
-    leaves
-        The number of columns.
-    metadata
-        The key-value metadata.
-    schema
-        The written types.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -11,37 +11,16 @@ BECAME_NULL = "; the value is null now"
 
 
 def wrong_width(found: int, expected: int) -> str:
-    """Return the reason for a line with too few or too many fields.
-
-    Examples
-    --------
-    >>> wrong_width(1, 2)
-    '1 field instead of 2'
-    """
+    """Return the reason for a line with too few or too many fields."""
     return f"{found} field{'s' * (found != 1)} instead of {expected}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A line, value or file that could not be read.
-
-    Parameters
-    ----------
-    path
-        The file.
-    line
-        The line number, starting at 1; ``None`` if the format has no lines.
-    reason
-        Why it could not be read.
-
-    Examples
-    --------
-    >>> str(Problem("conn.log", 9, "20 fields instead of 21"))
-    'conn.log:9: 20 fields instead of 21'
-    """
+    """A line, value or file that could not be read."""
 
     path: str
-    line: int | None
+    line: int | None  # starts at 1; None if the format has no lines
     reason: str
 
     def __str__(self) -> str:
@@ -58,14 +37,6 @@ class Problems:
         Raise `FormatError` at the first problem.
     keep
         How many problems to keep, so that a malicious file cannot fill the memory.
-
-    Examples
-    --------
-    >>> problems = Problems(keep=1)
-    >>> problems.add("conn.log", 9, "20 fields instead of 21")
-    >>> problems.add("conn.log", 12, "20 fields instead of 21")
-    >>> problems.count, [problem.line for problem in problems]
-    (2, [9])
     """
 
     def __init__(self, *, strict: bool = False, keep: int = 1000) -> None:

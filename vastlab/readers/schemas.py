@@ -25,14 +25,7 @@ _CONN_ID = ("orig_h", "orig_p", "resp_h", "resp_p")
 
 
 def nested_schema(name: str, types: Mapping[str, Type]) -> Schema:
-    """Turn dotted names into records, if all names stay unique.
-
-    Examples
-    --------
-    >>> schema = nested_schema("zeek.x", {"id.orig_h": Type(Kind.IP), "a": Type(Kind.BOOL)})
-    >>> [(field.name, str(field.type)) for field in schema.fields]
-    [('id', 'record<orig_h: ip>'), ('a', 'bool')]
-    """
+    """Turn dotted names into records, if all names stay unique."""
     return Schema(name, _nested_fields({_path(key, types): type_ for key, type_ in types.items()}))
 
 
@@ -70,15 +63,7 @@ def nest(columns: Mapping[str, pa.Array], schema: Schema, num_rows: int) -> pa.R
 
 @dataclass(frozen=True)
 class Catalog:
-    """The schemas of one tool.
-
-    Parameters
-    ----------
-    module
-        The prefix of the schema names, such as ``zeek``.
-    schemas
-        By full name, such as ``zeek.conn``.
-    """
+    """The schemas of one tool by full name; `module` is their prefix, such as ``zeek``."""
 
     module: str
     schemas: Mapping[str, Schema]
@@ -90,13 +75,7 @@ class Catalog:
 
 @cache
 def load(module: str) -> Catalog:
-    """Load the schemas of ``zeek`` or ``suricata``.
-
-    Examples
-    --------
-    >>> load("zeek").find("conn").event_time.name
-    'ts'
-    """
+    """Load the schemas of ``zeek`` or ``suricata``."""
     folder = resources.files("vastlab").joinpath("data", "schemas")
     text = folder.joinpath(f"{module}.yaml").read_text(encoding="utf-8")
     return parse(_yaml.parse(text), f"{module}.yaml")
@@ -165,26 +144,7 @@ class _Attributed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_user_schemas(folders: Iterable[Path]) -> Schemas:
-    r"""Load the schemas of ``*.yaml`` in some folders; the first one with a schema is used.
-
-    Folders that do not exist are skipped.
-
-    Raises
-    ------
-    ConfigError
-        With the file, the place in it, and the reason.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "proxy.yaml")
-    ...     _ = file.write_text("module: acme\nevents: {proxy: {client: ip, port: uint64}}")
-    ...     print(load_user_schemas([Path(folder)]).find("acme.proxy"))
-    acme.proxy
-      client  ip
-      port    uint64
-    """
+    """Load the schemas of ``*.yaml`` in the folders that exist; the first one of a name is used."""
     return Schemas(tuple(_load(path) for folder in folders for path in _files(folder)))
 
 

@@ -25,24 +25,12 @@ class Fixed:
 
 @dataclass(slots=True)
 class Leaf:
-    """A field without a declared type that is not a list or record.
+    """A field without a declared type that is not a list or record."""
 
-    Parameters
-    ----------
-    state
-        The common type of all values so far.
-    first
-        The type of the first value.
-    reported
-        Whether a change of the type was reported, or needs no report.
-    whole
-        Whether records become JSON text here, since their members cannot become fields.
-    """
-
-    state: Scalar = Scalar.NULL
-    first: Scalar = Scalar.NULL
-    reported: bool = False
-    whole: bool = False
+    state: Scalar = Scalar.NULL  # the common type of all values so far
+    first: Scalar = Scalar.NULL  # the type of the first value
+    reported: bool = False  # a change of the type was reported, or needs no report
+    whole: bool = False  # records become JSON text here: their members cannot become fields
 
 
 @dataclass(slots=True)
@@ -56,30 +44,16 @@ class ListShape:
 
 @dataclass(slots=True)
 class RecordShape:
-    """A record, to which members may be added even if it is declared.
-
-    Parameters
-    ----------
-    fields
-        The members by name.
-    declared
-        Whether it always stays a record.
-    type
-        For its names and attributes.
-    later
-        The types of members that are added when an event has them.
-    aliases
-        The paths of members by other spellings, such as ``id_orig_h``.
-    overflow
-        The member with all additional members as JSON text.
-    """
+    """A record, to which members may be added even if it is declared."""
 
     fields: dict[str, Shape] = field(default_factory=dict)
-    declared: bool = False
-    type: Type = _RECORD
+    declared: bool = False  # whether it always stays a record
+    type: Type = _RECORD  # for its names and attributes
+    # Types of members that are added when an event has them.
     later: Mapping[str, Type] = field(default_factory=dict)
+    # Paths of members by other spellings, such as ``id_orig_h``.
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    overflow: str | None = None
+    overflow: str | None = None  # the member with all additional members as JSON text
 
 
 Shape = Fixed | Leaf | ListShape | RecordShape
@@ -167,21 +141,11 @@ def type_of(shape: Shape) -> Type:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The field of a key.
-
-    Parameters
-    ----------
-    record
-        The record that has the field.
-    name
-        The name of the field in that record.
-    through
-        The nested records on the path of the key.
-    """
+    """The field of a key."""
 
     record: RecordShape
-    name: str
-    through: tuple[RecordShape, ...] = ()
+    name: str  # in that record
+    through: tuple[RecordShape, ...] = ()  # the nested records on the path of the key
 
 
 def split(key: str) -> tuple[str, str] | None:
@@ -193,15 +157,7 @@ def split(key: str) -> tuple[str, str] | None:
 
 
 def find(record: RecordShape, prefix: str, key: str) -> Place | None:
-    """Find the field of a key.
-
-    Parameters
-    ----------
-    record
-        The record that contains the key.
-    prefix
-        If the key is a member of a record whose name is already a leaf, the name of that leaf.
-    """
+    """Find the field of a key; `prefix` is the leaf whose name the record of the key has."""
     name = f"{prefix}.{key}" if prefix else key
     if name in record.fields:
         return Place(record, name)
@@ -246,17 +202,7 @@ class _TooManyFieldsError(Exception):
 
 
 class Observer:
-    """Extends the shape of events so that it fits all values.
-
-    Parameters
-    ----------
-    root
-        The shape of events, which is changed.
-    remark
-        Called with a field and a sentence.
-    infer
-        Whether text may become addresses, times and so on.
-    """
+    """Extends the shape of events so that it fits all values."""
 
     def __init__(
         self, root: RecordShape, remark: Callable[[str, str], None], *, infer: bool = True

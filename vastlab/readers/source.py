@@ -61,16 +61,7 @@ codecs.register_error(_NOT_TEXT, _replace_undecodable)
 
 
 def check_encoding(name: str | None) -> None:
-    """Raise `UsageError` unless a name is that of a text encoding.
-
-    Examples
-    --------
-    >>> check_encoding("cp1252")
-    >>> check_encoding("cp1525")
-    Traceback (most recent call last):
-        ...
-    vastlab.errors.UsageError: unknown encoding: 'cp1525'...
-    """
+    """Raise `UsageError` unless a name is that of a text encoding."""
     if name is None:
         return
     try:
@@ -83,10 +74,7 @@ def check_encoding(name: str | None) -> None:
 
 
 def encoding_of(head: bytes, named: str | None) -> str | None:
-    """Return the encoding to decode from; ``None`` for UTF-8 and for binary formats.
-
-    It is found by a byte order mark, then the user's option, then the zeros of UTF-16.
-    """
+    """Return the encoding, by its mark, option or zeros of UTF-16; None for UTF-8 and binary."""
     if head.startswith(_BINARY):
         return None
     found = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
@@ -106,13 +94,7 @@ def _detect_utf16(head: bytes) -> str | None:
 
 
 def encoding_error(encoding: str | None) -> str:
-    """Return the reason for bytes that are not text.
-
-    Examples
-    --------
-    >>> encoding_error("cp1252")
-    'the text is not cp1252'
-    """
+    """Return the reason for bytes that are not text."""
     if encoding is not None:
         return f"the text is not {encoding}"
     return 'the text is not UTF-8; set its encoding with encoding="cp1252" or --encoding cp1252'
@@ -176,17 +158,7 @@ _STEP_SIZE = 1 << 20  # bytes that one step returns; gzip data can expand a thou
 
 
 class Source:
-    """A decompressed and decoded input, with a look-ahead.
-
-    Parameters
-    ----------
-    name
-        For messages.
-    raw
-        The stored bytes.
-    encoding
-        The encoding of text without a byte order mark.
-    """
+    """A decompressed and decoded input, with a look-ahead."""
 
     def __init__(self, name: str, raw: BinaryIO, encoding: str | None = None) -> None:
         self.name = name
@@ -275,10 +247,7 @@ class Source:
             yield spool  # type: ignore[misc]  # a spooled file is a BinaryIO but for its class
 
     def check_ratio(self, size: int) -> None:
-        """Raise `FormatError` if the compression ratio is too high.
-
-        This is for formats that are not read line by line and may need all data at once.
-        """
+        """Raise `FormatError` if the compression ratio is too high to hold all data at once."""
         compressed = not isinstance(self._stream, _Concatenated)
         if compressed and size > _SPOOL and size > MAX_RATIO * self._stored.count:
             reason = f"it decompresses to more than {MAX_RATIO} times its size"
@@ -452,10 +421,7 @@ MAX_LINE_SIZE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some complete lines, and the number of the first one, starting at 1.
-
-    The last line of a file may have no newline.
-    """
+    """Some complete lines, and the number of the first; the last of a file may have no newline."""
 
     data: bytes
     line: int
@@ -468,13 +434,7 @@ def blocks(
     size: int = BLOCK_SIZE,
     longest: int = MAX_LINE_SIZE,
 ) -> Iterator[Block]:
-    """Split a source into blocks of complete lines of about `size` bytes.
-
-    Raises
-    ------
-    FormatError
-        The compressed data is damaged; the lines before the damage are yielded first.
-    """
+    """Split a source into blocks of complete lines; damage raises after the lines before it."""
     rest, line, skipping = b"", 1, False
     while part := source.read(size):
         if skipping:

@@ -126,20 +126,7 @@ def number_of(value: int) -> Scalar:
 
 
 def classify(text: str, *, numbers: bool = False) -> Scalar:
-    """Return the type of one text.
-
-    Parameters
-    ----------
-    numbers
-        Whether numbers in text are numbers, as in CSV; in JSON, numbers in quotes are text.
-
-    Examples
-    --------
-    >>> [classify(text).name for text in ("192.0.2.1", "1.28m", "2026-03-04", "1.2.3", "5")]
-    ['IP', 'DURATION', 'TIME', 'TEXT', 'QUOTED_NATURAL']
-    >>> classify("5", numbers=True).name, classify("007", numbers=True).name
-    ('NATURAL', 'TEXT')
-    """
+    """Return the type of one text; `numbers` in text are numbers in CSV, but not in JSON."""
     if not text or len(text) > 60 or text[0] not in _MAY_BE_TYPED:
         return Scalar.TEXT
     if numbers and text in _NOT_FINITE:
@@ -164,13 +151,7 @@ def _number(text: str) -> Scalar:
 
 
 def is_exact(number: str) -> bool:
-    """Return whether a double keeps all digits of a number.
-
-    Examples
-    --------
-    >>> is_exact("0.00018108032137626934"), is_exact("9007199254740993"), is_exact("1e999")
-    (True, False, False)
-    """
+    """Return whether a double keeps all digits of a number."""
     double = float(number)
     return isfinite(double) and Decimal(repr(double)) == Decimal(number)
 
@@ -194,39 +175,15 @@ def _address_or_time(text: str) -> Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The result of `learn`.
+    """The result of `learn`."""
 
-    Parameters
-    ----------
-    state
-        The common type of all values.
-    column
-        The values, converted to that type.
-    mismatch
-        The row of the first value that does not match the type of earlier ones.
-    """
-
-    state: Scalar
-    column: pa.Array
-    mismatch: int | None = None
+    state: Scalar  # the common type of all values
+    column: pa.Array  # converted to that type
+    mismatch: int | None = None  # the row of the first value that does not match earlier ones
 
 
 def learn(state: Scalar, texts: pa.Array, *, numbers: bool = False) -> Learned:
-    """Find the common type of earlier values and the texts of a column, and convert the texts.
-
-    Parameters
-    ----------
-    state
-        The type of earlier values; `Scalar.NULL` if there are none.
-    numbers
-        As for `classify`.
-
-    Examples
-    --------
-    >>> found = learn(Scalar.NULL, pa.array(["192.0.2.1", None, "n/a"]))
-    >>> found.state.name, found.mismatch, found.column.to_pylist()
-    ('TEXT', 2, ['192.0.2.1', None, 'n/a'])
-    """
+    """Find the common type of earlier values and the texts of a column, and convert the texts."""
     if texts.null_count == len(texts):
         return Learned(state, convert(texts, state))
     guess = state
@@ -306,20 +263,7 @@ def convert_lists(
     elements: Callable[[str], list[str | None]],
     read: Callable[[pa.Array], pa.Array],
 ) -> tuple[pa.Array, dict[int, str]]:
-    """Convert texts that contain lists; each distinct text only once.
-
-    Parameters
-    ----------
-    elements
-        Splits one text.
-    read
-        Converts a column of elements; bad elements become null.
-
-    Returns
-    -------
-    tuple
-        The lists, and by row the text of the first element that became null.
-    """
+    """Convert texts with lists; returns them, and by row the first element that became null."""
     encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
     rows = [None if text is None else elements(text) for text in encoded.dictionary.to_pylist()]
     before = pa.array(rows, pa.list_(pa.string()))
@@ -343,15 +287,7 @@ def report_lost(
     text_of: Callable[[int], str],
     line_of: LineOf,
 ) -> None:
-    """Report the values of a column that became null.
-
-    Parameters
-    ----------
-    name, kind
-        Of the column; for a list, the kind of its elements.
-    text_of, line_of
-        Return the text and the line number of a row.
-    """
+    """Report the values of a column that became null; `kind` is that of the elements of lists."""
     if len(rows):
         lines = [line_of(row) for row in rows]
         mismatches.add_many(name, lines, lambda i: _reason(text_of(rows[i]), kind) + BECAME_NULL)

@@ -88,13 +88,7 @@ def name_of(kind: Kind) -> str:
 
 
 def brief(value: object) -> str:
-    """Return a value for a message: text in quotes, and shortened if it is long.
-
-    Examples
-    --------
-    >>> brief("x"), brief(5)
-    ("'x'", '5')
-    """
+    """Return a value for a message: text in quotes, and shortened if it is long."""
     match value:
         case str():
             text = repr(value[:_SHOWN])
@@ -244,13 +238,7 @@ def time(text: str) -> int:
 
 
 def span(text: str) -> int:
-    """Read a duration with units: ``163.82ms`` and ``1h30m``, or as `pandas.Timedelta`.
-
-    Examples
-    --------
-    >>> span("1.28min"), span("-1 days +23:59:59")
-    (76800000000, -1000000000)
-    """
+    """Read a duration with units: ``163.82ms`` and ``1h30m``, or as `pandas.Timedelta`."""
     if found := _TIMEDELTA.fullmatch(text):
         return _timedelta(text, found)
     if len(text) > _SHOWN or not (found := _DURATION.fullmatch(text)):
@@ -300,18 +288,7 @@ READERS: dict[Kind, Callable[[str], object]] = {
 
 
 def value_from_text(text: str, kind: Kind) -> object:
-    """Read a value of one of `PLAIN_KINDS`, in the form that Arrow stores.
-
-    Raises
-    ------
-    ValueError
-        With the reason.
-
-    Examples
-    --------
-    >>> value_from_text("1.5", Kind.DURATION)
-    1500000000
-    """
+    """Read a value of one of `PLAIN_KINDS`, in the form that Arrow stores."""
     return READERS[kind](text)
 
 
@@ -342,16 +319,7 @@ Convert = Callable[[pa.Array], pa.Array]
 
 
 def from_text(texts: pa.Array, kind: Kind) -> pa.Array:
-    """Convert a column of text, which may be dictionary-encoded, to one of `PLAIN_KINDS`.
-
-    Text that does not match becomes null; see `lost_rows`.
-
-    Examples
-    --------
-    >>> found = from_text(pa.array(["1.5s", "soon", None]), Kind.DURATION)
-    >>> found.cast(pa.int64()).to_pylist()
-    [1500000000, None, None]
-    """
+    """Convert a column of text to one of `PLAIN_KINDS`; mismatches become null, see `lost_rows`."""
     if pa.types.is_dictionary(texts.type) and kind is not Kind.IP:
         return from_text(texts.dictionary, kind).take(texts.indices)
     match kind:
@@ -370,13 +338,7 @@ def from_text(texts: pa.Array, kind: Kind) -> pa.Array:
 
 
 def lost_rows(before: pa.Array, after: pa.Array) -> np.ndarray:
-    """Return the rows in which a conversion turned a value into null.
-
-    Examples
-    --------
-    >>> lost_rows(pa.array(["1", None, "x"]), pa.array([1, None, None])).tolist()
-    [2]
-    """
+    """Return the rows in which a conversion turned a value into null."""
     if before.null_count == after.null_count:
         return np.zeros(0, np.int64)
     lost = pc.and_(before.is_valid(), after.is_null())
@@ -398,14 +360,7 @@ def times(texts: pa.Array) -> pa.Array:
 
 
 def seconds(texts: pa.Array, kind: Kind) -> pa.Array:
-    """Convert numbers of seconds, as Zeek writes times and intervals.
-
-    Examples
-    --------
-    >>> found = seconds(pa.array(["1.5", "1e-05", "1e99"]), Kind.DURATION)
-    >>> found.cast(pa.int64()).to_pylist()
-    [1500000000, 10000, None]
-    """
+    """Convert numbers of seconds, as Zeek writes times and intervals."""
     values = texts.buffers()[2] if not texts.offset else None
     if values is not None and _has_no_exponent(values):
         try:
@@ -496,13 +451,7 @@ def booleans(texts: pa.Array, true: str = "T", false: str = "F") -> pa.Array:
 
 
 def whole_numbers(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Convert numbers to whole numbers; null if one is fractional or out of range.
-
-    Raises
-    ------
-    ValueError
-        A double is too large to be an exact whole number.
-    """
+    """Convert numbers to whole numbers; fractions and what is out of range become null."""
     numbers = array.to_numpy(zero_copy_only=False) if not array.null_count else None
     values = array.fill_null(0).to_numpy(zero_copy_only=False) if numbers is None else numbers
     good = array.is_valid().to_numpy(zero_copy_only=False)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from vastlab.readers import schemas, text_types, values
-from vastlab.readers.context import Context
 from vastlab.readers.csv_records import MAX_COLUMNS, unique
+from vastlab.readers.inference import Context
 from vastlab.readers.problems import Mismatches, Problems, wrong_width
 from vastlab.readers.schemas import SHIPPED, Schemas
 from vastlab.readers.source import Block, Source, blocks, encoding_error
@@ -51,24 +51,14 @@ _FORMAT = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header of a log.
-
-    Parameters
-    ----------
-    separator, set_separator, empty_field, unset_field
-        How values are written.
-    path
-        The name of the log, such as ``conn``, if the header contains it.
-    types
-        The columns, in order.
-    """
+    """The header of a log."""
 
     separator: bytes
     set_separator: str
     empty_field: str
     unset_field: str
-    path: str | None
-    types: dict[str, Type]
+    path: str | None  # the name of the log, such as ``conn``, if the header contains it
+    types: dict[str, Type]  # the columns, in order
 
 
 @dataclass(slots=True)

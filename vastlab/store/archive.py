@@ -39,21 +39,13 @@ class UnfinishedError(FormatError):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The description of a file, from its footer.
-
-    Parameters
-    ----------
-    import_first, import_last
-        The bounds of the import time.
-    origin
-        How the file was created: ``ingest``, ``rebuild``, or ``""`` if it is not known.
-    """
+    """The description of a file, from its footer."""
 
     schema: Schema
     rows: int
     import_first: int
     import_last: int
-    origin: str = ""
+    origin: str = ""  # ``ingest``, ``rebuild``, or ``""`` if not known
 
     @property
     def is_internal(self) -> bool:
@@ -70,15 +62,7 @@ class Part:
 
 
 def describe(path: str) -> Partition:
-    """Read the footer of a file.
-
-    Raises
-    ------
-    UnfinishedError
-        The file is incomplete.
-    FormatError
-        It is damaged, or does not contain events.
-    """
+    """Read the footer of a file; raises UnfinishedError or FormatError."""
     suffix = Path(path).suffix.lower()
     _require_complete(path, _MAGIC[suffix])
     try:
@@ -229,27 +213,13 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class View:
-    """The content of an archive at one moment.
-
-    Parameters
-    ----------
-    snapshot
-        The files to read, and their layouts.
-    unreadable
-        Files that cannot be read.
-    superseded
-        Files that the node no longer uses; only known if it was asked.
-    internal
-        The number of files with metrics of the node, which are left out.
-    merged
-        Paths of files that may contain events of older files.
-    """
+    """The content of an archive at one moment."""
 
     snapshot: Snapshot
     unreadable: tuple[Unreadable, ...] = ()
-    superseded: tuple[DataFile, ...] = ()
-    internal: int = 0
-    merged: frozenset[str] = frozenset()
+    superseded: tuple[DataFile, ...] = ()  # no longer used by the node; only known if it was asked
+    internal: int = 0  # the number of files with metrics of the node, which are left out
+    merged: frozenset[str] = frozenset()  # paths of files that may contain events of older files
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
@@ -267,25 +237,7 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
 
 
 class OpenFile:
-    """An open file of an archive, which can be read even after the node has deleted it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import pyarrow as pa
-    >>> from pyarrow import feather
-    >>> event = pa.array([{"port": 80}], pa.struct([("port", pa.uint64())]))
-    >>> named = pa.field("event", event.type, metadata={"VAST:name:0": "my.port"})
-    >>> schema = pa.schema([("import_time", pa.timestamp("ns")), named])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Path(folder, "archive").mkdir()
-    ...     path = Path(folder, "archive", f"{uuid.uuid4()}.feather")
-    ...     feather.write_feather(pa.table([[0], event], schema=schema), path)
-    ...     stored = Archive(folder).view().snapshot
-    ...     with OpenFile(stored.files[0], *stored.layouts.values()) as file:
-    ...         [part.events.to_pylist() for part in file.parts()]
-    [[{'port': 80}]]
-    """
+    """An open file of an archive, which can be read even after the node has deleted it."""
 
     def __init__(self, file: DataFile, layout: Layout) -> None:
         self._path = file.path
@@ -338,13 +290,7 @@ class Archive:
         return found
 
     def view(self, live: Collection[str] | None = None) -> View:
-        """Describe the files of the folder; only new or changed ones are opened.
-
-        Parameters
-        ----------
-        live
-            The files that the node uses, as names, paths or URLs; by default all files.
-        """
+        """Describe the files of the folder, or the `live` ones; only opens new or changed files."""
         listed = self.listing()
         self._described = {
             path: known for path, known in self._described.items() if listed.get(path) == known[0]
@@ -429,13 +375,7 @@ def _describe(path: str) -> Partition | Unreadable | None:
 
 
 def key(name: str) -> str:
-    """Return the part of a file's name, path or URL that identifies the file.
-
-    Examples
-    --------
-    >>> key("file:///db/archive/0b1a93f3.feather"), key("0B1A93F3.store")
-    ('0b1a93f3', '0b1a93f3')
-    """
+    """Return the part of a file's name, path or URL that identifies the file."""
     return os.path.splitext(name.rsplit("/", 1)[-1])[0].lower()
 
 

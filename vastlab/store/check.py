@@ -35,29 +35,12 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        A leftover is not a loss, and an unreadable file may be intact.
-    detail
-        A more detailed description.
-    file
-        The entry of the manifest, if the file contains events.
-
-    Examples
-    --------
-    >>> print(Fault("x.parquet", FaultKind.DAMAGED, "has 2 bytes instead of 3"))
-    x.parquet is damaged: has 2 bytes instead of 3
-    """
+    """A fault of a file."""
 
     path: str
     kind: FaultKind
     detail: str
-    file: DataFile | None = None
+    file: DataFile | None = None  # None if it has no events
 
     def __str__(self) -> str:
         return _text.plain(f"{self.path} {self.kind.value}: {self.detail}")
@@ -66,15 +49,7 @@ class Fault:
 def check(
     database: Database | str | Path, progress: Callable[[int, int], None] | None = None
 ) -> list[Fault]:
-    """Find files that are missing, damaged, unreadable or left over.
-
-    Parameters
-    ----------
-    database
-        The database or its folder.
-    progress
-        Called with the number of checked files, and of all files.
-    """
+    """Find files that are missing, damaged, unreadable or left over."""
     root = database.path if isinstance(database, Database) else Path(database).absolute()
     faults = list(_check_generations(root))
     try:

@@ -31,14 +31,7 @@ _MASK = (1 << 32) - 1
 
 @lru_cache(maxsize=4096)
 def probe(value: bytes) -> tuple[int, int]:
-    """Return the hash of a value for `block_at`, and the bits that it sets in that block.
-
-    Examples
-    --------
-    >>> hash_, bits = probe(b"10.1.4.17")
-    >>> bits.bit_count()
-    8
-    """
+    """Return the hash of a value for `block_at`, and the bits that it sets in that block."""
     hash_ = xxhash.xxh64_intdigest(value)
     bits = 0
     for word, salt in enumerate(_SALTS):
@@ -96,17 +89,7 @@ class _Document(msgspec.Struct, frozen=True):
 def append(
     file: BinaryIO, schema: pa.Schema, order: str, replaces: Iterable[str] = ()
 ) -> tuple[int, str]:
-    """Write the checksums into a complete Parquet file; return the size and digest of its tail.
-
-    Parameters
-    ----------
-    file
-        Open for reading and writing.
-    order
-        The column by which it is sorted.
-    replaces
-        The names of the files from which it was merged.
-    """
+    """Write the checksums into a complete Parquet file; return the size and digest of its tail."""
     size = file.seek(0, os.SEEK_END)
     metadata = pq.read_metadata(file)
     footer_start = size - _END - metadata.serialized_size
@@ -267,13 +250,7 @@ class VerifiedFile:
 
 
 def tail_of(path: Path) -> tuple[int, str]:
-    """Find the tail of a file without the manifest; ``(0, "")`` if it has no checksums.
-
-    Raises
-    ------
-    OSError, ValueError
-        The file is incomplete or damaged.
-    """
+    """Find the tail of a file without the manifest; ``(0, "")`` if it has no checksums."""
     data = path.read_bytes()
     text = _document(data)
     if not text:
@@ -352,13 +329,7 @@ DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, Attrib
 
 
 def read(file: DataFile, layout: Layout) -> Iterator[pa.RecordBatch]:
-    """Compare a file with its checksums, then read it by row groups.
-
-    Raises
-    ------
-    CorruptFileError
-        It is damaged, or cannot be read.
-    """
+    """Compare a file with its checksums, then read it by row groups."""
     verify_all(file)
     try:
         with open_parquet(file) as parquet:

@@ -35,40 +35,17 @@ _Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """The result of a compaction.
-
-    Parameters
-    ----------
-    files_before, files_after
-        The number of files of the database.
-    problems
-        Why some files were not changed.
-
-    Examples
-    --------
-    >>> CompactReport(1000, 3).files_after
-    3
-    """
+    """The result of a compaction."""
 
     files_before: int
     files_after: int
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # why some files were not changed
 
 
 def compact(
     database: Database, *, progress: _Report | None = None, budget: int = BUDGET
 ) -> CompactReport:
-    """Merge all small files, and add checksums to files without them.
-
-    Other processes may read and write the database at the same time.
-
-    Parameters
-    ----------
-    progress
-        Called with the number of completed files, and of all files.
-    budget
-        Bytes of events to hold in memory.
-    """
+    """Merge all small files, and add checksums, while other processes may read and write."""
     snapshot = database.snapshot()
     groups = list(_mergeable_groups(snapshot, min_files=2))
     merged = {file.path for group in groups for file in group}
@@ -83,10 +60,7 @@ def compact(
 
 
 def tidy(database: Database) -> None:
-    """Merge small files after an import, if there are many of about the same size.
-
-    Errors are ignored here, since the import has succeeded; `compact` and `check` report them.
-    """
+    """Merge small files after an import; errors are left to `compact` and `check`."""
     with contextlib.suppress(DatabaseError, OSError):
         work = _Compaction(database, BUDGET)
         for group in _mergeable_groups(database.snapshot(), min_files=_MIN_GROUP, tiers=True):
@@ -96,11 +70,7 @@ def tidy(database: Database) -> None:
 def _mergeable_groups(
     snapshot: Snapshot, min_files: int, *, tiers: bool = False
 ) -> Iterator[list[DataFile]]:
-    """Yield groups of small files that have the same layout and the same sources.
-
-    With `tiers`, only files of about the same size are in one group. This limits how often the
-    same events are written.
-    """
+    """Yield small files of one layout and sources; with `tiers`, only of about one size."""
     source_keys = _source_keys(snapshot)
     groups: dict[object, list[DataFile]] = {}
     for file in snapshot.files:

@@ -48,18 +48,6 @@ class Database:
 
     Methods may be called from any thread, and many processes may read and write a database at the
     same time.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from vastlab.arrow.schema import to_arrow
-    >>> from vastlab.types import Field, Kind, Schema, Type
-    >>> schema = to_arrow(Schema("zeek.conn", (Field("port", Type(Kind.UINT64)),)))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     database = Database.create(folder)
-    ...     _ = database.add([pa.RecordBatch.from_pydict({"port": [80, 443]}, schema)])
-    ...     database.snapshot().counts
-    {'zeek.conn': 2}
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,10 +125,7 @@ class Database:
     def added(
         self, since: int, snapshot: Snapshot | None = None
     ) -> tuple[int, tuple[DataFile, ...]]:
-        """Return the newest generation, and the files that were added after generation `since`.
-
-        Files are sorted by generation, and within one in the order of the snapshot.
-        """
+        """Return the newest generation, and the files that were added after generation `since`."""
         snapshot = snapshot or self.snapshot()
         return snapshot.generation, tuple(manifest.added(self._path, since, snapshot))
 
@@ -152,19 +137,7 @@ class Database:
         budget: int | None = None,
         target_size: int | None = None,
     ) -> dict[str, int]:
-        """Add all events or none, and return the number of events by schema name.
-
-        Parameters
-        ----------
-        batches
-            In nested form, with schema names in their metadata, of any number of schemas.
-        name
-            The schema name to use instead.
-        budget
-            Bytes of events to hold in memory.
-        target_size
-            Bytes that a file should have.
-        """
+        """Add all events or none, and return the number of events by schema name."""
         with self.staging() as disk:
             buffer = Buffer(self._path, disk, budget=budget, target_size=target_size)
             checker = BatchChecker("the events", Problems(strict=True))
@@ -198,19 +171,9 @@ class Database:
         forget: Iterable[str] = (),
         check: Callable[[Snapshot], None] | None = None,
     ) -> Snapshot:
-        """Add staged files to the database, and remove others, in one step.
+        """Add staged files, and remove others, in one step; `check` may raise to prevent it.
 
-        Parameters
-        ----------
-        files, layouts
-            What `vastlab.store.writer.write` wrote, and the layouts of these files.
-        sources, forget
-            Sources to record, and keys of sources to remove.
-        drop
-            Paths of files to remove. They are deleted after a grace period, since a process may
-            be reading them.
-        check
-            Called with the snapshot that is about to change; it may raise.
+        Removed files are deleted after a grace period, since a process may be reading them.
         """
         used = {item.file.fingerprint for item in files}
         change = Change(

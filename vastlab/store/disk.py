@@ -64,15 +64,7 @@ def sync_folder(path: Path) -> None:
 def publish(staged: Path, path: Path) -> bool:
     """Create a hard link to a complete file; return False if the name already exists.
 
-    The commit protocol relies on this step alone: of any number of writers, only one creates the
-    name.
-
-    Raises
-    ------
-    FileNotFoundError
-        The file does not exist any more.
-    DatabaseError
-        The file system does not support hard links.
+    The commit protocol relies on this step: of all writers, only one creates the name.
     """
     try:
         os.link(staged, path)
@@ -223,13 +215,7 @@ def _machine_id() -> bytes:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Create a folder that gets its name `target` only when the block ends without error.
-
-    Raises
-    ------
-    FileExistsError
-        `target` exists and is not empty.
-    """
+    """Create a folder that gets its name `target` only when the block ends without error."""
     with staging_beside(target) as folder:
         yield folder
         if not rename_into_place(folder, target):

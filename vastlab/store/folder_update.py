@@ -56,22 +56,7 @@ def read(
     inference: Inference,
     **options: Unpack[ReadOptions],
 ) -> Source:
-    """Read what is new in a file, and return its new state.
-
-    Parameters
-    ----------
-    segment
-        The name of the part that is read.
-    add
-        Called with each batch of events.
-    watch
-        Called after each read from the file.
-
-    Raises
-    ------
-    FormatError
-        The file as a whole does not match its format.
-    """
+    """Read what is new in a file as part `segment`, and return its new state."""
     base, state = plan.base, plan.state
     problems = Problems(keep=_KEPT_PROBLEMS)
     if plan.end == plan.start:
@@ -391,10 +376,7 @@ class Update:
         self.files = [item for item in self.files if item.file.source not in stale]
 
     def _save(self, database: Database) -> None:
-        """Commit from time to time while a large folder is read for the first time.
-
-        Not while a new file may still be a renamed old one.
-        """
+        """Save a large first read from time to time, unless a new file may be a renamed old one."""
         if self.unmatched or self.removed or time.monotonic() - self.saved < _SAVE_INTERVAL:
             return
         self._commit(database)

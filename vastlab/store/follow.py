@@ -33,21 +33,13 @@ _IDLE_NS = 60 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as it was listed.
-
-    Parameters
-    ----------
-    idle
-        Whether nothing was written to it for a while; only affects what is reported.
-    error
-        Why it cannot be read.
-    """
+    """A file as it was listed."""
 
     path: str
     stamp: str
     size: int
-    idle: bool = False
-    error: FormatError | None = None
+    idle: bool = False  # not written to for a while; only affects reports
+    error: FormatError | None = None  # why it cannot be read
 
     @property
     def identity(self) -> str:
@@ -197,37 +189,18 @@ def _table_header(head: bytes) -> Start | None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which part of a file to read.
-
-    Parameters
-    ----------
-    end
-        Where the complete lines end; what follows, up to the listed size, is the tail. None to
-        read everything: the file is compressed, or its format has no lines.
-    base
-        What was already read of it, perhaps under another path, without the tail; None to
-        read the whole file.
-    by_lines
-        Whether each line can be read without the following lines.
-    origin
-        The path under which the content was first found.
-    is_copy
-        Whether another file begins with the same content.
-    is_final
-        Whether to read an incomplete last line, which was held back, as it is.
-    by_inode
-        Whether the inode alone connects the file with its base.
-    """
+    """Which part of a file to read."""
 
     state: FileState
     format: str
-    end: int | None
+    end: int | None  # of the complete lines; the tail follows. None to read everything
+    # What was already read, perhaps under another path, without the tail.
     base: Source | None = None
-    by_lines: bool = True
-    origin: str = ""
-    is_copy: bool = False
-    is_final: bool = False
-    by_inode: bool = False
+    by_lines: bool = True  # whether each line can be read without the following lines
+    origin: str = ""  # the path under which the content was first found
+    is_copy: bool = False  # whether another file begins with the same content
+    is_final: bool = False  # whether to read an incomplete last line, which was held back, as it is
+    by_inode: bool = False  # whether the inode alone connects the file with its base
 
     @property
     def start(self) -> int:
@@ -253,22 +226,9 @@ def plan(
     unmatched: Collection[Source],
     encoding: str | None = None,
 ) -> Plan | Source:
-    """Find out what is new in a file.
+    """Return what to read of a file, or its new state if there is nothing to read.
 
-    Parameters
-    ----------
-    previous
-        What was last read under the same path.
-    unmatched
-        What was read of files that are gone or changed, this one included. The file may be a
-        renamed one of these.
-    encoding
-        The encoding of text that does not declare one.
-
-    Returns
-    -------
-    Plan or Source
-        What to read, or the new state of the file if there is nothing to read.
+    The file may be a renamed one of `unmatched`: what was read of files that are gone or changed.
     """
     if state.error is not None:
         return unreadable(state, state.error)
@@ -376,15 +336,9 @@ def _is_appended(state: FileState, previous: Source) -> bool:
 
 
 def _match(new: Plan, unmatched: Collection[Source], min_size: int) -> Plan | Source:
-    """Find the longest known content that a file begins with.
+    """Find the longest known content that a file begins with; `new` is the plan if there is none.
 
-    Parameters
-    ----------
-    new
-        The plan if there is none.
-    min_size
-        Common content up to this size does not count, except for a file with the same path or
-        inode.
+    Common content up to `min_size` only counts for the same path or inode.
     """
     state, compressed = new.state, new.end is None and not is_plain(new.state.path)
 

@@ -22,34 +22,14 @@ _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
 
 
 def seal(document: dict[str, Any]) -> tuple[bytes, str]:
-    """Return a document as JSON that starts with the SHA-256 of the rest, and that checksum.
-
-    Examples
-    --------
-    >>> data, digest = seal({"version": 2})
-    >>> data.decode() == f'{{"sha256":"{digest}","version":2}}'
-    True
-    """
+    """Return a document as JSON that starts with the SHA-256 of the rest, and that checksum."""
     body = json.dumps(document, separators=(",", ":")).encode()[1:]
     digest = hashlib.sha256(body).hexdigest()
     return b'{"sha256":"%s",%s' % (digest.encode(), body), digest
 
 
 def unseal(data: bytes) -> tuple[dict[str, Any], str]:
-    """Return a document and its checksum, or ``""`` if it has none.
-
-    Raises
-    ------
-    ValueError
-        It is not a JSON object, or its checksum does not match.
-
-    Examples
-    --------
-    >>> unseal(seal({"version": 2})[0].replace(b"2}", b"3}"))
-    Traceback (most recent call last):
-    ...
-    ValueError: its checksum does not match its content
-    """
+    """Return a document and its checksum, or ``""`` if it has none; raises ValueError."""
     found = _SEAL.match(data)
     digest = found[1].decode() if found else ""
     if found and hashlib.sha256(data[found.end() :]).hexdigest() != digest:
@@ -77,23 +57,13 @@ class NewerVersionError(DatabaseError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a generation changes.
-
-    Parameters
-    ----------
-    files, dropped
-        New files, and absolute paths of removed ones.
-    layouts
-        At least those of the new files.
-    sources, forgotten
-        Sources that were read, and keys of removed ones.
-    """
+    """What a generation changes."""
 
     files: tuple[DataFile, ...] = ()
-    dropped: frozenset[str] = frozenset()
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()  # absolute paths
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # at least those of the new files
     sources: Mapping[str, Source] = field(default_factory=dict)
-    forgotten: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()  # keys of removed sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +125,7 @@ def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
 
 
 def decode_generation(data: bytes, number: int, root: Path) -> tuple[Generation, str]:
-    """Read a generation and its digest; `number` is taken from the name of the file.
-
-    Raises
-    ------
-    ValueError, LookupError, TypeError, AttributeError
-        The content is damaged, or belongs to another number.
-    """
+    """Read a generation and its digest; `number` is taken from the name of the file."""
     document, digest = unseal(data)
     version = document.get("version", 1)
     if digest and version > VERSION:
@@ -288,13 +252,7 @@ class Marker:
 
 
 def is_database(path: str | Path) -> bool:
-    """Return whether a folder is a vastlab database, even if it is damaged.
-
-    Examples
-    --------
-    >>> is_database("/no/such/folder")
-    False
-    """
+    """Return whether a folder is a vastlab database, even if it is damaged."""
     root = Path(path)
     try:
         document = json.loads((root / NAME).read_bytes())
@@ -318,15 +276,7 @@ def _traces(root: Path) -> Iterator[str]:
 
 
 def read_marker(root: Path) -> Marker:
-    """Read ``manifest.json``.
-
-    Raises
-    ------
-    CorruptFileError
-        The folder is a database, and the marker is missing or damaged.
-    DatabaseError
-        The folder is not a database, or its version is newer.
-    """
+    """Read ``manifest.json``; raises CorruptFileError or DatabaseError."""
     path = root / NAME
     try:
         document, digest = unseal(path.read_bytes())

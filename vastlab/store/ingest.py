@@ -71,11 +71,6 @@ class IngestReport:
         How many bytes were read from files.
     elapsed
         The duration in seconds.
-
-    Examples
-    --------
-    >>> IngestReport({"zeek.conn": 8462}, files=("conn.log",)).events
-    {'zeek.conn': 8462}
     """
 
     events: dict[str, int]
@@ -104,43 +99,9 @@ def ingest(
     """Add the events of files or of objects in memory to a database, in one step.
 
     Readers of the database see all of the events or none. An unreadable source is listed in the
-    report, and the other sources are imported. If all sources are unreadable, an error is raised.
-
-    Parameters
-    ----------
-    database
-        The database to add to.
-    sources
-        One or several: paths, patterns, folders, open binary files, Arrow batches and
-        tables, data frames.
-    strict
-        Raise an error at the first problem; nothing is added then.
-    force
-        Also read files that were already imported.
-    progress
-        Called at most ten times a second, and at the end.
-    cancelled
-        Set it from another thread to cancel; nothing is added then.
-    budget
-        Bytes of events to hold in memory.
-    target_size
-        Bytes that a file of the database should have.
-    options
-        How to read files; ``schema`` also names events in memory.
-
-    Returns
-    -------
-    IngestReport
-        What was added, and the problems.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     database = Database.create(folder)
-    ...     report = ingest(database, pa.table({"port": [80, 443]}), schema="my.ports")
-    >>> report.events
-    {'my.ports': 2}
+    report, and the other sources are imported. If all sources are unreadable, or at the first
+    problem if `strict`, an error is raised. With `force`, imported files are read again. Another
+    thread may set `cancelled`; nothing is added then.
     """
     check_encoding(options.get("encoding"))
     with database.staging() as staging:

@@ -31,71 +31,37 @@ _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE})
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The bounds of the values of one column of one file.
+    """The bounds of the values of one column of one file."""
 
-    Parameters
-    ----------
-    minimum, maximum
-        Bounds of all values that are not null: nanoseconds for times and durations, 16 bytes for
-        addresses. They are values of the column, except for long strings, whose bounds are
-        shorter. ``None`` if they are not known, for instance if there is a NaN.
-    null_count
-        The number of nulls.
-    num_rows
-        The number of rows, including nulls.
-    """
-
+    # Nanoseconds for times, 16 bytes for addresses; shortened for long strings. None if a bound is
+    # not known, for instance if there is a NaN.
     minimum: RangeValue | None
     maximum: RangeValue | None
     null_count: int
-    num_rows: int
+    num_rows: int  # including nulls
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A Parquet file of a database, as described in the manifest.
+    """A Parquet file of a database, as described in the manifest."""
 
-    Parameters
-    ----------
-    path
-        The absolute path.
-    schema_name, fingerprint
-        Of its layout.
-    rows, size
-        The number of events and of bytes.
-    first, last
-        The bounds of the event time, in nanoseconds; or of the import time, if there is no event
-        time.
-    import_first, import_last
-        The bounds of the import time.
-    ranges
-        By column name.
-    generation
-        The generation that added its newest events; 0 before it is committed.
-    source
-        The name of the part of a source that it contains, see `new_segment`; ``""`` for a mixture
-        of sources.
-    oldest
-        The generation that added its oldest events; 0 if it is the same one. They differ if
-        several files were merged.
-    tail
-        The length and the SHA-256 of its last bytes, which contain the checksums of all others
-        (see `vastlab.store.checksums`); ``(0, "")`` in databases of vastlab 1.0.
-    """
-
-    path: str
+    path: str  # absolute
     schema_name: str
-    fingerprint: str
+    fingerprint: str  # of its layout
     rows: int
-    size: int
-    first: int
+    size: int  # bytes
+    first: int  # of the event time in nanoseconds; without one, of the import time
     last: int
     import_first: int
     import_last: int
     ranges: Mapping[str, Range] = field(default_factory=dict, compare=False, repr=False)
+    # The generations of its newest and oldest events, which differ if files were merged; 0 before
+    # the commit, and `oldest` also if it is the same.
     generation: int = field(default=0, compare=False)
-    source: str = field(default="", compare=False)
     oldest: int = field(default=0, compare=False)
+    source: str = field(default="", compare=False)  # see `new_segment`; ``""`` for several sources
+    # The length and the SHA-256 of its last bytes, which contain the checksums of all others (see
+    # `vastlab.store.checksums`); ``(0, "")`` in databases of vastlab 1.0.
     tail: tuple[int, str] = field(default=(0, ""), compare=False, repr=False)
 
     @property
@@ -104,31 +70,18 @@ class DataFile:
         return self.source.startswith((TAIL, COPY))
 
 
-TAIL, COPY = "tail-", "copy-"
+TAIL = "tail-"  # an incomplete last line, which is read again when it is complete
+COPY = "copy-"  # a copy of the beginning of another file
 
 
 def new_segment(kind: str = "") -> str:
-    """Return a name for a part of a source.
-
-    Parameters
-    ----------
-    kind
-        ``"tail-"`` for an incomplete last line, which is read again when it is complete;
-        ``"copy-"`` for a copy of the beginning of another file.
-    """
+    """Return a name for a part of a source; `kind` is TAIL, COPY or empty."""
     return kind + uuid4().hex
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The nested schema of data files, and its fingerprint (see `vastlab.arrow.schema`).
-
-    Examples
-    --------
-    >>> port = Field("port", Type(Kind.UINT64))
-    >>> Layout("0", Schema("zeek.conn", (port,))).stored_schema.names
-    ['port', '#import_time']
-    """
+    """The nested schema of data files, and its fingerprint (see `vastlab.arrow.schema`)."""
 
     fingerprint: str
     schema: Schema
@@ -149,55 +102,23 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was read into a database.
+    """A file that was read into a database."""
 
-    Parameters
-    ----------
-    key
-        The absolute path.
-    size, digest
-        The number of bytes that were read, and their digest (see `vastlab.store.sources`).
-    stamp
-        Size, times and inode of the file; if they are the same, the file has not changed.
-    segments
-        The values of `DataFile.source` of its events.
-    format
-        The name of its format; ``""`` if it is not a log.
-    lines
-        The number of lines that were read.
-    appendable
-        Whether appended lines can be read without the lines before them.
-    problems
-        The line numbers and reasons of the first problems.
-    problem_count
-        The number of all problems.
-    remarks
-        Remarks on its fields.
-    tail_size
-        The bytes after `size` of an incomplete last line. Its events are in the last segment.
-    tail_digest
-        The digest of all bytes, including these.
-    tail_problem
-        Why the incomplete line cannot be read, or ``""``.
-    origin
-        The path under which the content was first found.
-    """
-
-    key: str
-    size: int
-    digest: str
-    stamp: str = ""
-    segments: tuple[str, ...] = ()
-    format: str = ""
+    key: str  # the absolute path
+    size: int  # the number of bytes that were read
+    digest: str  # see `vastlab.store.sources`
+    stamp: str = ""  # size, times and inode
+    segments: tuple[str, ...] = ()  # the values of `DataFile.source` of its events
+    format: str = ""  # ``""`` if it is not a log
     lines: int = 0
-    appendable: bool = False
-    problems: tuple[tuple[int | None, str], ...] = ()
+    appendable: bool = False  # whether appended lines can be read without the lines before them
+    problems: tuple[tuple[int | None, str], ...] = ()  # the first line numbers and reasons
     problem_count: int = 0
     remarks: tuple[str, ...] = ()
-    tail_size: int = 0
-    tail_digest: str = ""
-    tail_problem: str = ""
-    origin: str = ""
+    tail_size: int = 0  # of an incomplete last line; its events are in the last segment
+    tail_digest: str = ""  # of all bytes, including these
+    tail_problem: str = ""  # why the incomplete line cannot be read, or ``""``
+    origin: str = ""  # the path under which the content was first found
 
     @property
     def content(self) -> tuple[int, str]:
@@ -224,29 +145,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The content of a database at one generation.
+    """The content of a database at one generation."""
 
-    Parameters
-    ----------
-    generation
-        The number of the generation; 0 for the empty database.
-    layouts
-        By fingerprint; only those of existing files.
-    files
-        Sorted by schema name, first event time and path.
-    sources
-        By key.
-    digest
-        Of the generation; see `vastlab.store.generation`.
-    database
-        The id of the database; another database may replace it at the same path.
-    """
-
-    generation: int
-    layouts: Mapping[str, Layout]
-    files: tuple[DataFile, ...]
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    digest: str = ""
+    generation: int  # 0 for the empty database
+    layouts: Mapping[str, Layout]  # by fingerprint; only those of existing files
+    files: tuple[DataFile, ...]  # sorted by schema name, first event time and path
+    sources: Mapping[str, Source] = field(default_factory=dict)  # by key
+    digest: str = ""  # of the generation
+    # The id of the database; another one may replace it at the same path.
     database: str = field(default="", compare=False)
 
     @property
@@ -300,13 +206,6 @@ def union(schemas: Iterable[Schema]) -> Schema:
     """Merge the layouts of one name: all their fields, with types that fit all values.
 
     Integers and doubles become doubles; other conflicting types become strings.
-
-    Examples
-    --------
-    >>> narrow = Schema("x", (Field("a", Type(Kind.INT64)),))
-    >>> wide = Schema("x", (Field("a", Type(Kind.DOUBLE)), Field("b", Type(Kind.IP))))
-    >>> [(f.name, f.type.kind.value) for f in union([narrow, wide]).fields]
-    [('a', 'double'), ('b', 'ip')]
     """
     distinct = tuple(dict.fromkeys(schemas))
     first = distinct[0]

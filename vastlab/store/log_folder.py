@@ -37,13 +37,6 @@ class CacheEntry:
 
     If its content is damaged, `renew` chooses another folder; the old one stays until no process
     uses it.
-
-    Parameters
-    ----------
-    key
-        Identifies the entry.
-    cache
-        The folder of all entries; the user's cache folder by default.
     """
 
     def __init__(self, key: str, cache: Path | None = None) -> None:
@@ -170,15 +163,6 @@ class LogFolder:
         are deleted first, and never one that is in use.
     options
         How to read the logs. Each set of options has a database of its own.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "web.json").write_text('{"port": 80}\n')
-    ...     logs = LogFolder(folder, cache_dir=Path(folder, ".cache"))
-    ...     logs.refresh().snapshot().counts
-    {'web': 1}
     """
 
     def __init__(
@@ -244,15 +228,7 @@ class LogFolder:
         *,
         cancelled: threading.Event | None = None,
     ) -> Database:
-        """Read what has changed in the folder, and return the updated database.
-
-        Parameters
-        ----------
-        progress
-            Called at most ten times a second.
-        cancelled
-            Set it from another thread to cancel.
-        """
+        """Read what has changed in the folder, and return the updated database."""
         with self._lock:
             for _ in range(_REFRESH_ATTEMPTS):
                 with contextlib.suppress(OutdatedError):

@@ -87,13 +87,7 @@ class MovedError(Exception):
 
 
 def load(root: Path, known: Snapshot | None = None) -> Snapshot:
-    """Read the newest generation, starting from an earlier snapshot if there is one.
-
-    Raises
-    ------
-    CorruptFileError
-        A generation is missing or damaged.
-    """
+    """Read the newest generation, starting from an earlier snapshot if there is one."""
     seen = -1
     while True:
         marker = read_marker(root)
@@ -115,11 +109,6 @@ def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
 
     If a file was merged from earlier and later ones, the later ones are returned instead. They are
     no longer part of the database, but exist for a grace period.
-
-    Raises
-    ------
-    CorruptFileError
-        The grace period is over.
     """
     files = [file for file in snapshot.files if file.generation > since]
     if any(0 < file.oldest <= since for file in files):
@@ -242,18 +231,8 @@ def commit(
 ) -> Snapshot:
     """Publish a new generation, and return the snapshot with the change.
 
-    Parameters
-    ----------
-    staging
-        The folder in which the files of the change were written.
-    decide
-        Called with the newest snapshot, and again each time that another writer was faster. If it
-        raises, nothing is committed.
-
-    Raises
-    ------
-    LockedError
-        Other writers were faster each time; nothing was added.
+    `decide` is called again each time that another writer was faster; if it raises, nothing is
+    committed.
     """
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -281,10 +260,7 @@ def _pause(attempt: int) -> None:
 
 
 def _number_files(change: Change, number: int, known: Snapshot) -> Change:
-    """Set the generation of new files, and leave out known layouts.
-
-    A file that replaces others already has the generation of the newest of these.
-    """
+    """Set the generation of new files that have none, and leave out known layouts."""
     files = tuple(replace(file, generation=file.generation or number) for file in change.files)
     layouts = {key: value for key, value in change.layouts.items() if key not in known.layouts}
     return replace(change, files=files, layouts=layouts)

@@ -52,26 +52,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Events that are lost.
-
-    Parameters
-    ----------
-    schema
-        The name of their schema.
-    events
-        Their number.
-    first, last
-        The bounds of their times, in nanoseconds; wider if nothing better is known.
-
-    Examples
-    --------
-    >>> print(Loss("zeek.conn", 20, 0, 10**9))
-    20 events of zeek.conn between 1970-01-01T00:00:00 and 1970-01-01T00:00:01
-    """
+    """Events that are lost."""
 
     schema: str
     events: int
-    first: int
+    first: int  # bounds of their times in nanoseconds
     last: int
 
     def __str__(self) -> str:
@@ -136,13 +121,7 @@ def unreferenced_files(root: Path, known: Iterable[str]) -> Iterator[Path]:
 
 
 def describe(path: Path, root: Path) -> tuple[DataFile, Layout, frozenset[str]]:
-    """Return the manifest entry of a file, its layout, and the names of the files it replaces.
-
-    Raises
-    ------
-    CorruptFileError
-        The file is damaged.
-    """
+    """Return the manifest entry of a file, its layout, and the names of the files it replaces."""
     tail = checksums.tail_of(path)
     with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
         layout = layout_of(parquet)
@@ -172,28 +151,15 @@ _UNKNOWN = "its events are unknown, except for those that are in other files"
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """The result of a repair.
-
-    Parameters
-    ----------
-    losses
-        The events that are lost.
-    notes
-        Lost generations, recovered files, and files that cannot be read and were not changed.
-    moved
-        The damaged files, which were moved to the folder ``damaged``.
-    """
+    """The result of a repair."""
 
     losses: tuple[Loss, ...] = ()
-    notes: tuple[str, ...] = ()
-    moved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # lost generations, recovered and unchanged files
+    moved: tuple[str, ...] = ()  # to the folder ``damaged``
 
 
 def repair(path: str | Path, progress: Callable[[int, int], None] | None = None) -> RepairReport:
-    """Keep all intact events of a database, and move damaged files to the folder ``damaged``.
-
-    Nothing is deleted. Files that cannot be read are not changed. `progress` is used as in `check`.
-    """
+    """Keep all intact events, and move damaged files to ``damaged``; nothing is deleted."""
     work = _Repair(Path(path).absolute())
     try:
         Database.open(work.root).snapshot()

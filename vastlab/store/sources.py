@@ -36,16 +36,6 @@ class Digest:
     It consists of a chain of SHA-256 over complete blocks, and a separate SHA-256 of the last one
     or two blocks. The digest and these last bytes are enough to resume, and to distinguish a file
     that grew from one that was replaced.
-
-    Examples
-    --------
-    >>> whole, first = Digest(), Digest()
-    >>> whole.update(b"ab")
-    >>> first.update(b"a")
-    >>> more = Digest.resume(first.value(), b"a")
-    >>> more.update(b"b")
-    >>> more.value() == whole.value()
-    True
     """
 
     def __init__(self) -> None:
@@ -118,15 +108,7 @@ AnySource = FileSource | UnreadableSource | StreamSource | EventSource
 
 
 def expand(sources: object) -> Iterator[AnySource]:
-    """Yield the sources that a caller passes.
-
-    Parameters
-    ----------
-    sources
-        One source or an iterable of them: a path, a pattern such as ``"logs/*.gz"``, a
-        folder, an open binary file, a record batch, a table, a data frame, a `TableSlice`,
-        an object that exports Arrow data, or a mapping with any of these as values.
-    """
+    """Yield what a caller passes: paths, patterns, folders, open files, Arrow data, data frames."""
     match sources:
         case str() | os.PathLike():
             yield from _expand_path(os.fspath(sources))
@@ -190,10 +172,7 @@ def _expand_path(text: str) -> Iterator[FileSource | UnreadableSource]:
 
 
 def files_below(folder: Path) -> Iterator[FileSource | UnreadableSource]:
-    """Yield the files in a folder and its subfolders, sorted by name.
-
-    Hidden files, databases, pipes and devices are left out.
-    """
+    """Yield the files below a folder, sorted; not hidden files, databases, pipes and devices."""
     errors: list[OSError] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
@@ -345,11 +324,7 @@ def stamp_of(found: os.stat_result) -> str:
 
 
 def as_format_error(error: Exception, label: str) -> FormatError:
-    """Turn any error from reading a source into a `FormatError`.
-
-    Readers should raise only `FormatError`. Other errors are bugs of vastlab, and are reported as
-    such; only the one file is lost.
-    """
+    """Turn any error from reading a source, even a bug of a reader, into a `FormatError`."""
     match error:
         case FormatError():
             return error
@@ -380,30 +355,12 @@ _REPORT_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress:
-    """The progress of an import.
+    """The progress of an import."""
 
-    Parameters
-    ----------
-    source
-        The name of the source that is being read.
-    files_done, files_total
-        The number of sources.
-    bytes_done, bytes_total
-        The bytes of all files; other sources are not counted.
-    events
-        How many events were read.
-
-    Examples
-    --------
-    >>> step = IngestProgress("conn.log", 1, 4, 250, 1000, 9000)
-    >>> f"{step.bytes_done / step.bytes_total:.0%}"
-    '25%'
-    """
-
-    source: str
+    source: str  # that is being read
     files_done: int
     files_total: int
-    bytes_done: int
+    bytes_done: int  # of files only
     bytes_total: int
     events: int
 

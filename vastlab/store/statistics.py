@@ -120,15 +120,7 @@ _COUNTABLE = frozenset(
 
 
 def options(layout: Layout, sample: pa.Table, group_rows: int) -> dict[str, Any]:
-    """Choose Bloom filters and dictionaries; returns arguments for a Parquet writer.
-
-    Parameters
-    ----------
-    sample
-        The first row group.
-    group_rows
-        The largest number of rows of a group.
-    """
+    """Choose Bloom filters and dictionaries by the first row group; returns writer arguments."""
     distinct = {leaf.column: _distinct(leaf, sample) for leaf in layout.schema.leaves}
     filtered = [
         leaf.column

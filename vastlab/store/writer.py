@@ -46,19 +46,7 @@ def write(
 ) -> list[StagedFile]:
     """Sort rows of one layout by event time and write them to files of about `target_size` bytes.
 
-    Parameters
-    ----------
-    batches
-        Rows as `vastlab.readers.columns.store` returns them. The list is emptied, so that memory
-        becomes free while the files are written.
-    root
-        The folder of the database.
-    staging
-        The folder to write to, on the same file system.
-    source
-        For `DataFile.source`.
-    replaces
-        The names of files from which the events were merged.
+    The list `batches` is emptied, so that memory becomes free while the files are written.
     """
     order = order_column(layout.schema)
     groups = _sorted_groups(batches, order, layout.stored_schema)
@@ -232,19 +220,6 @@ class Buffer:
 
     `discard` removes what was added since the last `keep`, so that an unreadable source adds
     nothing.
-
-    Parameters
-    ----------
-    root
-        The folder of the database.
-    staging
-        The folder to write to.
-    budget
-        How many bytes of events to hold in memory; the largest layout is written first.
-    target_size
-        Bytes that a file should have.
-    source
-        For `DataFile.source`.
     """
 
     def __init__(
