@@ -76,7 +76,7 @@ def test_times_outside_of_a_day_become_null(type_):
 
 
 def test_numbers_that_a_double_rounds_are_noted():
-    """A decimal of more digits than a double holds is rounded, and this is said."""
+    """A decimal of more digits than a double holds is rounded, and this is reported."""
     digits = [decimal.Decimal(12345678901234567890), decimal.Decimal(5), None]
     column, losses = taken(pa.array(digits, pa.decimal128(38, 0)))
     assert column.to_pylist() == [1.2345678901234567e19, 5.0, None]

@@ -78,7 +78,7 @@ def test_every_network_has_a_value(address, length):
 
 
 def test_a_table_with_labels_is_a_frame():
-    """Labels become a categorical of all labels; pyarrow alone would crash."""
+    """Labels become a categorical of all labels; pyarrow itself would crash."""
     table = pa.table({"colour": labels(["red", None, "red"])})
     frame = table.to_pandas()
     assert frame["colour"].dtype == "category"

@@ -70,7 +70,7 @@ def main(seed: int, cases: int) -> None:
         seeds = range(first, min(first + CHUNK, seed + cases))
         with tempfile.TemporaryDirectory(prefix="vastlab-fuzz-") as folder:
             accepted = _run(seeds, samples, Path(folder))
-        print(first, len(seeds), accepted, flush=True)  # noqa: T201 - for whoever started it
+        print(first, len(seeds), accepted, flush=True)  # noqa: T201 - for the process that started it
 
 
 def _run(seeds: range, samples: list[tuple[str, bytes]], folder: Path) -> int:

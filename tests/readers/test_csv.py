@@ -74,7 +74,7 @@ def test_tables_survive_being_written(table, delimiter):
         (["", "1"], "int64"),
     ],
 )
-def test_columns_climb_a_ladder(texts, expected):
+def test_columns_widen_step_by_step(texts, expected):
     """A column has the narrowest type that keeps every digit of all its values."""
     batches, _ = read("\n".join(["a,b", *(f"{text},x" for text in texts)]))
     schema = arrow_schema.from_arrow(batches[0].schema)
@@ -162,7 +162,7 @@ def test_a_quote_that_does_not_end():
 
 
 def test_windows_line_ends_and_a_file_without_rows():
-    """Carriage returns are no part of values; a header alone has no events."""
+    """Carriage returns are not part of values; a file with only a header has no events."""
     assert rows("a,b\r\n1,x\r\n") == [{"a": 1, "b": "x"}]
     assert rows("a,b\n") == []
 
@@ -188,7 +188,7 @@ def test_single_carriage_returns_do_not_end_a_line(data):
     ],
 )
 def test_a_header_of_values_is_remarked(header, remarks):
-    """A file without a header loses its first event to it, which is said with the line."""
+    """In a file without a header, the first event is taken for one; a problem names the line."""
     inference = readers.Inference()
     read(f"{header}\n192.0.2.2,80\n", inference=inference)
     assert len(inference.remarks) == remarks

@@ -50,9 +50,9 @@ def run(seed: int, cases: int) -> int:
         return accepted
     first = seed + sum(int(line.split()[1]) for line in done.stdout.splitlines())
     for case in range(first, min(first + 20, seed + cases)):
-        alone = _start(case, 1)
-        if alone.returncode:
-            pytest.fail(f"case {case}: status {alone.returncode}: {alone.stderr[-2000:]}")
+        result = _start(case, 1)
+        if result.returncode:
+            pytest.fail(f"case {case}: status {result.returncode}: {result.stderr[-2000:]}")
     pytest.fail(f"cases {first} to {case}: status {done.returncode}: {done.stderr[-2000:]}")
 
 

@@ -138,7 +138,7 @@ def test_both_ways_read_the_same(lines):
     ],
 )
 @pytest.mark.usefixtures("each_way")
-def test_undeclared_values_climb_a_ladder(values, expected):
+def test_undeclared_values_widen_step_by_step(values, expected):
     """Numbers widen, text has a type where all of it has, and all else is text."""
     assert types("\n".join(f'{{"a":{value}}}' for value in values))["a"] == expected
 
@@ -197,7 +197,7 @@ def test_text_of_mixed_values_is_their_json():
 
 
 def test_schemas_stay_few():
-    """What was learned is carried over the file: later blocks do not begin anew."""
+    """Types are kept over the file: later blocks continue with them."""
     line = json.dumps({"a": 1, "text": "x" * 500})
     other = json.dumps({"b": 1.5, "text": "y" * 500})
     text = "\n".join([line, other, *[line] * 10_000, *[other] * 10_000])
@@ -273,7 +273,7 @@ def test_a_number_with_too_many_digits_is_reported():
 
 @pytest.mark.usefixtures("each_way")
 def test_two_objects_on_one_line_are_two_events():
-    """A lost newline loses no event, and line numbers stay right."""
+    """A missing newline loses no event, and line numbers stay right."""
     batches, problems = read('{"a":1}{"a":2} {"a":3}\nx\n{"a":4}')
     assert [row["a"] for batch in batches for row in batch.to_pylist()] == [1, 2, 3, 4]
     assert [problem.line for problem in problems] == [2]
@@ -356,7 +356,7 @@ def test_a_list_of_events_in_one_object_gives_its_events(wrapper, indent):
 
 
 def test_a_list_of_many_events_in_one_line_is_read_whole():
-    """Whatever size it has: the beginning tells."""
+    """Whatever its size: the first bytes are enough."""
     events = [{"a": i, "t": "x" * 1000} for i in range(300)]
     assert rows(json.dumps({"Records": events})) == events
 

@@ -1,4 +1,4 @@
-"""What a Parquet file stands for is told from its footer, whatever the footer says."""
+"""The size of a decoded Parquet file is estimated from its footer, even if that is false."""
 
 from __future__ import annotations
 

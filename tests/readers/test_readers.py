@@ -103,7 +103,7 @@ def test_a_file_that_is_not_a_log_is_one_clear_line(tmp_path, data):
 
 @pytest.mark.parametrize("data", [b"", b"\n \n", gzip.compress(b"")])
 def test_an_empty_file_is_one_clear_line(tmp_path, data):
-    """Nothing to read is said, not passed over."""
+    """A source without events is an error, not skipped silently."""
     path = tmp_path / "empty.log"
     path.write_bytes(data)
     with pytest.raises(FormatError, match=r"empty\.log: the file is empty"):

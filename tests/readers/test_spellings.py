@@ -61,15 +61,15 @@ IDS = [
 @pytest.mark.usefixtures("each_way")
 def test_every_spelling_of_zeek_reaches_the_declared_fields(name):
     """Alone, and mixed in one file, for a log that is known and for one that is not."""
-    alone = [flat(read({"ts": 1, **spelled}, format="zeek-json", schema=f"zeek.{name}")[0])
-             for spelled in IDS]  # fmt: skip
+    separate = [flat(read({"ts": 1, **spelled}, format="zeek-json", schema=f"zeek.{name}")[0])
+                for spelled in IDS]  # fmt: skip
     mixed, problems = read(
         *({"ts": 1, **spelled} for spelled in IDS), format="zeek-json", schema=f"zeek.{name}"
     )
     assert problems.count == 0
     types, rows = flat(mixed)
     assert (types["id.orig_h"], types["id.resp_p"]) == ("ip", "port")
-    for one_types, (row,) in alone:
+    for one_types, (row,) in separate:
         assert [row] * len(IDS) == rows
         assert {k: v for k, v in one_types.items() if k in types} == types
     assert next(str(f.type) for f in arrow_schema.from_arrow(mixed[0].schema).fields

@@ -154,7 +154,7 @@ def test_both_ways_read_the_same(events):
 
 
 def test_a_list_without_brackets_is_a_list():
-    """One element that stands for its list is no reason to lose an event."""
+    """A single element in place of a list does not cost the event."""
     (batch,), problems = read_events(event("flow", vlan=5))
     assert batch.column("vlan").to_pylist() == [[5]]
     assert problems.count == 0

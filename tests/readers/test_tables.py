@@ -86,7 +86,7 @@ def test_bytes_that_a_named_encoding_does_not_have_cost_their_line():
 
 @pytest.mark.parametrize("name", ["cp1525", "zlib", "rot13", "undefined", "a\0b", ""])
 def test_an_unknown_encoding_is_one_error(name):
-    """Codecs of bytes are no encodings of text."""
+    """Codecs of bytes are not text encodings."""
     with pytest.raises(UsageError, match="unknown encoding"):
         read("a,b\n1,2\n", encoding=name)
 
@@ -157,7 +157,7 @@ def test_prose_is_not_a_table(text):
     ],
 )
 def test_a_file_names_its_schema(name, stem):
-    """Extensions, dates and numbers are no part of the name; other dots are."""
+    """Extensions, dates and numbers are not part of the name; other dots are."""
     batches, _ = read("a,b\n1,2\n", name=name, format="csv")
     assert arrow_schema.name_of(batches[0].schema) == stem
 
@@ -262,7 +262,7 @@ def test_a_quote_that_never_ends_costs_its_line(monkeypatch):
 
 
 def test_quotes_within_text_open_nothing():
-    """Inches are no quotes: fields with line ends behind them are read whole."""
+    """Inch marks are not quotes: later fields with line ends are read completely."""
     rows = ['1,5" pipe\n', '2,"z\nq"\n', "3,x\n"]
     found = events("a,b\n" + "".join(rows))
     assert [row["b"] for row in found] == ['5" pipe', "z\nq", "x"]
@@ -283,7 +283,7 @@ def test_too_many_columns_are_one_clear_error():
 
 
 def test_deep_names_are_columns_of_their_own():
-    """A name of ten thousand dots is no ladder of records."""
+    """A name of ten thousand dots does not become nested records."""
     (row,) = events(f"{'.'.join('a' * 10_000)},b\n1,2\n")
     assert row["b"] == 2
 
@@ -295,7 +295,7 @@ def test_a_header_alone_has_no_events(data):
 
 
 def test_comments_without_rows_are_not_a_table(tmp_path: Path):
-    """There is no header to go by."""
+    """The file has no header."""
     path = tmp_path / "x.csv"
     path.write_text("# nothing\n# at all\n")
     with pytest.raises(FormatError, match="no header line"):

@@ -21,7 +21,7 @@ def seconds(nanoseconds: int) -> str:
 
 @given(INT64)
 def test_seconds_keep_every_nanosecond(number):
-    """Text of seconds is exact over the whole range of 64 bits, alone and as a column."""
+    """Text of seconds is exact over the whole range of 64 bits, as one value and as a column."""
     text = f"{Decimal(seconds(number)):.9f}"
     assert values.nanoseconds(text) == number
     column = pa.array([text, None]).cast(pa.decimal128(38, 9))
@@ -75,7 +75,7 @@ def test_text_that_is_not_an_address_is_an_error(text):
 
 @given(st.lists(st.none() | st.ip_addresses()), st.booleans())
 def test_a_column_of_addresses_has_the_bytes_of_each(ips, encoded):
-    """A column reads each text as it is read alone, and nulls stay null."""
+    """A column converts each text like a single value, and nulls stay null."""
     texts = pa.array([None if ip is None else str(ip) for ip in ips], pa.string())
     found = values.addresses(texts.dictionary_encode() if encoded else texts).storage.to_pylist()
     assert found == [None if ip is None else values.address(str(ip)) for ip in ips]
@@ -177,7 +177,7 @@ def test_booleans_are_two_words():
     ],
 )
 def test_durations_in_all_notations(text, number):
-    """What VAST, Tenzir, pandas and Zeek write is exact, alone and as a column."""
+    """What VAST, Tenzir, pandas and Zeek write is exact, as one value and as a column."""
     assert values.duration(text) == number
     found = values.from_text(pa.array([text, None, text]), Kind.DURATION)
     assert found.cast(pa.int64()).to_pylist() == [number, None, number]
@@ -250,17 +250,17 @@ def test_columns_read_as_single_values_do(texts):
     """A column is only a faster way to the same values."""
     for kind in values.PLAIN_KINDS:
         column = values.from_text(pa.array(texts, pa.string()), kind)
-        alone = []
+        single = []
         for text in texts:
             try:
-                alone.append(None if text is None else values.value_from_text(text, kind))
+                single.append(None if text is None else values.value_from_text(text, kind))
             except ValueError:
-                alone.append(None)
+                single.append(None)
         if kind is Kind.IP:
-            assert column.storage.to_pylist() == alone
+            assert column.storage.to_pylist() == single
         elif kind is Kind.SUBNET:
-            assert column.is_null().to_pylist() == [value is None for value in alone]
+            assert column.is_null().to_pylist() == [value is None for value in single]
         elif kind in (Kind.TIME, Kind.DURATION):
-            assert column.cast(pa.int64()).to_pylist() == alone
+            assert column.cast(pa.int64()).to_pylist() == single
         else:
-            assert column.to_pylist() == alone
+            assert column.to_pylist() == single

@@ -82,7 +82,7 @@ VALUES = {
 }
 VALUES |= {
     f"{container}[{inner}]": (
-        # A set that holds nothing but an empty string cannot be told from an empty one.
+        # A set that holds nothing but an empty string cannot be distinguished from an empty one.
         st.lists(values.filter(lambda value: value != ""), max_size=4),
         lambda items, write=write: ",".join(map(write, items)) or "(empty)",
     )
@@ -191,7 +191,7 @@ def test_other_separators(separator):
 
 
 def test_a_log_of_two_columns_with_a_footer():
-    """The line ``#close`` has two columns as well, and is no event."""
+    """The line ``#close`` also has two columns, and is not an event."""
     assert len(rows(log({"x": "string", "y": "string"}, "a\tb"))) == 1
 
 
@@ -364,7 +364,7 @@ def test_a_line_with_the_wrong_number_of_fields():
 
 
 def test_bytes_that_are_not_text():
-    """A line that is no UTF-8 is reported, not mangled."""
+    """A line that is not UTF-8 is reported and left out."""
     data = log({"x": "string", "y": "count"}, "a\t1", "B\t2").replace(b"\nB\t", b"\n\xff\t")
     batches, problems = read(data)
     assert [row["y"] for batch in batches for row in batch.to_pylist()] == [1]
@@ -387,7 +387,7 @@ def test_carriage_returns_do_not_end_a_line():
 
 
 def test_quotes_and_blank_lines_mean_nothing():
-    """Quotes are text in this format, and blank lines are no events."""
+    """Quotes are text in this format, and blank lines are not events."""
     data = log({"x": "string", "y": "count"}, '"a\t1', "", 'b"\t2')
     assert [row["x"] for row in rows(data)] == ['"a', 'b"']
 

@@ -236,7 +236,7 @@ def test_a_folder_of_a_node_is_recognised(tmp_path, events):
 
 
 def test_a_missing_folder_is_a_usage_error_and_an_empty_one_is_empty(tmp_path):
-    """Nothing in the archive is no error, no folder is one."""
+    """An empty archive is not an error; a missing folder is one."""
     assert Archive(tmp_path).view().snapshot.files == ()
     with pytest.raises(UsageError, match="no such folder"):
         Archive(tmp_path / "gone").view()

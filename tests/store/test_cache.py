@@ -43,7 +43,7 @@ def test_a_replaced_cache_is_deleted_when_it_is_not_used(logs, tmp_path):
 
 
 def test_an_export_outlives_a_repair_and_says_so(follower):
-    """When the cache had to be made anew, all events come, with a warning."""
+    """If the cache was created again, all events are returned, with a warning."""
     path = start(follower, "a.json", "", json_line, 101)
     shutil.rmtree(follower.folder.refresh().path)
     append(path, json_line(102))

@@ -57,12 +57,12 @@ def test_a_case_is_read(case: str, way: str, shared: Path, tmp_path: Path, monke
     shutil.copytree(shared / "cases" / case, tmp_path / "logs", ignore=ignored)
     count, expressions, problems = CASES[case]
     endpoint = str(tmp_path / ("logs" if way == "folder" else "x.db"))
-    with warnings.catch_warnings(record=True) as told, vastlab.connect(endpoint) as vast:
+    with warnings.catch_warnings(record=True) as caught, vastlab.connect(endpoint) as vast:
         warnings.simplefilter("always", VastlabWarning)
         if way == "database":
             assert vast.ingest(str(tmp_path / "logs")).problem_count == problems
         assert vast.count() == count
         assert {text: vast.count(text) for text in expressions} == expressions
     if way == "folder":
-        said = [str(line.message) for line in told if "problem" in str(line.message)]
-        assert len(said) == bool(problems)
+        messages = [str(line.message) for line in caught if "problem" in str(line.message)]
+        assert len(messages) == bool(problems)

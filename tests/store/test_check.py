@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(database, file, monkey
 
 
 def test_leftovers_are_not_losses(database, file):
-    """A file that no generation names is told as such once its grace period is over."""
+    """A file that no generation names is reported after its grace period."""
     leftover = file.with_name("20200101T000000-" + "0" * 32 + ".parquet")
     leftover.write_bytes(b"x")
     assert check(database) == []

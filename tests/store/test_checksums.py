@@ -61,7 +61,7 @@ def test_the_tail_of_a_file_is_found_without_the_manifest(file):
 
 
 def test_a_file_of_another_program_has_no_checksums(tmp_path, file):
-    """A Parquet file without them is told from one that has them."""
+    """A Parquet file without checksums is distinguished from one with checksums."""
     path = tmp_path / "other.parquet"
     pq.write_table(pq.read_table(file.path), path)
     assert tail_of(path) == (0, "")
@@ -136,7 +136,7 @@ def test_a_file_is_remembered_until_it_changes(file):
 
 @pytest.mark.usefixtures("later")
 def test_another_tail_is_another_file(file):
-    """What another manifest says is compared anew."""
+    """What another manifest says is compared again."""
     verified(file)
     with pytest.raises(CorruptFileError):
         verified(dataclasses.replace(file, tail=(file.tail[0], "0" * 64)))

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_not_changed_and_is_reported(database, events):
 
 
 def test_many_small_imports_end_with_few_files(database, tmp_path):
-    """An import merges small files when they have piled up."""
+    """An import merges small files if there are many."""
     for i in range(70):
         log = tmp_path / f"{i}.json"
         log.write_text(json.dumps({"n": i}) + "\n")
@@ -165,7 +165,7 @@ def test_a_busy_log_ends_with_few_files(tmp_path):
 
 
 def test_segments_with_several_layouts_keep_all_of_them(database, events):
-    """Merging the files of one layout does not give up those of another one."""
+    """Merging the files of one layout keeps the segments of another one."""
     for segment in ("a", "b"):
         with database.staging() as staging:
             buffer = Buffer(database.path, staging, source=segment)

@@ -74,7 +74,7 @@ def test_creating_in_a_folder_of_other_files_is_refused(tmp_path, name):
 
 
 def test_a_creation_that_was_cut_short_is_finished(tmp_path):
-    """Empty folders that a crash left behind do not stand in the way."""
+    """Empty folders left by a crash do not prevent a new database."""
     (tmp_path / "generations").mkdir()
     (tmp_path / "manifest.json.1234").write_text("{")
     assert Database.create(tmp_path).snapshot().generation == 0
@@ -90,7 +90,7 @@ def test_a_creation_that_was_cut_short_is_finished(tmp_path):
     ],
 )
 def test_opening_a_folder_that_is_not_a_database_gives_the_reason(tmp_path, content, reason):
-    """A folder that is no database, or one of a newer format, is one clear error."""
+    """A folder that is not a database, or has a newer format, is one clear error."""
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DatabaseError, match=reason):
@@ -311,7 +311,7 @@ def test_sweeping_keeps_needed_files(database, events):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_writer_that_slept_does_not_bring_back_an_old_generation(database, events, monkeypatch):
-    """A number whose file was swept away is not given out again."""
+    """The number of a deleted generation is not used again."""
     other = Database.open(database.path)
     database.add([events([1])])
     publish = manifest.publish
@@ -357,7 +357,7 @@ def test_a_writer_that_slept_after_its_commit_does_not_commit_twice(database, ev
 def test_a_commit_between_a_link_and_a_look_at_the_folder_breaks_nothing(
     database, events, monkeypatch
 ):
-    """A writer that is overtaken right after its commit does not take it back."""
+    """A writer that is overtaken right after its commit does not undo it."""
     other = Database.open(database.path)
     link = os.link
     overtaken = []
@@ -412,7 +412,7 @@ def test_a_writer_that_was_taken_for_dead_adds_nothing(database, events, monkeyp
 
 
 def test_a_leftover_that_cannot_be_removed_does_not_undo_a_commit(database, events, monkeypatch):
-    """What fails after the generation was published is no failure of the commit."""
+    """An error after the generation was published does not fail the commit."""
 
     def fail(*args, **kwargs):
         raise FileNotFoundError(errno.ENOENT, "the staging folder is gone")
@@ -534,7 +534,7 @@ def die_at(step, monkeypatch):
 
 
 def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(database, events, monkeypatch):
-    """Wherever a writer dies, whole commits are there, and its remains can be swept away."""
+    """Wherever a writer dies, complete commits exist, and its leftovers can be deleted."""
     database.add([events([1])])
     outcomes = []
     for step in range(1, 80):

@@ -39,7 +39,7 @@ def test_an_incomplete_line_is_returned_when_its_newline_is_written(follower, na
 
 @each_format
 def test_a_query_gives_a_last_line_without_a_newline(follower, name, header, line):
-    """A file without a final newline is whole for a query, and its end is read again later."""
+    """A file without a final newline is complete for a query, and its end is read again later."""
     path = start(follower, name, header, line, 101, 102)
     append(path, line(103)[:-1])
     assert follower.historical() == [101, 102, 103]
@@ -52,7 +52,7 @@ def test_a_query_gives_a_last_line_without_a_newline(follower, name, header, lin
 
 @each_format
 def test_a_query_before_the_line_is_whole_changes_nothing(follower, name, header, line, tmp_path):
-    """Another process that reads the half line loses and repeats no event of a running export."""
+    """If another process reads the incomplete line, a running export loses and repeats nothing."""
     path = start(follower, name, header, line, 101)
     append(path, line(1029)[:-2])
     other = LogFolder(follower.logs, tmp_path / "cache")
@@ -120,7 +120,7 @@ def test_a_renamed_log_may_still_be_written(follower, name, header, line):
 
 
 def test_an_incomplete_line_is_a_problem_only_if_it_is_old(follower):
-    """The last line of a log that broke off is reported once the log is no longer written to."""
+    """The last line of a log that was cut off is reported when the log is no longer written to."""
     path = start(follower, "a.json", "", json_line, 101)
     append(path, '{"n": ')
     follower.look()
@@ -310,7 +310,7 @@ def test_a_rename_while_a_file_is_read_loses_nothing(follower, monkeypatch):
 
 @each_format
 def test_a_log_that_is_rewritten_is_warned_about(follower, name, header, line):
-    """Events that stay in a log that is written anew may come again, which is said once."""
+    """Events that stay in a rewritten log may be repeated; one warning names it."""
     path = start(follower, name, header, line, 101, 102)
     path.write_text(header + line(102) + line(103))
     assert follower.historical() == [102, 103]

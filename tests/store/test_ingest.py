@@ -175,7 +175,7 @@ def test_a_truncated_file_adds_nothing_and_is_named(database, tmp_path, budget):
 
 
 def test_an_error_is_raised_if_all_sources_are_unreadable(database, tmp_path):
-    """A single file that is no log is one error that names it, and leaves no trace."""
+    """A single file that is not a log is one error that names it, and changes nothing."""
     path = tmp_path / "notes.txt"
     path.write_text("Dear diary,\nnothing happened.\n")
     with pytest.raises(FormatError, match=r"notes\.txt"):
@@ -187,7 +187,7 @@ def test_an_error_is_raised_if_all_sources_are_unreadable(database, tmp_path):
 
 
 def test_a_folder_may_hold_other_files(database, tmp_path):
-    """In a folder, what is no log is passed over and named, but has not failed."""
+    """In a folder, a file that is not a log is skipped and named, but has not failed."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "notes.txt").write_text("Dear diary,\nnothing happened.\n")
     log(tmp_path / "logs" / "a.json", 1)

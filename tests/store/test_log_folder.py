@@ -123,7 +123,7 @@ def test_a_file_of_the_same_size_that_changed_is_noticed(folder, logs):
 
 
 def test_a_touched_file_is_not_read_again(folder, logs):
-    """A new modification time alone adds no data file."""
+    """If only the modification time is new, no data file is added."""
     path = write(logs / "a.json", lines(1, 2))
     before = folder.refresh().snapshot().files
     age(path, 500)
@@ -202,7 +202,7 @@ def test_a_header_that_arrives_in_parts_is_whole_in_the_end(folder, logs):
 
 
 def test_a_line_that_is_being_written_waits_until_it_is_whole(folder, logs):
-    """Half a line at the end of a busy file is no event and no problem, until it is whole."""
+    """An incomplete last line of an active file is neither an event nor a problem."""
     path = write(logs / "a.json", lines(1) + '{"n": ', settled=False)
     assert numbers(folder) == [1]
     assert folder.problems == ()
@@ -221,7 +221,7 @@ def test_the_last_line_of_an_idle_file_needs_no_newline(folder, logs):
 
 
 def test_rotation_reads_nothing_twice(folder, logs):
-    """A log that is renamed, and one that begins anew under its name, give each event once."""
+    """A log that is renamed, and a new one under its name, give each event once."""
     path = write(logs / "a.json", lines(1, 2))
     numbers(folder)
     before = folder.refresh().snapshot().files
@@ -286,7 +286,7 @@ def test_two_files_with_the_same_content_count_once(folder, logs):
 
 
 def test_hidden_files_and_databases_are_not_read_as_logs(folder, logs):
-    """Hidden files, files in hidden folders and the files of databases are left alone."""
+    """Hidden files, files in hidden folders and the files of databases are not read."""
     write(logs / "a.json", lines(1))
     write(logs / ".b.json", lines(2))
     (logs / ".git").mkdir()
@@ -297,7 +297,7 @@ def test_hidden_files_and_databases_are_not_read_as_logs(folder, logs):
 
 
 def test_files_that_are_not_logs_are_reported(folder, logs):
-    """A file that is no log is passed over, and said so, also by the next process."""
+    """A file that is not a log is skipped and reported, also by the next process."""
     write(logs / "a.json", lines(1))
     write(logs / "notes.txt", "Dear diary,\nnothing happened.\n")
     assert numbers(folder) == [1]
@@ -462,7 +462,7 @@ def test_a_cache_that_is_not_a_database_is_created_again(folder, logs, tmp_path)
 
 
 def test_a_file_that_vanishes_while_it_is_looked_at_is_gone(folder, logs, monkeypatch):
-    """A log that is deleted between finding and reading it is no error."""
+    """A log that is deleted between listing and reading is not an error."""
     write(logs / "a.json", lines(1))
     write(logs / "b.json", lines(2))
     numbers(folder)
@@ -673,7 +673,7 @@ def test_a_table_with_a_new_header_is_read_as_a_whole(folder, logs):
 
 
 def test_text_in_a_wide_encoding_is_read_as_a_whole(logs, tmp_path):
-    """Where the bytes of a line cannot be told, a file that has grown is read again."""
+    """If the bytes of a line are not known, a file that has grown is read again."""
     path = logs / "t.csv"
     path.write_bytes("t,n\n1,1\n".encode("utf-16"))
     age(path)

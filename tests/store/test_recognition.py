@@ -132,7 +132,7 @@ async def test_a_damaged_database_is_an_error_with_a_remedy(filled, harm):
 
 @pytest.mark.parametrize("harm", DAMAGES)
 def test_a_damaged_database_below_a_folder_of_logs_is_not_read_as_logs(filled, harm):
-    """The files of a database are no logs, in whatever state it is."""
+    """The files of a database are not logs, whatever its state."""
     harm(filled)
     (filled.parent / "a.json").write_text("{}\n")
     assert [found.path.name for found in sources.files_below(filled.parent)] == ["a.json"]
@@ -361,7 +361,7 @@ def test_folders_of_version_1_are_removed_after_the_grace_period(tmp_path):
 
 
 def test_only_folders_of_that_name_are_removed_beside_a_target(tmp_path):
-    """Files of others in the folder above are left alone."""
+    """Other files in the parent folder are not touched."""
     strangers = [".new.db.backup", ".new.db.lock", "new.db.lock", f".other.{'0' * 32}"]
     for name in strangers:
         (tmp_path / name).mkdir()

@@ -45,7 +45,7 @@ def test_a_repair_does_not_change_an_intact_database(filled):
 
 
 def test_intact_row_groups_are_kept(filled):
-    """One damaged page costs its row group, of which the bounds are told."""
+    """One damaged page costs its row group, whose bounds are reported."""
     before = rows(filled)
     old = filled.snapshot().files[0]
     spoil(old.path, 100)
@@ -70,7 +70,7 @@ def test_damage_outside_of_the_events_costs_nothing(filled):
 
 
 def test_a_missing_file_is_a_loss(filled):
-    """What the manifest knows of it is told, and the database can be queried again."""
+    """What the manifest knows of it is reported, and the database can be queried again."""
     file = filled.snapshot().files[1]
     os.unlink(file.path)
     assert repair(filled.path).losses == (Loss("zeek.dns", 5, 0, 4 * SECOND),)

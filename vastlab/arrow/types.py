@@ -95,7 +95,7 @@ class SubnetScalar(pa.ExtensionScalar):  # type: ignore[misc]  # pyarrow carries
 
 
 class LabelsDtype(pd.CategoricalDtype):
-    """Converts an enumeration to a categorical; pyarrow alone would crash."""
+    """Converts an enumeration to a categorical; pyarrow itself would crash."""
 
     def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> pd.Categorical:
         """Convert the storage of the labels."""

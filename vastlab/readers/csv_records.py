@@ -64,7 +64,7 @@ def _is_vastlab_header(line: str) -> bool:
 
 def _start(lines: Sequence[str], number: int, separator: str, comments: bool) -> Start:
     end = number + 1
-    while '"' in lines[number] and _is_open(lines[number:end]) and end < len(lines):
+    while end < len(lines) and "".join(lines[number:end]).count('"') % 2:
         if end - number == MAX_HEADER_LINES:
             end = number + 1
             break
@@ -72,10 +72,6 @@ def _start(lines: Sequence[str], number: int, separator: str, comments: bool) ->
     header = "\n".join(lines[number:end]).removesuffix("\r")
     follows = next((line for line in lines[end:] if line.strip()), "")
     return Start(header, separator or delimiter_of(header, follows), end, comments)
-
-
-def _is_open(lines: Sequence[str]) -> bool:
-    return sum(line.count('"') for line in lines) % 2 == 1
 
 
 def delimiter_of(header: str, follows: str = "") -> str:

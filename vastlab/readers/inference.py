@@ -292,10 +292,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _string(value: Any, _: Type) -> str:
-    return to_text(value)
-
-
 def _bool(value: Any, type_: Type) -> bool:
     if isinstance(value, bool):
         return value
@@ -375,7 +371,7 @@ _CONVERTERS: dict[Kind, Callable[[Any, Type], Any]] = {
     Kind.INT64: _integer,
     Kind.UINT64: _integer,
     Kind.DOUBLE: _double,
-    Kind.STRING: _string,
+    Kind.STRING: lambda value, _: to_text(value),
     Kind.TIME: _time,
     Kind.DURATION: _duration,
     Kind.IP: _ip,

@@ -92,7 +92,9 @@ class JSONTable:
         """Convert lines, not deeply nested, with Arrow's recursive parser; None if it cannot."""
         if not self._sampled:
             self._sampled = True
-            self._sample(lines[:: len(lines) // SAMPLE + 1])
+            sample = lines[:: len(lines) // SAMPLE + 1]
+            decoded = json_documents.decode_lines(sample, range(len(sample)), "", Problems(keep=0))
+            self.observe([*decoded])
         data = b"\n".join(lines) if joined is None else joined
         mismatches = Mismatches(self._path, self._context.problems)
         try:
@@ -103,10 +105,6 @@ class JSONTable:
             return None
         mismatches.report()
         return batch
-
-    def _sample(self, lines: Sequence[bytes]) -> None:
-        ignored = Problems(keep=0)
-        self.observe([*json_documents.decode_lines(lines, range(len(lines)), "", ignored)])
 
     def observe(self, events: _Numbered) -> None:
         """Extend the shapes and forms for decoded events."""

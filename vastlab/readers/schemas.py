@@ -145,7 +145,10 @@ class _Attributed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_user_schemas(folders: Iterable[Path]) -> Schemas:
     """Load the schemas of ``*.yaml`` in the folders that exist; the first one of a name is used."""
-    return Schemas(tuple(_load(path) for folder in folders for path in _files(folder)))
+    paths = [path for folder in folders for path in _files(folder)]
+    return Schemas(
+        tuple(parse(_yaml.load(path, "the schemas", _MAX_FILE_SIZE), path) for path in paths)
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -158,10 +161,6 @@ def _files(folder: Path) -> list[Path]:
     if len(found) > _MAX_FILES:
         raise ConfigError(f"{str(folder)!r} contains more than {_MAX_FILES:,} schema files")
     return found
-
-
-def _load(path: Path) -> Catalog:
-    return parse(_yaml.load(path, "the schemas", _MAX_FILE_SIZE), path)
 
 
 def parse(content: object, place: object) -> Catalog:

@@ -109,13 +109,10 @@ def type_error(value: object, kind: Kind) -> ValueError:
 
 def integer(text: str, kind: Kind) -> int:
     """Read an int64 or uint64."""
-    if not _INTEGER.fullmatch(text) or (number := int(text)) not in _range(kind):
+    limits = _UINT64 if kind is Kind.UINT64 else _INT64
+    if not _INTEGER.fullmatch(text) or (number := int(text)) not in limits:
         raise type_error(text, kind)
     return number
-
-
-def _range(kind: Kind) -> range:
-    return _UINT64 if kind is Kind.UINT64 else _INT64
 
 
 def double(text: str) -> float:

@@ -75,9 +75,11 @@ def describe(path: str) -> Partition:
 
 def read(path: str, file: pa.NativeFile, schema: Schema) -> Iterator[Part]:
     """Read the events of an open file batch by batch; its `path` shows the format."""
-    batches = _read_feather if Path(path).suffix.lower() == FEATHER else _read_parquet
+    is_feather = Path(path).suffix.lower() == FEATHER
     target = arrow_schema.to_arrow(schema)
-    for batch in batches(file):
+    for batch in (
+        _read_feather(file) if is_feather else parquet.open_plain(file).iter_batches(_ROWS)
+    ):
         yield _unwrap(batch, schema, target)
 
 
@@ -124,10 +126,6 @@ def _describe_parquet(path: str) -> Partition:
         _column_index(stored, _TIME)
         times = [batch.column(_TIME) for batch in parquet.batches(file, _ROWS, [_TIME])]
     return _partition(stored, times)
-
-
-def _read_parquet(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-    yield from parquet.open_plain(file).iter_batches(_ROWS)
 
 
 def _original(file: pq.ParquetFile) -> pa.Schema:

@@ -144,13 +144,9 @@ def _expand_object(sources: Any) -> Iterator[AnySource]:
 
 def _frame_batches(frame: pd.DataFrame) -> list[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = pa.Table.from_pandas(frame, preserve_index=False).to_batches()
-    return [batch.replace_schema_metadata(_name_metadata(batch.schema)) for batch in batches]
-
-
-def _name_metadata(schema: pa.Schema) -> dict[str, str]:
-    """Return the metadata without the part that pandas adds."""
-    name = arrow_schema.name_of(schema)
-    return {"VAST:name:0": name} if name else {}
+    name = arrow_schema.name_of(batches[0].schema) if batches else ""
+    metadata = {"VAST:name:0": name} if name else {}  # without the part that pandas adds
+    return [batch.replace_schema_metadata(metadata) for batch in batches]
 
 
 def _expand_path(text: str) -> Iterator[FileSource | UnreadableSource]:
