@@ -12,7 +12,7 @@ import functools
 import ipaddress
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from hypothesis import strategies as st
@@ -329,3 +329,21 @@ def plain(array: pa.Array) -> pa.Array:
             return pa.StructArray.from_arrays(children, names, mask=mask)
         case _:
             return array
+
+
+def write_streams(sink: BinaryIO, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write batches as IPC streams, one for each run of equal schemas; return their number."""
+    streams = 0
+    writer: pa.RecordBatchStreamWriter | None = None
+    schema: pa.Schema | None = None
+    for batch in batches:
+        if writer is None or not batch.schema.equals(schema, check_metadata=True):
+            if writer is not None:
+                writer.close()
+            schema = batch.schema
+            writer = pa.ipc.new_stream(sink, schema)
+            streams += 1
+        writer.write_batch(batch)
+    if writer is not None:
+        writer.close()
+    return streams

@@ -17,7 +17,7 @@ from tests import arrow_strategies as arrow_st
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
-from vastlab.arrow.ipc import read_streams, write_streams
+from vastlab.arrow.ipc import read_streams
 from vastlab.errors import FormatError
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -28,7 +28,7 @@ END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
 
 def stream(*batches: pa.RecordBatch) -> bytes:
     sink = io.BytesIO()
-    write_streams(sink, batches)
+    arrow_st.write_streams(sink, batches)
     return sink.getvalue()
 
 
@@ -56,7 +56,7 @@ def test_what_is_written_is_read(pairs):
     """Batches of any schemas come back in order, one stream for each run of equal schemas."""
     batches = [batch for _, batch in pairs for _ in range(2) if batch.num_columns]
     sink = io.BytesIO()
-    streams = write_streams(sink, batches)
+    streams = arrow_st.write_streams(sink, batches)
     assert streams <= len(batches) / 2
     sink.seek(0)
     read = list(read_streams(sink))

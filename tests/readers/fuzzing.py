@@ -28,7 +28,6 @@ from tests import arrow_strategies as arrow_st
 from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
-from vastlab.arrow.ipc import write_streams
 from vastlab.errors import VastlabError
 from vastlab.store.check import check
 from vastlab.store.database import Database
@@ -276,7 +275,8 @@ def _foreign(size: int) -> pa.RecordBatch:
 
 def _arrow(batch: pa.RecordBatch) -> list[tuple[str, bytes]]:
     stream = io.BytesIO()
-    write_streams(stream, [batch, batch.slice(3), batch.rename_columns(batch.schema.names[::-1])])
+    renamed = batch.rename_columns(batch.schema.names[::-1])
+    arrow_st.write_streams(stream, [batch, batch.slice(3), renamed])
     views = pa.RecordBatch.from_pydict(
         {
             "text": batch.column(0).cast(pa.string(), safe=False).cast(pa.string_view()),

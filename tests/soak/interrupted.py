@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 
 import vastlab
+from tests.arrow_strategies import write_streams
 from vastlab import demo
-from vastlab.arrow.ipc import write_streams
 from vastlab.store.check import check
 from vastlab.store.database import Database
 

@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
@@ -308,24 +308,6 @@ def read_streams(
             yield from _read(_Source(file), os.fspath(source), checked)
     else:
         yield from _read(_Source(source), None, checked)
-
-
-def write_streams(sink: BinaryIO, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write batches as IPC streams, one for each run of equal schemas; return their number."""
-    streams = 0
-    writer: pa.RecordBatchStreamWriter | None = None
-    schema: pa.Schema | None = None
-    for batch in batches:
-        if writer is None or not batch.schema.equals(schema, check_metadata=True):
-            if writer is not None:
-                writer.close()
-            schema = batch.schema
-            writer = pa.ipc.new_stream(sink, schema)
-            streams += 1
-        writer.write_batch(batch)
-    if writer is not None:
-        writer.close()
-    return streams
 
 
 class _Source:

@@ -254,7 +254,7 @@ def _check_records(
     check: Callable[[list[str], bytes], str | bytes],
     report: Callable[[int, str], None],
 ) -> int:
-    """Check records from line `first` on; returns the next line to check."""
+    """Check records from line `first` on, and return the next line to check."""
     texts = (lines[i].decode("utf-8", "surrogateescape") for i in range(first, len(lines)))
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
     begin = first

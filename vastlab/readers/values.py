@@ -448,7 +448,7 @@ def booleans(texts: pa.Array, true: str = "T", false: str = "F") -> pa.Array:
 
 
 def whole_numbers(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Convert numbers to whole numbers; fractions and what is out of range become null."""
+    """Convert to whole numbers or null; raises ValueError if a double is too large to be exact."""
     numbers = array.to_numpy(zero_copy_only=False) if not array.null_count else None
     values = array.fill_null(0).to_numpy(zero_copy_only=False) if numbers is None else numbers
     good = array.is_valid().to_numpy(zero_copy_only=False)

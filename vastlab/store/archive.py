@@ -77,9 +77,8 @@ def read(path: str, file: pa.NativeFile, schema: Schema) -> Iterator[Part]:
     """Read the events of an open file batch by batch; its `path` shows the format."""
     is_feather = Path(path).suffix.lower() == FEATHER
     target = arrow_schema.to_arrow(schema)
-    for batch in (
-        _read_feather(file) if is_feather else parquet.open_plain(file).iter_batches(_ROWS)
-    ):
+    batches = _read_feather(file) if is_feather else parquet.open_plain(file).iter_batches(_ROWS)
+    for batch in batches:
         yield _unwrap(batch, schema, target)
 
 
