@@ -49,10 +49,10 @@ def without_space(database: Path, log: Path, chance: random.Random, _: float) ->
     return running.returncode == 0
 
 
-def _import(database: Path, log: Path, most: int | None = None) -> subprocess.Popen[bytes]:
+def _import(database: Path, log: Path, max_size: int | None = None) -> subprocess.Popen[bytes]:
     limit = None
-    if most is not None:
-        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
+    if max_size is not None:
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (max_size, max_size))
     command = [sys.executable, "-m", "vastlab", "import", "-e", str(database), "--force", str(log)]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=limit

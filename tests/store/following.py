@@ -49,7 +49,7 @@ class Follower:
         database = self.folder.refresh()
         self.arrivals = Arrivals(database.path, database.snapshot())
 
-    def look(self):
+    def poll(self):
         """Return the values of `n` that arrived."""
         database = self.folder.refresh()
         _, files, warnings = self.arrivals.next(database)

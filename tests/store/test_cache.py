@@ -47,9 +47,9 @@ def test_an_export_outlives_a_repair_and_says_so(follower):
     path = start(follower, "a.json", "", json_line, 101)
     shutil.rmtree(follower.folder.refresh().path)
     append(path, json_line(102))
-    assert follower.look() == [101, 102]
+    assert follower.poll() == [101, 102]
     assert len(follower.warnings) == 1
-    assert follower.look() == []
+    assert follower.poll() == []
 
 
 def test_a_damaged_cache_is_not_deleted_while_a_process_reads_it(tmp_path):

@@ -147,7 +147,7 @@ def test_many_small_imports_end_with_few_files(database, tmp_path):
 
 
 def test_a_busy_log_ends_with_few_files(tmp_path):
-    """Each look at a log that grows adds a file; they are merged, and go with the log."""
+    """Each update of a growing log adds a file; they are merged, and deleted with the log."""
     logs = tmp_path / "logs"
     logs.mkdir()
     busy, quiet = logs / "busy.json", logs / "quiet.json"

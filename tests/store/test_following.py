@@ -28,12 +28,12 @@ def test_an_incomplete_line_is_returned_when_its_newline_is_written(follower, na
     """However the bytes of a line arrive, and however old the file looks, it is given once."""
     path = start(follower, name, header, line, 101)
     for byte in line(102):
-        assert follower.look() == []
+        assert follower.poll() == []
         append(path, byte)
         os.utime(path, (0, 0))
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     append(path, line(103))
-    assert follower.look() == [103]
+    assert follower.poll() == [103]
     assert not follower.warnings
 
 
@@ -43,10 +43,10 @@ def test_a_query_gives_a_last_line_without_a_newline(follower, name, header, lin
     path = start(follower, name, header, line, 101, 102)
     append(path, line(103)[:-1])
     assert follower.historical() == [101, 102, 103]
-    assert follower.look() == []
+    assert follower.poll() == []
     append(path, "\n" + line(104))
     assert follower.historical() == [101, 102, 103, 104]
-    assert follower.look() == [103, 104]
+    assert follower.poll() == [103, 104]
     assert not follower.warnings
 
 
@@ -59,7 +59,7 @@ def test_a_query_before_the_line_is_whole_changes_nothing(follower, name, header
     other.refresh()
     append(path, line(1029)[-2:] + line(103))
     assert sorted(values(other.refresh().snapshot().files)) == [101, 103, 1029]
-    assert follower.look() == [103, 1029]
+    assert follower.poll() == [103, 1029]
     assert follower.historical() == [101, 103, 1029]
     assert not follower.warnings
 
@@ -69,9 +69,9 @@ def test_an_incomplete_line_does_not_change_a_type(follower):
     path = start(follower, "a.csv", "", str, "ip,n\n10.0.0.1,101\n10.0.0.2,102\n")
     before = follower.folder.refresh().snapshot().schemas()
     append(path, "10.0.0.3,1.")
-    follower.look()
+    follower.poll()
     append(path, "5\n")
-    assert follower.look() == [1]
+    assert follower.poll() == [1]
     before, after = before["a"], follower.folder.refresh().snapshot().schemas()["a"]
     assert before.fields[0] == after.fields[0]
 
@@ -81,15 +81,15 @@ def test_a_rotated_log_gives_its_last_line(follower, name, header, line):
     """A line that never got its newline is given once the log continues in another file."""
     path = start(follower, name, header, line, 101)
     append(path, line(102)[:-1])
-    assert follower.look() == []
+    assert follower.poll() == []
     path.rename(path.with_name(path.name + ".1"))
-    assert follower.look() == []
+    assert follower.poll() == []
     path.write_text("")
-    assert follower.look() == []
+    assert follower.poll() == []
     append(path, header + line(103))
-    assert follower.look() == [102, 103]
+    assert follower.poll() == [102, 103]
     assert follower.historical() == [101, 102, 103]
-    assert follower.look() == []
+    assert follower.poll() == []
     assert not follower.warnings
 
 
@@ -98,10 +98,10 @@ def test_a_log_with_only_an_incomplete_line_may_be_rotated(follower, name, heade
     """A log that never had a whole line is recognised by its inode."""
     path = start(follower, name, "", line)
     append(path, header + line(102)[:-1])
-    assert follower.look() == []
+    assert follower.poll() == []
     path.rename(path.with_name(path.name + ".1"))
     path.write_text(header + line(103))
-    assert follower.look() == [102, 103]
+    assert follower.poll() == [102, 103]
     assert not follower.warnings
 
 
@@ -110,12 +110,12 @@ def test_a_renamed_log_may_still_be_written(follower, name, header, line):
     """A writer that keeps the old file open finishes its line there."""
     path = start(follower, name, header, line, 101)
     append(path, line(102)[:-4])
-    follower.look()
+    follower.poll()
     old = path.rename(path.with_name(path.name + ".1"))
-    assert follower.look() == []
+    assert follower.poll() == []
     append(old, line(102)[-4:] + line(103))
     path.write_text(header + line(104))
-    assert follower.look() == [102, 103, 104]
+    assert follower.poll() == [102, 103, 104]
     assert not follower.warnings
 
 
@@ -123,25 +123,25 @@ def test_an_incomplete_line_is_a_problem_only_if_it_is_old(follower):
     """The last line of a log that was cut off is reported when the log is no longer written to."""
     path = start(follower, "a.json", "", json_line, 101)
     append(path, '{"n": ')
-    follower.look()
+    follower.poll()
     assert follower.folder.problems == ()
     assert follower.folder.problem_count == 0
     os.utime(path, (0, 0))
-    follower.look()
+    follower.poll()
     (problem,) = follower.folder.problems
     assert (problem.line, follower.folder.problem_count) == (2, 1)
     append(path, "102}\n")
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     assert follower.folder.problems == ()
 
 
 def test_a_file_with_an_incomplete_header_is_not_a_problem(follower):
     """A log of which only the first bytes are there is not taken for something else."""
     path = start(follower, "conn.log", "", str, "#sepa")
-    follower.look()
+    follower.poll()
     assert follower.folder.problems == ()
     path.write_text(ZEEK_HEADER + zeek_line(101))
-    assert follower.look() == [101]
+    assert follower.poll() == [101]
     assert not follower.warnings
 
 
@@ -154,17 +154,17 @@ def test_compression_of_a_rotated_log_repeats_nothing(follower, name, header, li
     """While the compressed file is written, when both are there, and when the log is gone."""
     path = start(follower, name, header, line, 101)
     append(path, line(102) if with_newline else line(102)[:-1])
-    follower.look()
+    follower.poll()
     old = path.rename(path.with_name(path.name + ".1"))
     path.write_text(header + line(103))
-    follower.look()
+    follower.poll()
     packed = gzip.compress(old.read_bytes())
     target = old.with_name(old.name + ".gz")
     for size in (5, len(packed) - 9, len(packed)):
         target.write_bytes(packed[:size])
-        assert follower.look() == []
+        assert follower.poll() == []
     old.unlink()
-    assert follower.look() == []
+    assert follower.poll() == []
     assert sorted(follower.seen) == follower.historical()[1:] == [102, 103]
     assert not follower.warnings
 
@@ -179,10 +179,10 @@ def test_a_compressed_copy_next_to_a_log_does_not_repeat_an_incomplete_line(
     copy = path.with_name(f"{name}.1.gz")
     copy.write_bytes(gzip.compress(path.read_bytes()))
     assert follower.historical() == [101, 102]
-    assert follower.look() == []
+    assert follower.poll() == []
     path.unlink()
     assert follower.historical() == [101, 102]
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     assert not follower.warnings
 
 
@@ -193,10 +193,10 @@ def test_a_log_that_is_rotated_before_its_first_event(follower):
     old = path.rename(path.with_name(f"{name}.1"))
     append(old, zeek_line(101)[:-1])
     path.write_text(header + zeek_line(102))
-    assert follower.look() == [101, 102]
+    assert follower.poll() == [101, 102]
     old.with_name(f"{old.name}.gz").write_bytes(gzip.compress(old.read_bytes()))
     assert follower.historical() == [101, 102]
-    assert follower.look() == []
+    assert follower.poll() == []
 
 
 def test_zeek_closes_a_log_and_begins_another(follower):
@@ -205,12 +205,12 @@ def test_zeek_closes_a_log_and_begins_another(follower):
     append(path, zeek_line(102) + "#close\t2024-01-01-00-00-00\n")
     path.rename(follower.logs / "conn.00-01.log")
     path.write_text(ZEEK_HEADER + zeek_line(103))
-    assert follower.look() == [102, 103]
+    assert follower.poll() == [102, 103]
     with gzip.open(follower.logs / "conn.00-01.log.gz", "wb") as stream:
         stream.write((follower.logs / "conn.00-01.log").read_bytes())
     (follower.logs / "conn.00-01.log").unlink()
     append(path, zeek_line(104))
-    assert follower.look() == [104]
+    assert follower.poll() == [104]
     assert follower.historical() == [101, 102, 103, 104]
     assert not follower.warnings
 
@@ -220,16 +220,16 @@ def test_a_copy_in_progress_gives_nothing(follower, name, header, line):
     """Before copytruncate empties a log its copy grows beside it, and repeats no event."""
     path = start(follower, name, header, line, 101)
     append(path, line(102) + line(103))
-    assert follower.look() == [102, 103]
+    assert follower.poll() == [102, 103]
     whole = path.read_bytes()
     copy = path.with_name(path.name + ".1")
     for size in range(len(header) + 1, len(whole) + 1):
         copy.write_bytes(whole[:size])
-        assert follower.look() == []
+        assert follower.poll() == []
     path.write_text("")
-    assert follower.look() == []
+    assert follower.poll() == []
     append(path, header + line(104))
-    assert follower.look() == [104]
+    assert follower.poll() == [104]
     assert follower.historical() == [101, 102, 103, 104]
     assert not follower.warnings
 
@@ -240,7 +240,7 @@ def test_a_copy_of_a_half_line_hides_no_event(follower, name, header, line):
     path = start(follower, name, header, line)
     append(path, line(101) + line(102) + line(103)[:-1])
     path.with_name(f"{name}.1").write_bytes(path.read_bytes()[:-2])
-    assert follower.look() == [101, 102]
+    assert follower.poll() == [101, 102]
     assert not follower.warnings
 
 
@@ -252,9 +252,9 @@ def test_a_copy_may_get_the_inode_of_a_deleted_log(follower, name, header, line)
     path.write_text(header + line(101) + line(102))
     outside.write_text(header + line(101)[:-1])
     copy = outside.rename(path.with_name(f"{name}.1"))
-    assert follower.look() == [101, 102]
+    assert follower.poll() == [101, 102]
     copy.write_text(header + line(101) + line(102)[:-1])
-    assert follower.look() == []
+    assert follower.poll() == []
     assert not follower.warnings
 
 
@@ -264,11 +264,11 @@ def test_a_log_may_be_the_only_one_and_empty_for_a_moment(follower, name, header
     (follower.logs / "other.json").unlink()
     path = start(follower, name, header, line, 101)
     path.write_text("")
-    assert follower.look() == []
+    assert follower.poll() == []
     path.unlink()
-    assert follower.look() == []
+    assert follower.poll() == []
     path.write_text(header + line(102))
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     assert not follower.warnings
 
 
@@ -277,13 +277,13 @@ def test_a_log_that_is_truncated_within_a_line_is_still_followed(follower, befor
     """After copytruncate a writer ends the line that it began; the lines after it are given."""
     path = start(follower, "a.json", "", str)
     append(path, before + '{"n": 1')
-    follower.look()
+    follower.poll()
     path.with_name("a.json.1").write_bytes(path.read_bytes())
     path.write_text("")
     append(path, "03}\n" + json_line(104))
-    assert follower.look() == [104]
+    assert follower.poll() == [104]
     append(path, json_line(105))
-    assert follower.look() == [105]
+    assert follower.poll() == [105]
     assert not follower.warnings
 
 
@@ -300,7 +300,7 @@ def test_a_rename_while_a_file_is_read_loses_nothing(follower, monkeypatch):
         return plan(state, *args)
 
     monkeypatch.setattr(follow, "plan", rename_and_plan)
-    assert follower.look() == [102, 103]
+    assert follower.poll() == [102, 103]
     assert follower.historical() == [101, 102, 103]
     assert not follower.warnings
 
@@ -314,11 +314,11 @@ def test_a_log_that_is_rewritten_is_warned_about(follower, name, header, line):
     path = start(follower, name, header, line, 101, 102)
     path.write_text(header + line(102) + line(103))
     assert follower.historical() == [102, 103]
-    follower.look()
+    follower.poll()
     assert len(follower.warnings) == 1
     assert name in follower.warnings[0]
     append(path, line(104))
-    assert follower.look() == [104]
+    assert follower.poll() == [104]
     assert len(follower.warnings) == 1
 
 
@@ -327,7 +327,7 @@ def test_a_log_that_starts_again_with_other_events_needs_no_warning(follower, na
     """A log that was moved out of the folder and one of later events repeat nothing."""
     path = start(follower, name, header, line, 101, 102)
     path.write_text(header + line(103))
-    assert follower.look() == [103]
+    assert follower.poll() == [103]
     assert follower.historical() == [103]
     assert not follower.warnings
 
@@ -342,10 +342,10 @@ def test_a_file_of_the_same_size_and_time_is_another(follower, name, header, lin
         other.write_text(header + "".join(map(line, numbers)))
         os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
         other.replace(path)
-        assert follower.look() == list(numbers)
+        assert follower.poll() == list(numbers)
     path.write_text(header + line(107) + line(108))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-    assert follower.look() == [107, 108]
+    assert follower.poll() == [107, 108]
     assert not follower.warnings
 
 
@@ -356,9 +356,9 @@ def test_a_clock_that_goes_back_repeats_nothing(follower, name, header, line):
     for second, number in ((2_000_000_000, 102), (1_000, 103), (4_000_000_000, 104)):
         append(path, line(number))
         os.utime(path, (second, second))
-        assert follower.look() == [number]
+        assert follower.poll() == [number]
         os.utime(path, (second - 500, second - 500))
-        assert follower.look() == []
+        assert follower.poll() == []
     assert not follower.warnings
 
 
@@ -377,9 +377,9 @@ def test_a_json_array_is_read_as_a_whole(follower):
     """Objects over several lines are never cut in the middle."""
     path = start(follower, "a.json", "", str, '{\n  "n": 101\n}\n')
     path.write_text('{\n  "n": 101\n}\n{\n  "n": ')
-    follower.look()
+    follower.poll()
     path.write_text('{\n  "n": 101\n}\n{\n  "n": 102\n}\n')
-    follower.look()
+    follower.poll()
     assert follower.historical() == [101, 102]
     assert set(follower.seen) == {101, 102}
     assert any("a.json" in warning for warning in follower.warnings)
@@ -392,9 +392,9 @@ def test_a_quote_within_a_value_holds_nothing_back(follower):
     """A quote that does not stand at the beginning of a field opens none."""
     path = start(follower, "a.csv", "text,n\n", "x,{}\n".format, 101)
     append(path, '5" pipe,102\n')
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     append(path, "x,103\n")
-    assert follower.look() == [103]
+    assert follower.poll() == [103]
     assert not follower.warnings
 
 
@@ -402,9 +402,9 @@ def test_a_quote_that_is_not_closed_holds_its_line_back(follower):
     """The last line may go on after its newline, and costs no line before it and none after it."""
     path = start(follower, "a.csv", "text,n\n", "x,{}\n".format, 101)
     append(path, 'y,102\n"open,103\n')
-    assert follower.look() == [102]
+    assert follower.poll() == [102]
     append(path, 'closed",104\nx,105\n')
-    assert follower.look() == [104, 105]
+    assert follower.poll() == [104, 105]
     assert follower.historical() == [101, 102, 104, 105]
     assert not follower.warnings
 
@@ -416,9 +416,9 @@ def test_a_quote_that_is_never_closed_costs_its_line(follower, monkeypatch, size
     monkeypatch.setattr(csv_records, "MAX_RECORD_SIZE", size)
     path = start(follower, "a.csv", "text,n\n", "x,{}\n".format, 101)
     append(path, '"open,102\n')
-    follower.look()
+    follower.poll()
     append(path, "".join(f"x,{n}\n" for n in range(103, 120)))
-    follower.look()
+    follower.poll()
     assert follower.seen == list(range(103, 120))
     assert follower.historical() == [101, *range(103, 120)]
     assert not follower.warnings

@@ -154,7 +154,7 @@ class Following(RuleBasedStateMachine):
         copy = path.with_name(f"{name}.{self.counter}")
         for step in sorted(steps):
             copy.write_bytes(data[: len(data) * step // 100])
-            self._look()
+            self._poll()
         copy.write_bytes(data)
         path.write_text(FORMATS[name][0])
 
@@ -183,20 +183,20 @@ class Following(RuleBasedStateMachine):
             packed = gzip.compress(path.read_bytes())
             target = path.with_name(path.name + ".gz")
             target.write_bytes(packed[: len(packed) * step // 100])
-            self._look()
+            self._poll()
             target.write_bytes(packed)
             if step % 2:
-                self._look()
+                self._poll()
             path.unlink()
 
     @rule(data=st.data())
     def delete_and_put_back(self, data):
-        """Bring a log back under another name after a look without it."""
+        """Bring a log back under another name after a poll without it."""
         old = [path for path in self._old_names() if path not in self.open.values()]
         if old:
             path = data.draw(st.sampled_from(old))
             away = path.rename(Path(self.temporary.name, "away"))
-            self._look()
+            self._poll()
             self.counter += 1
             away.rename(path.with_name(path.name.rpartition(".")[0] + f".{self.counter}"))
 
@@ -205,10 +205,10 @@ class Following(RuleBasedStateMachine):
         os.utime(self.open[name], (second, second))
 
     @rule()
-    def look(self):
-        self._look()
+    def poll(self):
+        self._poll()
 
-    def _look(self):
+    def _poll(self):
         contents, whole = {}, set()
         for path in self.logs.iterdir():
             data = path.read_bytes()
@@ -224,7 +224,7 @@ class Following(RuleBasedStateMachine):
             lines, tail = parse(name, data)
             expected.update(lines + tail)
             whole.update(lines)
-        self.follower.look()
+        self.follower.poll()
         held = Counter(self.follower.historical())
         # A file and a copy of it that has parted from it may count once.
         assert held.keys() == expected.keys()
@@ -237,7 +237,7 @@ class Following(RuleBasedStateMachine):
 
     def teardown(self):
         with self.temporary:
-            self._look()
+            self._poll()
 
 
 TestFollowing = Following.TestCase

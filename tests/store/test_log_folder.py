@@ -232,7 +232,7 @@ def test_rotation_reads_nothing_twice(folder, logs):
 
 
 def test_rotation_after_growth_reads_only_the_end(folder, logs):
-    """Lines that came between the last look and the rotation are not lost."""
+    """Lines that came between the last update and the rotation are not lost."""
     path = write(logs / "a.json", lines(1, 2))
     numbers(folder)
     before = folder.refresh().snapshot().files
@@ -394,7 +394,7 @@ def test_a_table_that_was_cut_in_a_quoted_field_is_read_again(folder, logs):
 
 
 def test_the_progress_on_a_large_folder_is_saved(folder, logs, monkeypatch):
-    """When a first look is given up, the next continues where the first stopped."""
+    """If the first update is cancelled, the next continues where it stopped."""
     for i in range(3):
         write(logs / f"{i}.json", lines(i))
     monkeypatch.setattr(folder_update, "_SAVE_INTERVAL", 0)
@@ -606,7 +606,7 @@ class Rotation(RuleBasedStateMachine):
             (self.logs / name).unlink()
 
     @rule()
-    def look(self):
+    def poll(self):
         if not self.contents:
             return
         expected = sorted(n for content in self.contents.values() for n in content)

@@ -148,7 +148,7 @@ class Writers(RuleBasedStateMachine):
             self.acknowledged.add(token)
         if sweeps:
             self.others.sweep(NOW)
-        self.look()
+        self.poll()
 
     @precondition(lambda self: self.actors)
     @rule(number=st.integers(0, 9))
@@ -182,7 +182,7 @@ class Writers(RuleBasedStateMachine):
             actor.done(actor.result)
         elif not isinstance(actor.error, (KilledError, LockedError, GoneError)):
             raise actor.error
-        self.look()
+        self.poll()
 
     def check(self, snapshot, expected):
         """Compare a snapshot with what is acknowledged: all of it is there, and once."""
@@ -190,19 +190,19 @@ class Writers(RuleBasedStateMachine):
         assert len(tokens) == len(set(tokens))
         assert expected <= set(tokens) <= self.started
 
-    def look(self):
+    def poll(self):
         """Look for every acknowledged file, as an uninterrupted reader does."""
         snapshot = Database(self.root).snapshot()
         self.check(snapshot, self.acknowledged)
         assert all(Path(file.path).exists() for file in snapshot.files)
 
     def teardown(self):
-        """End all, and look for what is left over."""
+        """End all, and find leftovers."""
         try:
             for actor in list(self.actors):
                 actor.finish()
                 self.settle(actor)
-            self.look()
+            self.poll()
             database = Database(self.root)
             database.sweep(NOW)
             assert self.follower.snapshot() == database.snapshot()

@@ -24,7 +24,7 @@ from vastlab.store.database import Database
 from vastlab.store.layout import DataFile, Layout, Snapshot, Source
 from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
 
-__all__ = ["CompactReport", "compact", "tidy"]
+__all__ = ["CompactReport", "compact", "merge_after_import"]
 
 _SMALL = TARGET_SIZE // 4  # larger files are not merged
 _MIN_GROUP = 32  # small files of about the same size that are merged after an ingest
@@ -59,7 +59,7 @@ def compact(
     return CompactReport(len(snapshot.files), after, tuple(work.problems))
 
 
-def tidy(database: Database) -> None:
+def merge_after_import(database: Database) -> None:
     """Merge small files after an import; errors are left to `compact` and `check`."""
     with contextlib.suppress(DatabaseError, OSError):
         work = _Compaction(database, BUDGET)

@@ -118,7 +118,7 @@ def ingest(
             layouts = {**from_memory.layouts, **read.layouts}
             sources = work.read.values()
             database.commit(files, layouts, sources=sources, check=work.check_not_ingested)
-    compact.tidy(database)
+    compact.merge_after_import(database)
     return work.report()
 
 

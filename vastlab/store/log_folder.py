@@ -182,7 +182,7 @@ class LogFolder:
         self._entry: CacheEntry | None = None
         self._database: Database | None = None
         self._checked_generation = -1
-        self._tidied_period = -1
+        self._swept_period = -1
         self._has_logs = False
         self._idle: frozenset[str] = frozenset()
         self._lock = threading.Lock()
@@ -251,8 +251,8 @@ class LogFolder:
             if update.is_needed:
                 with database.staging() as staging:
                     update.run(database, staging)
-                compact.tidy(database)
-                self._tidy(database)
+                compact.merge_after_import(database)
+                self._sweep(database)
             if not update.has_skipped:
                 break
         if not self._has_logs:  # later, a log may be empty for a short time while it is rotated
@@ -260,11 +260,11 @@ class LogFolder:
             self._has_logs = True
         return database
 
-    def _tidy(self, database: Database) -> None:
+    def _sweep(self, database: Database) -> None:
         """Delete unused files and cache entries, once in `SPAN` generations."""
         period = database.snapshot().generation // SPAN
-        if period != self._tidied_period:
-            self._tidied_period = period
+        if period != self._swept_period:
+            self._swept_period = period
             database.sweep()
             entry = self._cache_entry()
             entry.discard_older()
