@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import vastlab
 from vastlab.errors import UsageError, VastlabWarning
-from vastlab.summary import _in_zone, engine_bucket, finer
+from vastlab.group_frames import _in_zone, engine_bucket, finer
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 HOURS = 3_600 * 10**9
@@ -129,3 +129,84 @@ def test_names_of_parameters_can_be_columns(tmp_path):
     """Aggregates may be given as one mapping."""
     with vastlab.connect(events_at(tmp_path, ["2026-01-01"], size=[7])) as vast:
         assert vast.summarize(aggregates={"limit": "sum(size)"})["limit"].tolist() == [7]
+
+
+@pytest.mark.parametrize("day, first", [("2026-03-28", 22), ("2026-10-24", 21)])
+def test_no_bucket_is_split_where_the_clock_changes(tmp_path, day, first):
+    """Buckets of six hours begin at midnight, six, noon and six, whatever the offset is."""
+    hours = pd.date_range(f"{day} 23:00", periods=24, freq="h")
+    with vastlab.connect(events_at(tmp_path, hours), tz="Europe/Berlin") as vast:
+        found = vast.summarize(every="6h")
+    assert {time.hour for time in found["time"]} <= {0, 6, 12, 18}
+    assert len(found) <= 6
+    assert found["events"].sum() == 24
+
+
+def test_an_hour_that_comes_twice_is_two_buckets(tmp_path):
+    """In one of an hour or less."""
+    times = ["2026-10-25 00:30", "2026-10-25 01:30"]  # both are 02:30 in Berlin
+    with vastlab.connect(events_at(tmp_path, times), tz="Europe/Berlin") as vast:
+        assert vast.summarize(every="1h")["events"].tolist() == [1, 1]
+        assert vast.summarize(every="2h")["events"].tolist() == [2]
+
+
+@pytest.mark.parametrize("tz", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("every", ["1ms", "1h", "1d"])
+def test_events_without_a_time_are_a_bucket_of_their_own(tmp_path, tz, every):
+    """And change no other bucket."""
+    moment = 1_772_617_932_123_000_001
+    times = pa.array([moment, moment + 1_000_000, None], pa.timestamp("ns", "UTC"))
+    with vastlab.connect(tmp_path / "a.db", tz=tz) as vast:
+        vast.ingest(pa.table({"ts": times}), schema="my.events")
+        found = vast.summarize(every=every)["time"]
+        assert found.isna().tolist() == [False] * (len(found) - 1) + [True]
+        assert found[0].value % 10**6 == 0
+        assert len(vast.timeline("ts == null")) == 1
+
+
+def test_weeks_begin_on_mondays(tmp_path):
+    """Also two of them."""
+    with vastlab.connect(events_at(tmp_path, ["2026-11-29", "2026-11-30"])) as vast:
+        assert vast.summarize(every="7d")["time"].dt.day_name().tolist() == ["Monday", "Monday"]
+
+
+@pytest.mark.parametrize("nanoseconds", [-(2**63) + 1, 2**63 - 1])
+def test_times_at_the_end_of_all_times_are_no_other_times(tmp_path, nanoseconds):
+    """A bucket that would begin before all times is null."""
+    times = pa.array([nanoseconds], pa.timestamp("ns", "UTC"))
+    with vastlab.connect(tmp_path / "a.db") as vast:
+        vast.ingest(pa.table({"ts": times}), schema="my.events")
+        found = vast.summarize(every="1d")["time"]
+        assert found.isna().all() if nanoseconds < 0 else found[0].year == 2262
+
+
+def test_a_time_that_a_zone_cannot_express_is_one_clear_line(tmp_path):
+    """It lies hours before the end of all times."""
+    times = pa.array([2**63 - 1], pa.timestamp("ns", "UTC"))
+    with vastlab.connect(tmp_path / "a.db", tz="Asia/Tokyo") as vast:
+        vast.ingest(pa.table({"ts": times}), schema="my.events")
+        with pytest.raises(UsageError, match="a time is outside the years that Asia/Tokyo"):
+            vast.summarize(every="1d")
+
+
+def test_top_finds_values_beside_nulls(tmp_path):
+    """NaN is null; a field may be called as the column of counts."""
+    numbers = {"d": [float("nan")] * 3 + [None] * 3 + [1.0, 1.0, 2.0], "events": [1] * 9}
+    with vastlab.connect(events_at(tmp_path, ["2026-01-01"] * 9, **numbers)) as vast:
+        assert vast.top("d", n=1).to_numpy().tolist() == [[1.0, 2]]
+        assert vast.top("events").columns.tolist() == ["events", "count"]
+        assert vast.top("d").attrs["left_out"] == {}
+
+
+def test_groups_are_safe_to_look_at(tmp_path):
+    """No text of an event reaches a terminal or a page as it is."""
+    evil = "\x1b[31m\u202e<b>$x$"
+    with vastlab.connect(events_at(tmp_path, ["2026-01-01"], s=[evil])) as vast:
+        for found in (vast.top("s"), vast.summarize(every="1d", x="distinct(s)")):
+            assert "\x1b" not in repr(found)
+            assert "\u202e" not in repr(found)
+            page = found._repr_html_()
+            assert "<b>" not in page
+            assert "\u202e" not in page
+            assert "mathjax_ignore" in page or "tex2jax_ignore" in page
+        assert vast.top("s")["s"].tolist() == [evil]

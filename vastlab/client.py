@@ -35,13 +35,14 @@ from vastlab.errors import (
     VastlabWarning,
 )
 from vastlab.expression import parse, parse_query
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.literals import Duration, Null, RelativeTime, Time
 from vastlab.expression.parameters import bind, to_literal
 from vastlab.expression.rewrite import at, predicates
 from vastlab.expression.suggest import suggest
-from vastlab.expression.summary import Summary
 from vastlab.expression.taxonomy import Taxonomy, load
+from vastlab.group_frames import GroupFrame, engine_bucket, finer, to_frame
 from vastlab.nodes import open_node
 from vastlab.nodes.base import (
     Explanation,
@@ -54,11 +55,10 @@ from vastlab.nodes.base import (
     both,
     together,
 )
-from vastlab.nodes.remote import NodeSearch
+from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import SCHEMAS, ReadOptions, load_schemas
 from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
-from vastlab.summary import engine_bucket, finer, to_frame
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -349,7 +349,7 @@ class VAST:
             expression; a concept such as ``net.src.ip`` joins schemas. A schema without such a
             field is left out.
         every
-            The length of buckets of the event time, such as ``"1h"``.
+            The length of buckets of the event time, such as ``"1h"``; weeks begin on Mondays.
         limit
             The largest number of groups; 0 for all.
         tz
@@ -362,8 +362,8 @@ class VAST:
         Returns
         -------
         pandas.DataFrame
-            By time, and the largest value of the first aggregate first. ``attrs["left_out"]``
-            names the schemas that were left out, and the field that they lack.
+            Sorted by time, then by the first aggregate, descending. ``attrs["left_out"]`` names
+            the schemas of which events were left out, and the field that they lack.
 
         Raises
         ------
@@ -397,7 +397,7 @@ class VAST:
         by: str = "events",
         **options: Any,
     ) -> pd.DataFrame:
-        """Return the most frequent values of a field; null is no value.
+        """Return the most frequent values of a field; null is no value, and ties sort by value.
 
         Parameters
         ----------
@@ -408,18 +408,20 @@ class VAST:
         n
             The largest number of values; 0 for all.
         by
-            What makes a value large: ``"events"``, or an aggregate such as
-            ``"sum(orig_bytes)"``.
+            What to rank by: ``"events"``, or an aggregate such as ``"sum(orig_bytes)"``.
         options
             ``since``, ``until``, ``params``, ``timeout`` and ``report`` as in `export`.
         """
-        aggregates = {by: "count()" if by == "events" else by}
+        column = "count" if field.strip() == by == "events" else by  # a field may be called so
+        aggregates = {column: "count()" if by == "events" else by}
         rows = as_limit(n)
         found = await self.summarize(
             expression, by=field, aggregates=aggregates, limit=rows and rows + 1, **options
         )
         kept = found[found[field.strip()].notna()].reset_index(drop=True)
-        return kept.head(rows) if rows else kept
+        top = GroupFrame(kept.head(rows) if rows else kept)
+        top.attrs = found.attrs
+        return top
 
     async def timeline(
         self,

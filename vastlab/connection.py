@@ -340,7 +340,7 @@ class Connection:
         Returns
         -------
         pandas.DataFrame
-            By time, and the largest value of the first aggregate first.
+            Sorted by time, then by the first aggregate, descending.
         """
         ask = functools.partial(
             self._vast.summarize, expression, by=by, every=every, limit=limit, tz=self._zone
@@ -361,8 +361,7 @@ class Connection:
         n
             The largest number of values; 0 for all.
         by
-            What makes a value large: ``"events"``, or an aggregate such as
-            ``"sum(orig_bytes)"``.
+            What to rank by: ``"events"``, or an aggregate such as ``"sum(orig_bytes)"``.
         """
         ask = functools.partial(self._vast.top, field, expression, n=n, by=by, **bounds)
         return self._do(ask, "counting")

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 
+import pyarrow as pa
 import pytest
 
+import vastlab
 from tests.cli.program import one_line
 
 
@@ -35,7 +37,7 @@ def test_values_are_written_as_their_types_ask(shell, capfd, database):
     command = ["summarize", "-e", database, "--every", "1d", *values, '#type == "zeek.conn"']
     assert shell(*command, "-f", "json") == 0
     found = rows(capfd)
-    assert found[0]["time"].endswith("T00:00:00+00:00")
+    assert found[0]["time"].endswith("T00:00:00")
     assert found[0]["first"] >= found[0]["time"]
     assert found[0]["d"].endswith(("s", "min", "h"))
     assert set(found[0]["p"]) <= {"tcp", "udp", "icmp"}
@@ -77,6 +79,7 @@ def test_nothing_is_an_empty_table(shell, capfd, database):
     [
         (["summarize", "a=", "x"], "a must be an aggregate"),
         (["summarize", "a=total(b)"], "unknown function total"),
+        (["summarize", "a=count()", "a=sum(orig_bytes)"], "the aggregate 'a' is given twice"),
         (["summarize", "resp_p == 1", "resp_p == 2"], "two expressions"),
         (["summarize", "--by", "srvice"], "did you mean service"),
         (["summarize", "--every", "0s"], "every must be more than 0 s"),
@@ -90,3 +93,20 @@ def test_wrong_input_is_one_clear_line(shell, capfd, database, arguments, messag
     command, *rest = arguments
     assert shell(command, "-e", database, *rest) == 2
     assert message in one_line(capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("by", ["max(ts)", "max(query)", "distinct(query)", "sum(n)", "max(d)"])
+def test_any_aggregate_can_rank(shell, capfd, tmp_path, by):
+    """What is no number has no bar."""
+    with vastlab.connect(tmp_path / "a.db") as vast:
+        events = {"query": ["a", None], "n": pa.array([None, 1]), "d": [float("inf"), 1.0]}
+        times = pa.array([1, 2], pa.timestamp("ns", "UTC"))
+        vast.ingest(pa.table({"ts": times, "k": ["", "x;y"], **events}), schema="my.events")
+    database = str(tmp_path / "a.db")
+    for format_ in ("table", "json", "csv"):
+        assert shell("top", "-e", database, "k", "--by", by, "-f", format_) == 0
+        shown = capfd.readouterr()
+        assert shown.err == ""
+        assert "Infinity" not in shown.out
+    assert '""' in shown.out
+    assert '"x;y"' in shown.out

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vastlab import summary as frames
+from vastlab import group_frames as frames
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile import groups as grouping
 from vastlab.compile.groups import Groups
 from vastlab.errors import UsageError
-from vastlab.expression.summary import Summary
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Concept, Taxonomy
 from vastlab.readers.values import from_text
 from vastlab.types import Field, Kind, Schema, Type
@@ -187,6 +187,32 @@ def test_layouts_of_different_types_are_joined():
     assert four["c"].tolist() == [2, 1]
     with pytest.raises(UsageError, match="m: the values cannot be compared, they are"):
         summarized(small, text, m="max(n)")
+
+
+def test_numbers_beyond_doubles_are_joined_exactly():
+    """Signed and unsigned ones stay whole; beside fractions they are an error."""
+    small, large = (
+        batch("x", n=[1, -5]),
+        batch("y", n=pa.array([2**53 + 1, 2**64 - 1], pa.uint64())),
+    )
+    found = summarized(small, large, m="max(n)", v="distinct(n)")
+    assert found.to_numpy().tolist() == [[2**64 - 1, [-5, 1, 2**53 + 1, 2**64 - 1]]]
+    assert sorted(summarized(small, large, by="n")["n"]) == [-5, 1, 2**53 + 1, 2**64 - 1]
+    with pytest.raises(UsageError, match=r"whole numbers beyond 2\^53 and fractions"):
+        summarized(batch("x", n=[2**53 + 1]), batch("y", n=[0.5]), by="n")
+
+
+def test_names_of_types_do_not_matter():
+    """A port of one schema is a number of another, a timestamp is a time."""
+    port = Schema(
+        "x", (Field("p", Type(Kind.UINT64, ("port",))), Field("t", Type(Kind.TIME, ("timestamp",))))
+    )
+    events = pa.record_batch(
+        {"p": pa.array([1], pa.uint64()), "t": pa.array([5], pa.timestamp("ns"))}
+    )
+    other = batch("y", p=pa.array([1], pa.uint64()), t=pa.array([3], pa.timestamp("ns")))
+    found = summarized(convert.nest(events, port), other, by="p", t="min(t)", d="distinct(t)")
+    assert [found["p"].tolist(), found["t"][0].value, len(found["d"][0])] == [[1], 3, 2]
 
 
 def test_a_field_that_one_schema_lacks_is_null_there():

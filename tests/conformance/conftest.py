@@ -15,7 +15,7 @@ from tests.conformance.events import events_of
 SHARES = {
     ("demo", "logs"): 4,
     ("demo", "archive"): 8,
-    ("demo", "vast"): 2,
+    ("demo", "vast"): 8,
     ("seven", "archive"): 4,
     ("seven", "vast"): 4,
     ("recorded", "archive"): 4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,4 +71,6 @@ def shell(ip, monkeypatch, folder) -> Iterator[Shell]:
     notebook.load_ipython_extension(ip)
     yield Shell(ip)
     notebook.unload_ipython_extension(ip)
+    # Resetting collects garbage twice, which takes a second in a process of many tests.
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     ip.reset(new_session=False)

@@ -383,6 +383,11 @@ def test_summaries_are_frames(shell):
     assert shell.run("%vast_summarize resp_p in $ports")["events"].tolist() == [
         shell.run("%vast resp_p in $ports").num_rows
     ]
+    shell.run("hidden = %vast_top resp_p;\nalso = %vast_timeline;")
+    assert len(shell.names["hidden"]) == 5
+    assert len(shell.names["also"])
+    for magic in ("top", "timeline", "summarize"):
+        assert f"%vast_{magic} [" in repr(shell.run(f"%vast_{magic} -h"))
     shell.run("%vast_top -o kept resp_p")
     assert len(shell.names["kept"]) == 5
 
@@ -393,6 +398,9 @@ def test_summaries_are_frames(shell):
         ("%vast_top", "the field is missing"),
         ("%vast_top nope", "no schema has a field nope"),
         ("%vast_timeline often=1d", "%vast_timeline has no often"),
+        ("%vast_timeline -n 3", "%vast_timeline takes no limit"),
+        ("%vast_top --live resp_p", "a summary takes no --live"),
+        ("%vast_summarize n=count() n=max(resp_p)", "n= is given twice"),
         ("%vast_summarize n=total(resp_p)", "unknown function total"),
     ],
 )

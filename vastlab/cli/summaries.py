@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import base64
 import json
+import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from vastlab._text import plain, plural
 from vastlab.cli.app import QUERIES, app
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from vastlab.client import VAST
 
 _BAR = 40  # characters
+_NEEDS_QUOTES = re.compile(r"[,\"\r\n\t;|#]|^\s|\s$")
 
 Field = Annotated[
     str, Parameter(completer=no_words, help="A field, as in an expression, or a concept.")
@@ -95,9 +100,7 @@ async def summarize(
         )
 
     frame = await _asked(endpoint, lambda vast, **options: ask(vast, **bounds, **options))
-    _print(frame, format_, bar=None)
-    for name, missing in frame.attrs["left_out"].items():
-        complain(plain(f"{name} is left out: it has no {missing}"), style="dim")
+    _print(frame, format_, bar=None, keys=by)
     if others := frame.attrs.get("other_groups"):
         complain(f"{plural(others, 'more group')}; -n 0 for all", style="yellow")
     return 0
@@ -139,7 +142,7 @@ async def top(
         endpoint,
         lambda vast, **options: vast.top(field, expression, n=limit, by=by, **bounds, **options),
     )
-    _print(frame, format_, bar=by)
+    _print(frame, format_, bar=frame.columns[1], keys=(field,))
     return 0
 
 
@@ -166,14 +169,16 @@ async def timeline(
     params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
-    """Print how many events there are over time; a table shows all of a bucket together."""
+    """Print how many events there are over time; a table sums over --by."""
     bounds = {"since": since, "until": until, "params": parameters(expression, param, params_from)}
     frame = await _asked(
         endpoint,
         lambda vast, **options: vast.timeline(expression, every=every, by=by, **bounds, **options),
     )
     if format_or_default(format_) == "table":
+        left_out = frame.attrs
         frame = frame.groupby("time")["events"].sum().reset_index()
+        frame.attrs = left_out
     _print(frame, format_, bar="events")
     return 0
 
@@ -193,6 +198,8 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
     for argument in arguments:
         name, equals, call = argument.partition("=")
         if equals and name.strip().isidentifier() and not call.startswith("="):
+            if name.strip() in aggregates:
+                raise UsageError(f"the aggregate {name.strip()!r} is given twice")
             aggregates[name.strip()] = call
         else:
             expressions.append(argument)
@@ -204,20 +211,21 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
     return aggregates, "".join(expressions)
 
 
-def _print(frame: pd.DataFrame, format_: str | None, bar: str | None) -> None:
+def _print(
+    frame: pd.DataFrame, format_: str | None, bar: str | None, keys: Sequence[str] = ()
+) -> None:
     match format_or_default(format_):
         case "table":
-            _draw(frame, bar)
+            _draw(frame, bar, keys)
         case "csv":
-            lines = [list(map(str, frame.columns)), *(map(_cell, row) for row in _rows(frame))]
-            for line in lines:
-                text = io.StringIO()
-                csv.writer(text, lineterminator="\n").writerow(line)
-                sys.stdout.write(_safe(text.getvalue()))
+            for row in [list(map(str, frame.columns)), *_rows(frame)]:
+                sys.stdout.write(_safe(",".join(map(_quoted, row)) + "\n"))
         case _:
             for row in _rows(frame):
                 named = dict(zip(frame.columns, row, strict=True))
                 sys.stdout.write(_safe(json.dumps(named, ensure_ascii=False) + "\n"))
+    for name, missing in frame.attrs["left_out"].items():
+        complain(plain(f"{name} is left out: it has no {missing}"), style="dim")
 
 
 def _safe(line: str) -> str:
@@ -238,10 +246,12 @@ def _value(value: Any) -> Any:
 
     if isinstance(value, list):
         return [_value(item) for item in value]
-    if pd.isna(value):
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if pd.isna(value) or (isinstance(value, float) and math.isinf(value)):
         return None
     if isinstance(value, pd.Timestamp):
-        return value.isoformat()
+        return value.tz_localize(None).isoformat()  # in UTC, as all times on the shell
     if isinstance(value, pd.Timedelta):
         return duration(value.value)
     return value.item() if hasattr(value, "item") else value
@@ -253,24 +263,29 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _draw(frame: pd.DataFrame, bar: str | None) -> None:
-    """Draw a table, with a bar for each value of one column."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _quoted(value: Any) -> str:
+    """Write a cell of CSV: null is nothing, an empty text is quoted."""
+    text = _cell(value)
+    if value is None or (text and not _NEEDS_QUOTES.search(text)):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
+
+def _draw(frame: pd.DataFrame, bar: str | None, keys: Sequence[str]) -> None:
+    """Draw a table, with a bar for each value of one column."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name in frame.columns:
         numeric = frame[name].dtype.kind in "iuf"
         table.add_column(Text(plain(str(name))), justify="right" if numeric else "left")
     if bar is not None:
         table.add_column("")
-    largest = max((value for value in frame[bar] if value == value), default=0) if bar else 0
-    for row in _rows(frame):
-        cells = [Text("-", "dim") if value is None else Text(plain(_shown(value))) for value in row]
+    sizes = [_length(value) for value in frame[bar]] if bar else []
+    largest = max(sizes, default=0.0)
+    names = [str(name) for name in frame.columns]
+    for number, row in enumerate(_rows(frame)):
+        cells = [_drawn(value, name in keys) for name, value in zip(names, row, strict=True)]
         if bar is not None:
-            value = row[list(frame.columns).index(bar)]
-            length = round(_BAR * value / largest) if value and largest else 0
+            length = round(_BAR * sizes[number] / largest) if largest else 0
             cells.append(Text("█" * length, "cyan"))
         table.add_row(*cells)
     console().print(table)
@@ -278,5 +293,15 @@ def _draw(frame: pd.DataFrame, bar: str | None) -> None:
         complain("nothing matches", style="yellow")
 
 
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _cell(value)
+def _length(value: Any) -> float:
+    """Return the length of a bar; what is not a positive number has none."""
+    is_number = isinstance(value, int | float) or hasattr(value, "dtype")
+    number = float(value) if is_number else 0.0
+    return number if 0 < number < math.inf else 0.0
+
+
+def _drawn(value: Any, is_key: bool) -> Text:
+    if value is None:
+        return Text("-", "dim")
+    grouped = isinstance(value, int) and not isinstance(value, bool) and not is_key
+    return Text(plain(f"{value:,}" if grouped else _cell(value)))

@@ -14,12 +14,12 @@ from vastlab import _text
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.compile.summary import Grouping, merge, text_of
 from vastlab.errors import UsageError
-from vastlab.expression.summary import TIME, Function, Summary
+from vastlab.expression.aggregates import TIME, Function, Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
 
 MAX_GROUPS = 2_000_000
-"""The largest number of groups, and of different values in all of them."""
+"""The largest number of groups, and of distinct values in total."""
 
 _MERGED_ROWS = 262_144
 _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE})
@@ -50,7 +50,7 @@ class Groups:
     def __init__(self, summary: Summary, taxonomy: Taxonomy | None) -> None:
         self.summary = summary
         self.left_out: dict[str, str] = {}
-        """The schemas that lack a field to group by, and which one."""
+        """The schemas of which events lack a field to group by, and which one."""
         self._taxonomy = taxonomy or Taxonomy()
         settings = {"datafusion.execution.target_partitions": "1"}
         self._context = datafusion.SessionContext(datafusion.SessionConfig(settings))
@@ -164,21 +164,35 @@ def _columns(
     for name, column in zip(table.column_names, table.columns, strict=True):
         base, _, ending = name.partition(".")
         mine, wanted = own.get(base), common.get(base)
+        is_list = pa.types.is_list(column.type)
         is_value = ending in ("", "min", "max", "list")
-        if mine is None or wanted is None or mine == wanted or not is_value:
+        joined = wanted is not None and wanted.names == (_JOINED,)
+        if (
+            mine is None
+            or wanted is None
+            or not is_value
+            or not (joined or mine.kind is not wanted.kind)
+        ):
             yield name, column
         elif wanted.kind is Kind.STRING:
-            if pa.types.is_string(column.type) or (
-                pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type)
-            ):
+            if pa.types.is_string(column.type.value_type if is_list else column.type):
                 yield name, column  # it was rendered before
             else:
                 member = field_to_arrow(Field(name, mine))
                 yield name, pa.chunked_array([text_of(each, member) for each in column.chunks])
-        elif pa.types.is_list(column.type):
-            yield name, column.cast(pa.list_(_plain(wanted)))
         else:
-            yield name, column.cast(_plain(wanted), safe=wanted.kind is not Kind.DOUBLE)
+            plain = _plain(wanted)
+            yield name, _exactly(column, pa.list_(plain) if is_list else plain)
+
+
+def _exactly(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(type_)
+    except pa.ArrowInvalid:
+        raise UsageError(
+            "whole numbers beyond 2^53 and fractions are in one field of different schemas",
+            hint='choose schemas, such as #type == "zeek.conn"',
+        ) from None
 
 
 def _plain(type_: Type) -> pa.DataType:

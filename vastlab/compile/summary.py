@@ -14,11 +14,14 @@ from vastlab.arrow import render
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.arrow.types import list_parts
 from vastlab.errors import UsageError
+from vastlab.expression.aggregates import TIME, Aggregate, Function, Summary, field_of
 from vastlab.expression.ast import Meta, MetaExtractor
-from vastlab.expression.summary import TIME, Aggregate, Function, Summary, field_of
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Field, Kind, Leaf, Schema, Type
 
+_FIRST = -(2**63)
+_WEEK = 7 * 86_400 * 10**9  # nanoseconds
+_MONDAY = 4 * 86_400 * 10**9  # 1970-01-05
 _HALF = 2**32  # integers are added in two halves, so that no sum overflows
 _AS_TEXT = frozenset({Kind.ENUM, Kind.SUBNET})  # of which the engine cannot compare the values
 
@@ -38,6 +41,11 @@ _MERGE: dict[str, Callable[[datafusion.Expr], datafusion.Expr]] = {
     "all": f.bool_and,
     "list": _merge_lists,
 }
+
+
+def origin(every: int) -> int:
+    """Return a time at which a bucket begins: weeks begin on Mondays."""
+    return _MONDAY if every % _WEEK == 0 else 0
 
 
 class Grouping:
@@ -79,9 +87,7 @@ class Grouping:
                 self.missing = self.missing or name.column
                 continue
             _check_key(leaves[0])
-            columns = [self._column(leaf) for leaf in leaves]
-            key = f.coalesce(*columns) if len(columns) > 1 else columns[0]
-            self._add_key(f"k{number}", key, leaves[0].type)
+            self._add_key(f"k{number}", self._value(leaves), leaves[0].type)
         for number, aggregate in enumerate(summary.aggregates):
             self._add_states(f"a{number}", aggregate, taxonomy)
 
@@ -89,6 +95,14 @@ class Grouping:
         """Group the events of a frame; its columns are named by `Leaf.column`."""
         states = [first.alias(name) for name, first in self._states]
         return _rendered(_collect(frame.aggregate(self._keys, states)), self.types)
+
+    def _value(self, leaves: Sequence[Leaf]) -> datafusion.Expr:
+        """Return the first value of several fields; NaN is no value."""
+        columns = [self._column(leaf) for leaf in leaves]
+        value = f.coalesce(*columns) if len(columns) > 1 else columns[0]
+        if leaves[0].type.kind is not Kind.DOUBLE:
+            return value
+        return f.case(f.isnan(value)).when(lit(True), lit(None)).otherwise(value)
 
     def _column(self, leaf: Leaf) -> datafusion.Expr:
         self.columns |= {leaf.column}
@@ -99,10 +113,11 @@ class Grouping:
         if leaf is None:
             self.missing = "the event time"
             return
-        moment = self._column(leaf).cast(pa.int64())
-        span = lit(every)
+        moment, span = self._column(leaf).cast(pa.int64()), lit(every)
         # The remainder has the sign of the time, which may lie before 1970.
-        bucket = moment - ((moment % span) + span) % span
+        past = (((moment - lit(origin(every))) % span) + span) % span
+        is_first = moment < lit(_FIRST + every)  # its bucket begins before all times
+        bucket = f.case(is_first).when(lit(True), lit(None)).otherwise(moment - past)
         self._add_key(TIME, bucket, Type(Kind.INT64))
 
     def _add_key(self, column: str, key: datafusion.Expr, type_: Type) -> None:
@@ -124,10 +139,7 @@ class Grouping:
                 f"{_text.plain(leaf.column)} is in {_text.plain(self.schema.name)}",
                 hint="count_distinct() takes any single value",
             )
-        columns = [self._column(each) for each in leaves]
-        value = f.coalesce(*columns) if len(columns) > 1 else columns[0]
-        if kind is Kind.DOUBLE:  # NaN is no value
-            value = f.case(f.isnan(value)).when(lit(True), lit(None)).otherwise(value)
+        value = self._value(leaves)
         if kind is Kind.DURATION and function in (Function.SUM, Function.MEAN):
             value = value.cast(pa.int64())
         self.types[column] = leaf.type
@@ -171,7 +183,7 @@ def _check_key(leaf: Leaf) -> None:
 
 
 def merge(context: datafusion.SessionContext, tables: Sequence[pa.Table]) -> pa.Table:
-    """Merge partial results: the end of a column's name says how; what has none is a key."""
+    """Merge partial results: the end of a column's name says how; without a dot it is a key."""
     whole = pa.concat_tables(tables, promote_options="default")
     names = whole.column_names
     keys = [_named(name) for name in names if "." not in name]

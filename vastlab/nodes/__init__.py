@@ -17,7 +17,7 @@ from vastlab.nodes import demo
 from vastlab.nodes.archive import ArchiveNode
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
-from vastlab.nodes.remote import NodeSearch
+from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import ReadOptions
 from vastlab.store.archive import is_archive
 from vastlab.store.database import is_database

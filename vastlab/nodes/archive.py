@@ -32,11 +32,11 @@ from vastlab.compile.groups import Groups
 from vastlab.compile.summary import Grouping
 from vastlab.endpoints import NodeEndpoint, parse_endpoint
 from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Column, Constant, Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.checks import all_of
 from vastlab.expression.literals import Time
 from vastlab.expression.rewrite import predicates
-from vastlab.expression.summary import Summary
 from vastlab.nodes import base, own, plan, process, scan
 from vastlab.nodes.base import (
     Explanation,

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from vastlab._text import plain
 from vastlab.compile.groups import Groups
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant, Expr
-from vastlab.expression.summary import Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot

@@ -23,7 +23,7 @@ from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.compile.groups import Groups
 from vastlab.errors import DatabaseError, UsageError
-from vastlab.expression.summary import Summary
+from vastlab.expression.aggregates import Summary
 from vastlab.nodes import base, plan, scan
 from vastlab.nodes.arrivals import Arrivals, settled
 from vastlab.nodes.base import (

@@ -12,8 +12,8 @@ from typing import TypeVar
 import datafusion
 
 from vastlab.compile.groups import Groups
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
-from vastlab.expression.summary import Summary
 from vastlab.nodes import plan, scan
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import Task

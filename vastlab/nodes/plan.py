@@ -20,6 +20,7 @@ from vastlab.compile.datafusion import disjuncts, predicate
 from vastlab.compile.groups import Groups
 from vastlab.compile.pruning import Range, may_match
 from vastlab.errors import CorruptFileError
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import (
     And,
     Column,
@@ -33,7 +34,6 @@ from vastlab.expression.ast import (
 )
 from vastlab.expression.literals import Time
 from vastlab.expression.resolve import resolve
-from vastlab.expression.summary import Summary
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
 from vastlab.store import layout as store_layout
 from vastlab.store.checksums import verified

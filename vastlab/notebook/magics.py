@@ -185,6 +185,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def vast_top(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Count the values of a field: ``%vast_top [options] FIELD [EXPRESSION]``."""
         asked = options.parse(line)
+        if asked.help:
+            return Note("%vast_top [-n N] [options] FIELD [EXPRESSION]")
         field, asked = _first(asked, "%vast_top id.orig_h resp_p == 443")
         call = functools.partial(Connection.top, field=field, n=_limit(asked, 20))
         return self._summary(asked, call, local_ns)
@@ -196,6 +198,10 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def vast_timeline(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Count events over time: ``%vast_timeline [options] [every=1h] [EXPRESSION]``."""
         asked, given = _assigned(options.parse(line))
+        if asked.help:
+            return Note("%vast_timeline [options] [every=1h] [by=FIELD] [EXPRESSION]")
+        if asked.limit is not None:
+            raise errors.UsageError("%vast_timeline takes no limit", hint="every=1d has fewer rows")
         if unknown := sorted(given.keys() - {"every", "by"}):
             raise errors.UsageError(f"%vast_timeline has no {unknown[0]}", hint="every=, by=")
         every, by = given.get("every"), given.get("by", "#type")
@@ -209,6 +215,11 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def vast_summarize(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Group events: ``%vast_summarize by=FIELD,FIELD every=1h NAME=sum(FIELD) EXPRESSION``."""
         asked, given = _assigned(options.parse(line))
+        if asked.help:
+            return Note(
+                "%vast_summarize [-n N] [options] by=FIELD,FIELD every=1h NAME=sum(FIELD) "
+                "[EXPRESSION]"
+            )
         every, by = given.pop("every", None), given.pop("by", "")
         call = functools.partial(
             Connection.summarize,
@@ -270,6 +281,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def _summary(
         self, asked: Options, call: Callable[..., Any], local_ns: Mapping[str, Any] | None
     ) -> Any:
+        if unused := [flag for flag in ("live", "mode", "quiet") if getattr(asked, flag)]:
+            raise errors.UsageError(f"a summary takes no --{unused[0]}", hint="only %vast does")
         namespace = {**self.shell.user_ns, **(local_ns or {})}
         wanted = names(_parsed(asked.expression))
         params = {name: namespace[name] for name in wanted if name in namespace}
@@ -281,6 +294,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
                 since=asked.since,
                 until=asked.until,
                 params=params,
+                timeout=asked.timeout,
             )
         return self._answer_with(asked, frame, plural(len(frame), "row"))
 
@@ -327,6 +341,8 @@ def _assigned(asked: Options) -> tuple[Options, dict[str, str]]:
     given: dict[str, str] = {}
     rest = asked.expression
     while (found := _ASSIGNMENT.match(rest)) is not None:
+        if found[1] in given:
+            raise errors.UsageError(f"{found[1]}= is given twice")
         given[found[1]] = found[2]
         rest = rest[found.end() :]
     return replace(asked, expression=rest.strip()), given
@@ -399,4 +415,6 @@ def without_semicolons(lines: list[str]) -> list[str]:
     return [_ASSIGNED.sub(r"\1\2", line) for line in lines]
 
 
-_ASSIGNED = re.compile(r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run)?\s.*?)[;\s]*;\s*?(\n?)$")
+_ASSIGNED = re.compile(
+    r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run|_top|_timeline|_summarize)?(?:\s.*?)?)[;\s]*;\s*?(\n?)$"
+)

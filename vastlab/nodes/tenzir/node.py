@@ -23,8 +23,8 @@ from vastlab.arrow.schema import name_of
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeError
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
-from vastlab.expression.summary import Summary
 from vastlab.nodes import upload
 from vastlab.nodes.base import (
     Explanation,

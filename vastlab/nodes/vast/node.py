@@ -20,7 +20,7 @@ from vastlab.compile import vast as compiler
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeError
-from vastlab.expression.summary import Summary
+from vastlab.expression.aggregates import Summary
 from vastlab.nodes import upload
 from vastlab.nodes.base import (
     Explanation,

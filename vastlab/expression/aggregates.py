@@ -20,6 +20,7 @@ from vastlab.types import Kind, Leaf, Schema
 TIME = "time"
 """The column of the buckets."""
 
+_LONGEST_BUCKET = 36_525 * 86_400 * 10**9  # nanoseconds
 _CALL = re.compile(r"\s*([A-Za-z_]+)\s*\((.*)\)\s*", re.DOTALL)
 _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
 _NESTED = frozenset({Kind.LIST, Kind.MAP, Kind.RECORD, Kind.NULL})
@@ -168,12 +169,14 @@ class Summary:
 
     @classmethod
     def parse(
-        cls, by: str | Iterable[str], every: str | timedelta | None, aggregates: Mapping[str, str]
+        cls,
+        by: str | Iterable[str] | None,
+        every: str | timedelta | None,
+        aggregates: Mapping[str, str],
     ) -> Summary:
         """Parse the arguments of `summarize`; without aggregates, ``events="count()"``."""
-        names = tuple(
-            Name.parse(text, "by") for text in ((by,) if isinstance(by, str) else tuple(by))
-        )
+        listed = (by,) if isinstance(by, str) else tuple(by or ())
+        names = tuple(Name.parse(text, "by") for text in listed)
         parsed = tuple(
             Aggregate.parse(column, text)
             for column, text in (aggregates or {"events": "count()"}).items()
@@ -183,7 +186,10 @@ class Summary:
         columns += [TIME] if bucket else []
         twice = next((column for column in columns if columns.count(column) > 1), None)
         if twice is not None:
-            raise UsageError(f"two columns are called {twice!r}", hint="rename an aggregate")
+            raise UsageError(
+                f"two columns are called {twice!r}",
+                hint="rename an aggregate, or name the field by a longer path",
+            )
         return cls(names, bucket, parsed)
 
 
@@ -200,6 +206,8 @@ def _bucket(every: str | timedelta) -> int:
         )
     if literal.nanoseconds <= 0:
         raise UsageError(f"every must be more than 0 s, got {every}")
+    if literal.nanoseconds > _LONGEST_BUCKET:
+        raise UsageError(f"every must be at most 100 years, got {every}")
     return literal.nanoseconds
 
 
@@ -222,4 +230,11 @@ def field_of(name: Name, schema: Schema, taxonomy: Taxonomy) -> tuple[Leaf, ...]
             f"{_text.plain(_text.cut(listed, 200))}",
             hint="name one of them",
         )
-    return tuple(leaf for leaf in found if leaf.type.kind is found[0].type.kind)
+    if len({leaf.type.kind for leaf in found}) > 1:
+        listed = ", ".join(f"{leaf.column} ({leaf.type.kind.value})" for leaf in found)
+        raise UsageError(
+            f"{name.column} means fields of different types in {_text.plain(schema.name)}: "
+            f"{_text.plain(_text.cut(listed, 200))}",
+            hint="name one of them",
+        )
+    return found

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from math import gcd
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from vastlab import frames
+from vastlab import _text, frames
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.arrow.types import storage_type_of
 from vastlab.compile.groups import Groups
+from vastlab.compile.summary import origin
 from vastlab.errors import UsageError
-from vastlab.expression.summary import TIME, Aggregate, Function, Summary
+from vastlab.expression.aggregates import TIME, Aggregate, Function, Summary
 from vastlab.types import Field, Kind, Type
 
-_DAY = 86_400 * 10**9  # nanoseconds
-_QUARTER = 900 * 10**9  # all time zones differ by multiples of it
+_HOUR = 3_600 * 10**9  # nanoseconds
+_DAY = 24 * _HOUR
+_QUARTER = 900 * 10**9  # since 1972, the clocks of time zones differ by multiples of it
 _HALF = 2**32
 _SECOND = 10**9
 _WIDTHS = [
@@ -32,6 +37,32 @@ BUCKETS = 60
 _NO_TIME = int(np.iinfo(np.int64).min)
 
 
+class GroupFrame(pd.DataFrame):
+    """A frame of groups that is safe to look at: no text of events reaches a display as it is."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return pd.DataFrame.__repr__(self._plain())
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context("display.html.use_mathjax", False):
+            html: str | None = self._plain()._repr_html_()  # type: ignore[operator]  # not in stubs
+            return html
+
+    def _plain(self) -> pd.DataFrame:
+        shown = {_text.plain(str(name)): self[name].map(_plain) for name in self.columns}
+        return pd.DataFrame(shown, index=self.index)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text.plain(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
 def engine_bucket(every: int, zone: tzinfo | None) -> int:
     """Return the buckets to compute in UTC, of which those of a time zone can be made."""
     return every if zone in (None, UTC) else gcd(every, _QUARTER)
@@ -39,6 +70,7 @@ def engine_bucket(every: int, zone: tzinfo | None) -> int:
 
 def finer(times: pd.Series[Any], every: int) -> int:
     """Return the narrowest width of which few enough buckets cover those that were found."""
+    times = times.dropna()
     if not len(times):
         return every
     covered = int((times.max() - times.min()) / pd.Timedelta(1)) + every
@@ -47,7 +79,7 @@ def finer(times: pd.Series[Any], every: int) -> int:
 
 
 def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) -> pd.DataFrame:
-    """Return the groups: by time, and the largest first within a bucket.
+    """Return the groups, sorted by time, then by the first aggregate, descending.
 
     Parameters
     ----------
@@ -67,41 +99,74 @@ def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) 
         table = pa.table({"n.sum": [0]})  # all events are one group, also where there are none
     if table is None:
         names = ([TIME] if summary.every else []) + [name.column for name in summary.by]
-        empty = pd.DataFrame(columns=[*names, *(each.column for each in summary.aggregates)])
+        empty = GroupFrame(columns=[*names, *(each.column for each in summary.aggregates)])
         empty.attrs = {"left_out": dict(sorted(groups.left_out.items()))}
         return empty
     if summary.every:
-        buckets = _in_zone(table.column(TIME).to_numpy(), summary.every, zone)
+        with _representable(zone):
+            buckets = _in_zone(_moments(table), summary.every, zone)
         place = table.schema.get_field_index(TIME)
-        table = groups.merged([table.set_column(place, TIME, pa.array(buckets))])
+        starts = pa.array(buckets, pa.int64(), mask=buckets == _NO_TIME)
+        table = groups.merged([table.set_column(place, TIME, starts)])
     columns: dict[str, Any] = {}
     if summary.every:
-        times = pd.to_datetime(table.column(TIME).to_numpy(), unit="ns", utc=True)
-        columns[TIME] = times.tz_convert(zone or UTC)
+        with _representable(zone):
+            columns[TIME] = _times(_moments(table), zone or UTC)
     for number, name in enumerate(summary.by):
         columns[name.column] = _column(table, f"k{number}", types)
     for number, aggregate in enumerate(summary.aggregates):
         columns[aggregate.column] = _aggregate(table, f"a{number}", aggregate, types)
     frame = _ordered(pd.DataFrame(columns), summary)
-    kept = frame.head(limit) if limit else frame
+    kept = GroupFrame(frame.head(limit) if limit else frame)
     kept.attrs = {"left_out": dict(sorted(groups.left_out.items()))}
     if len(kept) < len(frame):
         kept.attrs["other_groups"] = len(frame) - len(kept)
     return kept
 
 
-def _in_zone(times: Any, every: int, zone: tzinfo | None) -> Any:
-    """Return the beginnings of the buckets in a time zone, in nanoseconds since 1970 in UTC."""
+def _moments(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the times of buckets in nanoseconds; `_NO_TIME` for null."""
+    return np.asarray(table.column(TIME).fill_null(_NO_TIME).to_numpy(), np.int64)
+
+
+def _times(nanoseconds: npt.NDArray[np.int64], zone: tzinfo) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(nanoseconds.view("M8[ns]")).tz_localize("UTC").tz_convert(zone)
+
+
+@contextmanager
+def _representable(zone: tzinfo | None) -> Iterator[None]:
+    """Turn the error of pandas for a time near the end of all times into one line."""
+    try:
+        yield
+    except (pd.errors.OutOfBoundsDatetime, OverflowError):
+        raise UsageError(
+            f"a time is outside the years that {zone or UTC} can be used in",
+            hint="bound the times by since and until, or use UTC",
+        ) from None
+
+
+def _in_zone(
+    times: npt.NDArray[np.int64], every: int, zone: tzinfo | None
+) -> npt.NDArray[np.int64]:
+    """Return the beginnings of the buckets in a time zone, in nanoseconds since 1970 in UTC.
+
+    A bucket begins at a round time of the wall clock. Where the clock passes that time twice, a
+    bucket of an hour or less begins both times, and a longer one the first time.
+    """
     if zone in (None, UTC):
         return times
-    index = pd.DatetimeIndex(times.astype("M8[ns]")).tz_localize("UTC").tz_convert(zone)
+    known = times != _NO_TIME
+    index = _times(times[known], zone)
     wall = index.tz_localize(None).asi8
-    start = wall - wall % every
-    if every % _DAY:
-        return index.asi8 - (wall - start)
-    local = pd.DatetimeIndex(start.astype("M8[ns]"))
-    ambiguous = np.ones(len(local), bool)
-    return local.tz_localize(zone, ambiguous=ambiguous, nonexistent="shift_forward").asi8
+    local = pd.DatetimeIndex((wall - (wall - origin(every)) % every).view("M8[ns]"))
+    summer = np.full(len(local), True)
+    starts = local.tz_localize(zone, ambiguous=summer, nonexistent="shift_forward").asi8
+    if every <= _HOUR:
+        second = local.tz_localize(zone, ambiguous=~summer, nonexistent="shift_forward").asi8
+        starts = np.where(second <= times[known], second, starts)
+    found = np.full(len(times), _NO_TIME)
+    found[known] = starts
+    return found
 
 
 def _column(table: pa.Table, name: str, types: dict[str, Type]) -> Any:
@@ -112,6 +177,8 @@ def _column(table: pa.Table, name: str, types: dict[str, Type]) -> Any:
 
 
 def _shown(column: pa.Array, type_: Type | None) -> Any:
+    if pa.types.is_decimal(column.type):
+        return _integers([None if each is None else int(each) for each in column.to_pylist()])
     if type_ is not None:
         arrow = field_to_arrow(Field("x", type_)).type
         if isinstance(arrow, pa.BaseExtensionType) and column.type == storage_type_of(arrow):
@@ -196,10 +263,13 @@ def _lists(table: pa.Table, name: str, function: Function, types: dict[str, Type
     sizes = column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
     if counting:
         return sizes
-    shown = _shown(column.flatten(), types[name.partition(".")[0]]).tolist()
-    ends = np.cumsum(sizes)
+    shown = _shown(column.flatten(), types[name.partition(".")[0]])
+    # Addresses are categories in the order of addresses.
+    ranks = shown.codes if isinstance(shown, pd.Categorical) else shown
+    values, places, ends = shown.tolist(), ranks.tolist(), np.cumsum(sizes)
+    spans = zip((ends - sizes).tolist(), ends.tolist(), strict=True)
     return _objects(
-        [sorted(shown[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+        [[values[i] for i in sorted(range(*span), key=places.__getitem__)] for span in spans]
     )
 
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from vastlab.errors import UsageError
+from vastlab.expression.aggregates import Aggregate, Function, Name, Summary, field_of
 from vastlab.expression.ast import FieldExtractor, MetaExtractor, TypeExtractor
 from vastlab.expression.parser import parse_extractor
-from vastlab.expression.summary import Aggregate, Function, Name, Summary, field_of
 from vastlab.expression.taxonomy import Concept, Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -53,6 +53,7 @@ def test_a_bucket_is_a_span_of_time(every):
         ((), "-1h", {}, "every must be more than 0 s"),
         ((), timedelta(0), {}, "every must be more than 0 s"),
         ((), "hour", {}, "every must be a span of time, got 'hour'"),
+        ((), timedelta(days=10**6), {}, "every must be at most 100 years"),
         ((), 3600, {}, "every must be a span of time, got 3600"),
         ((), None, {"x": "sum"}, "x must be an aggregate, got 'sum'"),
         ((), None, {"x": 1}, "x must be an aggregate, got 1"),
@@ -94,10 +95,13 @@ def test_a_name_means_one_field_of_a_schema():
 
 
 def test_a_concept_means_all_its_fields_of_one_type():
-    """The first one with a value counts; a field of another type does not."""
-    fields = ("zeek.conn.id.h", "zeek.conn.src", "zeek.conn.name")
+    """The first one with a value counts; fields of different types are an error."""
+    fields = ("zeek.conn.id.h", "zeek.conn.src")
     taxonomy = Taxonomy({"source": Concept("source", fields=fields)})
     found = field_of(Name.parse("source", "by"), CONN, taxonomy)
     assert [leaf.column for leaf in found] == ["id.h", "src"]
+    mixed = Taxonomy({"source": Concept("source", fields=("zeek.conn.id.h", "zeek.conn.name"))})
+    with pytest.raises(UsageError, match=r"source means fields of different types in zeek.conn"):
+        field_of(Name.parse("source", "by"), CONN, mixed)
     unknown = Taxonomy({"src": Concept("src", fields=("zeek.dns.src",))})
     assert [leaf.column for leaf in field_of(Name.parse("src", "by"), CONN, unknown)] == ["src"]

@@ -13,8 +13,8 @@ from vastlab.client import VAST
 from vastlab.config import Settings, resolve_endpoint
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError, NodeError
-from vastlab.nodes import process, remote
-from vastlab.nodes.remote import NodeSearch
+from vastlab.nodes import node_search, process
+from vastlab.nodes.node_search import NodeSearch
 from vastlab.nodes.vast import client as vast
 
 TENZIR = """#!/bin/sh
@@ -91,7 +91,7 @@ async def test_clients_are_found_out_once_for_all_who_ask(server, tenzir):
     assert [call["argv"][-1] for call in server.calls].count("status") == 1
 
 
-@pytest.mark.parametrize("client", remote.CLIENTS)
+@pytest.mark.parametrize("client", node_search.CLIENTS)
 async def test_without_any_client_both_remedies_are_named(tmp_path, monkeypatch, client):
     """One error says what can be installed."""
     monkeypatch.setenv("PATH", str(tmp_path))
