@@ -5,6 +5,8 @@ import pytest
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
+from vastlab.errors import ExpressionSyntaxError
+from vastlab.expression import parse
 from vastlab.expression.ast import Meta, MetaExtractor, Operator, TypeExtractor
 from vastlab.expression.checks import problem
 from vastlab.expression.literals import ListLiteral, Null, Parameter, String, UInt64
@@ -74,3 +76,11 @@ def test_no_hint_for_other_values():
     found = problem(MetaExtractor(Meta.TYPE), Operator.EQ, UInt64(5))
     assert found is not None
     assert (found.expected, found.hint) == ("a string or a pattern", None)
+
+
+@pytest.mark.parametrize("literal", ["<1>", "[1]"])
+def test_a_record_type_compares_with_records_and_lists(literal):
+    """As in VAST, although nothing matches; `ni` is refused."""
+    assert parse(f":record{{a: int64}} == {literal}")
+    with pytest.raises(ExpressionSyntaxError, match="ni is never true"):
+        parse(f":record{{a: int64}} ni {literal}")
