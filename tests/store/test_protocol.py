@@ -242,7 +242,12 @@ def commit_many(root, name, count, notes):
     with open(notes, "a", buffering=1) as acknowledged:
         for number in range(count):
             token = f"{name}:{number}"
-            add(database, token)
+            while True:
+                try:
+                    add(database, token)
+                    break
+                except LockedError:  # on a busy machine; nothing was added, as the error says
+                    continue
             acknowledged.write(f"{token}\n")
 
 
