@@ -122,7 +122,7 @@ class LateNode:
 async def test_status_waits_for_a_node_that_starts(monkeypatch):
     """With a timeout it asks again, as in PyVAST; without one it says at once what is wrong."""
     client, node = VAST("127.0.0.1:1"), LateNode()
-    monkeypatch.setattr(client, "_opened", node)
+    monkeypatch.setattr(client._session, "_opened", node)
     with pytest.raises(NodeConnectionError):
         await client.status()
     assert await client.status(60, retry_delay=0.001) == {"calls": 3}

@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
 
 import pyarrow as pa
 
+from vastlab._text import plural
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError, VastlabWarning
 from vastlab.nodes.base import Notice, Step
+from vastlab.store.ingest import IngestProgress
 from vastlab.table_slice import TableSlice, tables_of
 
 _LOOK_AHEAD = 0.2  # seconds
@@ -225,6 +227,32 @@ def interruptible(interrupted: Callable[[], QueryInterrupted]) -> Iterator[None]
         if isinstance(interrupt.__context__, KeyboardInterrupt):
             raise  # the second one, while the first was handled
         raise interrupted() from None
+
+
+def query_interrupted(events: int) -> QueryInterrupted:
+    """Return the error of a query that was interrupted."""
+    return QueryInterrupted(
+        f"interrupted after {plural(events, 'event')}",
+        hint="what had arrived is in .last of the connection",
+    )
+
+
+def ingest_interrupted(seen: Sequence[IngestProgress]) -> QueryInterrupted:
+    """Return the error of an ingest that was interrupted; `seen` ends with its progress."""
+    events = plural(seen[-1].events if seen else 0, "event")
+    return QueryInterrupted(
+        f"the ingest was interrupted after reading {events}",
+        hint="ask counts() what was added; the same call again adds what is missing",
+    )
+
+
+def ingest_step(seen: Sequence[IngestProgress]) -> Step:
+    """Return the progress of an ingest."""
+    if not seen:
+        return Step("", 0)
+    newest = seen[-1]
+    total = newest.bytes_total
+    return Step("", newest.events, min(1.0, newest.bytes_done / total) if total else None)
 
 
 def _is_main_thread() -> bool:

@@ -17,20 +17,29 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from vastlab import _loop, _text, errors
-from vastlab._call import Arrived, Batches, Call, Display, Watch, interruptible
+from vastlab._arguments import Moment, as_limit, as_mode, as_zone
+from vastlab._call import (
+    Arrived,
+    Batches,
+    Call,
+    Display,
+    Watch,
+    ingest_interrupted,
+    ingest_step,
+    interruptible,
+    query_interrupted,
+)
 from vastlab._text import plural
-from vastlab.client import VAST, ExportMode, Moment, as_limit, as_mode
+from vastlab.client import VAST, ExportMode
 from vastlab.display.preview import Outcome
 from vastlab.endpoints import NodeEndpoint
 from vastlab.expression.taxonomy import Taxonomy
@@ -121,7 +130,7 @@ class Connection:
         encoding: str | None = None,
         verify: bool | None = None,
     ) -> None:
-        self._zone = _zone(tz)
+        self._zone = as_zone(tz)
         self._vast = VAST(endpoint, infer=infer, encoding=encoding, verify=verify)
         self._runner = _loop.background()
         self._exports: weakref.WeakSet[Batches] = weakref.WeakSet()
@@ -221,7 +230,7 @@ class Connection:
         arrived = Arrived(outcome.limit, keep)
         partial = dataclasses.replace(outcome, partial=True)
         try:
-            with interruptible(lambda: _interrupted(arrived.events)):
+            with interruptible(lambda: query_interrupted(arrived.events)):
                 self._run(arrived.take(ask, look=look), call, arrived.step, quiet=quiet)
         except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
@@ -410,23 +419,20 @@ class Connection:
 
     def concepts(self) -> pd.DataFrame:
         """Return the concepts that expressions can name, with the fields they stand for."""
-        taxonomy = self.taxonomy
-        rows = [
-            (concept.description, taxonomy.fields(name))
-            for name, concept in sorted(taxonomy.concepts.items())
-        ]
-        index = pd.Index(sorted(taxonomy.concepts), name="concept", dtype="str")
-        return pd.DataFrame(rows, index=index, columns=["description", "fields"])
+        concepts = self.taxonomy.concepts
+        rows = {
+            name: (concept.description, self.taxonomy.fields(name))
+            for name, concept in concepts.items()
+        }
+        return _named_rows("concept", ("description", "fields"), rows)
 
     def models(self) -> pd.DataFrame:
         """Return the models that expressions can name, with the concepts they consist of."""
-        taxonomy = self.taxonomy
-        rows = [
-            (model.description, taxonomy.leaves(name))
-            for name, model in sorted(taxonomy.models.items())
-        ]
-        index = pd.Index(sorted(taxonomy.models), name="model", dtype="str")
-        return pd.DataFrame(rows, index=index, columns=["description", "concepts"])
+        models = self.taxonomy.models
+        rows = {
+            name: (model.description, self.taxonomy.leaves(name)) for name, model in models.items()
+        }
+        return _named_rows("model", ("description", "concepts"), rows)
 
     def ingest(
         self,
@@ -464,15 +470,8 @@ class Connection:
             progress=seen.append,
         )
 
-        def interrupted() -> errors.QueryInterrupted:
-            events = plural(seen[-1].events if seen else 0, "event")
-            return errors.QueryInterrupted(
-                f"the ingest was interrupted after reading {events}",
-                hint="ask counts() what was added; the same call again adds what is missing",
-            )
-
-        with interruptible(interrupted):
-            return self._run(ingest, Call(), lambda: _read(seen))
+        with interruptible(lambda: ingest_interrupted(seen)):
+            return self._run(ingest, Call(), lambda: ingest_step(seen))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -615,27 +614,9 @@ class Connection:
             error.partial = partial
 
 
-def _read(seen: Sequence[IngestProgress]) -> Step:
-    if not seen:
-        return Step("", 0)
-    newest = seen[-1]
-    total = newest.bytes_total
-    return Step("", newest.events, min(1.0, newest.bytes_done / total) if total else None)
-
-
-def _interrupted(events: int) -> errors.QueryInterrupted:
-    return errors.QueryInterrupted(
-        f"interrupted after {plural(events, 'event')}",
-        hint="what had arrived is in .last of the connection",
-    )
-
-
-def _zone(tz: str | tzinfo | None) -> tzinfo | None:
-    if tz is None or isinstance(tz, tzinfo):
-        return tz
-    try:
-        return ZoneInfo(tz)
-    except (KeyError, ValueError, OSError) as error:
-        raise errors.UsageError(
-            f"no such time zone: {tz!r}", hint='use a name such as "Europe/Berlin"'
-        ) from error
+def _named_rows(
+    name: str, columns: tuple[str, str], rows: Mapping[str, tuple[str, Any]]
+) -> pd.DataFrame:
+    """Return a frame of what the taxonomy defines, sorted by name."""
+    index = pd.Index(sorted(rows), name=name, dtype="str")
+    return pd.DataFrame([rows[key] for key in index], index=index, columns=list(columns))

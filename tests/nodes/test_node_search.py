@@ -233,7 +233,9 @@ async def test_where_nobody_named_an_endpoint_the_error_says_so(monkeypatch, tmp
     monkeypatch.setattr(process, "find_vast", lambda: None)
     monkeypatch.setattr(process, "find_tenzir", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("vastlab.client.resolve_endpoint", lambda *_: NodeEndpoint("127.0.0.1", 1))
+    monkeypatch.setattr(
+        "vastlab._session.resolve_endpoint", lambda *_: NodeEndpoint("127.0.0.1", 1)
+    )
     vast = VAST()
     with pytest.raises(ClientNotFoundError, match=r'no endpoint was named: name .*"demo:"'):
         await vast.status()

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from vastlab import _text, errors
+from vastlab._arguments import Moment, as_mode
 from vastlab._call import Call
 from vastlab._text import plural
-from vastlab.client import VAST, ExportMode, Moment, as_mode
+from vastlab.client import VAST, ExportMode
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome, make_preview

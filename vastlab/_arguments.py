@@ -1,0 +1,105 @@
+"""Checks of the arguments that calls of both APIs share."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from vastlab import _text
+from vastlab.errors import ExpressionSyntaxError, UsageError, VastlabError
+from vastlab.expression import parse
+from vastlab.expression.ast import Predicate
+from vastlab.expression.literals import Duration, RelativeTime, Time
+from vastlab.expression.parameters import to_literal
+from vastlab.nodes.base import ExportMode
+
+Moment = str | date | timedelta | None  # a datetime is a date
+
+_MOST = 2**63  # events
+_LONGEST_REPR = 80  # characters
+
+
+def shorten_repr(value: object) -> str:
+    """Return the text of a wrong argument, which may be a frame or a number of any length."""
+    with contextlib.suppress(Exception):
+        return _text.cut(" ".join(repr(value).split()), _LONGEST_REPR)
+    return f"a {type(value).__name__}"
+
+
+def as_mode(mode: ExportMode | str) -> ExportMode:
+    """Return the mode of that name."""
+    try:
+        return ExportMode(mode)
+    except ValueError:
+        known = ", ".join(repr(known.value) for known in ExportMode)
+        raise UsageError(f"unknown mode: {shorten_repr(mode)}", hint=f"one of {known}") from None
+
+
+def as_limit(limit: int) -> int:
+    """Return a limit as a plain number, if it is one."""
+    if isinstance(limit, bool) or not hasattr(limit, "__index__"):
+        raise UsageError(
+            f"limit must be an integer, got {shorten_repr(limit)}", hint="0 for all events"
+        )
+    number = limit.__index__()
+    if not 0 <= number <= _MOST:
+        rule = "must not be negative" if number < 0 else f"must be at most {_MOST}"
+        raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
+    return number
+
+
+def as_seconds(timeout: float | None) -> float | None:
+    """Return a timeout in seconds, if it is one."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise UsageError(
+            f"timeout must be a number of seconds above 0, got {shorten_repr(timeout)}"
+        )
+    return timeout
+
+
+def as_instant(name: str, value: Moment, now: int) -> int | None:
+    """Return nanoseconds since 1970; a span counts back from now."""
+    if value is None:
+        return None
+    try:
+        literal = _time_literal(value) if isinstance(value, str) else to_literal(value)
+    except (VastlabError, ValueError):
+        literal = None
+    match literal:
+        case Time(nanoseconds):
+            return nanoseconds
+        case RelativeTime(nanoseconds):
+            return now + nanoseconds
+        case Duration(nanoseconds):
+            return now - nanoseconds
+        case _:
+            raise UsageError(
+                f"{name} must be a point in time, got {shorten_repr(value)}",
+                hint='ISO text such as "2009-11-18T08:00", a date or datetime, or a span back '
+                'from now such as "2h" or "1d"',
+            )
+
+
+def as_zone(tz: str | tzinfo | None) -> tzinfo | None:
+    """Return the time zone of that name; None is UTC."""
+    if tz is None or isinstance(tz, tzinfo):
+        return tz
+    try:
+        return ZoneInfo(tz)
+    except (KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"no such time zone: {tz!r}", hint='use a name such as "Europe/Berlin"'
+        ) from error
+
+
+def _time_literal(text: str) -> object:
+    """Read a time as the language writes it, or as ISO 8601 does."""
+    try:
+        expr = parse(f"bound >= {text.strip()}")
+    except ExpressionSyntaxError:
+        moment = datetime.fromisoformat(text.strip())
+        return to_literal(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return expr.literal if isinstance(expr, Predicate) else None
