@@ -110,3 +110,13 @@ def test_any_aggregate_can_rank(shell, capfd, tmp_path, by):
         assert "Infinity" not in shown.out
     assert '""' in shown.out
     assert '"x;y"' in shown.out
+
+
+def test_the_bars_of_a_timeline_count_events_without_a_time(shell, capfd, tmp_path):
+    """Their bar has no time; none is left out of the sum."""
+    times = pa.array([0, None, None], pa.timestamp("ns", "UTC"))
+    with vastlab.connect(str(tmp_path / "some.db")) as vast:
+        vast.ingest(pa.table({"ts": times}), schema="my.events")
+    assert shell("timeline", "-e", str(tmp_path / "some.db"), "--every", "1d", "-f", "table") == 0
+    drawn = [line.split() for line in capfd.readouterr().out.splitlines()[2:]]
+    assert [(words[0], words[-2]) for words in drawn] == [("1970-01-01T00:00:00", "1"), ("-", "2")]

@@ -23,15 +23,15 @@ from cyclopts import (
 )
 
 from vastlab._text import did_you_mean, plain
-from vastlab.cli import databases as _databases  # noqa: F401 - defines commands, as do these
-from vastlab.cli import programs as _programs  # noqa: F401
-from vastlab.cli import queries as _queries  # noqa: F401
-from vastlab.cli import summaries as _summaries  # noqa: F401
+from vastlab.cli import databases, programs, queries, summaries
 from vastlab.cli.app import app
 from vastlab.cli.messages import complain, warnings_as_lines
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError
 
 __all__ = ["main", "run"]
+
+COMMANDS = (queries, summaries, databases, programs)
+"""The modules that define commands, when they are imported."""
 
 _ERROR = 2
 _INTERRUPTED = 130

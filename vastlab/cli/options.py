@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,41 +96,6 @@ Expression = Annotated[
     ),
 ]
 
-Since = Annotated[
-    str | None,
-    Parameter(
-        metavar="TIME",
-        help="First event time: ISO 8601 in UTC, or a span back from now such as 2h.",
-    ),
-]
-
-Until = Annotated[
-    str | None,
-    Parameter(metavar="TIME", help="End of the event time, exclusive; written like --since."),
-]
-
-Values = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name=("--param", "-p"),
-        metavar="NAME=VALUE",
-        validator=_assignments("VALUE"),
-        help="What $NAME stands for: a value as in an expression, anything else is text. "
-        "May be repeated.",
-    ),
-]
-
-Lists = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--params-from",
-        metavar="NAME=FILE",
-        validator=_assignments("FILE"),
-        help="A list for $NAME: a value on each line of a file, or a column as in "
-        "FILE.csv:COLUMN. May be repeated.",
-    ),
-]
-
 Mode = Annotated[
     Literal["historical", "continuous", "unified"],
     Parameter(
@@ -159,7 +125,53 @@ def format_or_default(format_: str | None) -> str:
     return format_ or ("table" if sys.stdout.isatty() else "json")
 
 
-def parameters(expression: str, values: Sequence[str], lists: Sequence[str]) -> dict[str, object]:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What narrows an expression: options of every command that takes one."""
+
+    since: Annotated[
+        str | None,
+        Parameter(
+            metavar="TIME",
+            help="First event time: ISO 8601 in UTC, or a span back from now such as 2h.",
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        Parameter(metavar="TIME", help="End of the event time, exclusive; written like --since."),
+    ] = None
+    param: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--param", "-p"),
+            metavar="NAME=VALUE",
+            validator=_assignments("VALUE"),
+            help="What $NAME stands for: a value as in an expression, anything else is text. "
+            "May be repeated.",
+        ),
+    ] = ()
+    params_from: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--params-from",
+            metavar="NAME=FILE",
+            validator=_assignments("FILE"),
+            help="A list for $NAME: a value on each line of a file, or a column as in "
+            "FILE.csv:COLUMN. May be repeated.",
+        ),
+    ] = ()
+
+    def of(self, expression: str) -> dict[str, Any]:
+        """Return the arguments of a client's call for an expression."""
+        params = _parameters(expression, self.param, self.params_from)
+        return {"since": self.since, "until": self.until, "params": params}
+
+
+NO_BOUNDS = Bounds()
+
+
+def _parameters(expression: str, values: Sequence[str], lists: Sequence[str]) -> dict[str, object]:
     """Return the values of an expression's parameters."""
     if not values and not lists:
         return {}

@@ -155,19 +155,25 @@ async def _csv(stream: Stream) -> None:
         texts = render.columns(part.to_pyarrow())
         if (line := render.header(texts)) != header:
             header = line
-            _write_lines([header])
+            write_lines([header])
         names = pa.array([part.name] * part.num_rows, pa.string())
-        _write_lines(render.lines(names, texts.values()))
+        write_lines(render.lines(names, texts.values()))
 
 
 def write_counts(counts: Mapping[str, int]) -> None:
     """Write a number for each schema as CSV to stdout."""
-    numbers = pa.array(counts.values(), pa.int64()).cast(pa.string())
-    _write_lines([render.header(["events"])])
-    _write_lines(render.lines(pa.array(counts, pa.string()), [numbers]))
+    write_table([TYPE, "events"], [list(counts), list(map(str, counts.values()))])
 
 
-def _write_lines(lines: Iterable[str]) -> None:
+def write_table(names: Sequence[str], columns: Sequence[Sequence[str | None]]) -> None:
+    """Write columns of text as CSV to stdout; null is nothing, an empty text is quoted."""
+    header = [[name] for name in names]
+    for texts in (header, columns) if columns else (header,):
+        first, *others = (pa.array(column, pa.string()) for column in texts)
+        write_lines(render.lines(first, others))
+
+
+def write_lines(lines: Iterable[str]) -> None:
     """Write lines to stdout: exact, but on a terminal without controls."""
     safe = plain if sys.stdout.isatty() else str
     sys.stdout.writelines(f"{safe(line)}\n" for line in lines)

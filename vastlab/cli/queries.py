@@ -15,19 +15,16 @@ from vastlab._text import plural
 from vastlab.cli.app import QUERIES, app
 from vastlab.cli.messages import complain, console
 from vastlab.cli.options import (
+    NO_BOUNDS,
+    Bounds,
     CountFormat,
     Endpoint,
     EventFormat,
     Expression,
-    Lists,
     Mode,
     Number,
-    Since,
     StatusFormat,
-    Until,
-    Values,
     format_or_default,
-    parameters,
 )
 
 if TYPE_CHECKING:
@@ -50,12 +47,9 @@ async def query(
     /,
     *,
     limit: Annotated[Number, Parameter(name=("--limit", "-n"))] = 100,
-    since: Since = None,
-    until: Until = None,
+    bounds: Bounds = NO_BOUNDS,
     format_: EventFormat = None,
     mode: Mode = "historical",
-    param: Values = (),
-    params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
     """Print the events that match an expression.
@@ -74,9 +68,7 @@ async def query(
             expression,
             mode,
             limit,
-            since=since,
-            until=until,
-            params=parameters(expression, param, params_from),
+            **bounds.of(expression),
             report=reporter,
         )
         async with aclosing(stream):
@@ -113,11 +105,8 @@ async def count(
     /,
     *,
     schemas: Annotated[bool, Parameter(name=("--schemas", "-s"))] = False,
-    since: Since = None,
-    until: Until = None,
+    bounds: Bounds = NO_BOUNDS,
     format_: CountFormat = None,
-    param: Values = (),
-    params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
     """Print how many events match an expression.
@@ -134,9 +123,7 @@ async def count(
         with output.progress("count", reporter=reporter):
             counts = await vast.counts(
                 expression,
-                since=since,
-                until=until,
-                params=parameters(expression, param, params_from),
+                **bounds.of(expression),
                 report=reporter,
             )
     if not schemas:

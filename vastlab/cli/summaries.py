@@ -6,8 +6,7 @@ import base64
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -19,27 +18,21 @@ from vastlab._text import plain, plural
 from vastlab.cli.app import QUERIES, app
 from vastlab.cli.messages import complain, console
 from vastlab.cli.options import (
+    NO_BOUNDS,
+    Bounds,
     CountFormat,
     Endpoint,
     Expression,
-    Lists,
     Number,
-    Since,
-    Until,
-    Values,
     format_or_default,
     no_words,
-    parameters,
 )
 from vastlab.cli.queries import opened
 from vastlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     import pandas as pd
 
-    from vastlab.client import VAST
 
 _BAR = 40  # characters
 _NEEDS_QUOTES = re.compile(r"[,\"\r\n\t;|#]|^\s|\s$")
@@ -77,11 +70,8 @@ async def summarize(
     ] = (),
     every: Every = None,
     limit: Annotated[Number, Parameter(name=("--limit", "-n"))] = 0,
-    since: Since = None,
-    until: Until = None,
+    bounds: Bounds = NO_BOUNDS,
     format_: CountFormat = None,
-    param: Values = (),
-    params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
     """Group the events that match, and print aggregates of each group.
@@ -92,14 +82,8 @@ async def summarize(
         At most N groups; 0 for all.
     """
     aggregates, expression = _split(arguments)
-    bounds = {"since": since, "until": until, "params": parameters(expression, param, params_from)}
-
-    async def ask(vast: VAST, **options: Any) -> pd.DataFrame:
-        return await vast.summarize(
-            expression, by=by, every=every, limit=limit, aggregates=aggregates, **options
-        )
-
-    frame = await _asked(endpoint, lambda vast, **options: ask(vast, **bounds, **options))
+    options = {"by": by, "every": every, "limit": limit, "aggregates": aggregates}
+    frame = await _asked(endpoint, "summarize", expression, **options, **bounds.of(expression))
     _print(frame, format_, bar=None, keys=by)
     if others := frame.attrs.get("other_groups"):
         complain(f"{plural(others, 'more group')}; -n 0 for all", style="yellow")
@@ -123,11 +107,8 @@ async def top(
         str, Parameter(metavar="AGGREGATE", help="events, or such as 'sum(orig_bytes)'.")
     ] = "events",
     limit: Annotated[Number, Parameter(name=("--limit", "-n"))] = 20,
-    since: Since = None,
-    until: Until = None,
+    bounds: Bounds = NO_BOUNDS,
     format_: CountFormat = None,
-    param: Values = (),
-    params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
     """Print the most frequent values of a field.
@@ -137,11 +118,8 @@ async def top(
     limit
         At most N values; 0 for all.
     """
-    bounds = {"since": since, "until": until, "params": parameters(expression, param, params_from)}
-    frame = await _asked(
-        endpoint,
-        lambda vast, **options: vast.top(field, expression, n=limit, by=by, **bounds, **options),
-    )
+    options = {"n": limit, "by": by}
+    frame = await _asked(endpoint, "top", field, expression, **options, **bounds.of(expression))
     _print(frame, format_, bar=frame.columns[1], keys=(field,))
     return 0
 
@@ -162,34 +140,30 @@ async def timeline(
     by: Annotated[
         str, Parameter(metavar="FIELD", help="What is counted on its own in a bucket.")
     ] = "#type",
-    since: Since = None,
-    until: Until = None,
+    bounds: Bounds = NO_BOUNDS,
     format_: CountFormat = None,
-    param: Values = (),
-    params_from: Lists = (),
     endpoint: Endpoint = None,
 ) -> int:
     """Print how many events there are over time; a table sums over --by."""
-    bounds = {"since": since, "until": until, "params": parameters(expression, param, params_from)}
-    frame = await _asked(
-        endpoint,
-        lambda vast, **options: vast.timeline(expression, every=every, by=by, **bounds, **options),
-    )
+    options = {"every": every, "by": by}
+    frame = await _asked(endpoint, "timeline", expression, **options, **bounds.of(expression))
     if format_or_default(format_) == "table":
         left_out = frame.attrs
-        frame = frame.groupby("time")["events"].sum().reset_index()
+        frame = frame.groupby("time", dropna=False)["events"].sum().reset_index()
         frame.attrs = left_out
     _print(frame, format_, bar="events")
     return 0
 
 
-async def _asked(endpoint: str | None, ask: Callable[..., Awaitable[pd.DataFrame]]) -> pd.DataFrame:
+async def _asked(endpoint: str | None, call: str, *words: str, **options: Any) -> pd.DataFrame:
+    """Make one call of a client, and show its progress."""
     from vastlab.cli import output  # here, as in all commands, since help does not need it
 
     reporter = output.Reporter()
     async with opened(endpoint) as vast:
         with output.progress("summarize", reporter=reporter):
-            return await ask(vast, report=reporter)
+            frame: pd.DataFrame = await getattr(vast, call)(*words, **options, report=reporter)
+            return frame
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
@@ -214,23 +188,20 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
 def _print(
     frame: pd.DataFrame, format_: str | None, bar: str | None, keys: Sequence[str] = ()
 ) -> None:
+    from vastlab.cli import output
+
     match format_or_default(format_):
         case "table":
             _draw(frame, bar, keys)
         case "csv":
-            for row in [list(map(str, frame.columns)), *_rows(frame)]:
-                sys.stdout.write(_safe(",".join(map(_quoted, row)) + "\n"))
+            columns = [list(map(_cell, column)) for column in zip(*_rows(frame), strict=True)]
+            output.write_table(list(map(str, frame.columns)), columns)
         case _:
-            for row in _rows(frame):
-                named = dict(zip(frame.columns, row, strict=True))
-                sys.stdout.write(_safe(json.dumps(named, ensure_ascii=False) + "\n"))
+            names = list(map(str, frame.columns))
+            rows = (dict(zip(names, row, strict=True)) for row in _rows(frame))
+            output.write_lines(json.dumps(row, ensure_ascii=False) for row in rows)
     for name, missing in frame.attrs["left_out"].items():
         complain(plain(f"{name} is left out: it has no {missing}"), style="dim")
-
-
-def _safe(line: str) -> str:
-    """Return a line as it is, but for a terminal without controls."""
-    return f"{plain(line[:-1])}\n" if sys.stdout.isatty() else line
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
@@ -257,18 +228,10 @@ def _value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | None:
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _quoted(value: Any) -> str:
-    """Write a cell of CSV: null is nothing, an empty text is quoted."""
-    text = _cell(value)
-    if value is None or (text and not _NEEDS_QUOTES.search(text)):
-        return text
-    return '"' + text.replace('"', '""') + '"'
+    return value if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _draw(frame: pd.DataFrame, bar: str | None, keys: Sequence[str]) -> None:
@@ -304,4 +267,4 @@ def _drawn(value: Any, is_key: bool) -> Text:
     if value is None:
         return Text("-", "dim")
     grouped = isinstance(value, int) and not isinstance(value, bool) and not is_key
-    return Text(plain(f"{value:,}" if grouped else _cell(value)))
+    return Text(plain(f"{value:,}" if grouped else _cell(value) or ""))
