@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from vastlab._text import plural
 from vastlab.arrow import schema as arrow_schema
+from vastlab.display.columns import named
 from vastlab.display.preview import sort_keys
-from vastlab.display.tally import Numbers, Values, element, named, values
+from vastlab.display.tally import Numbers, Values, element, values
 from vastlab.errors import UsageError, VastlabError
 from vastlab.expression import parse
 from vastlab.expression.ast import FieldExtractor, Predicate

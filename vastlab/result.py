@@ -19,6 +19,7 @@ from vastlab import errors, pivot
 from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.display import columns as shown_columns
 from vastlab.display import files, html, import_optional, preview
 from vastlab.display.files import plain_tables
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
@@ -386,7 +387,9 @@ class Result(Mapping[str, pd.DataFrame]):
             index=pd.Index([plain(summary.name) for summary in ordered], name="schema"),
         )
 
-    def show(self, name: str | None = None, n: int = 10) -> View:
+    def show(
+        self, name: str | None = None, n: int = 10, *, columns: Sequence[str] | None = None
+    ) -> View:
         """Return a view of the first events that is safe to look at.
 
         Event data is written by attackers: a plain frame shows it as it is, this view makes
@@ -398,12 +401,30 @@ class Result(Mapping[str, pd.DataFrame]):
             The schema; may be left out where there is only one.
         n
             How many events.
+        columns
+            The fields to show, named as in an expression: by the end of their paths. If not
+            given, those that tell most: the event time, addresses and ports, what the query
+            names, and what matters in events of this schema; columns without a value are left
+            out.
+
+        Examples
+        --------
+        >>> events = pa.table({"uid": ["C1"], "port": pa.array([443], pa.uint64())})
+        >>> Result({"my.events": [events]}).show(columns=["uid"])
+        my.events
+        uid
+        C1
+        1 event, 1 of 2 columns
         """
         if name is None:
             if len(self) != 1:
                 raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
             name = next(iter(self))
-        return View(self._preview(name, _number("show", "events", n), html.COLUMNS))
+        rows = _number("show", "events", n)
+        if columns is None:
+            return View(self._preview(name, rows, html.COLUMNS))
+        only = shown_columns.chosen(name, self._parts(name), columns)
+        return View(self._preview(name, rows, len(only), only))
 
     def tabs(self) -> Any:
         """Return widgets: a tab for each schema, largest first, with its first events.
@@ -512,8 +533,14 @@ class Result(Mapping[str, pd.DataFrame]):
             self._summaries = [summarise(name, parts) for name, parts in self._tables.items()]
         return self._summaries
 
-    def _preview(self, name: str, rows: int, columns: int) -> Preview:
-        return make_preview(name, self._parts(name), rows=rows, columns=columns, zone=self._zone)
+    def _preview(
+        self, name: str, rows: int, columns: int, only: Sequence[str] | None = None
+    ) -> Preview:
+        parts = self._parts(name)
+        asked = shown_columns.fields_of(self.expression, name, parts, self._taxonomy())
+        return make_preview(
+            name, parts, rows=rows, columns=columns, zone=self._zone, asked=asked, only=only
+        )
 
 
 class UnknownSchemaError(errors.UsageError, KeyError):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import arrow_strategies as arrow
 from tests.display.conftest import SECOND, START, conn, wide
+from vastlab.display.columns import sensible
 from vastlab.display.preview import CELL_WIDTH, first_in_order, make_preview, moment, summarise
 
 
@@ -84,8 +85,9 @@ def test_first_in_order_is_a_stable_sort(keys, count):
 def test_any_event_has_a_preview(drawn):
     """Whatever types and values events have, every cell is a short text or nothing."""
     schema, batch = drawn
-    shown = make_preview(schema.name, [pa.Table.from_batches([batch])], rows=10, columns=20)
+    tables = [pa.Table.from_batches([batch])]
+    shown = make_preview(schema.name, tables, rows=10, columns=20)
     assert len(shown.rows) == batch.num_rows
-    assert len(shown.columns) == min(20, len(schema.leaves))
+    assert len(shown.columns) == min(20, len(sensible(schema.name, tables)))
     for row in shown.rows:
         assert all(cell is None or len(cell) <= CELL_WIDTH for cell in row)

@@ -11,7 +11,8 @@ from tests import arrow_strategies as arrow
 from vastlab import errors
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.display.tally import named, values
+from vastlab.display.columns import named
+from vastlab.display.tally import values
 from vastlab.types import Field, Kind, Schema, Type
 
 

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 import pyarrow as pa
@@ -27,8 +26,10 @@ from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.render import TYPE
 from vastlab.cli.messages import console, show_warning
-from vastlab.display.preview import Column, Preview, make_preview
+from vastlab.display.columns import fields_of
+from vastlab.display.preview import Preview, make_preview
 from vastlab.errors import UsageError
+from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Notice, Step
 from vastlab.readers import columns
 from vastlab.table_slice import TableSlice, row_values
@@ -98,24 +99,6 @@ _CELL = 44
 _MOST_COLUMNS = 100
 _NARROW = 29  # what a column gets at least, if it wants as much
 _GAP = 3
-_BLANK = frozenset({None, "", "[]"})
-_TELLING = frozenset({"timestamp", "ip", "port"})  # types
-_TELLING_NAMES = frozenset(
-    {"host", "hostname", "query", "service", "signature", "uri", "url", "user_agent"}
-)
-_IDENTIFIERS = frozenset(
-    {
-        "uid",
-        "flow_id",
-        "community_id",
-        "pcap_cnt",
-        "tx_id",
-        "trans_id",
-        "in_iface",
-        "event_type",
-        "vlan",
-    }
-)
 
 Stream = AsyncIterator[TableSlice]
 Counted = Callable[[int], None]
@@ -235,7 +218,8 @@ class Sample:
     """The first events of each schema, and how many there were."""
 
     rows: int = ROWS
-    asked: frozenset[str] = frozenset()  # names that the expression mentions: always telling
+    expression: str = ""  # the columns that it names are shown
+    taxonomy: Taxonomy | None = None
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -250,15 +234,15 @@ class Sample:
     def draw(self, out: Console) -> None:
         """Draw one table for each schema."""
         for name, tables in self.tables.items():
-            shown = make_preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS)
-            _draw(out, shown, self.counts[name], _TELLING_NAMES | self.asked)
+            asked = fields_of(self.expression, name, tables, self.taxonomy)
+            shown = make_preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS, asked=asked)
+            _draw(out, shown, self.counts[name])
 
 
-def _draw(out: Console, shown: Preview, events: int, telling: frozenset[str]) -> None:
-    widths = _fitting(shown, out.width, telling)
+def _draw(out: Console, shown: Preview, events: int) -> None:
+    widths = _fitting(shown, out.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for index, width in widths.items():
-        column = shown.columns[index]
+    for column, width in zip(shown.columns, widths, strict=False):
         table.add_column(
             Text(column.name),
             justify="right" if column.right else "left",
@@ -267,7 +251,7 @@ def _draw(out: Console, shown: Preview, events: int, telling: frozenset[str]) ->
             overflow="ellipsis",
         )
     for row in shown.rows:
-        cells = (row[index] for index in widths)
+        cells = row[: len(widths)]
         table.add_row(*(Text("-", "dim") if cell is None else Text(cell) for cell in cells))
     counted = _of(len(shown.rows), events, "events")
     columns = _of(len(widths), shown.summary.columns, "columns")
@@ -282,48 +266,22 @@ def _of(shown: int, total: int, noun: str) -> str:
     return f"{total:,} {noun}" if shown == total else f"{shown:,} of {total:,} {noun}"
 
 
-def _fitting(shown: Preview, width: int, telling: frozenset[str]) -> dict[int, int]:
-    """Choose the most telling columns that fit side by side, and how wide each may be."""
-    values = [[row[index] for row in shown.rows] for index in range(len(shown.columns))]
-    ranks = [_rank(column, values[i], telling) for i, column in enumerate(shown.columns)]
-    wanted: dict[int, int] = {}
+def _fitting(shown: Preview, width: int) -> list[int]:
+    """Say how wide each of the first columns may be, as many as fit side by side."""
+    wanted: list[int] = []
     left = width
-    for index in sorted(range(len(ranks)), key=lambda i: ranks[i]):
-        if ranks[index] is _Rank.EMPTY:
-            break
-        texts = [shown.columns[index].name, *(value or "-" for value in values[index])]
-        wanted[index] = min(_CELL, max(map(cell_len, texts)))
-        left -= _GAP + min(_NARROW, wanted[index])
+    for index, column in enumerate(shown.columns):
+        texts = [column.name, *(row[index] or "-" for row in shown.rows)]
+        wanted.append(min(_CELL, max(map(cell_len, texts))))
+        left -= _GAP + min(_NARROW, wanted[-1])
         if left < 0 and len(wanted) > 1:
-            left += _GAP + min(_NARROW, wanted.pop(index))
+            left += _GAP + min(_NARROW, wanted.pop())
             break
-    for index, full in wanted.items():
+    for index, full in enumerate(wanted):
         wider = min(max(0, full - _NARROW), max(0, left))
         wanted[index] = min(full, _NARROW) + wider
         left -= wider
-    return dict(sorted(wanted.items()))
-
-
-class _Rank(IntEnum):
-    """Rank a column: times, addresses and ports come first."""
-
-    CENTRAL = 0
-    VARIED = 1
-    CONSTANT = 2
-    IDENTIFIER = 3
-    EMPTY = 4
-
-
-def _rank(column: Column, values: list[str | None], telling: frozenset[str]) -> _Rank:
-    distinct = set(values)
-    if distinct <= _BLANK and values:
-        return _Rank.EMPTY
-    name = column.name.rsplit(".", 1)[-1]
-    if column.type in _TELLING or name in telling:
-        return _Rank.CENTRAL
-    if name in _IDENTIFIERS:
-        return _Rank.IDENTIFIER
-    return _Rank.CONSTANT if len(distinct) < min(2, len(values)) else _Rank.VARIED
+    return wanted
 
 
 def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:

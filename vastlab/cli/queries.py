@@ -73,7 +73,7 @@ async def query(
         )
         async with aclosing(stream):
             if form == "table":
-                sample = output.Sample(limit or output.ROWS, frozenset(_named(expression)))
+                sample = output.Sample(limit or output.ROWS, expression, vast.taxonomy)
                 await table(reporter, stream, limit, sample)
                 return 0
             found = 0
@@ -201,17 +201,6 @@ async def table(
     _tell_of_limit(found, limit)
     if not found:
         complain("nothing matches", style="yellow")
-
-
-def _named(expression: str) -> Iterator[str]:
-    """Return the names in the fields that an expression asks for."""
-    from vastlab.expression import parse_query
-    from vastlab.expression.ast import FieldExtractor
-    from vastlab.expression.rewrite import predicates
-
-    for predicate in predicates(parse_query(expression)):
-        if isinstance(predicate.extractor, FieldExtractor):
-            yield from predicate.extractor.parts or predicate.extractor.name.split(".")
 
 
 def _tell_of_limit(found: int, limit: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -15,6 +15,7 @@ from vastlab import _text
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.display.columns import sensible
 from vastlab.types import Kind, Leaf, Schema
 
 _EXPRESSION_WIDTH = 200
@@ -156,10 +157,16 @@ def make_preview(
     rows: int,
     columns: int,
     zone: tzinfo | None = None,
+    asked: Collection[str] = (),
+    only: Sequence[str] | None = None,
 ) -> Preview:
-    """Render the first events of one schema in event-time order."""
+    """Render the first events of one schema in event-time order.
+
+    The columns are the most telling ones, with those that were `asked` for, or `only` some.
+    """
     parts = [_first_rows(table, rows) for table in tables]
-    chosen = _columns(parts, columns)
+    names = sensible(name, parts, asked)[:columns] if only is None else only
+    chosen = _columns(tables, names)
     texts = [_texts(part, chosen, zone) for part in parts]
     times = np.concatenate([sort_keys(part) for part in parts]) if parts else np.empty(0, np.int64)
     merged = [row for part in texts for row in part]
@@ -239,16 +246,15 @@ def _keys(times: pa.ChunkedArray) -> Nanoseconds:
     return np.asarray(filled.to_numpy(), np.int64)
 
 
-def _columns(tables: Sequence[pa.Table], count: int) -> dict[str, Column]:
-    chosen: dict[str, Column] = {}
-    for table in tables:
-        for leaf in _described(table).leaves:
-            if len(chosen) < count:
-                column = Column(
-                    _cell(leaf.column), _cell(str(leaf.type)), leaf.type.kind in _RIGHT_ALIGNED
-                )
-                chosen.setdefault(leaf.column, column)
-    return chosen
+def _columns(tables: Sequence[pa.Table], names: Sequence[str]) -> dict[str, Column]:
+    # Where layouts differ, the type is that of the first.
+    types = {
+        leaf.column: leaf.type for table in reversed(tables) for leaf in _described(table).leaves
+    }
+    return {
+        name: Column(_cell(name), _cell(str(types[name])), types[name].kind in _RIGHT_ALIGNED)
+        for name in names
+    }
 
 
 def _texts(

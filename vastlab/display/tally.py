@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
+from vastlab.display.columns import named
 from vastlab.display.preview import event_times, in_zone
 from vastlab.errors import UsageError
-from vastlab.expression.parser import parse_field
-from vastlab.expression.resolve import match
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type, unique
 
@@ -44,18 +43,6 @@ class Values:
     def counts(self) -> pa.Array:
         """Return how often each of the texts occurs."""
         return pa.array(np.bincount(self.codes, minlength=len(self.texts)), pa.int64())
-
-
-def named(field: str, schema: Schema) -> Sequence[Leaf]:
-    """Return the fields that a name means: the end of a path, with or without the schema."""
-    if "`" in field and (written := parse_field(field)) is not None:
-        return match(written, schema)
-    prefix = f"{schema.name}."
-    if field.startswith(prefix):
-        wanted = field.removeprefix(prefix)
-        return [leaf for leaf in schema.leaves if wanted in (leaf.name, leaf.column)]
-    exact = [leaf for leaf in schema.leaves if leaf.column == field]
-    return exact or schema.leaves_by_suffix.get(field, ())
 
 
 def values(table: pa.Table, leaf: Leaf) -> Values:
