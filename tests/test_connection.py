@@ -127,6 +127,16 @@ def test_bounds(vast):
     assert result.num_rows == 4
 
 
+def test_bounds_are_part_of_what_a_result_shows(vast):
+    """The displays and two attributes say from when to when was asked."""
+    result = vast.query("resp_p < 9 && 1k > resp_p", since="2009-11-18T08:00:01")
+    asked = "resp_p < 9 && 1k > resp_p · since 2009-11-18 08:00:01"
+    assert asked in repr(result)
+    assert result.line().endswith(asked)
+    assert "since 2009-11-18 08:00:01" in result._repr_html_()
+    assert (str(result.since), result.until) == ("2009-11-18 08:00:01+00:00", None)
+
+
 async def test_query_inside_a_running_loop(vast):
     """The facade works where an event loop runs already, as in a notebook."""
     assert vast.query("resp_p == 1").num_rows == 2
@@ -159,6 +169,20 @@ def test_counts(vast):
     assert (counts.index[0], counts.name, counts.index.name) == ("zeek.conn", "events", "schema")
     assert vast.count("resp_p == 4") == 1
     assert vast.counts("resp_p == 99").empty
+
+
+def test_counts_are_shown_as_a_table(vast):
+    """Names and numbers are aligned, without the type of the numbers."""
+    assert repr(vast.counts()) == "zeek.conn  5\nzeek.dns   3"
+    assert repr(vast.counts("resp_p == 99")) == "no events"
+
+
+def test_a_pattern_that_finds_nothing_has_a_hint(vast):
+    """Patterns match whole texts, which is worth a line where nothing was found."""
+    with pytest.warns(errors.VastlabWarning, match="matches whole texts only"):
+        assert vast.query(":string == /C/").num_rows == 0
+    with pytest.warns(errors.VastlabWarning, match="matches whole texts only"):
+        assert vast.count(":string == /C/") == 0
 
 
 def test_what_is_there(vast):

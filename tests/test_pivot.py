@@ -98,11 +98,6 @@ def test_values_are_never_part_of_the_text(vast):
     assert (list(found), found.num_rows) == (["evil.log"], 1)
 
 
-def test_nothing_named_finds_nothing(vast):
-    """Where all values are missing or empty, nothing is asked."""
-    assert vast.query('#type == "zeek.ssl" && server_name == ""').pivot("server_name").num_rows == 0
-
-
 @pytest.mark.parametrize("field", ["nope", "ts", "", "zeek.dns."])
 def test_a_field_that_cannot_be_followed(vast, field):
     """An unknown field, or one of times, is an error."""
@@ -278,3 +273,16 @@ def test_addresses_travel_as_addresses():
     """Values of an address field are address objects, not text."""
     asked = plan("orig_h", {"zeek.conn": [conn([0])]}, {}, Taxonomy.default())
     assert asked.params == {"values": [ipaddress.ip_address("10.0.0.1")]}
+
+
+def test_a_pivot_on_nothing_says_why(vast):
+    """No events, no value and no time are three reasons."""
+    empty = vast.query('uid == "none"')
+    with pytest.warns(errors.VastlabWarning, match="this result is empty"):
+        assert empty.pivot("uid").num_rows == 0
+    blank = vast.query('#type == "zeek.ssl" && server_name == ""')
+    with pytest.warns(errors.VastlabWarning, match="no event of this result has a value in 'serv"):
+        assert blank.pivot("server_name").num_rows == 0
+    timeless = Result({"x": [_events("x", note=pa.array(["C1"]))]}, source=vast)
+    with pytest.warns(errors.VastlabWarning, match=r"'note' has a time"):
+        assert timeless.pivot("note", "5m").num_rows == 0

@@ -218,7 +218,7 @@ def test_csv_of_any_events(tmp_path_factory, data):
 
 def test_both_displays(result):
     """A result has a text for terminals and HTML for notebooks."""
-    assert repr(result).startswith("first 4 events (limit reached; -n 0 for all)\n4 events in 2")
+    assert repr(result).startswith("first 4 events (limit reached; limit 0 for all)\n4 events in 2")
     assert "<details" in result._repr_html_()
     assert result.line().endswith("resp_p == 80")
 
@@ -286,7 +286,7 @@ def test_where_filters_without_asking_again():
     assert {name: len(frame) for name, frame in few.items()} == {"zeek.conn": 2}
     assert few.expression == "resp_p >= 0 && resp_p >= 1"
     assert few.limit_reached
-    assert repr(few).startswith("of the first 5 events (limit reached; -n 0 for all)\n2 events")
+    assert repr(few).startswith("of the first 5 events (limit reached; limit 0 for all)\n2 events")
     assert few.where("").num_rows == 2
     assert few.where("resp_p == 2").where("resp_p == 1").num_rows == 0
 

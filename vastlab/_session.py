@@ -25,7 +25,7 @@ from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.literals import Null
 from vastlab.expression.rewrite import predicates
-from vastlab.expression.suggest import suggest
+from vastlab.expression.suggest import suggest, whole_matches
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
 from vastlab.nodes.base import ExportMode, Node, Notice, Query, Report, Step
@@ -174,10 +174,18 @@ class Session:
         try:
             part = await anext(stream, None)
             await check
+            if part is None:
+                hint(query, report)
         finally:
             check.cancel()
             await asyncio.wait([check])
         return part
+
+
+def hint(query: Query, report: Report) -> None:
+    """Say what may be wrong with a query that found nothing."""
+    for line in whole_matches(query.expression):
+        report(Notice(line))
 
 
 def warn(item: Step | Notice) -> None:

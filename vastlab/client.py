@@ -17,12 +17,13 @@ from typing import Any
 import pandas as pd
 
 from vastlab._arguments import Moment, as_instant, as_limit, as_mode, as_seconds, shorten_repr
-from vastlab._session import Session, warn, within
+from vastlab._session import Session, hint, warn, within
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import NodeConnectionError, UsageError
 from vastlab.expression import parse_query
 from vastlab.expression.aggregates import Summary
+from vastlab.expression.ast import echo
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
@@ -204,7 +205,7 @@ class VAST:
         match bounds:
             case int(first), int(last) if first > last:
                 raise UsageError(f"since {since} is after until {until}", hint="swap the two")
-        return Query(at(bound, now), mode, limit, *bounds, self.taxonomy, str(bound))
+        return Query(at(bound, now), mode, limit, *bounds, self.taxonomy, echo(bound))
 
     def run(
         self, query: Query, *, timeout: float | None = None, report: Report | None = None
@@ -260,7 +261,11 @@ class VAST:
         async def answer() -> dict[str, int]:
             node = await self._session.node()
             # A node is asked for its schemas and for the numbers at the same time.
-            return (await both(node.counts(query, report), self._session.check(query, report)))[0]
+            checked = self._session.check(query, report)
+            counts, _ = await both(node.counts(query, report), checked)
+            if not any(counts.values()):
+                hint(query, report)
+            return counts
 
         with self._session.naming():
             return await within(answer(), seconds)

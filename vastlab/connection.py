@@ -43,6 +43,7 @@ from vastlab.client import VAST, ExportMode
 from vastlab.display.preview import Outcome
 from vastlab.endpoints import NodeEndpoint
 from vastlab.expression.taxonomy import Taxonomy
+from vastlab.group_frames import Counts
 from vastlab.nodes.base import Explanation, Step
 from vastlab.pivot import Pivot
 from vastlab.queries import Queries
@@ -193,7 +194,8 @@ class Connection:
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
-        outcome = Outcome(question.text, kind.value, limit)
+        first, last = question.since, question.until
+        outcome = Outcome(question.text, kind.value, limit, since=first, until=last)
         return self._answer(ask, outcome, call, look=look, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
@@ -317,7 +319,7 @@ class Connection:
         counts = self._do(functools.partial(self._vast.counts, expression, **bounds), "counting")
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         index = pd.Index(list(ordered), name="schema", dtype="str")
-        return pd.Series(list(ordered.values()), index, "int64", "events")
+        return Counts(list(ordered.values()), index, "int64", "events")
 
     def summarize(
         self,

@@ -57,6 +57,23 @@ class GroupFrame(pd.DataFrame):
         return pd.DataFrame(shown, index=self.index)
 
 
+class Counts(pd.Series):
+    """Numbers by schema, shown as a table: of events, their type is of no interest."""
+
+    @property
+    def _constructor(self) -> type[pd.Series]:
+        return pd.Series
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "no events"
+        names = [_text.plain(str(name)) for name in self.index]
+        numbers = [f"{number:,}" for number in self]
+        width, room = max(map(len, names)), max(map(len, numbers))
+        lines = (f"{n:{width}}  {c:>{room}}" for n, c in zip(names, numbers, strict=True))
+        return "\n".join(lines)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return _text.plain(value)

@@ -101,6 +101,8 @@ class Pivot:
         Filters the answer by time; None for no filter.
     skipped
         Fields that are not searched, each with the reason.
+    reason
+        Why there is nothing to ask for, where the expression is empty.
     """
 
     expression: str = ""
@@ -108,6 +110,7 @@ class Pivot:
     spans: tuple[tuple[int, int], ...] = ()
     near: Near | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a part of the answer that are near enough in time."""
@@ -189,16 +192,17 @@ def plan(
             hint="choose some first: result.where(expression).pivot(field)",
         )
     if not len(wanted):
-        return Pivot()
+        return Pivot(reason=f"no event of this result has a value in {field!r}")
     expression, params, skipped = _question(schemas, kinds, kind, _read(kind, wanted))
+    reason = "" if expression else f"no schema has a field for values of {field!r}"
     if within is None:
-        return Pivot(expression, params, skipped=skipped)
+        return Pivot(expression, params, skipped=skipped, reason=reason)
     moments = _moments(found, wanted)
     named = np.concatenate(moments)
     if not len(named):
-        return Pivot()
+        return Pivot(reason=f"no event of this result with a value in {field!r} has a time")
     near = Near(kinds, kind, wanted, moments, within)
-    return Pivot(expression, params, _spans(named, within), near, skipped)
+    return Pivot(expression, params, _spans(named, within), near, skipped, reason)
 
 
 def span(within: str | timedelta) -> int:

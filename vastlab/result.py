@@ -26,7 +26,7 @@ from vastlab.display.preview import Outcome, Preview, Summary, make_preview, mos
 from vastlab.display.tally import flows, histogram, tally
 from vastlab.errors import VastlabWarning
 from vastlab.expression import parse_query
-from vastlab.expression.ast import And, Expr
+from vastlab.expression.ast import And, Expr, echo
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at, normalise
 from vastlab.expression.suggest import suggest
@@ -80,7 +80,7 @@ def matching(tables: Mapping[str, Sequence[pa.Table]], query: Query) -> dict[str
 
 def both(first: str, second: Expr) -> str:
     """Write what events match that match both; the first one may be empty."""
-    return str(normalise(And((parse_query(first), second)))) if first else str(second)
+    return echo(normalise(And((parse_query(first), second)))) if first else echo(second)
 
 
 if TYPE_CHECKING:
@@ -179,8 +179,18 @@ class Result(Mapping[str, pd.DataFrame]):
 
     @property
     def expression(self) -> str:
-        """The final expression, with all parameters replaced."""
+        """The final expression as it was written, with all parameters replaced."""
         return self._outcome.expression
+
+    @property
+    def since(self) -> pd.Timestamp | None:
+        """The bound from which on event times were asked for, in UTC; displays show it."""
+        return _moment(self._outcome.since)
+
+    @property
+    def until(self) -> pd.Timestamp | None:
+        """The bound before which event times were asked for, in UTC; displays show it."""
+        return _moment(self._outcome.until)
 
     @property
     def mode(self) -> str:
@@ -283,7 +293,11 @@ class Result(Mapping[str, pd.DataFrame]):
             )
         span = None if within is None else pivot.span(within)
         if not self.num_rows:
-            warnings.warn("no events to pivot from", errors.VastlabWarning, stacklevel=2)
+            warnings.warn(
+                "no events to pivot from: this result is empty",
+                errors.VastlabWarning,
+                stacklevel=2,
+            )
             return Result({}, zone=self._zone, source=self._source)
         question = pivot.plan(
             field, self._tables, self._source.schemas(), self._source.taxonomy, span
@@ -296,6 +310,9 @@ class Result(Mapping[str, pd.DataFrame]):
                 stacklevel=2,
             )
         if not question.expression:
+            warnings.warn(
+                f"nothing to pivot on: {question.reason}", errors.VastlabWarning, stacklevel=2
+            )
             return Result({}, zone=self._zone, source=self._source)
         return self._source.follow(question, limit=limit)
 
@@ -501,7 +518,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def line(self) -> str:
         """Describe the result in one line."""
-        return preview.line(self._outcome, self._summarised())
+        return preview.line(self._outcome, self._summarised(), self._zone)
 
     def __repr__(self) -> str:
         return preview.overview(self._outcome, self._summarised(), self._zone)
@@ -558,6 +575,10 @@ def _number(call: str, things: str, n: int, most: int | None = None) -> int:
 def _listed(names: Collection[str]) -> str:
     some = ", ".join(list(names)[:5])
     return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
+
+
+def _moment(nanoseconds: int | None) -> pd.Timestamp | None:
+    return None if nanoseconds is None else pd.Timestamp(nanoseconds, tz="UTC")
 
 
 def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:

@@ -142,7 +142,7 @@ def test_what_a_reader_must_know_comes_first(connections):
     """The limit and an interruption are named first."""
     outcome = Outcome(limit=3, limit_reached=True)
     text = [part for part in check(draw({"zeek.conn": connections}, outcome)).text if part]
-    assert text[0] == "first 3 events (limit reached; -n 0 for all)"
+    assert text[0] == "first 3 events (limit reached; limit 0 for all)"
     text = check(draw({"zeek.conn": connections}, Outcome(partial=True))).text
     assert text[0] == "partial: stopped after 3 events"
 

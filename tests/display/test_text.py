@@ -46,7 +46,7 @@ def test_the_limit_comes_first():
     """The first note says that there may be more."""
     outcome = Outcome(limit=100, limit_reached=True)
     shown = text.overview(outcome, [Summary("s", 100, 1, None, None)])
-    assert shown.startswith("first 100 events (limit reached; -n 0 for all)\n")
+    assert shown.startswith("first 100 events (limit reached; limit 0 for all)\n")
 
 
 def test_one_line_says_what_was_asked():

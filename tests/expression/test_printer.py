@@ -23,6 +23,7 @@ from vastlab.expression.ast import (
     Or,
     Predicate,
     TypeExtractor,
+    echo,
 )
 from vastlab.expression.literals import (
     IP,
@@ -39,6 +40,7 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
+from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import lower, predicates
 from vastlab.types import Kind, Leaf, Type
 
@@ -247,3 +249,50 @@ def test_printed_search_for_unquotable_string():
     )
     assert contains == r"f == /(?s:.*)\x0a(?s:.*)/"
     assert lacks == r"f != /(?s:.*)\x0a(?s:.*)/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"example" in query && orig_bytes > 1Mi',
+        "10.0.0.0/8 ni src_ip || 5 == x",
+        "1e5 < x && ts > now - 90s",
+        "x in [1Mi, 2]",
+        "/a/ == x",
+    ],
+)
+def test_an_echo_is_what_was_written(text):
+    """Values keep their spelling and their side."""
+    assert echo(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ('!("a" in x)', '"a" !in x'),
+        ("not 5 == x", "5 != x"),
+        ("x == 1 and (y == 2k or z)", "x == 1 && (y == 2k || z != null)"),
+    ],
+)
+def test_an_echo_moves_negations_into_operators(text, shown):
+    """What the tree does not keep is printed in the usual form."""
+    assert echo(parse(text)) == shown
+
+
+@hypothesis.given(language.expressions(), st.data())
+def test_an_echo_means_the_same(expr, data):
+    """Whichever side the values were on, the echo is read as the same expression."""
+    text = str(expr)
+    swapped = f"!({text})" if data.draw(st.booleans()) else text
+    tree = parse(swapped)
+    assert parse(echo(tree)) == tree
+    for predicate in predicates(tree):
+        if predicate.written is not None:
+            turned = f"{predicate.written.text} {predicate.operator.flipped.value} "
+            turned += str(predicate.extractor)
+            assert parse(echo(parse(turned))) == parse(turned) == predicate
+
+
+def test_a_replaced_literal_is_not_echoed():
+    """A parameter's value is shown in its place."""
+    assert echo(bind(parse("$port == resp_p"), {"port": 80})) == "resp_p == 80"

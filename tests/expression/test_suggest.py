@@ -12,7 +12,7 @@ from vastlab.expression import parse
 from vastlab.expression.ast import Constant
 from vastlab.expression.parser import parse_query
 from vastlab.expression.resolve import resolve
-from vastlab.expression.suggest import suggest
+from vastlab.expression.suggest import suggest, whole_matches
 from vastlab.expression.taxonomy import Concept, Model, Taxonomy
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -300,3 +300,25 @@ def test_never_fails(data):
     events = data.draw(strategies.events())
     expr = data.draw(strategies.expressions(events))
     assert all(isinstance(line, str) for line in suggest(expr, [events.schema]))
+
+
+@pytest.mark.parametrize(
+    "text, wider",
+    [
+        ("x == /google/", "x in /google/"),
+        ("/google/i", ":string in /google/i"),
+        ("x == /a|b/ && y == 1", "x in /a|b/"),
+        ("x == /^goo/", "x in /^goo/"),
+        ("x == /^google$/", None),
+        ("x == /.*google.*/", None),
+        ("x != /google/", None),
+        ("x in /google/", None),
+        ('x == "google"', None),
+    ],
+)
+def test_a_pattern_for_a_whole_text_has_a_hint(text, wider):
+    """Where a pattern is open at an end, its author may have meant a part of the text."""
+    lines = whole_matches(parse(text))
+    assert [line.split(": ")[-1] for line in lines] == (
+        [f"{wider} also matches a part"] * bool(wider)
+    )

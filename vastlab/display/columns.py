@@ -37,11 +37,11 @@ _TELLING = {
     "suricata.dns": ("rrname", "rrtype", "rcode"),
     "suricata.fileinfo": ("fileinfo.filename", "fileinfo.magic", "md5", "sha1", "sha256"),
     "suricata.flow": (
-        "proto", "app_proto", "flow.bytes_toserver", "flow.bytes_toclient", "flow.state",
+        "app_proto", "flow.bytes_toserver", "flow.bytes_toclient", "flow.state", "proto",
     ),
     "suricata.http": ("http_method", "hostname", "url", "status", "http_user_agent"),
     "suricata.tls": ("tls.sni", "tls.subject", "tls.issuerdn", "tls.version"),
-    "zeek.conn": ("proto", "service", "duration", "orig_bytes", "resp_bytes", "conn_state"),
+    "zeek.conn": ("service", "orig_bytes", "resp_bytes", "duration", "conn_state", "proto"),
     "zeek.dns": ("query", "answers", "rcode_name"),
     "zeek.files": ("mime_type", "filename", "md5", "sha1", "sha256", "tx_hosts", "rx_hosts"),
     "zeek.http": ("method", "host", "uri", "status_code", "user_agent"),

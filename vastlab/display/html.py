@@ -18,6 +18,7 @@ from vastlab.display.preview import (
     Outcome,
     Preview,
     Summary,
+    bounds,
     most_first,
     notes,
     question,
@@ -87,9 +88,11 @@ def _head(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None) -
     remarks = "".join(map(note, notes(outcome, events)))
     asked = question(outcome)
     code = f' · <code style="{_CODE}">{_text.html(asked)}</code>' if asked else ""
+    when = f" · {_text.html(bounds(outcome, zone))}" if bounds(outcome, zone) else ""
     where = f" · times in {_text.html(str(zone))}" if zone is not None else ""
     counted = _text.html(totals(outcome, summaries))
-    faint = f'<span style="{_FAINT}">{code}{where}</span>' if code or where else ""
+    rest = f"{code}{when}{where}"
+    faint = f'<span style="{_FAINT}">{rest}</span>' if rest else ""
     return f'{remarks}<div style="padding:.25em 0"><b>{counted}</b>{faint}</div>'
 
 

@@ -37,6 +37,8 @@ class Outcome:
         The endpoint, where a file in the working folder chose it.
     chosen_from, newest_of
         The number of events that arrived, where only some, or only the newest, are kept.
+    since, until
+        Bounds of the event time in nanoseconds since 1970.
     """
 
     expression: str = ""
@@ -48,6 +50,8 @@ class Outcome:
     origin: str = ""
     chosen_from: int = 0
     newest_of: int = 0
+    since: int | None = None
+    until: int | None = None
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -62,7 +66,7 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
         parts.append(f"partial: stopped after {came}")
     if outcome.limit_reached:
         first = f"{of}the first" if of else "first"
-        parts.append(f"{first} {came} (limit reached; -n 0 for all)")
+        parts.append(f"{first} {came} (limit reached; limit 0 for all)")
     if outcome.origin:
         parts.append(outcome.origin)
     return tuple(parts)
@@ -79,6 +83,12 @@ def question(outcome: Outcome) -> str:
     """Show the expression, shortened and escaped."""
     text = _text.plain(_text.cut(outcome.expression, _EXPRESSION_WIDTH + 1))
     return _text.cut(text, _EXPRESSION_WIDTH)
+
+
+def bounds(outcome: Outcome, zone: tzinfo | None = None) -> str:
+    """Say from when to when events were asked for; ``""`` where any time was."""
+    named = (("since", outcome.since), ("until", outcome.until))
+    return " ".join(f"{name} {moment(when, zone)}" for name, when in named if when is not None)
 
 
 def span(summary: Summary, zone: tzinfo | None = None) -> str:
@@ -295,7 +305,7 @@ def overview(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None
     """Describe a result: one line for each of the largest schemas, one for the rest."""
     ordered = most_first(summaries)
     events = sum(summary.events for summary in ordered)
-    lines = [*notes(outcome, events), totals(outcome, ordered)]
+    lines = [*notes(outcome, events), _head(outcome, ordered, zone)]
     lines += _aligned([_facts(summary, zone) for summary in ordered[:SCHEMAS]])
     if rest := ordered[SCHEMAS:]:
         lines.append(others(rest))
@@ -305,10 +315,14 @@ def overview(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None
     return "\n".join(lines)
 
 
-def line(outcome: Outcome, summaries: Sequence[Summary]) -> str:
+def line(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None = None) -> str:
     """Describe a result in one line."""
     events = sum(summary.events for summary in summaries)
-    parts = [*notes(outcome, events), totals(outcome, summaries), question(outcome)]
+    return " · ".join([*notes(outcome, events), _head(outcome, summaries, zone)])
+
+
+def _head(outcome: Outcome, summaries: Sequence[Summary], zone: tzinfo | None) -> str:
+    parts = (totals(outcome, summaries), question(outcome), bounds(outcome, zone))
     return " · ".join(part for part in parts if part)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 
 from vastlab.expression import literals
@@ -150,12 +151,22 @@ Extractor = FieldExtractor | TypeExtractor | AliasExtractor | MetaExtractor | Co
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """How a comparison was written: the text of its literal, and whether that was on the left."""
+
+    literal: Literal
+    text: str
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Predicate:
     """A comparison; the extractor is on the left."""
 
     extractor: Extractor
     operator: Operator
     literal: Literal
+    written: Written | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         if _is_bare(self):
@@ -171,7 +182,7 @@ class And:
     operands: tuple[Expr, ...]
 
     def __str__(self) -> str:
-        return " && ".join(_inside(operand, Or) for operand in self.operands)
+        return _text(self, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +192,7 @@ class Or:
     operands: tuple[Expr, ...]
 
     def __str__(self) -> str:
-        return " || ".join(_inside(operand) for operand in self.operands)
+        return _text(self, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +206,7 @@ class Not:
     operand: Expr
 
     def __str__(self) -> str:
-        return f"!({_inside(self.operand)})"
+        return _text(self, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +248,53 @@ def _spelling(predicate: Predicate) -> tuple[Operator, str]:
     return predicate.operator, str(predicate.literal)
 
 
-def _inside(operand: Expr, looser: type[Expr] | tuple[()] = ()) -> str:
+def echo(expr: Expr) -> str:
+    """Write an expression for its author: values as they were spelled, and on the same side.
+
+    Examples
+    --------
+    >>> from vastlab.expression import parse
+    >>> asked = parse('"example" in query and orig_bytes > 1Mi')
+    >>> print(asked)
+    query ni "example" && orig_bytes > 1048576
+    >>> echo(asked)
+    '"example" in query && orig_bytes > 1Mi'
+    """
+    return _text(expr, _echoed)
+
+
+def _echoed(predicate: Predicate) -> str:
+    written = predicate.written
+    # The literal may have been replaced since, as a parameter is.
+    if written is None or predicate.literal is not written.literal:
+        return str(predicate)
+    extractor, operator = predicate.extractor, predicate.operator
+    if written.is_first:
+        return f"{written.text} {operator.flipped.value} {extractor}"
+    return f"{extractor} {operator.value} {written.text}"
+
+
+def _text(expr: Expr, write: Callable[[Predicate], str]) -> str:
+    match expr:
+        case Predicate():
+            return write(expr)
+        case And(operands):
+            return " && ".join(_inside(operand, write, Or) for operand in operands)
+        case Or(operands):
+            return " || ".join(_inside(operand, write) for operand in operands)
+        case Not(operand):
+            return f"!({_inside(operand, write)})"
+        case Constant():
+            return str(expr)
+
+
+def _inside(
+    operand: Expr, write: Callable[[Predicate], str], looser: type[Expr] | tuple[()] = ()
+) -> str:
     match operand:
         case Constant(True):
             return _EVERYTHING
         case _ if isinstance(operand, looser):
-            return f"({operand})"
+            return f"({_text(operand, write)})"
         case _:
-            return str(operand)
+            return _text(operand, write)

@@ -20,6 +20,7 @@ from vastlab.expression.ast import (
     Or,
     Predicate,
     TypeExtractor,
+    Written,
 )
 from vastlab.expression.checks import problem
 from vastlab.expression.literals import Literal, Null, Parameter
@@ -202,6 +203,7 @@ _SPELLINGS = {
     "-]": Operator.NOT_NI,
 }
 _NUMBER_LIKE = re.compile(r"[0-9.:-]+")
+_LONGEST_WRITTEN = 1_000  # characters of a literal that is echoed; a longer one is a list
 _WHERE = re.compile(r"[ \t\n\v\f\r]*+where(?=[ \t\n\v\f\r])")
 
 
@@ -415,11 +417,18 @@ def _predicate(text: str, at: int, depth: int) -> _Group:
     operator, end = spelled
     right = _operand(text, skip_space(text, end), depth)
     extractor, operator, literal = _extractor_first(text, left, operator, right)
+    value = right if left.node is extractor else left
     if found := problem(extractor, operator, literal):
-        value = left if left.node is literal else right
         at = place if found.in_operator else value.start
         raise syntax_error(found.message, text, at, found.expected, hint=found.hint)
-    return _Group(typed(Predicate(extractor, operator, literal)), right.end)
+    written = _written(text, value, literal, is_first=value is left)
+    return _Group(typed(Predicate(extractor, operator, literal, written)), right.end)
+
+
+def _written(text: str, value: _Operand, literal: Literal, *, is_first: bool) -> Written | None:
+    if value.end - value.start > _LONGEST_WRITTEN:
+        return None
+    return Written(literal, text[value.start : value.end], is_first)
 
 
 def _operator(text: str, at: int) -> tuple[Operator, int] | None:

@@ -40,6 +40,7 @@ from vastlab.expression.literals import (
     Literal,
     Null,
     Parameter,
+    Pattern,
     RecordLiteral,
     String,
     Subnet,
@@ -53,7 +54,7 @@ from vastlab.expression.rewrite import predicates
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
-__all__ = ["suggest"]
+__all__ = ["suggest", "whole_matches"]
 
 _MAX_NAMES = 3
 _MAX_LENGTH = 80
@@ -68,6 +69,8 @@ _TYPE_NAME = re.compile(r":[A-Za-z0-9_.]+")
 # Logs with typed fields have at least one of these: nearly every event has a time.
 _TYPED_KINDS = frozenset({Kind.IP, Kind.SUBNET, Kind.TIME, Kind.DURATION})
 _SAME_AS_TEXT = (UInt64, Int64, Double, Bool, IP, Subnet)  # same text in logs as in expressions
+_OPEN_STARTS = ("^", ".*", "(?s:.*)", r"\A")
+_OPEN_ENDS = ("$", ".*", "(?s:.*)", r"\z")
 _SEARCH_OPERATORS = (Operator.EQ, Operator.NE, Operator.IN, Operator.NOT_IN)
 
 
@@ -105,6 +108,31 @@ def _warning(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
             return _quoted_address_warning(text, schemas)
         case Predicate(TypeExtractor(Type(kind=kind))) if kind is not Kind.STRING:
             return _string_fields_warning(predicate, kind, schemas)
+    return None
+
+
+def whole_matches(expr: Expr) -> tuple[str, ...]:
+    """Say which patterns could match more: they match whole texts, and not parts of them.
+
+    To be shown where nothing was found, one line for each pattern that is open at an end.
+
+    Examples
+    --------
+    >>> print(*whole_matches(parse("host == /google/")))
+    host == /google/ matches whole texts only: host in /google/ also matches a part
+    """
+    found = (_whole_match(predicate) for predicate in predicates(expr))
+    return tuple(dict.fromkeys(_text.plain(line) for line in found if line is not None))
+
+
+def _whole_match(predicate: Predicate) -> str | None:
+    match predicate:
+        case Predicate(_, Operator.EQ, Pattern(regex)):
+            if regex.startswith(_OPEN_STARTS) and regex.endswith(_OPEN_ENDS):
+                return None
+            anywhere = replace(predicate, operator=Operator.IN)
+            whole, part = (_text.cut(str(p), _MAX_LENGTH) for p in (predicate, anywhere))
+            return f"{whole} matches whole texts only: {part} also matches a part"
     return None
 
 

@@ -58,7 +58,7 @@ class Query:
     since, until
         Bounds of the event time in nanoseconds; `until` is exclusive.
     text
-        The normal form of the expression, with relative times as they were written.
+        The expression with parameters bound, and the rest as it was written.
     """
 
     expression: Expr = _EVERYTHING

@@ -28,6 +28,7 @@ from vastlab.display import html
 from vastlab.display.preview import Outcome, make_preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
+from vastlab.expression.ast import echo
 from vastlab.expression.parameters import bind
 from vastlab.nodes.base import Step
 from vastlab.notebook.notes import Pace
@@ -150,7 +151,7 @@ class LiveView(RunningBox):
         start: bool = True,
     ) -> None:
         # A wrong expression fails the cell here, not a task in the background.
-        self._expression = str(bind(parse_query(expression), params or {}))
+        self._expression = echo(bind(parse_query(expression), params or {}))
         self._mode = as_mode(mode)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise errors.UsageError(f"limit must be a number of events, got {limit!r}")
