@@ -22,8 +22,9 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.display import columns as shown_columns
 from vastlab.display import files, html, import_optional, preview
 from vastlab.display.files import plain_tables
+from vastlab.display.histogram import histogram
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
-from vastlab.display.tally import flows, histogram, tally
+from vastlab.display.tally import flows, tally
 from vastlab.errors import VastlabWarning
 from vastlab.expression import parse_query
 from vastlab.expression.ast import And, Expr, echo

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from tests.display.conftest import conn
 from vastlab.display import figures
-from vastlab.display.tally import SERIES, Flows, Tally, histogram
+from vastlab.display.histogram import SERIES, histogram
+from vastlab.display.tally import Flows, Tally
 
 
 def _drawn(tables, **how):
@@ -20,11 +26,62 @@ def test_a_timeline_is_a_png():
     assert png.startswith(b"\x89PNG")
 
 
-def test_a_timeline_has_no_background():
-    """The page shines through, so that light and dark themes both work."""
-    picture = _drawn({"zeek.conn": [conn([0, 1])]})
-    assert picture.get_facecolor()[3] == 0
-    assert picture.axes[0].get_facecolor()[3] == 0
+def _luminance(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(first, second):
+    """Return the contrast ratio of WCAG."""
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _pictures():
+    tables = {f"s{n}": [conn([0.0, 1.0], ["a", None])] for n in range(12)}
+    return [
+        figures.timeline(histogram(tables)),
+        figures.timeline(histogram(tables, by="note")),
+        figures.top(Tally("f", {"a": 2, "b": 1}, 1, 1)),
+        figures.graph(Flows({("a", "b"): 2, ("b", "c"): 1}, 1, 1)),
+        figures.nothing(),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_text_and_marks_have_enough_contrast_in_any_theme(number):
+    """Text has the contrast of WCAG AA to the picture's own background, and marks that of marks."""
+    picture = _pictures()[number]
+    picture._repr_png_()
+    paper = picture.get_facecolor()
+    assert paper[3] == 1, "or the page would shine through, whose colour nobody knows"
+    texts = [text for text in picture.findobj(Text) if text.get_text()]
+    assert texts
+    assert min(_contrast(text.get_color(), paper) for text in texts) >= 4.5
+    patches = [patch for axes in picture.axes for patch in axes.patches]
+    assert all(_contrast(patch.get_facecolor()[:3], paper) >= 3 for patch in patches)
+
+
+def test_a_cut_axis_says_what_is_left_out():
+    """Nine years without events take no room; both ends have a scale of their own."""
+    hour = [float(second) for second in range(0, 3600, 30)]
+    years = 9 * 365 * 86_400
+    picture = _drawn({"x": [conn([*hour, *(years + second for second in hour)])]})
+    picture._repr_png_()
+    first, second = picture.axes
+    assert [text.get_text() for text in second.texts] == ["9 years without events"]
+    drawn = sum(patch.get_data().values.sum() for axes in picture.axes for patch in axes.patches)
+    assert drawn == 2 * len(hour)
+    assert first.get_xlim()[1] - first.get_xlim()[0] < 0.1  # days
+
+
+@pytest.mark.parametrize("starts", [(0, 500), (0, 500, 2000), (0, 90, 4000), (0, 40, 900, 30_000)])
+@pytest.mark.parametrize("hours", [0.01, 1, 50])
+def test_a_cut_axis_can_be_drawn_at_any_scale(starts, hours):
+    """Whatever the spans are, matplotlib finds ticks for them."""
+    seconds = [day * 86_400 + i * hours * 36 for day in starts for i in range(100)]
+    picture = _drawn({"x": [conn(seconds)]})
+    assert picture._repr_png_()
 
 
 def test_marks_are_few_whatever_the_size():
@@ -111,7 +168,25 @@ def test_a_graph_has_few_marks():
     axes = picture.axes[0]
     lines, dots = axes.collections
     assert len(lines.get_segments()) + len(dots.get_offsets()) + len(axes.texts) < 5000
-    assert picture.get_facecolor()[3] == 0
+
+
+@pytest.mark.parametrize("count", [3, 40, 200])
+def test_names_in_a_graph_do_not_overlap(count):
+    """No name covers another; those without room are counted in the title."""
+    pairs = [(f"host-{i % 7}", f"server-{i}.some-long-domain.example") for i in range(count)]
+    picture = figures.graph(Flows({pair: i + 1 for i, pair in enumerate(pairs)}, 0, 0))
+    picture._repr_png_()
+    axes = picture.axes[0]
+    renderer = picture.canvas.get_renderer()
+    names = [text for text in axes.texts if text.get_text()]
+    # Without the arrow to its dot, which an annotation counts to its box.
+    boxes = [Text.get_window_extent(text, renderer) for text in names]
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+    left_out = re.search(r"(\d+) names? left out", axes.get_title("left"))
+    dots = len({name for pair in pairs for name in pair})
+    assert len(names) + (int(left_out[1]) if left_out else 0) == dots
+    assert count > 3 or not left_out
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.display.conftest import SECOND, START, conn, wide
-from vastlab.display.tally import BUCKETS, NONE, SERIES, histogram
+from vastlab.display.histogram import BUCKETS, NONE, SERIES, histogram
 
 FAR = 9_000_000_000  # seconds; within what nanoseconds can hold, before and after 2009
 
@@ -22,15 +23,76 @@ def test_every_event_is_counted_in_its_bucket(seconds):
     counts = counted.series["zeek.conn"]
     assert counts.sum() == len(seconds)
     assert len(counts) <= BUCKETS
+    edges = counted.edges.astype(np.int64).tolist()
     for second in seconds:
-        place = (START + second * SECOND - counted.start) // counted.width
-        assert counts[place] > 0
+        when = START + second * SECOND
+        inside = [edge <= when < edge + counted.width for edge in edges]
+        assert inside.count(True) == 1
+        assert counts[inside.index(True)] > 0
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
 def test_narrow_spans_have_narrow_buckets(seconds):
     """A span of two seconds is not drawn in minutes."""
     assert histogram({"x": [conn(seconds)]}).width <= SECOND // 10
+
+
+def _busy(*starts, every=60):
+    """Make an hour of events from each of these seconds on."""
+    return {"x": [conn([start + second for start in starts for second in range(0, 3600, every)])]}
+
+
+def test_a_gap_of_years_has_no_buckets():
+    """Two busy hours nine years apart are both seen in minutes, and what is between is known."""
+    years = 9 * 365 * 86_400
+    counted = histogram(_busy(0, years))
+    assert counted.width <= 60 * SECOND
+    assert len(counted.spans) == 2
+    assert counted.left_out[0] == pytest.approx(years * SECOND, rel=0.01)
+    assert counted.series["x"].sum() == 120
+
+
+def test_gaps_of_different_lengths_are_left_out():
+    """Where the widest gap is left out, the next one may be most of what is left."""
+    assert len(histogram(_busy(0, 3 * 86_400, 9 * 365 * 86_400)).spans) == 3
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        [hour * 3600 for hour in range(24 * 7)],
+        [(day * 24 + hour) * 3600 for day in range(7) for hour in range(9)],
+        [0, 20 * 3600],
+    ],
+)
+def test_nights_are_drawn(starts):
+    """What is empty for less than a day, or again and again, belongs to the picture."""
+    assert len(histogram(_busy(*starts)).spans) == 1
+
+
+def test_a_few_events_are_drawn_where_they_are():
+    """Single events far apart have no shape that a cut would show."""
+    assert len(histogram({"x": [conn([0, 86_400 * 300, 86_400 * 900])]}).spans) == 1
+
+
+@given(st.lists(st.integers(-FAR // 2, FAR // 2), min_size=1, max_size=6), st.integers(10, 300))
+def test_spans_follow_each_other(starts, every):
+    """Wherever the axis is cut, buckets are in order, apart, few, and hold all events."""
+    tables = _busy(*starts, every=every)
+    counted = histogram(tables)
+    edges = counted.edges.astype(np.int64)
+    assert (np.diff(edges) >= counted.width).all()
+    assert all(gap > 0 for gap in counted.left_out)
+    assert len(edges) == sum(span.buckets for span in counted.spans) <= BUCKETS
+    assert counted.series["x"].sum() == tables["x"][0].num_rows
+
+
+@pytest.mark.parametrize("ends", [(-(2**63), 2**63 - 1), (2**63 - 1, 2**63 - 1)])
+def test_times_may_be_as_far_apart_as_can_be(ends):
+    """The first and the last moment that VAST can hold are counted."""
+    times = pa.array(ends, pa.int64()).cast(pa.timestamp("ns"))
+    counted = histogram({"x": [pa.table({"ts": times})]})
+    assert counted.series["x"].sum() == 2
 
 
 @pytest.mark.parametrize(
@@ -47,7 +109,7 @@ def test_weeks_begin_on_monday():
     counted = histogram({"x": [conn([0, 365 * 86_400])]})
     first = counted.edges[0].astype("datetime64[D]").item()
     assert first.weekday() == 0
-    assert counted.start % (86_400 * SECOND) == 0
+    assert counted.spans[0].start % (86_400 * SECOND) == 0
 
 
 def test_edges_follow_the_zone():

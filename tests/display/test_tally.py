@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.display.conftest import conn
 from vastlab import errors
 from vastlab.arrow import convert
-from vastlab.display.tally import NONE, flows, histogram, tally
+from vastlab.display.histogram import NONE, histogram
+from vastlab.display.tally import flows, tally
 from vastlab.expression.taxonomy import Taxonomy
 
 _NOTES = st.lists(st.sampled_from("abcdefghijkl") | st.none(), max_size=40)

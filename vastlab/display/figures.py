@@ -11,29 +11,41 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from vastlab import _text
 from vastlab._text import plural
-from vastlab.display.tally import Flows, Histogram, Tally
+from vastlab.display import labels
+from vastlab.display.histogram import Histogram, Span
+from vastlab.display.tally import Flows, Tally
 
-_INK = "#808080"
-# Told apart by people with any colour vision, and on white as on black.
+# A background of its own: no grey can be read on a white page and on a dark one alike.
+_PAPER, _INK = labels.PAPER, labels.INK
+# Told apart by people with any colour vision, and on paper.
 _COLOURS = (
-    "#4c8bd9", "#e08a2e", "#35a67c", "#c95fa3", "#8c7ae6", "#c2a21f", "#3fb0c4", "#d1605e",
-    "#a0765b",
+    "#2f75c9", "#cf7417", "#24916a", "#c04f98", "#7a66dd", "#a3860f", "#1f92a8", "#cf4f4d",
+    "#8f6549",
 )  # fmt: skip
-_GREYS = ("#a0a0a0", "#6e6e6e")  # for rests and nulls
+_GREYS = ("#909090", "#5e5e5e")  # for rests and nulls
 _NO_EVENTS = "no events"
 _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
 _STEPS = 120
+_NARROW = 0.3  # of the picture: too little for a scale of time
 _UNITS = (
     (86_400_000_000_000, "d"),
     (3_600_000_000_000, "h"),
     (60_000_000_000, "min"),
     (1_000_000_000, "s"),
     (1_000_000, "ms"),
+)
+
+
+_LONG_UNITS = (
+    (365 * 86_400_000_000_000, "years"),
+    (86_400_000_000_000, "days"),
+    (3_600_000_000_000, "hours"),
 )
 
 
@@ -48,7 +60,7 @@ class Picture(Figure):
 
 def nothing(message: str = _NO_EVENTS) -> Picture:
     """Say that there is nothing to draw."""
-    picture = Picture(figsize=(9, 1), facecolor="none", layout="constrained")
+    picture = Picture(figsize=(9, 1), facecolor=_PAPER, layout="constrained")
     axes = picture.add_subplot()
     axes.set_axis_off()
     axes.text(0.5, 0.5, message, color=_INK, ha="center", va="center", transform=axes.transAxes)
@@ -56,17 +68,33 @@ def nothing(message: str = _NO_EVENTS) -> Picture:
 
 
 def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
-    """Draw events over time as stacked bars, one colour for each schema."""
+    """Draw events over time as stacked bars, one colour for each schema.
+
+    Long times without events are left out; the axis is cut there, and says how long they are.
+    """
     if not counted.series:
         return nothing("no events with a time" if counted.untimed else _NO_EVENTS)
-    picture = Picture(figsize=(9, 3), facecolor="none", layout="constrained")
-    axes = picture.add_subplot()
-    _bars(axes, counted)
-    _style_axes(axes)
-    axes.set_ylabel(f"events per {_width(counted.width)}", color=_INK)
-    axes.set_xlabel(_text.plain(str(zone or "UTC")), color=_INK)
+    layout = ConstrainedLayoutEngine(wspace=0.03)
+    picture = Picture(figsize=(9, 3), facecolor=_PAPER, layout=layout)
+    every = sum(span.buckets for span in counted.spans)
+    # None so narrow that its times could not be read.
+    shares = [max(span.buckets, every / 8) for span in counted.spans]
+    parts = picture.subplots(1, len(shares), sharey=True, squeeze=False, width_ratios=shares)[0]
+    first = 0
+    for axes, span, share in zip(parts, counted.spans, shares, strict=True):
+        _bars(axes, counted, span, first)
+        _style_axes(axes)
+        _style_times(axes, share / sum(shares))
+        first += span.buckets
+    for axes, gap in zip(parts[1:], counted.left_out, strict=True):
+        _cut(axes, gap)
+    parts[0].set_ylabel(f"events per {_width(counted.width)}", color=_INK)
+    parts[-1].legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=_INK, fontsize=9
+    )
+    picture.supxlabel(_text.plain(str(zone or "UTC")), color=_INK, fontsize="medium")
     if counted.untimed:
-        axes.set_title(f"{counted.untimed:,} events without a time", color=_INK, fontsize=9)
+        parts[0].set_title(f"{counted.untimed:,} events without a time", color=_INK, fontsize=9)
     return picture
 
 
@@ -75,7 +103,7 @@ def top(counted: Tally) -> Picture:
     if not counted.counts:
         return nothing("no events with a value")
     height = 0.8 + 0.24 * max(3, len(counted.counts))
-    picture = Picture(figsize=(8, height), facecolor="none", layout="constrained")
+    picture = Picture(figsize=(8, height), facecolor=_PAPER, layout="constrained")
     axes = picture.add_subplot()
     counts = list(counted.counts.values())
     places = np.arange(len(counts))
@@ -88,12 +116,11 @@ def top(counted: Tally) -> Picture:
             color=_INK, va="center", fontsize=9,
         )  # fmt: skip
     axes.margins(x=0.12)
-    axes.set_facecolor("none")
     axes.tick_params(colors=_INK, labelsize=9)
     axes.xaxis.set_visible(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    _title(axes, counted.field, counted.others, counted.in_others, "value")
+    _title(axes, _label(counted.field), counted.others, counted.in_others, "value")
     return picture
 
 
@@ -101,11 +128,12 @@ def graph(counted: Flows) -> Picture:
     """Draw who talks to whom: a wider line for more events, a larger dot for more partners."""
     if not counted.edges:
         return nothing("no events with both ends")
-    picture = Picture(figsize=(9, 7), facecolor="none", layout="constrained")
-    axes = picture.add_subplot()
+    names = list(dict.fromkeys(name for edge in counted.edges for name in edge))
+    picture = Picture(figsize=(9, min(12, 5 + len(names) / 15)), facecolor=_PAPER)
+    # Without a layout engine, which would move the dots after their labels were placed.
+    axes = picture.add_axes((0.02, 0.02, 0.96, 0.93))
     axes.set_axis_off()
     axes.margins(0.12)
-    names = list(dict.fromkeys(name for edge in counted.edges for name in edge))
     number = {name: i for i, name in enumerate(names)}
     ends = np.array([[number[a], number[b]] for a, b in counted.edges])
     weights = np.sqrt(np.array(list(counted.edges.values()), float))
@@ -116,13 +144,12 @@ def graph(counted: Flows) -> Picture:
     sources = np.isin(np.arange(len(names)), ends[:, 0])
     colours = [_COLOURS[0] if source else _COLOURS[1] for source in sources]
     axes.scatter(places[:, 0], places[:, 1], s=sizes, c=colours, zorder=2)
-    # Above the dot, whose size is an area in square points.
-    for name, place, above in zip(names, places, np.sqrt(sizes) / 2 + 3, strict=True):
-        axes.annotate(
-            _label(name), place, (0, above), textcoords="offset points",
-            color=_INK, ha="center", fontsize=8, zorder=3,
-        )  # fmt: skip
-    _title(axes, "source (blue) to destination", counted.others, counted.in_others, "pair")
+    order = np.argsort(-partners, kind="stable")
+    unnamed = labels.place(axes, places[order], sizes[order], [_label(names[i]) for i in order])
+    title = "source (blue) to destination"
+    if unnamed:
+        title += f" · {plural(unnamed, 'name')} left out for want of room"
+    _title(axes, title, counted.others, counted.in_others, "pair")
     return picture
 
 
@@ -153,39 +180,62 @@ def _edges(
     weights: npt.NDArray[np.float64],
 ) -> None:
     lines = LineCollection(
-        list(places[ends]), linewidths=0.6 + 3 * weights, colors=_INK, alpha=0.5, zorder=1
+        list(places[ends]), linewidths=0.6 + 3 * weights, colors=_GREYS[0], alpha=0.7, zorder=1
     )
     axes.add_collection(lines)
 
 
 def _title(axes: Axes, text: str, others: int, in_others: int, noun: str) -> None:
     left_out = f" · {plural(others, f'other {noun}')} with {plural(in_others, 'event')}"
-    title = _label(text) + (left_out if others else "")
+    title = text + (left_out if others else "")
     axes.set_title(title, color=_INK, fontsize=9, loc="left")
 
 
-def _bars(axes: Axes, counted: Histogram) -> None:
-    left = dates.date2num(counted.edges)
+def _bars(axes: Axes, counted: Histogram, span: Span, first: int) -> None:
+    places = slice(first, first + span.buckets)
+    left = dates.date2num(counted.edges[places])
     edges = np.append(left, left[-1] + counted.width / 86_400_000_000_000)
     floor = np.zeros(len(left), np.int64)
     colours, greys = iter(_COLOURS), iter(_GREYS)
     for name, counts in counted.series.items():
         colour = next(greys if name in counted.rest else colours)
+        top = floor + counts[places]
         # One outline for a series: a patch for each bar takes fifty times as long to draw.
-        axes.stairs(
-            floor + counts, edges, baseline=floor, fill=True, color=colour, label=_label(name)
-        )
-        floor = floor + counts
-    locator = dates.AutoDateLocator()
+        axes.stairs(top, edges, baseline=floor, fill=True, color=colour, label=_label(name))
+        floor = top
+    axes.set_xlim(edges[0], edges[-1])
+
+
+def _cut(axes: Axes, gap: int) -> None:
+    """Say at the left edge of some axes how much time is left out before it."""
+    axes.spines["left"].set(visible=True, color=_INK, linestyle=(0, (4, 3)))
+    axes.tick_params(axis="y", left=False)
+    axes.annotate(
+        f"{_about(gap)} without events", (0, 0.5), (-5, 0), xycoords="axes fraction",
+        textcoords="offset points", rotation=90, ha="right", va="center", color=_INK, fontsize=8,
+    )  # fmt: skip
+
+
+def _about(nanoseconds: int) -> str:
+    """Write how long something takes, in the largest unit that it takes twice."""
+    for unit, word in _LONG_UNITS:
+        if nanoseconds >= 2 * unit:
+            return f"{nanoseconds / unit:,.0f} {word}"
+    return _width(nanoseconds)
+
+
+def _style_times(axes: Axes, share: float) -> None:
+    if share < _NARROW:
+        first = axes.get_xlim()[0]
+        axes.set_xticks([first], [f"{dates.num2date(first):%Y-%b-%d\n%H:%M}"], ha="left")
+        return
+    # So many ticks, or matplotlib finds no interval for some spans.
+    locator = dates.AutoDateLocator(minticks=2, maxticks=max(5, round(10 * share)))
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-    axes.legend(
-        loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=_INK, fontsize=9
-    )
 
 
 def _style_axes(axes: Axes) -> None:
-    axes.set_facecolor("none")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(colors=_INK, labelsize=9)
