@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from vastlab.arrow import convert
 from vastlab.errors import CorruptFileError
 from vastlab.expression.ast import FieldExtractor, Operator, Predicate
-from vastlab.expression.literals import UInt64
+from vastlab.expression.literals import String, UInt64
 from vastlab.nodes import plan
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
+from vastlab.store.database import Database
 
 ROW_GROUP = 131_072
 
@@ -25,6 +28,23 @@ def test_files_and_row_groups_are_counted(database, make_conn):
     assert (conn.row_groups, conn.all_row_groups) == (2, 4)
     assert conn.events == 100 + 3 * ROW_GROUP
     assert (dns.schema, dns.bound, dns.files, dns.all_files) == ("zeek.dns", None, 0, 1)
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_row_groups_are_counted_as_they_are_read(tmp_path, is_sorted):
+    """Bounds of texts and Bloom filters leave row groups out, as they do in a scan."""
+    count = 3 * ROW_GROUP
+    texts = [f"n{number if is_sorted else number * 7919 % count:07}" for number in range(count)]
+    columns = {"ts": pa.array(range(count), pa.timestamp("ns")), "query": texts}
+    batch = convert.normalise(pa.RecordBatch.from_pydict(columns), "zeek.dns")
+    database = Database.create(tmp_path / "texts.db")
+    database.add([batch])
+    equal = Query(Predicate(FieldExtractor("query"), Operator.EQ, String(texts[ROW_GROUP + 5])))
+    (plan_,) = plan.explain(equal, database.snapshot(), plan.count_row_groups).layouts
+    assert (plan_.row_groups, plan_.all_row_groups) == (1, 3)
+    below = Query(Predicate(FieldExtractor("query"), Operator.LT, String("n0000009")))
+    (plan_,) = plan.explain(below, database.snapshot(), plan.count_row_groups).layouts
+    assert plan_.row_groups == (1 if is_sorted else 3)
 
 
 def test_an_explanation_is_readable_text(database):

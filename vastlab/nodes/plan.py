@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import datafusion
@@ -32,11 +33,12 @@ from vastlab.expression.ast import (
     Operator,
     Predicate,
 )
-from vastlab.expression.literals import Time
+from vastlab.expression.literals import ListLiteral, Time
 from vastlab.expression.resolve import resolve
+from vastlab.expression.rewrite import predicates
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
 from vastlab.store import layout as store_layout
-from vastlab.store.checksums import verified
+from vastlab.store.checksums import VerifiedFile, verified
 from vastlab.store.layout import DataFile, Layout, Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Schema
@@ -210,8 +212,7 @@ def _plan_layout(
 def count_row_groups(task: Task) -> tuple[int, int]:
     """Return how many row groups of a file would be read, of how many."""
     try:
-        if any(task.file.tail):
-            verified(task.file)
+        file = verified(task.file) if any(task.file.tail) else None
         metadata = pq.read_metadata(task.file.path)
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"cannot read {task.file.path}: {error}") from error
@@ -220,8 +221,50 @@ def count_row_groups(task: Task) -> tuple[int, int]:
     groups = [
         dict(_group_ranges(metadata.row_group(i), kinds)) for i in range(metadata.num_row_groups)
     ]
-    chosen = sum(any(may_match(expr, ranges) for expr in task.disjuncts) for ranges in groups)
-    return chosen, len(groups)
+    chosen: set[int] = set()
+    for expr in task.disjuncts:
+        filtered = columns(expr) if file is not None and literals(expr) <= MOST_LITERALS else set()
+        if file is not None:
+            file.verify_filters(filtered)
+        for i, ranges in enumerate(groups):
+            if may_match(expr, _with_filters(ranges, file, i, filtered)):
+                chosen.add(i)
+    return len(chosen), len(groups)
+
+
+def _with_filters(
+    ranges: Mapping[str, Range], file: VerifiedFile | None, group: int, names: set[str]
+) -> Mapping[str, Range]:
+    """Add what the Bloom filters of a row group know to its statistics."""
+    known = dict(ranges)
+    for name in names:
+        if file is not None and file.has_filter(group, name):
+            contains = partial(file.may_contain, group, name)
+            known[name] = replace(known.get(name, Range()), may_contain=contains)
+    return known
+
+
+MOST_LITERALS = 20  # with more of them, asking the filters costs more than reading the columns
+
+
+def columns(expr: Expr) -> set[str]:
+    """Return the stored columns that an expression compares."""
+    found = set()
+    for part in predicates(expr):
+        match part.extractor:
+            case Column(leaf):
+                found.add(leaf.column)
+            case MetaExtractor():
+                found.add(IMPORT_TIME)
+    return found
+
+
+def literals(expr: Expr) -> int:
+    """Count the values that an expression compares with."""
+    return sum(
+        len(part.literal.items) if isinstance(part.literal, ListLiteral) else 1
+        for part in predicates(expr)
+    )
 
 
 def _group_ranges(group: Any, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Range]]:
@@ -239,9 +282,9 @@ def _group_ranges(group: Any, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, 
 def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
     if kind in _NUMBERS:
         return statistics.min_raw, statistics.max_raw
-    if kind is Kind.IP:
-        return statistics.min, statistics.max
-    # Writers cut long texts and leave NaN out, each in a way of its own.
+    if kind in (Kind.IP, Kind.STRING):
+        return statistics.min, statistics.max  # also of a text that was cut, a bound
+    # Writers leave NaN out, each in a way of its own.
     return None, None
 
 

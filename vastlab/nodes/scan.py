@@ -17,19 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.compile.pruning import Range, may_match
 from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
-from vastlab.expression.ast import Column, Constant, Expr, MetaExtractor
-from vastlab.expression.literals import ListLiteral
-from vastlab.expression.rewrite import predicates
+from vastlab.expression.ast import Constant, Expr
+from vastlab.nodes import plan
 from vastlab.nodes.plan import Task
 from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verified
 from vastlab.store.layout import DataFile
 from vastlab.table_slice import TableSlice
 
-_MOST_LITERALS = 20  # with more of them, asking the filters costs more than reading the columns
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -68,7 +65,7 @@ class Verification:
                 yield expr
                 self._file.verify(self._all, used)
                 continue
-            columns = _columns(expr)
+            columns = plan.columns(expr)
             self._file.verify_filters(columns)
             groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
             if groups:
@@ -112,29 +109,11 @@ class Verification:
     def _known(self, group: int, expr: Expr, columns: set[str]) -> dict[str, Range]:
         file, found = self._file, self._file.groups[group]
         known = {file.order: Range(found.first, found.last, found.nulls, found.rows)}
-        if _literals(expr) <= _MOST_LITERALS:
+        if plan.literals(expr) <= plan.MOST_LITERALS:
             for name in columns:
                 if file.has_filter(group, name):
                     known[name] = Range(may_contain=partial(file.may_contain, group, name))
         return known
-
-
-def _columns(expr: Expr) -> set[str]:
-    columns = set()
-    for part in predicates(expr):
-        match part.extractor:
-            case Column(leaf):
-                columns.add(leaf.column)
-            case MetaExtractor():
-                columns.add(IMPORT_TIME)
-    return columns
-
-
-def _literals(expr: Expr) -> int:
-    return sum(
-        len(part.literal.items) if isinstance(part.literal, ListLiteral) else 1
-        for part in predicates(expr)
-    )
 
 
 _SETTINGS = {
