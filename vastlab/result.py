@@ -475,15 +475,20 @@ class Result(Mapping[str, pd.DataFrame]):
             )
         )
 
-    def top(self, field: str, n: int = 20) -> Picture:
+    def top(self, field: str, n: int = 20, *, once_per: str | None = None) -> Picture:
         """Draw the most frequent values of a field, over all schemas (the extra ``plots``).
 
         Parameters
         ----------
         field
-            Named as in an expression: by the end of its path, with its schema or without.
+            Named as in an expression: by the end of its path, with its schema or without, or by
+            a concept such as ``net.src.ip``.
         n
             How many values, at most 200.
+        once_per
+            A field such as ``uid`` or ``community_id``: events that share its value count once,
+            such as a connection that Zeek and Suricata both describe. Events without a value
+            count each.
 
         Returns
         -------
@@ -491,7 +496,12 @@ class Result(Mapping[str, pd.DataFrame]):
             Which a notebook shows as it is.
         """
         count = _number("top", "values", n, 200)
-        return self._picture(lambda figures: figures.top(tally(self._tables, field, count)))
+        return self._picture(
+            lambda figures: figures.top(
+                tally(self._tables, field, count, once_per=once_per, taxonomy=self._taxonomy()),
+                once_per,
+            )
+        )
 
     def graph(
         self, source: str | None = None, target: str | None = None, *, n: int = 60

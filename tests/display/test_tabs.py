@@ -25,6 +25,8 @@ def test_many_schemas_are_a_list_with_a_filter():
     """Above twelve schemas one chooses from a list that part of a name narrows."""
     words, listed, view = _result(300).tabs().children
     assert len(listed.options) == 300
+    assert listed.value == "s299"
+    assert "300 events" in view.value
     words.value = "S17"
     assert [value for _, value in listed.options] == [
         "s179",

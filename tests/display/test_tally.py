@@ -51,6 +51,41 @@ def test_addresses_are_text_and_may_be_named_with_their_schema():
     assert tally(tables, "zeek.dns.id.orig_h", 5).counts == {"10.0.0.1": 1}
 
 
+_IDS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["C1", "C2", "C3"]) | st.none()), max_size=20
+)
+
+
+@given(_IDS, _IDS)
+def test_events_of_one_connection_count_once(first, second):
+    """What two schemas say of one connection counts once; events without an identifier, each."""
+    texts = pa.string()
+    tables = {
+        name: [
+            _events(
+                name,
+                host=pa.array([host for host, _ in rows], texts),
+                uid=pa.array([uid for _, uid in rows], texts),
+            )
+        ]
+        for name, rows in (("x", first), ("y", second))
+    }
+    rows = [*first, *second]
+    connections = {(host, uid) for host, uid in rows if uid is not None}
+    expected = Counter(host for host, _ in connections)
+    expected += Counter(host for host, uid in rows if uid is None)
+    assert tally(tables, "host", 9, once_per="uid").counts == expected
+
+
+def test_values_of_a_concept_are_counted_over_schemas():
+    """A concept names a different field in each schema."""
+    tables = {
+        "zeek.conn": [conn([0, 1])],
+        "suricata.flow": [_events("suricata.flow", src_ip=["10.0.0.1"])],
+    }
+    assert tally(tables, "net.src.ip", 5, taxonomy=Taxonomy.default()).counts == {"10.0.0.1": 3}
+
+
 def test_an_unknown_field_is_an_error():
     """A field that no event has is named, but an empty result has nothing to count."""
     with pytest.raises(errors.UsageError, match="'nope'"):

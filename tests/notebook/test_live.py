@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,6 +101,17 @@ def test_a_table_says_of_how_many_it_shows_the_newest(vast, database):
         "zeek.dns (500)": "the newest 20 of 500 events, 4 columns",
         "zeek.conn (2)": "2 events, 4 columns",
     }
+
+
+def test_the_newest_event_is_on_top(vast, database):
+    """What came last is what one watches for."""
+    database.add(conn(range(100, 150)).to_batches())
+    view = LiveView(vast, mode="historical")
+    tabs = _find(view, widgets.Tab)
+    _until(lambda: not view.running and bool(tabs.children) and bool(tabs.children[0].value))
+    times = re.findall(r"08:\d\d:\d\d", "".join(check(tabs.children[0].value).text))
+    assert times[0] == "08:02:29"
+    assert times == sorted(times, reverse=True)
 
 
 def test_events_that_are_not_kept_are_counted_in_their_view(vast):

@@ -98,7 +98,7 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
     return picture
 
 
-def top(counted: Tally) -> Picture:
+def top(counted: Tally, once_per: str | None = None) -> Picture:
     """Draw how often values occur as horizontal bars, the most frequent on top."""
     if not counted.counts:
         return nothing("no events with a value")
@@ -120,7 +120,8 @@ def top(counted: Tally) -> Picture:
     axes.xaxis.set_visible(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    _title(axes, _label(counted.field), counted.others, counted.in_others, "value")
+    once = f", once per {_label(once_per)}" if once_per else ""
+    _title(axes, _label(counted.field) + once, counted.others, counted.in_others, "value")
     return picture
 
 

@@ -48,6 +48,7 @@ def _listed(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.VBox:
     def choose(_: Any = None) -> None:
         fitting = [(name, n) for name, n in schemas if words.value.lower() in name.lower()]
         listed.options = [(title(*schema), schema[0]) for schema in fitting[:_MOST_LISTED]]
+        listed.value = fitting[0][0] if fitting else None  # a list begins with no choice
 
     def look(_: Any = None) -> None:
         view.value = "" if listed.value is None else show(listed.value)._repr_html_()

@@ -42,6 +42,11 @@ class Values:
         """Return how often each of the texts occurs."""
         return pa.array(np.bincount(self.codes, minlength=len(self.texts)), pa.int64())
 
+    def without(self, rows: Numbers) -> Values:
+        """Return the values of other rows than these."""
+        others = ~np.isin(self.rows, rows)
+        return Values(self.rows[others], self.codes[others], self.texts)
+
 
 def values(table: pa.Table, leaf: Leaf) -> Values:
     """Return the values of a field, with each element of a list as a value."""
@@ -130,11 +135,39 @@ class Flows:
     in_others: int
 
 
-def tally(tables: Mapping[str, Sequence[pa.Table]], field: str, count: int) -> Tally:
-    """Count the values of a field, and the elements of lists, over all schemas."""
-    return counted(
-        field, [found for _, several in columns(tables, field) for found in several], count
-    )
+def tally(
+    tables: Mapping[str, Sequence[pa.Table]],
+    field: str,
+    count: int,
+    *,
+    once_per: str | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> Tally:
+    """Count the values of a field, and the elements of lists, over all schemas.
+
+    Events that share a value of the field `once_per` count once; those without one, each.
+    """
+    found = columns(tables, field, taxonomy)
+    if once_per is None:
+        return counted(field, [part for _, several in found for part in several], count)
+    pairs: list[pa.Table] = []
+    alone: list[Values] = []
+    for (_, several), (_, keys) in zip(found, columns(tables, once_per, taxonomy), strict=True):
+        for part in several:
+            pairs += [_pairs(part, key) for key in keys[:1]]
+            alone.append(part.without(keys[0].rows) if keys else part)
+    values = _once(pairs)
+    once = Values(np.arange(len(values)), np.arange(len(values)), values)
+    return counted(field, [*alone, once], count)
+
+
+def _once(pairs: Sequence[pa.Table]) -> pa.StringArray:
+    """Return the first of two values for each different pair."""
+    if not pairs:
+        return _NO_TEXTS
+    table = pa.concat_tables(pairs)
+    _, first = _distinct([table["source"], table["target"]])
+    return pa.chunked_array(table["source"]).take(pa.array(first)).combine_chunks()
 
 
 def counted(field: str, found: Sequence[Values], count: int) -> Tally:
@@ -170,11 +203,16 @@ def flows(
 
 
 def columns(
-    tables: Mapping[str, Sequence[pa.Table]], field: str
+    tables: Mapping[str, Sequence[pa.Table]], field: str, taxonomy: Taxonomy | None = None
 ) -> list[tuple[pa.Table, list[Values]]]:
-    """Return each table with what the fields of that name hold in it, often nothing."""
+    """Return each table with what the fields of that name hold in it, often nothing.
+
+    With a taxonomy, the name may be that of a concept.
+    """
+    is_concept = taxonomy is not None and field in taxonomy.concepts
+    names = (field, *taxonomy.fields(field)) if taxonomy is not None and is_concept else (field,)
     found = [
-        (table, [values(table, leaf) for leaf in named(field, schema)])
+        (table, [values(table, leaf) for leaf in _leaves(names, schema)])
         for name, layouts in tables.items()
         for table in layouts
         for schema in [arrow_schema.from_arrow(table.schema, name)]
@@ -185,6 +223,10 @@ def columns(
             hint="fields are named as in an expression: 'resp_p', 'id.resp_p', 'zeek.conn.uid'",
         )
     return found
+
+
+def _leaves(names: Sequence[str], schema: Schema) -> list[Leaf]:
+    return list(dict.fromkeys(leaf for name in names for leaf in named(name, schema)))
 
 
 def _end(

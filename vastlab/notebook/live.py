@@ -25,6 +25,7 @@ from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.connection import Connection
 from vastlab.display import html
+from vastlab.display.columns import fields_of
 from vastlab.display.preview import Outcome, make_preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
@@ -289,10 +290,17 @@ class LiveView(RunningBox):
             arrived = self._drawn.get(name, 0)  # which the tab says; there may be more by now
             newest = await self._collected(name, min(_SHOWN, arrived))
             parts = newest.to_arrow().get(name, [])  # none where there are too many schemas
+            taxonomy = self._connection.taxonomy
             shown = make_preview(
-                name, parts, rows=_SHOWN, columns=html.COLUMNS, zone=self._connection.zone
+                name,
+                parts,
+                rows=_SHOWN,
+                columns=html.COLUMNS,
+                zone=self._connection.zone,
+                asked=fields_of(self._expression, name, parts, taxonomy),
             )
-            self._views.fill(name, View(replace(shown, newest_of=arrived))._repr_html_())
+            newest_first = replace(shown, rows=shown.rows[::-1], newest_of=arrived)
+            self._views.fill(name, View(newest_first)._repr_html_())
 
     async def _collected(self, name: str | None = None, rows: int | None = None) -> Result:
         kept = self._ring.newest(name)
