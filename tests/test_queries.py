@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests import language_strategies as language
 from tests.display.conftest import conn
 from vastlab import errors
 from vastlab.config import Settings
 from vastlab.connection import connect
-from vastlab.expression.literals import Duration
-from vastlab.queries import FILE, Parameter, Queries, load
+from vastlab.expression.literals import Duration, String
+from vastlab.queries import FILE, Parameter, Queries, load, save
 
 BEACONS = """
 - name: beacons
@@ -145,3 +148,44 @@ def test_a_hostile_file_is_listed_as_text(tmp_path, monkeypatch):
     saved = Queries(lambda *_, **__: None)
     assert repr(saved) == r"odd(x: string = \u202egnp): one \x1b[31mtwo"
     assert saved.odd.__doc__ == "one\n\\x1b[31mtwo"
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True), language.texts())
+def test_what_is_saved_is_read_again(tmp_path_factory, names, text):
+    """Queries are added at the end; what was in the file stays as it was."""
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / FILE).write_text(f"# mine\n{BEACONS.rstrip()}")
+    expressions = {name: f"x == {String(text)} && y == ${name}" for name in names}
+    for name, expression in expressions.items():
+        assert save(name, expression, folder) == folder / FILE
+    found = load(folder, Settings())
+    assert (folder / FILE).read_text().startswith(f"# mine\n{BEACONS.rstrip()}\n")
+    assert {name: query.expression for name, query in found.items() if name in names} == expressions
+    assert "beacons" in found
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize(
+    "name, expression, said",
+    [
+        ("", "x", "needs a name"),
+        ("a b", "x", "cannot be called"),
+        ("beacons", "x", "choose another name"),
+        ("fine", "x ==", "unexpected end"),
+    ],
+)
+def test_what_cannot_be_saved(folder, name, expression, said):
+    """A bad name and a bad expression are errors, and the file stays."""
+    with pytest.raises(errors.VastlabError, match=said):
+        save(name, expression)
+    assert (folder / FILE).read_text() == BEACONS
+
+
+def test_a_file_of_another_form_is_left_alone(folder):
+    """Where an entry cannot be added at the end, nothing is written."""
+    text = "[{name: one, expression: x}]\n"
+    (folder / FILE).write_text(text)
+    with pytest.raises(errors.VastlabError, match=FILE):
+        save("two", "x")
+    assert (folder / FILE).read_text() == text
+    assert [path.name for path in folder.iterdir()] == [FILE]

@@ -14,12 +14,14 @@ They are in ``queries.yaml``, next to the notebook and in the folder of the user
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from vastlab import _text, _yaml, errors
 from vastlab.config import Settings
@@ -29,7 +31,7 @@ from vastlab.expression.parameters import names, to_literal
 from vastlab.expression.parser import parse_literal
 from vastlab.result import Result
 
-__all__ = ["Parameter", "Queries", "SavedQuery", "load"]
+__all__ = ["Parameter", "Queries", "SavedQuery", "load", "save"]
 
 FILE = "queries.yaml"
 
@@ -172,6 +174,51 @@ def load(folder: Path | None = None, settings: Settings | None = None) -> dict[s
     return {query.name: query for path in files if path.is_file() for query in _read(path)}
 
 
+def save(name: str, expression: str, folder: Path | None = None) -> Path:
+    """Add a query to the file of a folder, which keeps what is in it.
+
+    Parameters
+    ----------
+    name
+        A word that no other query of the file has.
+    expression
+        What it asks; each of its ``$names`` is a parameter of type string.
+    folder
+        The working folder if not given.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = (Path() if folder is None else folder) / FILE
+    if not _is_name(name):
+        raise errors.UsageError(
+            f"a query cannot be called {name!r}" if name else "the query needs a name",
+            hint="a plain word, such as beacons",
+        )
+    parse_query(expression)
+    known = {query.name for query in _read(path)} if path.is_file() else set()
+    if name in known:
+        raise errors.UsageError(f"{path} has a query called {name!r}", hint="choose another name")
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    entry = yaml.safe_dump(
+        [{"name": name, "expression": expression}], sort_keys=False, allow_unicode=True, width=1000
+    )
+    parted = "" if not before or before.endswith("\n") else "\n"
+    temporary = path.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        temporary.write_text(f"{before}{parted}{entry}", encoding="utf-8")
+        if {query.name for query in _read(temporary)} != {*known, name}:
+            raise errors.UsageError(f"cannot add to {path}", hint="write it there by hand")
+        temporary.replace(path)
+    except OSError as error:
+        raise errors.UsageError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
 class Queries:
     """The saved queries of a connection: each is a method that asks it.
 
@@ -278,7 +325,7 @@ def _read(path: Path) -> Iterable[SavedQuery]:
 
 def _query(entry: _Entry, path: Path) -> SavedQuery:
     name, params = entry.name, entry.params or {}
-    if not name.isidentifier() or name.startswith("_"):
+    if not _is_name(name):
         raise errors.ConfigError(f"{path}: a query cannot be called {name!r}", hint="a plain word")
     where = f"{path}: the query {name!r}"
     try:
@@ -293,6 +340,10 @@ def _query(entry: _Entry, path: Path) -> SavedQuery:
             )
     parameters = tuple(_parameter(key, params.get(key), where) for key in wanted)
     return SavedQuery(name, entry.expression, entry.description or "", parameters, str(path))
+
+
+def _is_name(name: str) -> bool:
+    return name.isidentifier() and not name.startswith("_")
 
 
 def _parameter(name: str, entry: object, where: str) -> Parameter:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.display.conftest import conn
 from tests.display.test_html import CONTROLS, check
-from vastlab import errors
+from vastlab import errors, queries
 from vastlab.connection import Connection
 from vastlab.notebook import QueryBox
 from vastlab.store.database import Database
@@ -83,10 +83,14 @@ def test_a_click_shows_errors_and_raises_none(box):
     assert "unexpected end" in box.error
     assert "^" in box.error
     assert box.result is before
+    dimmed = [child.value for child in _find(box, widgets.Tab).children]
+    assert all("the answer of an earlier query" in "".join(check(v).text) for v in dimmed)
+    assert all("opacity" in value for value in dimmed)
     assert "<b>" in "".join(check(_status(box)).text)
     box.expression = "resp_p == 4"
     _click(box)
     assert (box.error, box.result.num_rows) == ("", 1)
+    assert "earlier query" not in _find(box, widgets.Tab).children[0].value
 
 
 def test_run_raises_for_programs(box):
@@ -280,6 +284,77 @@ def test_many_schemas_are_all_reachable(tmp_path):
         assert _find(box, widgets.Tab).titles == ("s03 (1)", "s14 (1)")
         assert _find(box, widgets.Tab).selected_index == 1
         assert listed.layout.display == "none"
+
+
+def _saved(box: QueryBox) -> list[widgets.Widget]:
+    return list(box.children[2].children[1].children)
+
+
+def _parameters(box: QueryBox) -> tuple[widgets.Text, ...]:
+    return box.children[1].children[1].children
+
+
+def test_an_expression_can_be_saved_and_chosen(box, tmp_path, monkeypatch):
+    """What is saved under a name is in the file beside the notebook, and in the list."""
+    monkeypatch.chdir(tmp_path)
+    listed, name, save = _saved(box)
+    box.expression = 'resp_p == $port && note != "x\'y: #"'
+    save.click()
+    assert "needs a name" in _status(box)
+    name.value = "mine"
+    save.click()
+    assert "saved as mine" in "".join(check(_status(box)).text)
+    assert queries.load()["mine"].expression == box.expression
+    box.expression = ""
+    assert _parameters(box) == ()
+    assert listed.label == "saved queries"
+    listed.value = "mine"
+    assert (box.expression, listed.label) == (queries.load()["mine"].expression, "saved queries")
+    (port,) = _parameters(box)
+    assert port.description == "$port"
+    name.value = "mine"
+    save.click()
+    assert "choose another name" in _status(box)
+
+
+def test_parameters_have_fields(box, tmp_path, monkeypatch):
+    """A saved query reads what is typed by its types; another expression, as values of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queries.yaml").write_text(
+        "- name: some\n  expression: 'resp_p in $ports'\n"
+        "  params: {ports: {type: list<int>, default: [4]}}\n"
+    )
+    box._saved.refresh()
+    listed = _saved(box)[0]
+    listed.value = "some"
+    assert _parameters(box)[0].placeholder == "list<int> = [4]"
+    _click(box)
+    assert (box.error, box.result.num_rows, box.result.expression) == ("", 1, "resp_p in [4]")
+    _parameters(box)[0].value = "1,2"
+    assert box.run().expression == "resp_p in [1, 2]"
+    box.expression = "resp_p == $port"
+    _click(box)
+    assert "$port" in box.error
+    _parameters(box)[0].value = "4"
+    _click(box)
+    assert (box.error, box.result.expression) == ("", "resp_p == 4")
+
+
+def test_a_broken_file_of_queries_is_said(folder, tmp_path, monkeypatch):
+    """The form can be used where the saved queries cannot be read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queries.yaml").write_text("- name: [<b>\n")
+    box = QueryBox(str(folder))
+    assert "queries.yaml" in "".join(check(_status(box)).text)
+    assert box.run().num_rows == 8
+
+
+def test_the_limit_is_called_what_the_form_calls_it(box):
+    """No hint of a form names an option of a magic."""
+    box.limit = 2
+    box.run()
+    assert "limit 0 for all" in _status(box)
+    assert "-n" not in _status(box)
 
 
 def test_profiles_are_offered(tmp_path, monkeypatch, folder):

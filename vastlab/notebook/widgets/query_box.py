@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from vastlab.display import html
 from vastlab.display.preview import Outcome
 from vastlab.notebook.notes import Pace, warnings_kept
 from vastlab.notebook.options import MODES
+from vastlab.notebook.widgets.saved import ParameterForms, SavedQueries
 from vastlab.notebook.widgets.views import Answer, RunningBox
+from vastlab.queries import SavedQuery
 from vastlab.result import Result
 
 REMEMBERED = 50
@@ -160,12 +162,15 @@ class QueryBox(RunningBox):
         self._given = connection if isinstance(connection, Connection) else Connection(connection)
         self._profiles = Settings.load().profiles
         self._opened: dict[str, Connection] = {}
+        self._params: Mapping[str, object] = {}
         self._asked = History(state_folder() / "history.jsonl")
         self._build()
         for name, form in self._forms.items():
             traitlets.link((self, name), (form, "value"))
         self.expression, self.mode, self.limit = expression, mode, limit
         self._past.observe(self._recalled, "value")
+        self.observe(lambda change: self._parameters.offer(change["new"]), "expression")
+        self._parameters.offer(expression)
         self.observe(self._offer_history, "profile")
         self._offer_history()
 
@@ -196,7 +201,11 @@ class QueryBox(RunningBox):
         try:
             with warnings_kept() as remarks:
                 answer = self._connection().query(
-                    self.expression, limit=self.limit, mode=self.mode, quiet=True
+                    self.expression,
+                    limit=self.limit,
+                    mode=self.mode,
+                    params=self._parameters.values(),
+                    quiet=True,
                 )
         except BaseException as error:
             self._fail(error, getattr(error, "partial", None))
@@ -212,6 +221,7 @@ class QueryBox(RunningBox):
             return
         self._begin()
         try:
+            self._params = self._parameters.values()
             self._job = self._connection().start(self._ask)
         except BaseException as error:
             self.running = False
@@ -253,7 +263,10 @@ class QueryBox(RunningBox):
         ticker = asyncio.ensure_future(self._tick(call, arrived))
         failure: BaseException | None = None
         try:
-            question = vast.prepare(asked.expression, ExportMode(asked.mode), asked.limit)
+            question = vast.prepare(
+                asked.expression, ExportMode(asked.mode), asked.limit, params=self._params
+            )
+            asked = replace(asked, expression=question.text)
             await arrived.take(lambda: vast.run(question, report=call))
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
@@ -310,6 +323,8 @@ class QueryBox(RunningBox):
     def _fail(self, error: BaseException, partial: Result | None) -> None:
         if isinstance(partial, Result):
             self._show(partial, [])
+        else:
+            self._view.dim()
         self.set_error(error)
         self._status.value = html.failure(self.error)
 
@@ -336,6 +351,13 @@ class QueryBox(RunningBox):
         self._lines = dict(reversed(lines.items()))
         self._past.options = list(self._lines)
 
+    def _take(self, query: SavedQuery) -> None:
+        self.expression = query.expression
+        self._parameters.offer(query.expression, query)
+
+    def _say(self, line: str) -> None:
+        self._status.value = html.note(_text.plain_lines(line))
+
     def _recalled(self, change: Any) -> None:
         if change["new"] in self._lines:
             self.expression = self._lines[change["new"]]
@@ -350,6 +372,8 @@ class QueryBox(RunningBox):
         )
         self._status = widgets.HTML()
         self._view = Answer()
+        self._parameters = ParameterForms()
+        self._saved = SavedQueries(self._take, lambda: self.expression, self._say)
         self._forms = {
             "mode": _mode_form(),
             "limit": _limit_form(),
@@ -364,8 +388,9 @@ class QueryBox(RunningBox):
             [self._forms["mode"], self._forms["limit"], self._forms["profile"], self._button],
             layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1em"),
         )
-        text = self._forms["expression"]
-        super().__init__([controls, text, self._past, self._status, self._view])
+        asked = widgets.VBox([self._forms["expression"], self._parameters])
+        known = widgets.VBox([self._past, self._saved])
+        super().__init__([controls, asked, known, self._status, self._view])
 
     def _profile_form(self) -> widgets.Dropdown:
         named = [(_text.cut(_text.plain(name), 40), name) for name in self._profiles]

@@ -12,7 +12,7 @@ import traitlets
 from IPython.display import display
 
 from vastlab import _loop, _text
-from vastlab.display.html import tree
+from vastlab.display.html import line, tree
 from vastlab.display.preview import first_in_order, sort_keys
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.errors import VastlabError
@@ -210,6 +210,7 @@ def _pane(max_height: str | None) -> widgets.HTML:
 
 
 _ROWS = 20  # in a tab
+_OLD = "opacity:.55"
 _HIGHEST = "24em"
 _DETAILS = 1_000  # events that the slider reaches
 
@@ -223,6 +224,7 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
 
     def __init__(self) -> None:
         self._result: Result | None = None
+        self._is_old = False
         self._order: dict[str, list[tuple[pa.Table, int]]] = {}
         # A table may be longer than a screen, and what follows should stay in sight.
         self._views = SchemaViews(_HIGHEST)
@@ -245,16 +247,35 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         self._result, self._order = None, {}  # or what is offered would be looked for in the old
         self._views.offer({name: title(name, _events(result, name)) for name in result.names})
         self._result = result
-        for name in self._views.shown if len(result) else ():
-            self._views.fill(name, result.show(name, _ROWS)._repr_html_())
+        self._is_old = False
+        self._fill()
         self.layout.display = None if len(result) else "none"
         self._slider.value = 1
         self._look()
 
+    def dim(self) -> None:
+        """Show that the answer belongs to an earlier query than the error above it."""
+        self._is_old = True
+        self._fill()
+        self._look()
+
+    def _fill(self) -> None:
+        if self._result is not None and len(self._result):
+            for name in self._views.shown:
+                self._fill_in(name, self._result)
+
+    def _fill_in(self, name: str, result: Result) -> None:
+        self._views.fill(name, self._faded(result.show(name, _ROWS)._repr_html_()))
+
+    def _faded(self, markup: str) -> str:
+        if not self._is_old:
+            return markup
+        return f'<div style="{_OLD}">{line("the answer of an earlier query")}{markup}</div>'
+
     def _chosen(self, change: Any) -> None:
         name = change["new"]
         if self._result is not None and name in self._result:
-            self._views.fill(name, self._result.show(name, _ROWS)._repr_html_())
+            self._fill_in(name, self._result)
             self._look()
 
     def _look(self, _: Any = None) -> None:
@@ -266,7 +287,8 @@ class Answer(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type 
         self._slider.max = max(1, len(events))
         first = "the first " if len(events) == _DETAILS else ""
         self._slider.description = f"event of {first}{len(events):,}"
-        self._tree.value = tree(*events[self._slider.value - 1]) if events else ""
+        shown = tree(*events[self._slider.value - 1]) if events else ""
+        self._tree.value = f'<div style="{_OLD}">{shown}</div>' if self._is_old else shown
 
     def _reached(self, result: Result, name: str) -> list[tuple[pa.Table, int]]:
         """Find the events that come first, in the order of the table above."""
