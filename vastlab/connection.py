@@ -71,8 +71,9 @@ def connect(
     ----------
     endpoint
         ``demo:``, a folder, a ``file:`` URL, ``host:port``, or ``localhost`` or an address
-        alone, at port 5158; if not given, the one from the environment variable
-        ``VAST_ENDPOINT`` or from ``vast.yaml``.
+        alone, at port 5158; if not given, the one of ``%vast_use`` in this notebook, or from
+        the environment variable ``VAST_ENDPOINT`` or from ``vast.yaml``. ``%vast`` asks the
+        newest of these connections.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
     infer
@@ -100,7 +101,10 @@ def connect(
     >>> hits["my.ports"]["port"].tolist()
     [80]
     """
-    return Connection(endpoint, tz=tz, infer=infer, encoding=encoding, verify=verify)
+    endpoint = Connection.in_use() if endpoint is None else endpoint
+    opened = Connection(endpoint, tz=tz, infer=infer, encoding=encoding, verify=verify)
+    Connection.newest = weakref.ref(opened)
+    return opened
 
 
 class Connection:
@@ -121,6 +125,10 @@ class Connection:
 
     progress: ClassVar[Display | None] = None
     """Makes a progress display for each call; the notebook extension puts one here."""
+    in_use: ClassVar[Callable[[], str | None]] = staticmethod(lambda: None)
+    """Names the endpoint of `connect` where none is given; the notebook extension says which."""
+    newest: ClassVar[Callable[[], Connection | None]] = staticmethod(lambda: None)
+    """The newest connection that `connect` opened, which ``%vast`` asks."""
 
     def __init__(
         self,
@@ -490,6 +498,11 @@ class Connection:
     def taxonomy(self) -> Taxonomy:
         """The concepts and models that expressions may name."""
         return self._vast.taxonomy
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def zone(self) -> tzinfo | None:

@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 from tests.doubles import read_without_end
 from vastlab import notebook
+from vastlab.connection import Connection
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,8 @@ def shell(ip, monkeypatch, folder) -> Iterator[Shell]:
     # An example that ran before in this process leaves its last value there, and IPython then
     # takes `_` for the user's.
     monkeypatch.delattr(builtins, "_", raising=False)
+    # A connection of another test that is still open would be asked instead.
+    monkeypatch.setattr(Connection, "newest", staticmethod(lambda: None))
     notebook.load_ipython_extension(ip)
     yield Shell(ip)
     notebook.unload_ipython_extension(ip)

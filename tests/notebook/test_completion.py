@@ -229,3 +229,13 @@ def test_only_vast_cells_are_completed(shell):
 def _completed(shell, text: str) -> list[str]:
     with provisionalcompleter():
         return [word.text for word in shell.ip.Completer.completions(text, len(text))]
+
+
+@pytest.mark.parametrize(
+    "before", ['%vast uid == "ui', '%vast "', '%vast uid == "a" && uid == "\\"u']
+)
+def test_nothing_is_completed_in_a_text(before):
+    """Between quotes stands what the user looks for, which no name completes."""
+    assert candidates(before, KNOWN, ["uid"]) == {}
+    assert candidates(f'{before}" && ui', KNOWN, []) == {"uid": "string"}
+    assert candidates('%vast #type == "zeek.', KNOWN, []) == {"zeek.conn": "schema"}

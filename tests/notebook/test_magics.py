@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import vastlab
 from vastlab import errors, notebook
 from vastlab.connection import Connection
+from vastlab.notebook import overviews
 from vastlab.notebook.magics import VastMagics, without_body
-from vastlab.notebook.notes import ProgressLine
+from vastlab.notebook.notes import Note, ProgressLine
 from vastlab.result import Result
+from vastlab.types import Schema
 
 
 def test_the_line_magic_gives_a_result(shell):
@@ -250,8 +255,66 @@ def test_slips_in_the_other_magics(shell, beside, cell, said):
 def test_status_and_schemas(shell, folder):
     """What is asked, how it is, and what is there, as text."""
     assert repr(shell.run("%vast_status")).startswith(f"using {folder}\n")
-    assert repr(shell.run("%vast_schemas")) == "zeek.conn  4 fields\nzeek.dns  4 fields"
+    assert repr(shell.run("%vast_schemas")) == (
+        "zeek.conn  5 events  4 fields  2009-11-18 08:00\n"
+        "zeek.dns   3 events  4 fields  2009-11-18 08:00"
+    )
     assert "  id.orig_h  ip" in repr(shell.run("%vast_schemas zeek.c*"))
+
+
+def test_the_newest_connection_is_asked(shell, folder, tmp_path):
+    """``%vast`` asks what `connect` opened last, until it is closed or something else is used."""
+    with vastlab.connect(f"{tmp_path}/mine.db") as mine:
+        mine.ingest(pa.table({"port": [1]}), schema="my.ports")
+        assert shell.run("%vast").num_rows == 1
+        assert shell.run(f"%vast -e {folder}").num_rows == 8
+        assert repr(shell.run("%vast_use")).startswith(f"using {mine.endpoint}\n")
+        shell.run(f"%vast_use {folder}")
+        assert shell.run("%vast").num_rows == 8
+        with vastlab.connect() as same:
+            assert same.endpoint == str(folder)
+        with vastlab.connect(mine.endpoint):
+            assert shell.run("%vast").num_rows == 1
+        assert shell.run("%vast").num_rows == 8
+        shell.run("%vast_use -")
+        with vastlab.connect() as default:
+            assert default.endpoint == str(folder)
+    notebook.unload_ipython_extension(shell.ip)
+    assert Connection.in_use() is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_a_status_fits_a_screen(count):
+    """However many schemas and components a node has, its status has few lines."""
+    facts = {"num-events": 5, "event-time": {"min": "2009-11-18T08:00:00", "max": "x\x1b"}}
+    held = {f"s{n}": facts for n in range(count)}
+    components = {f"component-{n}": {"x": n} for n in range(count)}
+    found = {"catalog": {"num-events": 5, "schemas": held}, "components": components}
+    shown = repr(Note(overviews.status(found)))
+    assert len(shown.split("\n")) <= 40
+    assert "num-events: 5" in shown
+    assert "\x1b" not in shown
+    if count == 500:
+        assert "and 488 more schemas" in shown
+        assert "more lines: vast.status() has all" in shown
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.integers() | st.text() | st.none(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=9,
+        ),
+    )
+)
+def test_any_status_can_be_shown(status):
+    """Whatever a node says of itself, it has a text."""
+    for found in (status, {"catalog": status}, {"catalog": {"schemas": status}}):
+        assert isinstance(overviews.status(found), str)
+        known = {name: Schema(name, ()) for name in status}
+        assert len(overviews.schemas(known, found).split("\n")) == max(1, len(known))
 
 
 def test_lists_of_indicators_from_files(shell, tmp_path):
@@ -283,7 +346,7 @@ def test_a_field_of_several_layouts_is_listed_once(shell, tmp_path, monkeypatch)
     with Connection() as connection:
         connection.ingest(pa.table({"a.b": ["x"], "c.d": ["x"]}), schema="my.logs")
         connection.ingest(pa.table({"a": [{"b": "y"}], "c": [{"d": 1}]}), schema="my.logs")
-    assert repr(shell.run("%vast_schemas")) == "my.logs  2 fields"
+    assert repr(shell.run("%vast_schemas")).startswith("my.logs  2 events  2 fields")
     assert repr(shell.run("%vast_schemas my.*")) == (
         "my.logs\n  a.b  string\n  c.d  string or int64"
     )

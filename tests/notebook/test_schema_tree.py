@@ -100,6 +100,24 @@ def test_a_field_that_needs_backticks_is_inserted_with_them(tmp_path):
         assert connection.count(tree.expression) == 1
 
 
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("", "id.resp_p"),
+        ("uid", "uid && id.resp_p"),
+        ("a == 1 && ", "a == 1 && id.resp_p"),
+        ("a == 1 || b == 2", "(a == 1 || b == 2) && id.resp_p"),
+        ("not", "not && id.resp_p"),
+    ],
+)
+def test_a_field_narrows_what_is_there(vast, before, after):
+    """A condition that is complete is kept as a whole, and one that is not goes on."""
+    tree = SchemaTree(vast)
+    tree.expression = before
+    tree.insert("id.resp_p")
+    assert tree.expression == after
+
+
 def test_an_empty_node(tmp_path):
     """An empty node is shown as such, and is not an error."""
     Database.create(tmp_path / "db")

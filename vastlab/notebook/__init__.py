@@ -40,6 +40,7 @@ def load_ipython_extension(shell: Any) -> None:
     notes.install()
     shell.input_transformers_cleanup.extend(_CLEANUPS)
     Connection.progress = ProgressLine
+    Connection.in_use = magics.in_use
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -57,3 +58,4 @@ def unload_ipython_extension(shell: Any) -> None:
         for name in _NAMES:
             kind.pop(name, None)
     Connection.progress = None
+    Connection.in_use = staticmethod(lambda: None)

@@ -182,6 +182,8 @@ def candidates(
     before: str, known: Names, variables: Iterable[str], magic: str = "vast"
 ) -> dict[str, str]:
     """Return what can follow a text, best first, each with its type or description."""
+    if not _QUOTED.search(before) and '"' in _CLOSED.sub("", before):
+        return {}  # in a text, which no names of the node complete
     token = fragment(before)
     offered = _offered(before, token, known, variables, magic)
     start = _read(token)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import traitlets
-import yaml
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
@@ -30,7 +29,7 @@ from vastlab.endpoints import Endpoint, is_bare_host
 from vastlab.expression import parse_query
 from vastlab.expression.ast import Expr, FieldExtractor
 from vastlab.expression.parameters import indicators, names
-from vastlab.notebook import live, options
+from vastlab.notebook import live, options, overviews
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
@@ -137,10 +136,10 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         name = line.strip()
         settings = Settings.load()
         if name == "-":
-            self._used = None
+            self._use(None)
         elif name:
             _chosen(name, settings)
-            self._used = name
+            self._use(name)
         profiles = [f"  {each}  {_bare(settings.profiles[each])}" for each in settings.profiles]
         listed = [] if name else (profiles or ["  no profiles under vastlab: in vast.yaml"])
         return Note("\n".join([f"using {self._usage()}", *listed]))
@@ -152,12 +151,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         """Say what is asked, how it is, and which live views run: ``%vast_status``."""
         if line.strip():
             raise errors.UsageError(f"%vast_status takes nothing, not {line.strip()!r}")
-        status = self.connection().status()
-        shown = yaml.safe_dump(
-            status, sort_keys=False, allow_unicode=True, default_flow_style=False
-        )
         views = [f"live: {view!r}" for view in live.running()]
-        return Note("\n".join([f"using {self._usage()}", *views, shown.rstrip()]))
+        shown = overviews.status(self.connection().status())
+        return Note("\n".join([f"using {self._usage()}", *views, shown]))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
@@ -165,11 +161,11 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     def vast_schemas(self, line: str) -> Note:
         """List schemas and their fields: ``%vast_schemas``, ``%vast_schemas zeek.*``."""
         pattern = line.strip()
-        schemas = self.connection().schemas()
+        connection = self.connection()
+        schemas = connection.schemas()
         if not pattern:
-            counts = {name: len(schema.types_by_name) for name, schema in schemas.items()}
-            rows = [f"{name}  {plural(count, 'field')}" for name, count in counts.items()]
-            return Note("\n".join(rows) or "there are no events")
+            shown = overviews.schemas(schemas, connection.status(), connection.zone)
+            return Note(shown or "there are no events")
         found = [name for name in schemas if fnmatch.fnmatchcase(name, pattern)]
         if not found:
             raise errors.UsageError(
@@ -231,15 +227,25 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         return self._summary(asked, call, local_ns)
 
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
-        """Return the connection to an endpoint or a profile, the same one each time."""
+        """Return the connection to an endpoint or a profile, the same one each time.
+
+        Without either, the newest of ``%vast_use`` and `vastlab.connect`.
+        """
         if endpoint is None and profile:
             endpoint = Settings.load().profile(profile)
-        elif endpoint is None and self._used:
-            endpoint = _chosen(self._used, Settings.load())
+        elif endpoint is None:
+            opened = self._opened()
+            if opened is not None:
+                return opened
+            endpoint = self.in_use()
         resolved = resolve_endpoint(endpoint)
         if resolved not in self._connections:
             self._connections[resolved] = Connection(endpoint)
         return self._connections[resolved]
+
+    def in_use(self) -> str | None:
+        """Return the endpoint of ``%vast_use``."""
+        return _chosen(self._used, Settings.load()) if self._used else None
 
     def close(self) -> None:
         """Close all connections."""
@@ -311,9 +317,18 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         found = [name for name in names if self.shell.user_ns.get(name) is partial]
         return f"what had arrived is in {found[0]}" if found else "-o NAME keeps what arrives"
 
+    def _use(self, name: str | None) -> None:
+        self._used = name
+        Connection.newest = staticmethod(lambda: None)  # only what is opened later is newer
+
+    def _opened(self) -> Connection | None:
+        """Return the connection that was opened since ``%vast_use``, if it is still open."""
+        newest = Connection.newest()
+        return None if newest is None or newest.closed else newest
+
     def _usage(self) -> str:
         endpoint = self.connection().endpoint
-        is_profile = self._used in Settings.load().profiles
+        is_profile = self._opened() is None and self._used in Settings.load().profiles
         return f"{endpoint} (profile {self._used})" if is_profile else endpoint
 
 

@@ -11,7 +11,9 @@ from vastlab import _text
 from vastlab._text import plural
 from vastlab.connection import Connection
 from vastlab.display import html
-from vastlab.expression.ast import FieldExtractor, Meta, MetaExtractor, Operator, Predicate
+from vastlab.errors import ExpressionError
+from vastlab.expression import parse
+from vastlab.expression.ast import FieldExtractor, Meta, MetaExtractor, Operator, Or, Predicate
 from vastlab.expression.literals import String
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.notebook.widgets.views import ClosingBox
@@ -87,7 +89,7 @@ class SchemaTree(ClosingBox):
         self._open()
 
     def insert(self, text: str) -> None:
-        """Append to the expression, behind a blank.
+        """Append to the expression: a condition behind ``&&``, other text behind a blank.
 
         Parameters
         ----------
@@ -95,7 +97,7 @@ class SchemaTree(ClosingBox):
             Such as the name of a field; one that needs backticks gets them.
         """
         written = str(FieldExtractor(text)) if text in self.fields else text
-        self.expression = f"{self.expression.rstrip()} {written}".lstrip()
+        self.expression = _joined(self.expression.rstrip(), written)
 
     def __repr__(self) -> str:
         return f"SchemaTree({plural(len(self._schemas), 'schema')})"
@@ -104,9 +106,8 @@ class SchemaTree(ClosingBox):
 
     def _insert_type(self) -> None:
         if self.schema:
-            joined = "&& " if self.expression.strip() else ""
             named = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(self.schema))
-            self.insert(f"{joined}{named}")
+            self.insert(str(named))
 
     def _insert_field(self) -> None:
         if self._members.value is not None:
@@ -159,6 +160,16 @@ class SchemaTree(ClosingBox):
         ]
         columns = widgets.HBox(sides, layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1em"))
         super().__init__([columns, self._status])
+
+
+def _joined(expression: str, text: str) -> str:
+    """Add a condition, or a part of one, to an expression."""
+    try:
+        asked = parse(expression)
+        parse(text)
+    except ExpressionError:  # what is there wants more, or this is no condition
+        return f"{expression} {text}".lstrip()
+    return f"({expression}) && {text}" if isinstance(asked, Or) else f"{expression} && {text}"
 
 
 def _filter_form(placeholder: str) -> widgets.Text:
