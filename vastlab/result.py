@@ -335,8 +335,8 @@ class Result(Mapping[str, pd.DataFrame]):
     def to_polars(self) -> dict[str, pl.DataFrame]:
         """Return one polars frame for each schema (the extra ``polars``).
 
-        Columns are flat; addresses, networks and enumerations are text. Several layouts of one
-        schema are joined as in frames.
+        Columns are flat; addresses, networks and enumerations are text; times carry UTC. Several
+        layouts of one schema are joined as in frames.
         """
         polars = import_optional("polars", extra="polars")
         return {
@@ -347,15 +347,31 @@ class Result(Mapping[str, pd.DataFrame]):
             for name, parts in self._tables.items()
         }
 
-    def to_parquet(self, folder: str | Path) -> None:
+    def to_parquet(self, folder: str | Path, *, portable: bool = False) -> None:
         """Write a vastlab database, which is an endpoint itself: share it.
 
         Parameters
         ----------
         folder
             A folder that does not exist yet, or an empty one.
+        portable
+            Write one plain file for each schema instead, ``zeek.conn.parquet``, which pandas,
+            Polars and DuckDB read without vastlab: columns are flat, addresses, networks and
+            labels are text, times carry UTC, in event-time order. A second file
+            ``zeek.conn~2.parquet`` holds events of another layout. vastlab reads the same events
+            from these files, by their metadata: the folder is an endpoint, too.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> hits = Result({"my.ports": [pa.table({"port": [80, 443]})]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hits.to_parquet(folder + "/ports", portable=True)
+        ...     pd.read_parquet(folder + "/ports/my.ports.parquet")["port"].tolist()
+        [80, 443]
         """
-        files.write_parquet(self._tables, folder)
+        write = files.write_portable if portable else files.write_parquet
+        write(self._tables, folder)
 
     def to_csv(self, folder: str | Path, *, safe: bool = False, defang: bool = False) -> None:
         """Write one CSV file for each schema, with flat columns, in event-time order.
