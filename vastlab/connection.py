@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import time
 import weakref
 from collections import deque
 from collections.abc import (
@@ -193,7 +194,9 @@ class Connection:
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
-        outcome = Outcome(question.text, kind.value, limit)
+        outcome = Outcome(
+            question.text, kind.value, limit, since=question.since, until=question.until
+        )
         return self._answer(ask, outcome, call, look=look, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
@@ -591,6 +594,8 @@ class Connection:
             outcome,
             elapsed=arrived.elapsed,
             origin=self._origin(),
+            endpoint=self.endpoint,
+            asked=time.time_ns() - int(arrived.elapsed * 1e9),
             limit_reached=not outcome.partial and arrived.limited,
         )
         tables = self._runner.run(arrived.tables())

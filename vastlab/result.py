@@ -19,7 +19,7 @@ from vastlab import errors, pivot
 from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.display import files, html, import_optional, preview
+from vastlab.display import files, html, import_optional, page, preview
 from vastlab.display.files import plain_tables
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
 from vastlab.display.tally import flows, histogram, tally
@@ -245,6 +245,7 @@ class Result(Mapping[str, pd.DataFrame]):
             expression=both(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
+            earlier=self._trail(),
         )
         return Result(found, outcome, zone=self._zone, source=self._source)
 
@@ -296,7 +297,9 @@ class Result(Mapping[str, pd.DataFrame]):
             )
         if not question.expression:
             return Result({}, zone=self._zone, source=self._source)
-        return self._source.follow(question, limit=limit)
+        found = self._source.follow(question, limit=limit)
+        found._outcome = dataclasses.replace(found._outcome, earlier=self._trail())
+        return found
 
     # --- conversions ------------------------------------------------------------------------
 
@@ -386,6 +389,40 @@ class Result(Mapping[str, pd.DataFrame]):
             Break links, host names and addresses: ``hxxp://evil[.]example``, ``10.0.0[.]1``.
         """
         files.write_csv(self._tables, folder, safe=safe, defang=defang)
+
+    def to_html(self, path: str | Path, *, rows: int = page.ROWS, overwrite: bool = False) -> None:
+        """Write one page to hand to a colleague: the summary, a picture, tables and the queries.
+
+        The page has no script and loads nothing; every value is escaped. It is light or dark as
+        the reader's system is. Without the extra ``plots`` it has no picture.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``"case.html"``.
+        rows
+            The most events that are shown of each schema, the first in time.
+        overwrite
+            Whether to replace a file of this name.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> hits = Result({"my.ports": [pa.table({"port": [80, 443]})]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hits.to_html(folder + "/case.html")
+        ...     "<td" in Path(folder, "case.html").read_text()
+        True
+        """
+        count = _number("to_html", "events", rows)
+        text = page.page(
+            self._outcome,
+            self._summarised(),
+            lambda name: self._preview(name, count, page.COLUMNS),
+            self._timeline_png(),
+            self._zone,
+        )
+        files.write_page(text, path, overwrite=overwrite)
 
     # --- views ------------------------------------------------------------------------------
 
@@ -513,6 +550,16 @@ class Result(Mapping[str, pd.DataFrame]):
         figures = import_optional("vastlab.display.figures", extra="plots")
         picture: Picture = draw(figures) if self.num_rows else figures.nothing()
         return picture
+
+    def _timeline_png(self) -> bytes | None:
+        timed = any(summary.first is not None for summary in self._summarised())
+        try:
+            return self.timeline()._repr_png_() if timed else None
+        except errors.UsageError:  # matplotlib is not installed
+            return None
+
+    def _trail(self) -> tuple[str, ...]:
+        return (*self._outcome.earlier, self.expression)
 
     def _parts(self, name: str) -> list[pa.Table]:
         try:

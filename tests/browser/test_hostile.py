@@ -134,6 +134,9 @@ _FILES = (
     "result.to_csv(logs['torn'])",
     "result.to_parquet(logs['torn'])",
     "import tempfile\nresult.to_csv(tempfile.mkdtemp())",
+    "result.to_parquet(logs['torn'], portable=True)",
+    "result.to_html(logs['torn'])",
+    "result.to_html(logs['missing'] + '/' + names[0])",
 )
 _SLIPS = {"NameError", "TypeError", "AttributeError", "CorruptFileError"}  # of this very test
 _DISPLAYS = {

@@ -209,6 +209,26 @@ def write_csv(tables: Tables, folder: str | Path, *, safe: bool, defang: bool) -
             render.write_csv(named, target / f"{file_name(name)}.csv")
 
 
+def write_page(text: str, path: str | Path, *, overwrite: bool) -> None:
+    """Write a file that appears under its name when it is complete."""
+    target = Path(path).expanduser()
+    if target.is_dir():
+        raise UsageError(f"{str(target)!r} is a folder, not a file")
+    if target.exists() and not overwrite:
+        raise UsageError(
+            f"the file {str(target)!r} exists", hint="name a new one, or give overwrite=True"
+        )
+    try:
+        with disk.staging_beside(target) as folder:
+            made = folder / "page.html"
+            disk.write_synced(made, text.encode())
+            made.replace(target)
+    except OSError as error:
+        reason = error.strerror or error
+        msg = f"the file {str(target)!r} cannot be written: {reason}; nothing was kept"
+        raise DatabaseError(msg, hint="check free space and permissions") from error
+
+
 @contextlib.contextmanager
 def _new(folder: str | Path) -> Iterator[Path]:
     """Give a folder that appears under its name when it is complete."""
