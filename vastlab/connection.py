@@ -400,6 +400,21 @@ class Connection:
         ask = functools.partial(self._vast.timeline, expression, every=every, by=by, tz=self._zone)
         return self._do(functools.partial(ask, **bounds), "counting")
 
+    def sql(self, statement: str, expression: str = "", **bounds: Any) -> pd.DataFrame:
+        """Ask in SQL, with each schema as a table.
+
+        Parameters
+        ----------
+        statement
+            One statement that reads, such as ``select id.orig_h, sum(orig_bytes) from zeek.conn
+            where in_subnet(id.orig_h, '10.0.0.0/8') group by 1``; see `VAST.sql`.
+        expression, bounds
+            As in `count`: which events the tables hold. ``params`` are also for the ``$names`` of
+            the statement.
+        """
+        ask = functools.partial(self._vast.sql, statement, expression, **bounds)
+        return self._do(ask, "running a statement")
+
     def explain(self, expression: str = "", **bounds: Any) -> Explanation:
         """Say how a query would be answered, without asking it.
 

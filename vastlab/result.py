@@ -16,9 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import errors, pivot
+from vastlab._call import interruptible
 from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.compile.sql import Statement
 from vastlab.display import files, html, import_optional, page, preview
 from vastlab.display.files import plain_tables
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
@@ -30,9 +32,10 @@ from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at, normalise
 from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.frames import to_frames
+from vastlab.frames import table_frame, to_frames
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter
+from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -300,6 +303,40 @@ class Result(Mapping[str, pd.DataFrame]):
         found = self._source.follow(question, limit=limit)
         found._outcome = dataclasses.replace(found._outcome, earlier=self._trail())
         return found
+
+    def sql(self, statement: str, *, params: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """Ask these events in SQL, with each schema as a table.
+
+        Parameters
+        ----------
+        statement
+            One statement that reads, as in `vastlab.VAST.sql`.
+        params
+            Values for the ``$names`` of the statement.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 80], pa.uint64())})
+        >>> hits = Result({"my.ports": [ports]})
+        >>> hits.sql("select port, count(*) as n from my.ports group by port order by n")[
+        ...     "n"
+        ... ].tolist()
+        [1, 2]
+        """
+        if not isinstance(statement, str):
+            raise errors.UsageError(f"the statement must be a text, got {statement!r}")
+        schemas = {
+            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
+            for name, parts in self._tables.items()
+        }
+
+        def scan(name: str, _fields: frozenset[str]) -> Iterator[pa.RecordBatch]:
+            return (batch for part in self._tables[name] for batch in part.to_batches())
+
+        with interruptible(
+            lambda: errors.QueryInterrupted("interrupted while running a statement")
+        ):
+            return table_frame(Statement(schemas, scan).run(statement, params))
 
     # --- conversions ------------------------------------------------------------------------
 

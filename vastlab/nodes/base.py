@@ -59,6 +59,8 @@ class Query:
         Bounds of the event time in nanoseconds; `until` is exclusive.
     text
         The normal form of the expression, with relative times as they were written.
+    fields
+        The top-level fields that are looked at; a node may leave out others. None for all.
     """
 
     expression: Expr = _EVERYTHING
@@ -68,6 +70,7 @@ class Query:
     until: int | None = None
     taxonomy: Taxonomy | None = None
     text: str = ""
+    fields: frozenset[str] | None = None
 
     @property
     def is_live(self) -> bool:

@@ -63,7 +63,7 @@ class Task:
     """What to read from one file.
 
     The union of `disjuncts` is `bound`, and each of them prunes better than the whole. All tasks of
-    one layout share `filters`.
+    one layout share `filters`. Of the top-level fields only `fields` are wanted, if not None.
     """
 
     file: DataFile
@@ -71,6 +71,7 @@ class Task:
     bound: Expr
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
+    fields: frozenset[str] | None = None
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:
@@ -103,7 +104,7 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
         ranges = _Ranges(file.ranges)
         fitting = tuple(expr for expr in parts if may_match(expr, ranges))
         if fitting:
-            yield Task(file, layout, bound, fitting, filters)
+            yield Task(file, layout, bound, fitting, filters, query.fields)
 
 
 class _Ranges(Mapping[str, Range]):

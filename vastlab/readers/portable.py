@@ -12,20 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vastlab.arrow import address, convert, render
+from vastlab.arrow import address, convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
+from vastlab.arrow.plain import TEXT, item_of, plain_type, to_plain
 from vastlab.errors import FormatError
 from vastlab.readers import columns
 from vastlab.types import Kind, Schema, Type
 
 _PLACEHOLDER = pa.field("#empty", pa.bool_())  # Parquet cannot count rows without a column
-_UTC = pa.timestamp("ns", "UTC")
 
 
 def portable_schema(schema: Schema) -> pa.Schema:
     """Return the Arrow schema of the files that hold events of a schema."""
-    fields = [pa.field(name, _plain_type(type_)) for name, type_ in _exported(schema)]
+    fields = [pa.field(name, plain_type(type_, TEXT)) for name, type_ in _exported(schema)]
     return pa.schema(fields or [_PLACEHOLDER])
 
 
@@ -39,7 +39,7 @@ def open_writer(sink: Any, schema: Schema) -> pq.ParquetWriter:
 def export(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     """Convert nested events in the form of `convert.normalise` to rows of a file."""
     arrays = [
-        _to_plain(array, type_)
+        to_plain(array, type_, TEXT)
         for array, (_, type_) in zip(columns.export(batch, schema), _exported(schema), strict=True)
     ]
     filled = arrays or [pa.nulls(batch.num_rows, pa.bool_())]
@@ -71,40 +71,6 @@ def _exported(schema: Schema) -> list[tuple[str, Type]]:
     return [(name, field.type) for name, field in zip(exported.names, fields, strict=True)]
 
 
-def _plain_type(type_: Type) -> pa.DataType:
-    match type_.kind:
-        case Kind.IP | Kind.SUBNET | Kind.ENUM:
-            return pa.string()
-        case Kind.TIME:
-            return _UTC
-        case Kind.LIST:
-            return pa.list_(_plain_type(_item(type_)))
-        case Kind.RECORD:
-            return pa.struct([(m.name, _plain_type(m.type)) for m in type_.fields])
-        case _:
-            return arrow_schema.type_to_arrow(type_)
-
-
-def _to_plain(array: pa.Array, type_: Type) -> pa.Array:
-    match type_.kind:
-        case Kind.IP:
-            return render.ip_text(array)
-        case Kind.SUBNET:
-            return render.subnet_text(array)
-        case Kind.ENUM:
-            return arrow_types.storage_of(array).cast(pa.string())
-        case Kind.TIME:
-            return array.cast(_UTC)
-        case Kind.LIST:
-            offsets, (values,) = arrow_types.list_parts(array)
-            return _list(array, offsets, _to_plain(values, _item(type_)), _plain_type(type_))
-        case Kind.RECORD:
-            members = [_to_plain(array.field(i), m.type) for i, m in enumerate(type_.fields)]
-            return _record(array, members, _plain_type(type_))
-        case _:
-            return array
-
-
 def _from_plain(array: pa.Array, type_: Type) -> pa.Array:
     target = arrow_schema.type_to_arrow(type_)
     match type_.kind:
@@ -117,7 +83,7 @@ def _from_plain(array: pa.Array, type_: Type) -> pa.Array:
             return array.cast(target)
         case Kind.LIST:
             offsets, (values,) = arrow_types.list_parts(array)
-            return _list(array, offsets, _from_plain(values, _item(type_)), target)
+            return _list(array, offsets, _from_plain(values, item_of(type_)), target)
         case Kind.RECORD:
             members = [_from_plain(array.field(i), m.type) for i, m in enumerate(type_.fields)]
             return _record(array, members, target)
@@ -153,7 +119,3 @@ def _list(like: pa.Array, offsets: pa.Array, values: pa.Array, type_: pa.DataTyp
 def _record(like: pa.Array, members: list[pa.Array], type_: pa.DataType) -> pa.Array:
     mask = arrow_types.null_mask(like)
     return pa.StructArray.from_arrays(members, fields=list(type_), mask=mask)
-
-
-def _item(type_: Type) -> Type:
-    return type_.item or Type(Kind.NULL)
