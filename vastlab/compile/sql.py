@@ -66,6 +66,9 @@ _PREFIXES = re.compile(
 _PARSER = re.compile(r'ParserError\("(.*)"\)', re.DOTALL)
 _MEMBER = re.compile(r"\[([^\[\]]+)\]")
 _NO_VALUE = re.compile(r"Placeholder '(\$\w+)' was not provided")
+_UNKNOWN_FIELD = re.compile(r'No field named ("?)([^".]+)\1\.(?: |$)')
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
+_SUGGESTED = 3
 _LONGEST_REASON = 400
 _WRITES = re.compile(r"^(DDL|DML|Statement) not supported: (.*)$")
 
@@ -109,6 +112,8 @@ class Statement:
         UsageError
             The statement is wrong, writes, or needs too much memory.
         """
+        if not text.strip():
+            raise UsageError("the statement is empty", hint="such as select * from zeek.conn")
         with self._errors():
             options = (
                 datafusion.SQLOptions()
@@ -144,6 +149,12 @@ class Statement:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
 
+    def _fields(self, name: str) -> list[str]:
+        """Return the paths that end with a name, as a statement writes them."""
+        leaves = (leaf for schema in self._schemas.values() for leaf in schema.leaves)
+        paths = (".".join(map(_word, each.path)) for each in leaves if each.path[-1] == name)
+        return list(dict.fromkeys(paths))[:_SUGGESTED]
+
     def _namespace(self, catalog: str, name: str) -> Any:
         if catalog not in self._context.catalog_names():
             self._context.register_catalog_provider(catalog, Catalog.memory_catalog())
@@ -176,8 +187,11 @@ class Statement:
             )
         if found := _UNKNOWN_TABLE.search(reason):
             name = found[1].removeprefix("datafusion.").removeprefix("public.")
-            hint = _text.did_you_mean(name, self._schemas, write=_quoted)
+            hint = _text.did_you_mean(name, self._schemas, write=_table)
             return UsageError(f"there is no table {name!r}", hint=hint)
+        if (found := _UNKNOWN_FIELD.search(reason)) and (known := self._fields(found[2])):
+            hint = f"did you mean {' or '.join(known)}?"
+            return UsageError(f"there is no field {found[2]!r}", hint=hint)
         if "FixedSizeBinary(16)" in reason:
             reason = reason.replace("FixedSizeBinary(16)", "address").replace("Utf8", "text")
             hint = "write addresses as ip('192.0.2.1'), and see in_subnet(a, '10.0.0.0/8')"
@@ -256,16 +270,24 @@ def _places(name: str) -> Iterator[tuple[str, str, str]]:
     """Yield under which catalogs, schemas and names of the engine a table is found."""
     yield "datafusion", "public", name
     match name.split("."):
-        case [first, second]:
+        case [str(first), str(second)] if first and second:
             yield "datafusion", first, second
-        case [first, second, third]:
+        case [str(first), str(second), str(third)] if first and second and third:
             yield first, second, third
 
 
-def _quoted(name: str) -> str:
+def _table(name: str) -> str:
     """Write a table's name as a statement has to."""
-    plain = len(name.split(".")) <= 3 and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name)
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    words = name.split(".")
+    return name if len(words) <= 3 and name == ".".join(map(_word, words)) else _quoted(name)
+
+
+def _word(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else _quoted(name)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _with_values(fields: Iterable[Field]) -> Iterator[Field]:
@@ -331,7 +353,8 @@ def _reason(text: str) -> str:
 
 def _answer(schema: pa.Schema, batches: list[pa.RecordBatch], tables: Iterable[str]) -> pa.Table:
     """Name the columns as the statement does, and give addresses their type."""
-    qualifiers = sorted({f"{name}." for name in tables}, key=len, reverse=True)
+    written = {f"{name}." for table in tables for name in (table, _quoted(table))}
+    qualifiers = sorted(written, key=len, reverse=True)
     taken: dict[str, int] = {}
     names = [unique(_named(name, qualifiers), taken) for name in schema.names]
     # The batches say of fewer columns than the plan that they have no nulls.
