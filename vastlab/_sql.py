@@ -18,6 +18,7 @@ from vastlab.expression.literals import String
 from vastlab.expression.rewrite import normalise
 from vastlab.nodes.base import Node, Query, Report, Step
 from vastlab.table_slice import TableSlice
+from vastlab.types import Paths
 
 _T = TypeVar("_T")
 
@@ -62,7 +63,7 @@ class _Scans:
         self._closed = False
         self._events = 0
 
-    def batches(self, name: str, fields: frozenset[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
         """Read the events of one schema; called from the engine's thread."""
         query = replace(self._query, expression=_of(name, self._query.expression), fields=fields)
         stream = self._wait(self._open(query))

@@ -37,7 +37,7 @@ from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Paths, Schema
 
 
 class View:
@@ -330,7 +330,7 @@ class Result(Mapping[str, pd.DataFrame]):
             for name, parts in self._tables.items()
         }
 
-        def scan(name: str, _fields: frozenset[str]) -> Iterator[pa.RecordBatch]:
+        def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
             return (batch for part in self._tables[name] for batch in part.to_batches())
 
         with interruptible(

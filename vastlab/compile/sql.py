@@ -15,6 +15,7 @@ from typing import Any
 import datafusion
 import pyarrow as pa
 import pyarrow.dataset
+from datafusion import functions as f
 from datafusion.catalog import Catalog
 from datafusion.catalog import Schema as Namespace
 
@@ -41,15 +42,15 @@ from vastlab.expression.literals import (
     UInt64,
 )
 from vastlab.expression.parameters import to_literal
-from vastlab.types import Field, Kind, Schema, Type, unique
+from vastlab.types import Field, Kind, Paths, Schema, Type, prune, unique
 
 MAX_MEMORY = 1 << 30
 """The bytes that sorts, joins and groups may hold; beyond, they use files or fail."""
 MAX_ANSWER = 1 << 30
 """The bytes of the rows that a statement may return."""
 
-Scan = Callable[[str, frozenset[str]], Iterator[pa.RecordBatch]]
-"""Reads the events of a schema, with these top-level fields at least; called from any thread."""
+Scan = Callable[[str, Paths], Iterator[pa.RecordBatch]]
+"""Reads the events of a schema, with the fields at these paths at least; from any thread."""
 
 _SETTINGS = {
     # More of them would call our scans from threads of the engine at the same time.
@@ -99,10 +100,13 @@ class Statement:
         # The engine would apply filters with the rules of Arrow, to which null and NaN differ.
         self._context.remove_optimizer_rule("push_down_filter")
         sql_functions.register(self._context, self._fail)
-        self._tables = {name: _Table(each, scan, self) for name, each in schemas.items()}
-        for name, table in self._tables.items():
+        for name, schema in schemas.items():
+            table = _Table(schema, scan, self)
+            if not table.schema.names:
+                continue  # the engine has no table without columns
+            view = table.view(self._context.read_table(table))
             for catalog, namespace, short in _places(name):
-                self._namespace(catalog, namespace).register_table(short, table)
+                self._namespace(catalog, namespace).register_table(short, view)
 
     def run(self, text: str, params: Mapping[str, object] | None = None) -> pa.Table:
         """Return the rows, with addresses in their own type; blocks.
@@ -207,20 +211,20 @@ class Statement:
 
 
 class _Table(pyarrow.dataset.Dataset):  # type: ignore[misc]  # pyarrow carries no type information
-    """A schema as the engine reads it, which takes any Arrow data set for a table."""
+    """The leaves of a schema as columns, as the engine reads them: it takes any Arrow data set."""
 
     def __init__(self, schema: Schema, scan: Scan, statement: Statement) -> None:
-        self._events = schema
+        self._name = schema.name
         self._scan = scan
         self._statement = statement
-        taken: dict[str, int] = {}
-        self.fields = {unique(each.name, taken): each for each in _with_values(schema.fields)}
-        self._columns = [(n, plain_type(each.type, BYTES)) for n, each in self.fields.items()]
+        self.events = Schema(schema.name, tuple(_readable(schema.fields)))
+        # By number: the engine takes a column and its alias of the same name for ambiguous.
+        self._leaves = {f"#{number}": leaf for number, leaf in enumerate(self.events.leaves)}
 
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
-        return pa.schema(self._columns)
+        return pa.schema([(n, plain_type(leaf.type, BYTES)) for n, leaf in self._leaves.items()])
 
     def get_fragments(self, filter: object = None) -> Iterator[_Table]:  # the engine's word
         """Return the parts that the engine may read side by side."""
@@ -232,21 +236,49 @@ class _Table(pyarrow.dataset.Dataset):  # type: ignore[misc]  # pyarrow carries 
             raise AssertionError("the engine filters itself")
         return _Scan(self, columns)
 
+    def view(self, frame: datafusion.DataFrame) -> datafusion.DataFrame:
+        """Put the columns into their records; the engine reads only those that are used."""
+        columns = iter(self._leaves)
+        return frame.select(*(expr.alias(name) for name, expr in _nested(self.events, columns)))
+
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Read some of the columns."""
-        wanted = [self.fields[name] for name in columns]
+        leaves = [self._leaves[name] for name in columns]
+        paths = frozenset(leaf.path for leaf in leaves)
         target = pa.schema([self.schema.field(name) for name in columns])
-        names = frozenset(field.name for field in wanted)
+        wanted = prune(self.events.fields, paths)
         try:
-            for batch in self._scan(self._events.name, names):
+            for batch in self._scan(self._name, paths):
                 self._statement.check()
                 events = convert.normalise(batch)
                 own = arrow_schema.from_arrow(events.schema).fields
                 arrays = fit_fields(events.columns, own, wanted, events.num_rows, BYTES)
-                yield record_batch(arrays, target, events.num_rows)
+                flat = dict(_flat(arrays, wanted, ()))
+                ordered = [flat[leaf.path] for leaf in leaves]
+                yield record_batch(ordered, target, events.num_rows)
         except Exception as error:
             self._statement._fail(error)  # the engine would make a text of it
             raise
+
+
+def _nested(record: Schema | Type, columns: Iterator[str]) -> Iterator[tuple[str, datafusion.Expr]]:
+    for field in record.fields:
+        if field.type.kind is Kind.RECORD:
+            yield field.name, f.named_struct(list(_nested(field.type, columns)))
+        else:
+            yield field.name, datafusion.col(_quoted(next(columns)))
+
+
+def _flat(
+    arrays: Iterable[pa.Array], fields: Iterable[Field], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], pa.Array]]:
+    for array, field in zip(arrays, fields, strict=True):
+        path = (*above, field.name)
+        if field.type.kind is Kind.RECORD:
+            # flatten() applies the record's nulls to its members, field() does not.
+            yield from _flat(array.flatten(), field.type.fields, path)
+        else:
+            yield path, array
 
 
 class _Scan:
@@ -290,18 +322,20 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _with_values(fields: Iterable[Field]) -> Iterator[Field]:
-    """Yield the fields without records that have no field, which the engine cannot read."""
+def _readable(fields: Iterable[Field]) -> Iterator[Field]:
+    """Yield the fields that the engine can read: records have a field, and each name is once."""
+    seen: set[str] = set()
     for field in fields:
         type_ = _reduced(field.type)
-        if type_ is not None:
+        if type_ is not None and field.name not in seen:
+            seen.add(field.name)
             yield Field(field.name, type_)
 
 
 def _reduced(type_: Type) -> Type | None:
     match type_.kind:
         case Kind.RECORD:
-            fields = tuple(_with_values(type_.fields))
+            fields = tuple(_readable(type_.fields))
             return Type(Kind.RECORD, fields=fields) if fields else None
         case Kind.LIST | Kind.MAP:
             item = _reduced(type_.item or Type(Kind.NULL))

@@ -23,7 +23,7 @@ from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Paths, Schema
 
 _EVERYTHING: Expr = Constant(True)
 
@@ -60,7 +60,7 @@ class Query:
     text
         The normal form of the expression, with relative times as they were written.
     fields
-        The top-level fields that are looked at; a node may leave out others. None for all.
+        The leaves that are looked at; a node may leave out others. None for all.
     """
 
     expression: Expr = _EVERYTHING
@@ -70,7 +70,7 @@ class Query:
     until: int | None = None
     taxonomy: Taxonomy | None = None
     text: str = ""
-    fields: frozenset[str] | None = None
+    fields: Paths | None = None
 
     @property
     def is_live(self) -> bool:

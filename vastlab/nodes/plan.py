@@ -39,7 +39,7 @@ from vastlab.store import layout as store_layout
 from vastlab.store.checksums import verified
 from vastlab.store.layout import DataFile, Layout, Snapshot
 from vastlab.table_slice import TableSlice
-from vastlab.types import Kind, Schema
+from vastlab.types import Kind, Paths, Schema
 
 
 class Filters:
@@ -63,7 +63,7 @@ class Task:
     """What to read from one file.
 
     The union of `disjuncts` is `bound`, and each of them prunes better than the whole. All tasks of
-    one layout share `filters`. Of the top-level fields only `fields` are wanted, if not None.
+    one layout share `filters`. Of the leaves only `fields` are wanted, if not None.
     """
 
     file: DataFile
@@ -71,7 +71,7 @@ class Task:
     bound: Expr
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
-    fields: frozenset[str] | None = None
+    fields: Paths | None = None
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:

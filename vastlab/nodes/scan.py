@@ -32,7 +32,7 @@ from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verif
 from vastlab.store.layout import DataFile, Layout
 from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Paths, Schema, is_at, prune
 
 _MOST_LITERALS = 20  # with more of them, asking the filters costs more than reading the columns
 _NEVER = np.iinfo(np.int64).max
@@ -273,17 +273,16 @@ class FileScan:
 
 
 class _Chosen:
-    """Some of the top-level fields of a layout, or all of them."""
+    """Some of the leaves of a layout, or all of them."""
 
-    def __init__(self, layout: Layout, fields: frozenset[str] | None) -> None:
+    def __init__(self, layout: Layout, fields: Paths | None) -> None:
         self._layout = layout
         self.columns: frozenset[str] | None = None
         if fields is None:
             return
         schema = layout.schema
-        kept = tuple(field for field in schema.fields if field.name in fields)
-        self._schema = Schema(schema.name, kept, schema.attributes)
-        self._names = [leaf.column for leaf in schema.leaves if leaf.path[0] in fields]
+        self._schema = Schema(schema.name, prune(schema.fields, fields), schema.attributes)
+        self._names = [leaf.column for leaf in schema.leaves if is_at(leaf.path, fields)]
         # The order of the rows is checked by the event time.
         self.columns = frozenset((*self._names, order_column(schema)))
 
