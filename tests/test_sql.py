@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import threading
@@ -246,7 +247,7 @@ def test_an_interrupt_ends_a_statement(database, endless):
 
     def interrupt():
         if started.wait(30):
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
 
     with connect(database) as opened:
         threading.Thread(target=interrupt, daemon=True).start()
@@ -254,6 +255,28 @@ def test_an_interrupt_ends_a_statement(database, endless):
             opened.sql(BYTES)
         assert ended.wait(30)
         assert opened.sql("select 1 as x")["x"].tolist() == [1]
+
+
+def test_an_interrupt_ends_a_statement_over_a_result(vast, monkeypatch):
+    """Ctrl-C is heard while the engine computes, and not only when it is done."""
+    result = vast.query('#type == "zeek.conn"', limit=0)
+    running, stopped = threading.Event(), threading.Event()
+
+    def compute(self, text, params):
+        running.set()
+        stopped.wait(30)
+
+    monkeypatch.setattr("vastlab.compile.sql.Statement.run", compute)
+    monkeypatch.setattr("vastlab.compile.sql.Statement.stop", lambda self: stopped.set())
+
+    def interrupt():
+        if running.wait(30):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(errors.QueryInterrupted, match="while running a statement"):
+        result.sql(BYTES)
+    assert stopped.is_set()
 
 
 async def test_many_statements_at_once(database):

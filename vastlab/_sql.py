@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from vastlab.compile.sql import Statement
+from vastlab.compile.sql import Scan, Statement
 from vastlab.errors import VastlabError
 from vastlab.expression.ast import And, Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.literals import String
 from vastlab.expression.rewrite import normalise
 from vastlab.nodes.base import Node, Query, Report, Step
 from vastlab.table_slice import TableSlice
-from vastlab.types import Paths
+from vastlab.types import Paths, Schema
 
 _T = TypeVar("_T")
 
@@ -32,22 +34,50 @@ async def answer(
     """
     schemas = await node.schemas(report)
     scans = _Scans(node, query, report)
-    # A thread of its own: those of the loop may all be needed to send the events.
-    pool = ThreadPoolExecutor(1, thread_name_prefix="vastlab-sql")
-    statement: Statement | None = None
-
-    def work() -> pa.Table:
-        nonlocal statement
-        statement = Statement(schemas, scans.batches)
-        return statement.run(text, params)
-
+    running = Running(schemas, scans.batches, text, params)
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        return await asyncio.wrap_future(running.done)
     finally:
-        if statement is not None:
-            statement.stop()
-        pool.shutdown(wait=False)
+        running.stop()
         await scans.close()
+
+
+class Running:
+    """A statement in a thread of its own, since those of a loop may be needed to send the events.
+
+    Python does not wait for the thread at exit: the engine may be far from the next events, where
+    a statement is stopped.
+
+    Parameters
+    ----------
+    schemas, scan
+        As `Statement` takes them.
+    text, params
+        As `Statement.run` takes them.
+    """
+
+    def __init__(
+        self, schemas: Mapping[str, Schema], scan: Scan, text: str, params: Mapping[str, object]
+    ) -> None:
+        self.done: Future[pa.Table] = Future()
+        """Has the answer; to cancel it does not stop the statement."""
+        self._statement = Statement(schemas, scan)
+        work = partial(self._work, text, params)
+        threading.Thread(target=work, name="vastlab-sql", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the statement end when it asks for the next events."""
+        self._statement.stop()
+
+    def _work(self, text: str, params: Mapping[str, object]) -> None:
+        # InvalidStateError: nobody waits for the answer any more.
+        with contextlib.suppress(InvalidStateError):
+            try:
+                table = self._statement.run(text, params)
+            except BaseException as error:  # noqa: BLE001 - who waits for the answer raises it
+                self.done.set_exception(error)
+            else:
+                self.done.set_result(table)
 
 
 class _Scans:

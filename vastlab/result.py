@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from vastlab import errors, pivot
 from vastlab._call import interruptible
+from vastlab._sql import Running
 from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.compile.sql import Statement
 from vastlab.display import files, html, import_optional, page, preview
 from vastlab.display.files import plain_tables
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
@@ -38,6 +38,8 @@ from vastlab.nodes.plan import LocalFilter
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
+
+_INTERRUPTED = "interrupted while running a statement"
 
 
 class View:
@@ -318,9 +320,8 @@ class Result(Mapping[str, pd.DataFrame]):
         --------
         >>> ports = pa.table({"port": pa.array([80, 443, 80], pa.uint64())})
         >>> hits = Result({"my.ports": [ports]})
-        >>> hits.sql("select port, count(*) as n from my.ports group by port order by n")[
-        ...     "n"
-        ... ].tolist()
+        >>> found = hits.sql("select count(*) as n from my.ports group by port order by n")
+        >>> found["n"].tolist()
         [1, 2]
         """
         if not isinstance(statement, str):
@@ -333,10 +334,12 @@ class Result(Mapping[str, pd.DataFrame]):
         def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
             return (batch for part in self._tables[name] for batch in part.to_batches())
 
-        with interruptible(
-            lambda: errors.QueryInterrupted("interrupted while running a statement")
-        ):
-            return table_frame(Statement(schemas, scan).run(statement, params))
+        with interruptible(lambda: errors.QueryInterrupted(_INTERRUPTED)):
+            running = Running(schemas, scan, statement, params or {})
+            try:
+                return table_frame(running.done.result())
+            finally:
+                running.stop()
 
     # --- conversions ------------------------------------------------------------------------
 

@@ -44,9 +44,9 @@ from vastlab.expression.literals import (
 from vastlab.expression.parameters import to_literal
 from vastlab.types import Field, Kind, Paths, Schema, Type, prune, unique
 
-MAX_MEMORY = 1 << 30
+MAX_MEMORY = 512 << 20
 """The bytes that sorts, joins and groups may hold; beyond, they use files or fail."""
-MAX_ANSWER = 1 << 30
+MAX_ANSWER = 512 << 20
 """The bytes of the rows that a statement may return."""
 
 Scan = Callable[[str, Paths], Iterator[pa.RecordBatch]]
