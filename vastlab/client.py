@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from vastlab import _sql
 from vastlab._arguments import Moment, as_instant, as_limit, as_mode, as_seconds, shorten_repr
 from vastlab._session import Session, hint, warn, within
 from vastlab.compile.groups import Groups
@@ -27,6 +29,7 @@ from vastlab.expression.ast import echo
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
+from vastlab.frames import table_frame
 from vastlab.group_frames import GroupFrame, engine_bucket, finer, to_frame
 from vastlab.nodes.base import Explanation, ExportMode, Query, Report, both
 from vastlab.readers.source import check_encoding
@@ -406,6 +409,72 @@ class VAST:
             found = await self.summarize(expression, by=by, every=span, **options)
             next_width = finer(found["time"], width)
         return found
+
+    async def sql(
+        self,
+        statement: str,
+        expression: str = "",
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        report: Report | None = None,
+    ) -> pd.DataFrame:
+        """Ask in SQL, with each schema as a table, as in ``select id.orig_h from zeek.conn``.
+
+        The statement runs here, in DataFusion, and may only read the events. Those of the schemas
+        that it names are streamed to it, of a database only the columns that it names; what a
+        node sends is not kept either.
+
+        Parameters
+        ----------
+        statement
+            One statement. Names are case-sensitive; in double quotes stands what is not a plain
+            word, such as ``"my-log"`` and ``"a/b"``. ``id.orig_h`` is a field of a record.
+            Addresses are made of text by ``ip('192.0.2.1')`` or ``try_ip(text)``, and text of them
+            by ``ip_text(a)``; ``in_subnet(a, '10.0.0.0/8')`` asks for a network. Networks and
+            labels are text.
+        expression, since, until, timeout, report
+            As in `export`: which events the tables hold.
+        params
+            Values for the ``$names`` of the statement and of the expression.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows in the order of the statement; columns as in the frames of a query.
+
+        Raises
+        ------
+        UsageError
+            A wrong statement, one that writes, or one that needs too much memory.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def main():
+        ...     async with VAST("demo:") as vast:
+        ...         return await vast.sql(
+        ...             "select id.orig_h, sum(orig_bytes) as bytes from zeek.conn where "
+        ...             "in_subnet(id.orig_h, '10.1.0.0/16') group by 1 order by 2 desc limit 2"
+        ...         )
+        >>> asyncio.run(main())["bytes"].tolist()
+        [5051243882, 11985069]
+        """
+        if not isinstance(statement, str):
+            raise UsageError(f"the statement must be a text, got {shorten_repr(statement)}")
+        query = self.prepare(expression, since=since, until=until, params=params)
+        seconds, report = as_seconds(timeout), report or warn
+
+        async def answer() -> pa.Table:
+            node = await self._session.node()
+            asked = _sql.answer(node, query, statement, params or {}, report)
+            return (await both(asked, self._session.check(query, report)))[0]
+
+        with self._session.naming():
+            table = await within(answer(), seconds)
+        return await asyncio.to_thread(table_frame, table)
 
     async def explain(
         self,

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import re
+import time
 import weakref
 from collections import deque
 from collections.abc import (
@@ -202,8 +203,9 @@ class Connection:
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
-        first, last = question.since, question.until
-        outcome = Outcome(question.text, kind.value, limit, since=first, until=last)
+        outcome = Outcome(
+            question.text, kind.value, limit, since=question.since, until=question.until
+        )
         return self._answer(ask, outcome, call, look=look, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
@@ -407,6 +409,21 @@ class Connection:
         ask = functools.partial(self._vast.timeline, expression, every=every, by=by, tz=self._zone)
         return self._do(functools.partial(ask, **bounds), "counting")
 
+    def sql(self, statement: str, expression: str = "", **bounds: Any) -> pd.DataFrame:
+        """Ask in SQL, with each schema as a table.
+
+        Parameters
+        ----------
+        statement
+            One statement that reads, such as ``select id.orig_h, sum(orig_bytes) from zeek.conn
+            where in_subnet(id.orig_h, '10.0.0.0/8') group by 1``; see `VAST.sql`.
+        expression, bounds
+            As in `count`: which events the tables hold. ``params`` are also for the ``$names`` of
+            the statement.
+        """
+        ask = functools.partial(self._vast.sql, statement, expression, **bounds)
+        return self._do(ask, "running a statement")
+
     def explain(self, expression: str = "", **bounds: Any) -> Explanation:
         """Say how a query would be answered, without asking it.
 
@@ -606,6 +623,8 @@ class Connection:
             outcome,
             elapsed=arrived.elapsed,
             origin=self._origin(),
+            endpoint=self.endpoint,
+            asked=time.time_ns() - int(arrived.elapsed * 1e9),
             limit_reached=not outcome.partial and arrived.limited,
         )
         tables = self._runner.run(arrived.tables())

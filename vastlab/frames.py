@@ -85,6 +85,11 @@ def to_frames(
     return {name: _frame(parts, nested == "flat") for name, parts in tables.items()}
 
 
+def table_frame(table: pa.Table) -> pd.DataFrame:
+    """Turn one table into a frame with flat columns, in the order of the table."""
+    return _frame([table], flat=True, ordered=False)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Some events in normal form: their columns by name, and when they happened."""
@@ -95,13 +100,13 @@ class _Part:
     event_time: pa.Array | None
 
 
-def _frame(tables: list[pa.Table], flat: bool) -> pd.DataFrame:
+def _frame(tables: list[pa.Table], flat: bool, *, ordered: bool = True) -> pd.DataFrame:
     parts = [_part(batch, flat) for table in tables for batch in _batches(table)]
     names = dict.fromkeys(name for part in parts for name in part.types)
     columns = {name: _column(name, parts) for name in names}
     index = pd.RangeIndex(sum(part.num_rows for part in parts))
     frame = pd.DataFrame(columns, index=index, copy=False)
-    order = _order(parts)
+    order = _order(parts) if ordered else None
     return frame if order is None else frame.take(order).reset_index(drop=True)
 
 

@@ -16,11 +16,13 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import errors, pivot
+from vastlab._call import interruptible
+from vastlab._sql import Running
 from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display import columns as shown_columns
-from vastlab.display import files, html, import_optional, preview
+from vastlab.display import files, html, import_optional, page, preview
 from vastlab.display.files import plain_tables
 from vastlab.display.histogram import histogram
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
@@ -32,11 +34,14 @@ from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at, normalise
 from vastlab.expression.suggest import suggest
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.frames import to_frames
+from vastlab.frames import table_frame, to_frames
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter
+from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Paths, Schema
+
+_INTERRUPTED = "interrupted while running a statement"
 
 
 class View:
@@ -257,6 +262,7 @@ class Result(Mapping[str, pd.DataFrame]):
             expression=both(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
+            earlier=self._trail(),
         )
         return Result(found, outcome, zone=self._zone, source=self._source)
 
@@ -315,7 +321,44 @@ class Result(Mapping[str, pd.DataFrame]):
                 f"nothing to pivot on: {question.reason}", errors.VastlabWarning, stacklevel=2
             )
             return Result({}, zone=self._zone, source=self._source)
-        return self._source.follow(question, limit=limit)
+        found = self._source.follow(question, limit=limit)
+        found._outcome = dataclasses.replace(found._outcome, earlier=self._trail())
+        return found
+
+    def sql(self, statement: str, *, params: Mapping[str, object] | None = None) -> pd.DataFrame:
+        """Ask these events in SQL, with each schema as a table.
+
+        Parameters
+        ----------
+        statement
+            One statement that reads, as in `vastlab.VAST.sql`.
+        params
+            Values for the ``$names`` of the statement.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 80], pa.uint64())})
+        >>> hits = Result({"my.ports": [ports]})
+        >>> found = hits.sql("select count(*) as n from my.ports group by port order by n")
+        >>> found["n"].tolist()
+        [1, 2]
+        """
+        if not isinstance(statement, str):
+            raise errors.UsageError(f"the statement must be a text, got {statement!r}")
+        schemas = {
+            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
+            for name, parts in self._tables.items()
+        }
+
+        def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
+            return (batch for part in self._tables[name] for batch in part.to_batches())
+
+        with interruptible(lambda: errors.QueryInterrupted(_INTERRUPTED)):
+            running = Running(schemas, scan, statement, params or {})
+            try:
+                return table_frame(running.done.result())
+            finally:
+                running.stop()
 
     # --- conversions ------------------------------------------------------------------------
 
@@ -354,8 +397,8 @@ class Result(Mapping[str, pd.DataFrame]):
     def to_polars(self) -> dict[str, pl.DataFrame]:
         """Return one polars frame for each schema (the extra ``polars``).
 
-        Columns are flat; addresses, networks and enumerations are text. Several layouts of one
-        schema are joined as in frames.
+        Columns are flat; addresses, networks and enumerations are text; times carry UTC. Several
+        layouts of one schema are joined as in frames.
         """
         polars = import_optional("polars", extra="polars")
         return {
@@ -366,15 +409,31 @@ class Result(Mapping[str, pd.DataFrame]):
             for name, parts in self._tables.items()
         }
 
-    def to_parquet(self, folder: str | Path) -> None:
+    def to_parquet(self, folder: str | Path, *, portable: bool = False) -> None:
         """Write a vastlab database, which is an endpoint itself: share it.
 
         Parameters
         ----------
         folder
             A folder that does not exist yet, or an empty one.
+        portable
+            Write one plain file for each schema instead, ``zeek.conn.parquet``, which pandas,
+            Polars and DuckDB read without vastlab: columns are flat, addresses, networks and
+            labels are text, times carry UTC, in event-time order. A second file
+            ``zeek.conn~2.parquet`` holds events of another layout. vastlab reads the same events
+            from these files, by their metadata: the folder is an endpoint, too.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> hits = Result({"my.ports": [pa.table({"port": [80, 443]})]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hits.to_parquet(folder + "/ports", portable=True)
+        ...     pd.read_parquet(folder + "/ports/my.ports.parquet")["port"].tolist()
+        [80, 443]
         """
-        files.write_parquet(self._tables, folder)
+        write = files.write_portable if portable else files.write_parquet
+        write(self._tables, folder)
 
     def to_csv(self, folder: str | Path, *, safe: bool = False, defang: bool = False) -> None:
         """Write one CSV file for each schema, with flat columns, in event-time order.
@@ -389,6 +448,40 @@ class Result(Mapping[str, pd.DataFrame]):
             Break links, host names and addresses: ``hxxp://evil[.]example``, ``10.0.0[.]1``.
         """
         files.write_csv(self._tables, folder, safe=safe, defang=defang)
+
+    def to_html(self, path: str | Path, *, rows: int = page.ROWS, overwrite: bool = False) -> None:
+        """Write one page to hand to a colleague: the summary, a picture, tables and the queries.
+
+        The page has no script and loads nothing; every value is escaped. It is light or dark as
+        the reader's system is. Without the extra ``plots`` it has no picture.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``"case.html"``.
+        rows
+            The most events that are shown of each schema, the first in time.
+        overwrite
+            Whether to replace a file of this name.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> hits = Result({"my.ports": [pa.table({"port": [80, 443]})]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hits.to_html(folder + "/case.html")
+        ...     "<td" in Path(folder, "case.html").read_text()
+        True
+        """
+        count = _number("to_html", "events", rows)
+        text = page.page(
+            self._outcome,
+            self._summarised(),
+            lambda name: self._preview(name, count, page.COLUMNS),
+            self._timeline_png(),
+            self._zone,
+        )
+        files.write_page(text, path, overwrite=overwrite)
 
     # --- views ------------------------------------------------------------------------------
 
@@ -546,6 +639,16 @@ class Result(Mapping[str, pd.DataFrame]):
         figures = import_optional("vastlab.display.figures", extra="plots")
         picture: Picture = draw(figures) if self.num_rows else figures.nothing()
         return picture
+
+    def _timeline_png(self) -> bytes | None:
+        timed = any(summary.first is not None for summary in self._summarised())
+        try:
+            return self.timeline()._repr_png_() if timed else None
+        except errors.UsageError:  # matplotlib is not installed
+            return None
+
+    def _trail(self) -> tuple[str, ...]:
+        return (*self._outcome.earlier, self.expression)
 
     def _parts(self, name: str) -> list[pa.Table]:
         try:

@@ -272,3 +272,29 @@ def unique(name: str, taken: dict[str, int]) -> str:
         name = f"{name}#{taken[name]}"
     taken[name] = 1
     return name
+
+
+Paths = frozenset[tuple[str, ...]]
+"""Some of the leaves of a schema."""
+
+
+def is_at(path: tuple[str, ...], paths: Paths) -> bool:
+    """Whether a leaf is one of the paths, or inside of one, or above one."""
+    return path in paths or any(
+        wanted[: len(path)] == path or path[: len(wanted)] == wanted for wanted in paths
+    )
+
+
+def prune(
+    fields: tuple[Field, ...], paths: Paths, above: tuple[str, ...] = ()
+) -> tuple[Field, ...]:
+    """Return the fields with those leaves only that `is_at` chooses."""
+    kept = []
+    for member in fields:
+        path = (*above, member.name)
+        if member.type.kind is not Kind.RECORD:
+            if is_at(path, paths):
+                kept.append(member)
+        elif members := prune(member.type.fields, paths, path):
+            kept.append(Field(member.name, dataclasses.replace(member.type, fields=members)))
+    return tuple(kept)

@@ -110,6 +110,9 @@ _ERRORS = (
     "result.show(evil[3])",
     "result.top(evil[0] + evil[3])",
     "result.pivot(evil[0] + evil[3])",
+    "result.sql('select 1 from \"<img src=x onerror=window.__p=1>\\x1b\"')",
+    "vast.sql('select ' + evil[0] + evil[3])",
+    "%%vast_sql\nselect ip('<img src=x onerror=window.__p=1>\x1b')",
     '%vast "<img src=x onerror=window.__p=1>" == \x1b nothing',
     "%vast -o <script>window.__p=1</script>\x1b 1",
     "%vast -m <script>window.__p=1</script>\x1b 1",
@@ -134,6 +137,9 @@ _FILES = (
     "result.to_csv(logs['torn'])",
     "result.to_parquet(logs['torn'])",
     "import tempfile\nresult.to_csv(tempfile.mkdtemp())",
+    "result.to_parquet(logs['torn'], portable=True)",
+    "result.to_html(logs['torn'])",
+    "result.to_html(logs['missing'] + '/' + names[0])",
 )
 _SLIPS = {"NameError", "TypeError", "AttributeError", "CorruptFileError"}  # of this very test
 _DISPLAYS = {

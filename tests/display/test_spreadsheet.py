@@ -108,12 +108,12 @@ def test_numbers_and_times_are_what_they_are():
             pa.array([1], pa.timestamp("us", "Asia/Tokyo")),
             pa.array([1], pa.timestamp("ns")),
             [1000, 1],
-            pa.timestamp("ns"),
+            pa.timestamp("ns", "UTC"),
         ),
     ],
 )
 def test_layouts_agree_on_a_type(one, other, found, type_):
-    """Numbers widen, and zones and units of time are the same, without a warning."""
+    """Numbers widen, and times are in UTC whatever their zones and units, without a warning."""
     joined = pa.concat_tables(
         plain_tables([pa.table({"x": one}), pa.table({"x": other})]), promote_options="default"
     )

@@ -455,6 +455,41 @@ def test_summaries_are_frames(shell):
     assert len(shell.names["kept"]) == 5
 
 
+def test_statements_are_frames(shell):
+    """``%%vast_sql`` takes the statement from the body, ``%vast_sql`` from the line."""
+    body = "select count(*) as n from zeek.conn where id.resp_p < $most;"
+    shell.names["most"] = 4
+
+    def count(expression: str) -> int:
+        return shell.run(f'%vast -n 0 #type == "zeek.conn" && ({expression})').num_rows
+
+    assert shell.run(f"%%vast_sql\n{body}")["n"].tolist() == [count("resp_p < 4")]
+    assert shell.run(f"%vast_sql {body}") is None
+    shell.run(f"x = %vast_sql {body}")
+    assert shell.names["x"]["n"].tolist() == [count("resp_p < 4")]
+    found = shell.run(f"%%vast_sql -o kept resp_p >= $most || resp_p == 3\n{body}")
+    assert repr(found) == "kept = 1 row"
+    assert shell.names["kept"]["n"].tolist() == [count("resp_p == 3")]
+    assert without_body(["%%vast_sql -h"]) == ["%vast_sql -h"]
+    assert "select" in repr(shell.run("%vast_sql -h"))
+
+
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        ("%%vast_sql\ndrop table x", "may only read"),
+        ("%%vast_sql -n 3\nselect 1", "takes no -n"),
+        ("%%vast_sql --live\nselect 1", "takes no --live"),
+        ("%%vast_sql\nselect $nothing", r"the parameter \$nothing has no value"),
+        ("%vast_sql", "the statement is empty"),
+    ],
+)
+def test_wrong_statements_are_one_clear_line(shell, cell, message):
+    """Each names what is wrong."""
+    with pytest.raises(errors.UsageError, match=message):
+        shell.run(cell)
+
+
 @pytest.mark.parametrize(
     "line, message",
     [

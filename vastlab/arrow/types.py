@@ -220,7 +220,9 @@ class EnumerationType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow carrie
 
     def __eq__(self, other: object) -> bool:
         # Otherwise pyarrow treats all enumerations as equal and confuses labels.
-        return bool(super().__eq__(other)) and self.labels == getattr(other, "labels", None)
+        if not isinstance(other, EnumerationType):
+            return False
+        return bool(super().__eq__(other)) and self.labels == other.labels
 
     def __hash__(self) -> int:
         return hash((self.NAME, self.labels))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -31,7 +30,7 @@ from vastlab.display.preview import Preview, make_preview
 from vastlab.errors import UsageError
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Notice, Step
-from vastlab.readers import columns
+from vastlab.readers import portable
 from vastlab.table_slice import TableSlice, row_values
 
 
@@ -188,13 +187,8 @@ async def _parquet(stream: Stream) -> None:
         schema = arrow_schema.from_arrow(batch.schema)
         if not schema.leaves:
             raise UsageError("the events have no fields, and a parquet file needs one")
-        target = columns.exported_schema(schema)
-        with parquet.ParquetWriter(
-            spool, target, compression="zstd", use_compliant_nested_type=False
-        ) as writer:
-            # With it `vastlab import` makes the same events of the columns.
-            writer.add_key_value_metadata({columns.SCHEMA_KEY: columns.encode_schema(schema)})
-            writer.write_batch(pa.record_batch(columns.export(batch, schema), target))
+        with portable.open_writer(spool, schema) as writer:
+            writer.write_batch(portable.export(batch, schema))
             async for part in stream:
                 batch = convert.normalise(part.to_pyarrow())
                 if arrow_schema.from_arrow(batch.schema) != schema:
@@ -202,7 +196,7 @@ async def _parquet(stream: Stream) -> None:
                         "the events have several schemas, and parquet holds one",
                         hint=f"narrow the query: {TYPE} == {json.dumps(part.name)} && (...)",
                     )
-                writer.write_batch(pa.record_batch(columns.export(batch, schema), target))
+                writer.write_batch(portable.export(batch, schema))
         spool.seek(0)
         shutil.copyfileobj(spool, sys.stdout.buffer)
 

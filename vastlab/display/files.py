@@ -18,10 +18,12 @@ from vastlab.arrow.convert import flatten
 from vastlab.display.preview import sort_keys
 from vastlab.errors import DatabaseError, UsageError
 from vastlab.frames import common_kind
+from vastlab.readers import portable
 from vastlab.store import disk
 from vastlab.store.database import Database
-from vastlab.types import Field, Kind, Type
+from vastlab.types import Field, Kind, Schema, Type
 
+_UTC = pa.timestamp("ns", "UTC")
 _NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 _FORMULA = r"^(\s*[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])"  # also the full-width ones
 _DEFANGED = (
@@ -33,7 +35,7 @@ _DEFANGED = (
 
 
 def plain_tables(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Flatten records, and write addresses, networks and enumerations as text.
+    """Flatten records, write addresses, networks and enumerations as text, give times their zone.
 
     A column has one type in all tables: numbers widen, and what has nothing in common becomes text,
     with a warning.
@@ -137,6 +139,8 @@ def _plain(array: pa.Array, field: pa.Field) -> pa.Array:
     match arrow_schema.kind_of(field):
         case Kind.IP | Kind.SUBNET | Kind.ENUM:
             return render.text(array, field)
+        case _ if pa.types.is_timestamp(array.type):
+            return array.cast(_UTC)
         case _ if pa.types.is_list(array.type):
             return _plain_list(array)
         case _ if pa.types.is_struct(array.type) and array.type.num_fields:
@@ -170,6 +174,29 @@ def write_parquet(tables: Tables, folder: str | Path) -> None:
         )
 
 
+def write_portable(tables: Tables, folder: str | Path) -> None:
+    """Write Parquet files that any program reads, one for each layout of a schema."""
+    with _new(folder) as target:
+        for name, parts in tables.items():
+            layouts: dict[Schema, list[pa.RecordBatch]] = {}
+            for batch in (batch for part in parts for batch in part.to_batches() or [_empty(part)]):
+                events = convert.normalise(batch, name)
+                layouts.setdefault(arrow_schema.from_arrow(events.schema), []).append(events)
+            for number, (schema, batches) in enumerate(layouts.items(), 1):
+                # `file_name` never writes a tilde.
+                suffix = f"~{number}" if number > 1 else ""
+                _write_layout(target / f"{file_name(name)}{suffix}.parquet", schema, batches)
+
+
+def _write_layout(path: Path, schema: Schema, batches: list[pa.RecordBatch]) -> None:
+    rows = pa.Table.from_batches([portable.export(batch, schema) for batch in batches])
+    keys = sort_keys(pa.Table.from_batches(batches))
+    if not bool(np.all(keys[1:] >= keys[:-1])):
+        rows = rows.take(pa.array(np.argsort(keys, kind="stable")))
+    with portable.open_writer(path, schema) as writer:
+        writer.write_table(rows)
+
+
 def write_csv(tables: Tables, folder: str | Path, *, safe: bool, defang: bool) -> None:
     """Write one CSV file for each schema."""
     with _new(folder) as target:
@@ -180,6 +207,26 @@ def write_csv(tables: Tables, folder: str | Path, *, safe: bool, defang: bool) -
             columns = [guard(names) if safe else names, *rows.columns]
             named = pa.Table.from_arrays(columns, [render.TYPE, *rows.column_names])
             render.write_csv(named, target / f"{file_name(name)}.csv")
+
+
+def write_page(text: str, path: str | Path, *, overwrite: bool) -> None:
+    """Write a file that appears under its name when it is complete."""
+    target = Path(path).expanduser()
+    if target.is_dir():
+        raise UsageError(f"{str(target)!r} is a folder, not a file")
+    if target.exists() and not overwrite:
+        raise UsageError(
+            f"the file {str(target)!r} exists", hint="name a new one, or give overwrite=True"
+        )
+    try:
+        with disk.staging_beside(target) as folder:
+            made = folder / "page.html"
+            disk.write_synced(made, text.encode())
+            made.replace(target)
+    except OSError as error:
+        reason = error.strerror or error
+        msg = f"the file {str(target)!r} cannot be written: {reason}; nothing was kept"
+        raise DatabaseError(msg, hint="check free space and permissions") from error
 
 
 @contextlib.contextmanager

@@ -37,8 +37,12 @@ class Outcome:
         The endpoint, where a file in the working folder chose it.
     chosen_from, newest_of
         The number of events that arrived, where only some, or only the newest, are kept.
-    since, until
-        Bounds of the event time in nanoseconds since 1970.
+    endpoint
+        What was asked, without passwords.
+    asked, since, until
+        When the query began, and its bounds of the event time, in nanoseconds since 1970.
+    earlier
+        The expressions of the results that this one was made from, oldest first.
     """
 
     expression: str = ""
@@ -50,8 +54,11 @@ class Outcome:
     origin: str = ""
     chosen_from: int = 0
     newest_of: int = 0
+    endpoint: str = ""
+    asked: int | None = None
     since: int | None = None
     until: int | None = None
+    earlier: tuple[str, ...] = ()
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:

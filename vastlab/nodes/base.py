@@ -23,7 +23,7 @@ from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot
 from vastlab.table_slice import TableSlice
-from vastlab.types import Schema
+from vastlab.types import Paths, Schema
 
 _EVERYTHING: Expr = Constant(True)
 
@@ -59,6 +59,8 @@ class Query:
         Bounds of the event time in nanoseconds; `until` is exclusive.
     text
         The expression with parameters bound, and the rest as it was written.
+    fields
+        The leaves that are looked at; a node may leave out others. None for all.
     """
 
     expression: Expr = _EVERYTHING
@@ -68,6 +70,7 @@ class Query:
     until: int | None = None
     taxonomy: Taxonomy | None = None
     text: str = ""
+    fields: Paths | None = None
 
     @property
     def is_live(self) -> bool:

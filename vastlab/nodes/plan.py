@@ -41,7 +41,7 @@ from vastlab.store import layout as store_layout
 from vastlab.store.checksums import VerifiedFile, verified
 from vastlab.store.layout import DataFile, Layout, Snapshot
 from vastlab.table_slice import TableSlice
-from vastlab.types import Kind, Schema
+from vastlab.types import Kind, Paths, Schema
 
 
 class Filters:
@@ -65,7 +65,7 @@ class Task:
     """What to read from one file.
 
     The union of `disjuncts` is `bound`, and each of them prunes better than the whole. All tasks of
-    one layout share `filters`.
+    one layout share `filters`. Of the leaves only `fields` are wanted, if not None.
     """
 
     file: DataFile
@@ -73,6 +73,7 @@ class Task:
     bound: Expr
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
+    fields: Paths | None = None
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:
@@ -105,7 +106,7 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
         ranges = _Ranges(file.ranges)
         fitting = tuple(expr for expr in parts if may_match(expr, ranges))
         if fitting:
-            yield Task(file, layout, bound, fitting, filters)
+            yield Task(file, layout, bound, fitting, filters, query.fields)
 
 
 class _Ranges(Mapping[str, Range]):

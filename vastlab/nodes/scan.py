@@ -16,16 +16,21 @@ import datafusion
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datafusion import col
 
+from vastlab.arrow.types import record_batch
 from vastlab.compile.pruning import Range, may_match
 from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import Constant, Expr
 from vastlab.nodes import plan
 from vastlab.nodes.plan import Task
+from vastlab.readers.columns import restore
 from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verified
-from vastlab.store.layout import DataFile
+from vastlab.store.layout import DataFile, Layout
+from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice
+from vastlab.types import Paths, Schema, is_at, prune
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -39,11 +44,16 @@ class Verification:
         What is read.
     file
         The same.
+    columns
+        The columns of the events that are passed on; None for all.
     """
 
-    def __init__(self, task: Task, file: VerifiedFile) -> None:
+    def __init__(
+        self, task: Task, file: VerifiedFile, columns: frozenset[str] | None = None
+    ) -> None:
         self._task = task
         self._file = file
+        self._columns = columns
         self._all = range(len(file.groups))
         self._ends = np.cumsum([group.rows for group in file.groups])
         bounds = [(group.first, group.last) for group in file.groups]
@@ -63,7 +73,7 @@ class Verification:
         for expr in self._task.disjuncts:
             if expr == Constant(True):
                 yield expr
-                self._file.verify(self._all, used)
+                self._file.verify(self._all, self._columns if used is None else used)
                 continue
             columns = plan.columns(expr)
             self._file.verify_filters(columns)
@@ -87,7 +97,7 @@ class Verification:
             first = int(np.searchsorted(self._ends, seen, "right"))
             seen += batch.num_rows
             last = int(np.searchsorted(self._ends, seen, "left"))
-            self._file.verify(self._all[first : last + 1])
+            self._file.verify(self._all[first : last + 1], self._columns)
 
         return check
 
@@ -97,14 +107,14 @@ class Verification:
         self._file.verify(self._all, {self._file.order})
         times = batch.column(self._file.order)
         if times.null_count:
-            self._file.verify(self._with_nulls)
+            self._file.verify(self._with_nulls, self._columns)
         values = pc.cast(times.drop_null(), pa.int64()).to_numpy()
         # Groups share a time where one ends and the next begins, so that it names several.
         lows = np.searchsorted(self._lasts, values, "left")
         highs = np.searchsorted(self._firsts, values, "right") - 1
         pairs = np.unique(lows * len(self._all) + highs).tolist()
         for low, high in (divmod(pair, len(self._all)) for pair in pairs):
-            self._file.verify(self._all[low : high + 1])
+            self._file.verify(self._all[low : high + 1], self._columns)
 
     def _known(self, group: int, expr: Expr, columns: set[str]) -> dict[str, Range]:
         file, found = self._file, self._file.groups[group]
@@ -204,20 +214,23 @@ class FileScan:
         self._stopped = True
 
     def _read(self) -> Iterator[pa.RecordBatch]:
+        chosen = _Chosen(self._task.layout, self._task.fields)
         with _errors(self._task.file):
-            verification = self._verification()
+            verification = self._verification(chosen.columns)
             disjuncts = verification.disjuncts() if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
                 check = verification.events(expr) if verification else None
-                for batch in self._frame(expr).execute_stream():
+                for batch in chosen.of(self._frame(expr)).execute_stream():
                     rows = batch.to_pyarrow()
                     if check is not None:
                         check(rows)
-                    yield self._task.layout.events(rows)
+                    yield chosen.events(rows)
 
-    def _verification(self) -> Verification | None:
+    def _verification(self, columns: frozenset[str] | None = None) -> Verification | None:
         _check(self._task.file)
-        return Verification(self._task, verified(self._task.file)) if self._verify else None
+        if not self._verify:
+            return None
+        return Verification(self._task, verified(self._task.file), columns)
 
     def _unchanged(self, disjuncts: Iterable[Expr]) -> Iterator[Expr]:
         """Yield what to scan for; the file must still be there and the same afterwards."""
@@ -236,6 +249,45 @@ class FileScan:
             skip_metadata=False,
         )
         return frame if expr == Constant(True) else frame.filter(task.filters.of(expr))
+
+
+class _Chosen:
+    """Some of the leaves of a layout, or all of them."""
+
+    def __init__(self, layout: Layout, fields: Paths | None) -> None:
+        self._layout = layout
+        self.columns: frozenset[str] | None = None
+        if fields is None:
+            return
+        schema = layout.schema
+        self._schema = Schema(schema.name, prune(schema.fields, fields), schema.attributes)
+        self._names = [leaf.column for leaf in schema.leaves if is_at(leaf.path, fields)]
+        # The order of the rows is checked by the event time.
+        self.columns = frozenset((*self._names, order_column(schema)))
+
+    def of(self, frame: datafusion.DataFrame) -> datafusion.DataFrame:
+        """Select the columns of a file's frame."""
+        if self.columns is None:
+            return frame
+        return frame.select(*(col(_quoted(name)) for name in sorted(self.columns)))
+
+    def events(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Turn rows into nested events."""
+        if self.columns is None:
+            return self._layout.events(rows)
+        arrays = [rows.column(name) for name in self._names]
+        # Without some fields, a column may be called by a shorter name.
+        names = [leaf.column for leaf in self._schema.leaves]
+        fields = [
+            rows.schema.field(old).with_name(new)
+            for old, new in zip(self._names, names, strict=True)
+        ]
+        chosen = record_batch(arrays, pa.schema(fields), rows.num_rows)
+        return restore(chosen, self._schema)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _check(file: DataFile) -> Stamp:

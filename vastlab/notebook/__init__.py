@@ -26,7 +26,15 @@ __all__ = [
 _REGISTERED = VastMagics.__name__
 _CLEANUPS = (without_body, without_semicolons)
 _NAMES = (
-    *("vast", "vast_run", "vast_schemas", "vast_status", "vast_summarize", "vast_timeline"),
+    *(
+        "vast",
+        "vast_run",
+        "vast_schemas",
+        "vast_sql",
+        "vast_status",
+        "vast_summarize",
+        "vast_timeline",
+    ),
     *("vast_top", "vast_use"),
 )
 

@@ -23,6 +23,7 @@ from IPython.display import display
 
 from vastlab import _text, errors, queries
 from vastlab._text import plural
+from vastlab.compile.sql import parameters
 from vastlab.config import Settings, resolve_endpoint
 from vastlab.connection import Connection
 from vastlab.endpoints import Endpoint, is_bare_host
@@ -35,6 +36,7 @@ from vastlab.notebook.options import Options
 from vastlab.result import Result
 from vastlab.types import Schema
 
+_CELL_MAGIC = re.compile(r"%%vast(_sql)?(\s|$)")
 _WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
 _ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
@@ -226,6 +228,25 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         )
         return self._summary(asked, call, local_ns)
 
+    @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
+    @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
+    @line_cell_magic  # type: ignore[untyped-decorator]  # IPython has no types
+    @_reported
+    def vast_sql(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Ask in SQL: ``%%vast_sql [options] [EXPRESSION]``, and the statement below."""
+        asked = options.parse(line)
+        if asked.help:
+            return Note("%%vast_sql [options] [EXPRESSION]\nselect ... from zeek.conn")
+        statement = cell
+        if statement is None:
+            statement, asked = asked.expression, replace(asked, expression="")
+        if asked.limit is not None:
+            raise errors.UsageError("%%vast_sql takes no -n", hint="write limit in the statement")
+        call = functools.partial(Connection.sql, statement=statement)
+        return self._summary(asked, call, local_ns, also=parameters(statement))
+
     def connection(self, endpoint: str | None = None, profile: str | None = None) -> Connection:
         """Return the connection to an endpoint or a profile, the same one each time.
 
@@ -285,12 +306,16 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             raise
 
     def _summary(
-        self, asked: Options, call: Callable[..., Any], local_ns: Mapping[str, Any] | None
+        self,
+        asked: Options,
+        call: Callable[..., Any],
+        local_ns: Mapping[str, Any] | None,
+        also: Sequence[str] = (),
     ) -> Any:
         if unused := [flag for flag in ("live", "mode", "quiet") if getattr(asked, flag)]:
             raise errors.UsageError(f"a summary takes no --{unused[0]}", hint="only %vast does")
         namespace = {**self.shell.user_ns, **(local_ns or {})}
-        wanted = names(_parsed(asked.expression))
+        wanted = [*names(_parsed(asked.expression)), *also]
         params = {name: namespace[name] for name in wanted if name in namespace}
         params |= {name: indicators(file) for name, file in _files(asked, wanted).items()}
         with warnings_shown():
@@ -415,7 +440,7 @@ def _bare(endpoint: str) -> str:
 def without_body(lines: list[str]) -> list[str]:
     """Let ``%%vast -h`` work in a cell that has no body, which IPython would refuse."""
     head, *body = lines or [""]
-    if head.startswith("%%vast") and not head[6:7].strip() and not "".join(body).strip():
+    if _CELL_MAGIC.match(head) and not "".join(body).strip():
         return [head[1:]]
     return lines
 
@@ -431,5 +456,5 @@ def without_semicolons(lines: list[str]) -> list[str]:
 
 
 _ASSIGNED = re.compile(
-    r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run|_top|_timeline|_summarize)?(?:\s.*?)?)[;\s]*;\s*?(\n?)$"
+    r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run|_top|_timeline|_summarize|_sql)?(?:\s.*?)?)[;\s]*;\s*?(\n?)$"
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import BinaryIO, cast
 
 import pyarrow as pa
@@ -11,11 +12,10 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import check, read_streams
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.errors import FormatError
-from vastlab.readers import columns, parquet
+from vastlab.readers import columns, parquet, portable
 from vastlab.readers.batch_check import MAX_FIELDS
 from vastlab.readers.inference import Context
 from vastlab.readers.source import Source
-from vastlab.types import Schema
 
 MAGIC = b"ARROW1"
 
@@ -58,17 +58,17 @@ def read_parquet(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
             reader = parquet.Reader(file)
             if reader.leaves > MAX_FIELDS:
                 raise FormatError(f"the events have more than {MAX_FIELDS:,} fields")
-            stored = _stored_schema(reader)
+            restore = _restorer(reader)
             for batch in reader.batches(_ROWS):
-                events = batch if stored is None else columns.restore(check(batch), stored)
+                events = batch if restore is None else restore(check(batch))
                 yield arrow_schema.named(events, context.schema, source.stem)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             reason = source.damage or str(error).split("\n", 1)[0]
             raise FormatError(f"damaged Parquet data: {reason}", path=source.name) from error
 
 
-def _stored_schema(reader: parquet.Reader) -> Schema | None:
-    """Return the schema if vastlab wrote the file and no other program changed its columns."""
+def _restorer(reader: parquet.Reader) -> Callable[[pa.RecordBatch], pa.RecordBatch] | None:
+    """Return what makes events of rows that vastlab wrote and no other program changed."""
     note = reader.metadata.get(columns.SCHEMA_KEY.encode())
     try:
         schema = None if note is None else columns.decode_schema(note.decode())
@@ -78,5 +78,10 @@ def _stored_schema(reader: parquet.Reader) -> Schema | None:
         return None
     found = {field.name: field.type for field in reader.schema}
     found.pop(IMPORT_TIME, None)
-    wanted = {field.name: field.type for field in columns.exported_schema(schema)}
-    return schema if found == wanted else None
+    for target, restore in (
+        (columns.exported_schema(schema), columns.restore),
+        (portable.portable_schema(schema), portable.restore),
+    ):
+        if found == {field.name: field.type for field in target}:
+            return partial(restore, schema=schema)
+    return None

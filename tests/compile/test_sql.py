@@ -1,0 +1,460 @@
+"""SQL over tables in memory: every value, addresses, and statements that may only read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import arrow_strategies as arrow
+from tests import hostile
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.compile import sql
+from vastlab.compile.sql import Statement
+from vastlab.errors import UsageError, VastlabError
+from vastlab.frames import table_frame
+from vastlab.store.layout import union
+from vastlab.types import Field, Kind, Paths, Schema, Type
+
+V4 = b"\0" * 10 + b"\xff\xff"
+MOMENT = 1_772_600_767_123_456_000
+CONN = Schema(
+    "zeek.conn",
+    (
+        Field("ts", Type(Kind.TIME, names=("timestamp",))),
+        Field(
+            "id",
+            Type(
+                Kind.RECORD,
+                fields=(Field("orig_h", Type(Kind.IP)), Field("resp_p", Type(Kind.UINT64))),
+            ),
+        ),
+        Field("net", Type(Kind.SUBNET)),
+        Field("proto", Type(Kind.ENUM, labels=(("tcp", 0), ("udp", 1)))),
+        Field("orig_bytes", Type(Kind.UINT64)),
+        Field("AA", Type(Kind.DOUBLE)),
+        Field("took", Type(Kind.DURATION)),
+    ),
+)
+ROWS: list[list[Any]] = [
+    [MOMENT, MOMENT + 1, None, MOMENT - 1],
+    [(V4 + bytes([10, 0, 0, n]), 80 + n) for n in (1, 10, 9)] + [(bytes(15) + b"\1", None)],
+    [(V4 + bytes([10, 0, 0, 0]), 104), None, (bytes(16), 0), (V4 + bytes([10, 0, 0, 0]), 104)],
+    ["udp", "tcp", None, "tcp"],
+    [5, 7, None, 2**63],
+    [1.5, float("nan"), None, -0.0],
+    [10**9, None, -1, 0],
+]
+
+
+def events(schema: Schema, columns: list[list[Any]]) -> pa.RecordBatch:
+    """Make a batch of rows of each field."""
+    arrays = [arrow.array(f.type, c) for f, c in zip(schema.fields, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema.to_arrow(schema))
+
+
+class Reads:
+    """Tables in memory that remember what was asked for."""
+
+    def __init__(self, *batches: pa.RecordBatch) -> None:
+        self.batches: dict[str, list[pa.RecordBatch]] = {}
+        for batch in batches:
+            self.batches.setdefault(arrow_schema.name_of(batch.schema), []).append(batch)
+        self.asked: list[tuple[str, list[tuple[str, ...]]]] = []
+
+    @property
+    def schemas(self) -> dict[str, Schema]:
+        """The union of the layouts of each name."""
+        return {
+            name: union(arrow_schema.from_arrow(each.schema) for each in parts)
+            for name, parts in self.batches.items()
+        }
+
+    def __call__(self, name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
+        self.asked.append((name, sorted(fields)))
+        return iter(self.batches[name])
+
+    def run(self, text: str, **params: object) -> pa.Table:
+        """Run a statement."""
+        return Statement(self.schemas, self).run(text, params)
+
+    def rows(self, text: str, **params: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+        return [tuple(row.values()) for row in self.run(text, **params).to_pylist()]
+
+
+@pytest.fixture
+def conn() -> Reads:
+    """Four connections."""
+    return Reads(events(CONN, ROWS))
+
+
+# --- what statements give -------------------------------------------------------------------
+
+
+def test_record_fields_are_named_with_dots(conn):
+    """``id.orig_h`` is a field of the record, and the column is called like that."""
+    table = conn.run("select id.orig_h, sum(orig_bytes) from zeek.conn group by 1 order by 1")
+    assert table.column_names == ["id.orig_h", "sum(orig_bytes)"]
+    assert [str(a) for a in table.column(0).to_pylist()] == [
+        "::1",
+        "10.0.0.1",
+        "10.0.0.9",
+        "10.0.0.10",
+    ]
+    assert table.column(1).to_pylist() == [2**63, 5, None, 7]
+    assert conn.asked == [("zeek.conn", [("id", "orig_h"), ("orig_bytes",)])]
+    quoted = conn.run('select max(id.resp_p), max("zeek.conn".AA) from "zeek.conn"')
+    assert quoted.column_names == ["max(id.resp_p)", "max(AA)"]
+
+
+def test_only_named_tables_and_columns_are_read(conn):
+    """Nothing is asked of other schemas, and a count asks for no column."""
+    other = Reads(*conn.batches["zeek.conn"], arrow_named(conn, "zeek.dns"))
+    assert other.rows("select count(*) from zeek.dns") == [(4,)]
+    assert other.asked == [("zeek.dns", [])]
+
+
+def arrow_named(reads: Reads, name: str) -> pa.RecordBatch:
+    """Return the connections under another name."""
+    return reads.batches["zeek.conn"][0].replace_schema_metadata({"VAST:name:0": name})
+
+
+def test_frames_have_the_order_of_the_statement_and_vastlabs_types(conn):
+    """Rows stay as ordered; addresses are categories, times carry UTC, integers are nullable."""
+    frame = table_frame(
+        conn.run("select *, ts as again from zeek.conn order by ts desc nulls last")
+    )
+    assert frame["ts"].tolist()[:1] == [pd.Timestamp(MOMENT + 1, tz="UTC")]
+    assert frame["id.orig_h"].tolist() == ["10.0.0.10", "10.0.0.1", "::1", "10.0.0.9"]
+    assert frame["id.orig_h"].cat.categories.tolist() == [
+        "::1",
+        "10.0.0.1",
+        "10.0.0.9",
+        "10.0.0.10",
+    ]
+    assert str(frame["orig_bytes"].dtype) == "UInt64"
+    assert frame["took"].tolist()[1] == pd.Timedelta(seconds=1)
+    assert frame["net"].tolist()[1:] == ["10.0.0.0/8", "10.0.0.0/8", "::/0"]
+
+
+@pytest.mark.parametrize(
+    "where, count",
+    [
+        ("in_subnet(id.orig_h, '10.0.0.0/8')", 3),
+        ("not in_subnet(id.orig_h, '10.0.0.0/29')", 3),
+        ("in_subnet(id.orig_h, '::/0')", 4),
+        ("in_subnet(id.orig_h, net)", 2),
+        ("in_subnet(ip('10.0.0.7'), '10.0.0.7')", 4),
+        ("id.orig_h = ip('10.0.0.9')", 1),
+        ("id.orig_h in (ip('::1'), ip('::ffff:10.0.0.1'))", 2),
+        ("id.orig_h > ip('10.0.0.1')", 2),
+        ("ip_text(id.orig_h) like '10.0.0.1%'", 2),
+        ("id.orig_h = try_ip('x')", 0),
+        ("try_ip(ip_text(id.orig_h)) = id.orig_h", 4),
+        ("net = subnet('10.1.2.3/8')", 2),
+        ("net = '10.0.0.0/8'", 2),
+        ("proto = 'tcp'", 2),
+        ("ts >= '2026-03-04T05:06:07.123456'", 2),
+        ("ts < now()", 3),
+        ("took > interval '500 milliseconds'", 1),
+        ("orig_bytes not in (5, 6)", 2),
+        ("orig_bytes not in (5, null)", 0),  # SQL's rule, which Arrow's filter has not
+        ("AA > 1", 2),  # NaN is the largest, as in an order
+        ("AA is null", 1),
+        ("AA = 0", 1),
+    ],
+)
+def test_conditions(conn, where, count):
+    """Addresses, networks, labels and times are compared as what they are."""
+    assert conn.rows(f"select count(*) from zeek.conn where {where}") == [(count,)]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["10.0.0.1", "10.1.0.1", "192.0.2.1", "2001:db8::1", "::1"]), min_size=1
+    ),
+    st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::/0", "::1/128"]),
+)
+def test_in_subnet_is_what_ipaddress_says(hosts, network):
+    """Given as a literal and in a column; IPv4 lies in ``::/0``, as in VAST."""
+    schema = Schema("x", (Field("a", Type(Kind.IP)), Field("n", Type(Kind.STRING))))
+    packed = [ipaddress.ip_address(host).packed for host in hosts]
+    packed = [each if len(each) == 16 else V4 + each for each in packed]
+    reads = Reads(events(schema, [packed, [network] * len(hosts)]))
+    known = ipaddress.ip_network(network)
+    expected = [(network == "::/0" or ipaddress.ip_address(host) in known,) * 2 for host in hosts]
+    assert reads.rows("select in_subnet(a, $n), in_subnet(a, n) from x", n=network) == expected
+
+
+def test_parameters_are_values(conn):
+    """``$names`` are typed values, and hostile text stays text."""
+    host = ipaddress.ip_address("10.0.0.9")
+    assert conn.rows("select id.resp_p from zeek.conn where id.orig_h = $h", h=host) == [(89,)]
+    since = dt.datetime(2026, 3, 4, 5, 6, 7, 123456, tzinfo=dt.UTC)
+    assert conn.rows("select count(*) from zeek.conn where ts >= $t", t=since) == [(2,)]
+    network = ipaddress.ip_network("10.0.0.8/29")
+    asked = "select count(*) from zeek.conn where in_subnet(id.orig_h, $n)"
+    assert conn.rows(asked, n=network) == [(2,)]
+    evil = "x' or 1=1; drop table zeek.conn; --"
+    assert conn.rows("select $evil from zeek.conn where proto = $evil", evil=evil) == []
+    assert conn.rows("select $evil limit 1", evil=evil) == [(evil,)]
+    with pytest.raises(UsageError, match=r"\$list is no single value"):
+        conn.run("select $list", list=[1, 2])
+    with pytest.raises(UsageError, match=r"the parameter \$none has no value"):
+        conn.run("select $none")
+
+
+def test_layouts_of_one_name_are_one_table():
+    """A field that a layout lacks is null; integers beside doubles widen; conflicts are text."""
+    one = Schema("x", (Field("a", Type(Kind.INT64)), Field("b", Type(Kind.IP))))
+    two = Schema("x", (Field("a", Type(Kind.DOUBLE)), Field("b", Type(Kind.STRING))))
+    three = Schema("x", (Field("c", Type(Kind.RECORD, fields=(Field("d", Type(Kind.BOOL)),))),))
+    four = Schema("x", (Field("c", Type(Kind.RECORD, fields=(Field("e", Type(Kind.BOOL)),))),))
+    reads = Reads(
+        events(one, [[1], [V4 + bytes([10, 0, 0, 1])]]),
+        events(two, [[2.5], ["x"]]),
+        events(three, [[(True,)]]),
+        events(four, [[(False,)]]),
+    )
+    assert reads.rows("select a, b, c.d, c.e from x") == [
+        (1.0, "10.0.0.1", None, None),
+        (2.5, "x", None, None),
+        (None, None, True, None),
+        (None, None, None, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, table",
+    [
+        ("conn", "conn"),
+        ("zeek.conn", '"zeek.conn"'),
+        ("a.b.c", "a.b.c"),
+        ("a.b.c.d", '"a.b.c.d"'),
+        ("Zeek.Conn", "Zeek.Conn"),
+        ('<b>"x"', '"<b>""x"""'),
+        ("../x", '"../x"'),
+        ("public.x", "public.x"),
+        ("information_schema.tables", "information_schema.tables"),
+        ("select", '"select"'),
+    ],
+)
+def test_tables_of_any_name(conn, name, table):
+    """Plain names are written as they are; any name in double quotes."""
+    reads = Reads(arrow_named(conn, name))
+    assert reads.rows(f"select count(*) from {table}") == [(4,)]
+
+
+def test_fields_of_any_name_and_case():
+    """Fields are case-sensitive without quotes; hostile ones are written in quotes."""
+    names = ("AA", "aa", "a.b", *hostile.EVIL)
+    schema = Schema("x", tuple(Field(name, Type(Kind.INT64)) for name in names))
+    reads = Reads(events(schema, [[i] for i in range(len(names))]))
+    assert reads.rows('select AA, aa, "a.b" from x') == [(0, 1, 2)]
+    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in hostile.EVIL)
+    assert reads.rows(f"select {quoted} from x") == [tuple(range(3, len(names)))]
+
+
+@settings(max_examples=60)
+@given(arrow.tables(names=st.just("x"), min_fields=1))
+def test_any_events_can_be_selected(pair):
+    """``select *`` gives the values of any events, as the frame of a result has them."""
+    schema, batch = pair
+    reads = Reads(batch)
+    if not reads.schemas or not list(sql._readable(schema.fields)):
+        return
+    table = reads.run("select * from x")
+    assert table.num_rows == batch.num_rows
+    flat = convert.flatten(batch)
+    found = table_frame(table)
+    for place, leaf in enumerate(schema.leaves):
+        if leaf.type.kind in (Kind.MAP, Kind.LIST) or leaf.name not in found:
+            continue
+        text = render.text(flat.column(place), flat.schema.field(place)).to_pylist()
+        if leaf.type.kind in (Kind.IP, Kind.SUBNET, Kind.ENUM, Kind.STRING):
+            values = found[leaf.name].astype(object)
+            assert values.where(values.notna(), None).tolist() == text
+
+
+def test_joins_windows_and_subqueries(conn):
+    """More than one table, the same one twice, and what else SQL has."""
+    reads = Reads(conn.batches["zeek.conn"][0], arrow_named(conn, "zeek.dns"))
+    joined = (
+        "select c.id.resp_p, d.proto from zeek.conn c join zeek.dns d on c.id.orig_h = d.id.orig_h "
+        "where d.orig_bytes > 5 and c.proto = 'tcp' order by 1"
+    )
+    assert reads.rows(joined) == [(90, "tcp"), (None, "tcp")]
+    twice = "select count(*) from zeek.conn a, zeek.conn b where a.orig_bytes < b.orig_bytes"
+    assert reads.rows(twice) == [(3,)]
+    window = "select row_number() over (order by orig_bytes) from zeek.conn order by 1"
+    assert reads.rows(window) == [(1,), (2,), (3,), (4,)]
+    big = "select id.resp_p as p from zeek.conn where orig_bytes > 5"
+    inner = f"with big as ({big}) select count(p) from big"
+    assert reads.rows(inner) == [(1,)]
+
+
+# --- what statements may not ----------------------------------------------------------------
+
+WRITES = (
+    "drop table zeek.conn",
+    "create table x as select 1",
+    "create view x as select 1",
+    "create schema x",
+    "create function f(int) returns int return $1",
+    "create external table x stored as csv location '{path}'",
+    "insert into zeek.conn select * from zeek.conn",
+    "delete from zeek.conn",
+    "update zeek.conn set orig_bytes = 1",
+    "truncate table zeek.conn",
+    "copy (select 1) to '{path}.out'",
+    "copy zeek.conn to '{path}.parquet'",
+    "set datafusion.execution.batch_size = 1",
+    "prepare x as select 1",
+    "begin",
+    "explain analyze copy (select 1) to '{path}.out'",
+    "select 1; drop table zeek.conn",
+    "with x as (delete from zeek.conn returning 1) select * from x",
+)
+READS = (
+    "select * from '{path}'",
+    'select * from "{path}"',
+    "select * from 'file://{path}'",
+    "select * from read_parquet('{path}')",
+    "select * from read_csv('{path}')",
+    "select * from parquet_metadata('{path}')",
+    "select * from information_schema.tables",
+    "select * from information_schema.df_settings",
+    "show tables",
+    "show all",
+    "load data inpath '{path}' into table x",
+    "select * from glob('{path}')",
+    "select read_file('{path}')",
+)
+
+
+@pytest.mark.parametrize("statement", [*WRITES, *READS])
+def test_statements_neither_write_nor_read_files(conn, tmp_path, statement):
+    """One clear line; the folder stays as it was, and so do the events."""
+    (tmp_path / "some.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError) as raised:
+        conn.run(statement.format(path=tmp_path / "some.csv"))
+    assert len(str(raised.value).splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["some.csv"]
+    assert conn.asked == []
+    assert conn.rows("select count(*) from zeek.conn") == [(4,)]
+
+
+def test_writing_is_named(conn):
+    """The error says that a statement may only read."""
+    with pytest.raises(UsageError, match="may only read, and this one is DropTable"):
+        conn.run("drop table zeek.conn")
+
+
+@pytest.mark.parametrize(
+    "statement, message",
+    [
+        ("selec 1", "at Line: 1, Column: 1"),
+        ("select 1 from zeek.conn\nwhere (", "found: EOF"),
+        (" \n", "the statement is empty"),
+        ("select nope from zeek.conn", "No field named nope"),
+        ("select resp_p from zeek.conn", r"no field 'resp_p' \(did you mean id.resp_p\?\)"),
+        ("select id.nope from zeek.conn", "nope not found"),
+        ("select nope(1)", "[Ii]nvalid function 'nope'"),
+        ("select 1 from zeek.con", r"no table 'zeek.con' \(did you mean zeek.conn\?\)"),
+        ("select 1 from zeek.conn where id.orig_h = '10.0.0.1'", r"write addresses as ip\("),
+        ("select 1 from zeek.conn where id.orig_h like '10.%'", r"write addresses as ip\("),
+        ("select ip('10.0.0.0/8')", r"'10.0.0.0/8' is not an address \(for networks: in_subnet"),
+        ("select ip('x')", "'x' is not an address"),
+        ("select 1 from zeek.conn where in_subnet(id.orig_h, '10.0.0/8')", "is not a network"),
+        ("select 1/0", "[Dd]ivide by zero"),
+        ("select cast('x' as int)", "[Cc]annot cast|Cast error"),
+        ("select sum(proto) from zeek.conn", "sum"),
+        ("select \x1b[31m", r"found: \\u\{1b\}"),
+    ],
+)
+def test_errors_are_one_clear_line(conn, statement, message):
+    """What the engine or a function says, without its layers and without control characters."""
+    with pytest.raises(UsageError, match=message) as raised:
+        conn.run(statement)
+    shown = str(raised.value)
+    assert hostile.controls(shown) == []
+    assert len(shown.splitlines()) == 1
+    assert "PyErr" not in shown
+    assert "DataFusion error" not in shown
+
+
+# --- how they run ---------------------------------------------------------------------------
+
+
+def test_errors_of_a_scan_come_through(conn):
+    """What reading the events raises is raised, not a text about it."""
+
+    class Damage(VastlabError):
+        pass
+
+    def scan(name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
+        yield from conn.batches[name]
+        raise Damage("a file is damaged")
+
+    for statement in ("select count(*) from zeek.conn", "select * from zeek.conn order by 1"):
+        with pytest.raises(Damage, match="a file is damaged"):
+            Statement(conn.schemas, scan).run(statement)
+
+
+def test_a_stopped_statement_ends(conn):
+    """At the next events it raises."""
+    asked: list[str] = []
+
+    def scan(name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
+        while True:
+            asked.append(name)
+            if len(asked) == 3:
+                statement.stop()
+            yield from conn.batches[name]
+
+    statement = Statement(conn.schemas, scan)
+    with pytest.raises(VastlabError, match="was stopped"):
+        statement.run("select count(*) from zeek.conn")
+    assert len(asked) == 3
+
+
+def test_a_limit_reads_no_more_than_it_needs(conn):
+    """The scan is left when there are enough rows."""
+    read: list[int] = []
+
+    def scan(name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
+        for _ in range(1000):
+            read.append(1)
+            yield from conn.batches[name]
+
+    assert Statement(conn.schemas, scan).run("select * from zeek.conn limit 6").num_rows == 6
+    assert len(read) < 10
+
+
+def test_answers_and_memory_are_bounded(conn, monkeypatch):
+    """More rows, or more memory, than fit are one clear line."""
+    monkeypatch.setattr(sql, "MAX_ANSWER", 1 << 20)
+    big = "select a.uid from big a, big b"
+    schema = Schema("big", (Field("uid", Type(Kind.STRING)),))
+    reads = Reads(events(schema, [[f"x{i}" * 10 for i in range(2000)]]))
+    with pytest.raises(UsageError, match=r"more than 1 MiB \(add a limit"):
+        reads.run(big)
+    monkeypatch.setattr(sql, "MAX_MEMORY", 1 << 16)
+    with pytest.raises(UsageError, match="needs more than 0 MiB of memory"):
+        reads.run("select count(*) from (select array_agg(uid) from big group by uid)")
+
+
+def test_engine_code_does_not_filter_for_us(conn):
+    """The rule of the engine that hands filters to Arrow is off: Arrow's null differs."""
+    reads = Reads(*conn.batches["zeek.conn"])
+    assert reads.rows("select count(*) from zeek.conn where orig_bytes is not null") == [(3,)]
+    assert reads.asked == [("zeek.conn", [("orig_bytes",)])]
