@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -81,6 +82,14 @@ def as_instant(name: str, value: Moment, now: int) -> int | None:
                 hint='ISO text such as "2009-11-18T08:00", a date or datetime, or a span back '
                 'from now such as "2h" or "1d"',
             )
+
+
+def moment_text(name: str, value: Moment) -> str:
+    """Return a bound of time as a form takes it; a text stays as it was written."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    found = as_instant(name, value, time.time_ns())
+    return "" if found is None else str(Time(found))
 
 
 def as_zone(tz: str | tzinfo | None) -> tzinfo | None:

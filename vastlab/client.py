@@ -6,6 +6,7 @@ A `VAST` opens nothing before it is used, and every call may be made from any ev
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -26,7 +27,7 @@ from vastlab.expression.aggregates import Summary
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.group_frames import GroupFrame, engine_bucket, finer, to_frame
+from vastlab.group_frames import GroupFrame, engine_bucket, in_few_buckets, to_frame
 from vastlab.nodes.base import Explanation, ExportMode, Query, Report, both
 from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -34,8 +35,6 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 __all__ = ["VAST", "ExportMode"]
-
-_WIDTHS_TRIED = 5  # a day, half an hour, half a minute, a second
 
 
 class VAST:
@@ -392,15 +391,8 @@ class VAST:
         """
         if every is not None:
             return await self.summarize(expression, by=by, every=every, **options)
-        found, width, next_width = pd.DataFrame(), 0, 86_400 * 10**9
-        for _ in range(_WIDTHS_TRIED):
-            if next_width == width:
-                break
-            width = next_width
-            span = timedelta(microseconds=width // 1000)
-            found = await self.summarize(expression, by=by, every=span, **options)
-            next_width = finer(found["time"], width)
-        return found
+        ask = functools.partial(self.summarize, expression, by=by, **options)
+        return await in_few_buckets(lambda width: ask(every=width))
 
     async def explain(
         self,
