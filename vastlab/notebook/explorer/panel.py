@@ -162,10 +162,12 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             question.expression, **question.bounds, tz=self._zone, report=ignore
         )
         self._schemas = await source.schemas()
-        totals = Counter(found.groupby("#type")["events"].sum().to_dict() if len(found) else {})
+        totals: Counter[str] = Counter()
+        for name, events in zip(found.get("#type", ()), found.get("events", ()), strict=True):
+            totals[name] += events
         if found.attrs["left_out"]:  # schemas without a time
             totals.update(await self._counts_without_time(source, question, found))
-        self._counts = dict(totals.most_common())
+        self._counts = {name: int(events) for name, events in totals.most_common()}
         self.histogram.show(histogram.draw(found, self._zone))
         if self.schema not in self._counts or not self._is_picked:
             self.schema = next(iter(self._counts), "")
