@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import vastlab
 from vastlab.errors import UsageError, VastlabWarning
-from vastlab.group_frames import _in_zone, engine_bucket, finer
+from vastlab.group_frames import _finer, _in_zone, engine_bucket
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 HOURS = 3_600 * 10**9
@@ -78,9 +78,19 @@ def test_the_engine_counts_in_parts_of_a_bucket():
 )
 def test_a_timeline_has_at_most_sixty_buckets(last, every, expected):
     """As narrow as that allows."""
-    times = pd.Series(pd.to_datetime([0, last], utc=True))
-    assert finer(times, every) == expected
-    assert finer(times[:0], every) == every
+    times = pd.Series(pd.to_datetime(range(0, last + 1, every), utc=True))
+    assert _finer(times, every) == expected
+    assert _finer(times[:0], every) == every
+
+
+def test_long_spans_without_events_do_not_widen_the_buckets_of_a_timeline(tmp_path):
+    """Two days nine years apart are shown by the hour, not by the month."""
+    days = (pd.date_range(f"{year}-01-01", periods=24, freq="h") for year in (2017, 2026))
+    hours = pd.DatetimeIndex([hour for day in days for hour in day])
+    with vastlab.connect(events_at(tmp_path, hours)) as vast:
+        found = vast.timeline()
+    assert len(found) == 48
+    assert found.attrs["every"] == pd.Timedelta("1h")
 
 
 def test_a_timeline_chooses_its_buckets(tmp_path):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from vastlab import _text
 from vastlab.errors import ExpressionSyntaxError, UsageError, VastlabError
-from vastlab.expression import parse
-from vastlab.expression.ast import Predicate
+from vastlab.expression import bind, parse, parse_query
+from vastlab.expression.ast import Predicate, echo
 from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import to_literal
-from vastlab.nodes.base import ExportMode
+from vastlab.expression.rewrite import at
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.nodes.base import ExportMode, Query
 
 Moment = str | date | timedelta | None  # a datetime is a date
 
@@ -81,6 +85,36 @@ def as_instant(name: str, value: Moment, now: int) -> int | None:
                 hint='ISO text such as "2009-11-18T08:00", a date or datetime, or a span back '
                 'from now such as "2h" or "1d"',
             )
+
+
+def as_query(
+    expression: str,
+    mode: ExportMode,
+    limit: int,
+    *,
+    since: Moment,
+    until: Moment,
+    params: Mapping[str, object] | None,
+    taxonomy: Taxonomy,
+) -> Query:
+    """Parse an expression, and fix its parameters, its relative times and its bounds."""
+    if not isinstance(expression, str):
+        raise UsageError(f"expression must be a text, got {shorten_repr(expression)}")
+    now = time.time_ns()
+    bound = bind(parse_query(expression), params or {})
+    bounds = (as_instant("since", since, now), as_instant("until", until, now))
+    match bounds:
+        case int(first), int(last) if first > last:
+            raise UsageError(f"since {since} is after until {until}", hint="swap the two")
+    return Query(at(bound, now), mode, limit, *bounds, taxonomy, echo(bound))
+
+
+def moment_text(name: str, value: Moment) -> str:
+    """Return a bound of time as a form takes it; a text stays as it was written."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    found = as_instant(name, value, time.time_ns())
+    return "" if found is None else str(Time(found))
 
 
 def as_zone(tz: str | tzinfo | None) -> tzinfo | None:

@@ -6,6 +6,7 @@ A `VAST` opens nothing before it is used, and every call may be made from any ev
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -18,19 +19,15 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import _sql
-from vastlab._arguments import Moment, as_instant, as_limit, as_mode, as_seconds, shorten_repr
+from vastlab._arguments import Moment, as_limit, as_mode, as_query, as_seconds, shorten_repr
 from vastlab._session import Session, hint, warn, within
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import NodeConnectionError, UsageError
-from vastlab.expression import parse_query
 from vastlab.expression.aggregates import Summary
-from vastlab.expression.ast import echo
-from vastlab.expression.parameters import bind
-from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import table_frame
-from vastlab.group_frames import GroupFrame, engine_bucket, finer, to_frame
+from vastlab.group_frames import GroupFrame, engine_bucket, in_few_buckets, to_frame
 from vastlab.nodes.base import Explanation, ExportMode, Query, Report, both
 from vastlab.readers.source import check_encoding
 from vastlab.store.ingest import IngestProgress, IngestReport
@@ -38,8 +35,6 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 __all__ = ["VAST", "ExportMode"]
-
-_WIDTHS_TRIED = 5  # a day, half an hour, half a minute, a second
 
 
 class VAST:
@@ -200,15 +195,15 @@ class VAST:
         params: Mapping[str, object] | None = None,
     ) -> Query:
         """Parse an expression once, for `run`; the arguments are those of `export`."""
-        if not isinstance(expression, str):
-            raise UsageError(f"expression must be a text, got {shorten_repr(expression)}")
-        now = time.time_ns()
-        bound = bind(parse_query(expression), params or {})
-        bounds = (as_instant("since", since, now), as_instant("until", until, now))
-        match bounds:
-            case int(first), int(last) if first > last:
-                raise UsageError(f"since {since} is after until {until}", hint="swap the two")
-        return Query(at(bound, now), mode, limit, *bounds, self.taxonomy, echo(bound))
+        return as_query(
+            expression,
+            mode,
+            limit,
+            since=since,
+            until=until,
+            params=params,
+            taxonomy=self.taxonomy,
+        )
 
     def run(
         self, query: Query, *, timeout: float | None = None, report: Report | None = None
@@ -400,15 +395,8 @@ class VAST:
         """
         if every is not None:
             return await self.summarize(expression, by=by, every=every, **options)
-        found, width, next_width = pd.DataFrame(), 0, 86_400 * 10**9
-        for _ in range(_WIDTHS_TRIED):
-            if next_width == width:
-                break
-            width = next_width
-            span = timedelta(microseconds=width // 1000)
-            found = await self.summarize(expression, by=by, every=span, **options)
-            next_width = finer(found["time"], width)
-        return found
+        ask = functools.partial(self.summarize, expression, by=by, **options)
+        return await in_few_buckets(lambda width: ask(every=width))
 
     async def sql(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import os
 import re
 import time
@@ -27,7 +28,7 @@ from typing import Any, ClassVar, TypeVar
 import pandas as pd
 
 from vastlab import _loop, _text, errors
-from vastlab._arguments import Moment, as_limit, as_mode, as_zone
+from vastlab._arguments import Moment, as_limit, as_mode, as_zone, moment_text
 from vastlab._call import (
     Arrived,
     Batches,
@@ -43,6 +44,7 @@ from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.display.preview import Outcome
 from vastlab.endpoints import NodeEndpoint
+from vastlab.expression import bind, parse_query
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.group_frames import Counts
 from vastlab.nodes.base import Explanation, Step
@@ -433,6 +435,41 @@ class Connection:
             As in `count`.
         """
         return self._do(functools.partial(self._vast.explain, expression, **bounds), "planning")
+
+    def explore(
+        self,
+        expression: str = "",
+        *,
+        limit: int = 100,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Any:
+        """Explore the events that match: over time, in tables that page, and by clicks on values.
+
+        Parameters
+        ----------
+        expression, since, until, params
+            As in `query`.
+        limit
+            The largest number of events of the widget's ``result``; its tables have all.
+
+        Returns
+        -------
+        vastlab.notebook.QueryBox
+            A widget; its ``query`` is the line that asks what it shows.
+        """
+        # The widgets stand above; who does not use them does not import them.
+        notebook = importlib.import_module("vastlab.notebook")
+        box = notebook.QueryBox(
+            self,
+            expression=str(bind(parse_query(expression), params)) if params else expression,
+            limit=as_limit(limit),
+            since=moment_text("since", since),
+            until=moment_text("until", until),
+        )
+        box.run()
+        return box
 
     # --- what is there ----------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from math import gcd
 from typing import Any
 
@@ -33,6 +33,7 @@ _WIDTHS = [
 ]
 BUCKETS = 60
 """The largest number of buckets of a timeline whose width is not given."""
+_WIDTHS_TRIED = 5  # a day, half an hour, half a minute, a second
 
 _NO_TIME = int(np.iinfo(np.int64).min)
 
@@ -85,12 +86,29 @@ def engine_bucket(every: int, zone: tzinfo | None) -> int:
     return every if zone in (None, UTC) else gcd(every, _QUARTER)
 
 
-def finer(times: pd.Series[Any], every: int) -> int:
+async def in_few_buckets(ask: Callable[[timedelta], Awaitable[pd.DataFrame]]) -> pd.DataFrame:
+    """Return the counts in the narrowest buckets of which few enough hold events.
+
+    Parameters
+    ----------
+    ask
+        Returns the counts in buckets of a width.
+    """
+    found, width, next_width = pd.DataFrame(), 0, _DAY
+    for _ in range(_WIDTHS_TRIED):
+        if next_width == width:
+            break
+        width = next_width
+        found = await ask(timedelta(microseconds=width // 1000))
+        next_width = _finer(found[TIME], width)
+    return found
+
+
+def _finer(times: pd.Series[Any], every: int) -> int:
     """Return the narrowest width of which few enough buckets cover those that were found."""
-    times = times.dropna()
-    if not len(times):
+    covered = times.nunique() * every  # long spans without events do not count
+    if not covered:
         return every
-    covered = int((times.max() - times.min()) / pd.Timedelta(1)) + every
     wide = (width for width in _WIDTHS if -(-covered // width) <= BUCKETS)
     return next(wide, -(-covered // BUCKETS // _DAY) * _DAY)
 
@@ -136,6 +154,8 @@ def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) 
     frame = _ordered(pd.DataFrame(columns), summary)
     kept = GroupFrame(frame.head(limit) if limit else frame)
     kept.attrs = {"left_out": dict(sorted(groups.left_out.items()))}
+    if summary.every:
+        kept.attrs["every"] = pd.Timedelta(summary.every)
     if len(kept) < len(frame):
         kept.attrs["other_groups"] = len(frame) - len(kept)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -224,6 +225,21 @@ class Result(Mapping[str, pd.DataFrame]):
         return self._outcome.partial
 
     @property
+    def zone(self) -> tzinfo | None:
+        """Where displays show times; None for UTC."""
+        return self._zone
+
+    @property
+    def source(self) -> Source | None:
+        """Where the result came from: a connection; None where that is not known."""
+        return self._source
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts that expressions may name."""
+        return Taxonomy.default() if self._source is None else self._source.taxonomy
+
+    @property
     def names(self) -> list[str]:
         """The schemas, most events first."""
         return [summary.name for summary in most_first(self._summarised())]
@@ -255,7 +271,7 @@ class Result(Mapping[str, pd.DataFrame]):
             raise errors.UsageError(f"the expression must be a text, got {expression!r}")
         started = time.monotonic()
         asked = bind(parse_query(expression), params or {})
-        query = Query(at(asked, time.time_ns()), taxonomy=self._taxonomy())
+        query = Query(at(asked, time.time_ns()), taxonomy=self.taxonomy)
         found = matching(self._tables, query)
         outcome = dataclasses.replace(
             self._outcome,
@@ -359,6 +375,25 @@ class Result(Mapping[str, pd.DataFrame]):
                 return table_frame(running.done.result())
             finally:
                 running.stop()
+
+    def explore(self, expression: str = "") -> Any:
+        """Explore the events of this result, without asking the node again.
+
+        Parameters
+        ----------
+        expression
+            What to look for among them; all by default.
+
+        Returns
+        -------
+        vastlab.notebook.QueryBox
+            A widget.
+        """
+        # The widgets stand above; who does not use them does not import them.
+        notebook = importlib.import_module("vastlab.notebook")
+        box = notebook.QueryBox(self, expression=expression, limit=0)
+        box.run()
+        return box
 
     # --- conversions ------------------------------------------------------------------------
 
@@ -591,7 +626,7 @@ class Result(Mapping[str, pd.DataFrame]):
         count = _number("top", "values", n, 200)
         return self._picture(
             lambda figures: figures.top(
-                tally(self._tables, field, count, once_per=once_per, taxonomy=self._taxonomy()),
+                tally(self._tables, field, count, once_per=once_per, taxonomy=self.taxonomy),
                 once_per,
             )
         )
@@ -615,9 +650,7 @@ class Result(Mapping[str, pd.DataFrame]):
         """
         count = _number("graph", "pairs", n, 500)
         return self._picture(
-            lambda figures: figures.graph(
-                flows(self._tables, self._taxonomy(), count, source, target)
-            )
+            lambda figures: figures.graph(flows(self._tables, self.taxonomy, count, source, target))
         )
 
     def line(self) -> str:
@@ -631,9 +664,6 @@ class Result(Mapping[str, pd.DataFrame]):
         return html.overview(self._outcome, self._summarised(), self._preview, self._zone)
 
     # --- inside -----------------------------------------------------------------------------
-
-    def _taxonomy(self) -> Taxonomy:
-        return Taxonomy.default() if self._source is None else self._source.taxonomy
 
     def _picture(self, draw: Callable[[Any], Picture]) -> Picture:
         figures = import_optional("vastlab.display.figures", extra="plots")
@@ -668,7 +698,7 @@ class Result(Mapping[str, pd.DataFrame]):
         self, name: str, rows: int, columns: int, only: Sequence[str] | None = None
     ) -> Preview:
         parts = self._parts(name)
-        asked = shown_columns.fields_of(self.expression, name, parts, self._taxonomy())
+        asked = shown_columns.fields_of(self.expression, name, parts, self.taxonomy)
         return make_preview(
             name, parts, rows=rows, columns=columns, zone=self._zone, asked=asked, only=only
         )

@@ -15,6 +15,7 @@ from traitlets.config import Config
 from tests.doubles import read_without_end
 from vastlab import notebook
 from vastlab.connection import Connection
+from vastlab.notebook.explorer.panel import Panel
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ def logs(tmp_path, monkeypatch) -> Path:
     """Make a folder of logs, which is read without end."""
     read_without_end(monkeypatch)
     return tmp_path
+
+
+def send(panel: Panel, **message: Any) -> None:
+    """Send what the page of a panel sends after a click, and wait for what it starts."""
+    version = panel.table.view["version"]
+    panel.table._received(panel.table, {**message, "version": version}, [])
+    panel.wait()
 
 
 class Shell:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.language_strategies import texts
-from vastlab.notebook.widgets.query_box import REMEMBERED, History
+from vastlab.notebook.widgets.history import REMEMBERED, History
 
 PROCESSES = 4
 

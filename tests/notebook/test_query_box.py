@@ -10,6 +10,7 @@ import pytest
 
 from tests.display.conftest import conn
 from tests.display.test_html import CONTROLS, check
+from tests.notebook.conftest import send
 from vastlab import errors, queries
 from vastlab.connection import Connection
 from vastlab.notebook import QueryBox
@@ -42,6 +43,10 @@ def _status(box: QueryBox) -> str:
     return box.children[3].value
 
 
+def _tabs(box: QueryBox) -> list[str]:
+    return [schema["label"] for schema in box.panel.table.view["schemas"]]
+
+
 def test_run_without_a_browser(box):
     """Setting traits and calling `run` is all it takes."""
     result = box.run()
@@ -53,13 +58,11 @@ def test_run_without_a_browser(box):
 
 
 def test_the_button_runs(box):
-    """A click asks what the form says and shows a tab for each schema."""
+    """A click asks what the form says and shows a tab and a table for each schema."""
     _click(box)
-    tabs = _find(box, widgets.Tab)
-    assert tabs.titles == ("zeek.conn (4)", "zeek.dns (2)")
-    for child in tabs.children:
-        assert child.layout.display is None
-        assert "id.resp_p" in "".join(check(child.value).text)
+    assert _tabs(box) == ["zeek.conn (4)", "zeek.dns (2)"]
+    assert "id.resp_p" in [column["label"] for column in box.panel.table.view["columns"]]
+    assert len(box.panel.table.view["rows"]) == 4
 
 
 def test_form_and_traits_are_one(box):
@@ -83,14 +86,12 @@ def test_a_click_shows_errors_and_raises_none(box):
     assert "unexpected end" in box.error
     assert "^" in box.error
     assert box.result is before
-    dimmed = [child.value for child in _find(box, widgets.Tab).children]
-    assert all("the answer of an earlier query" in "".join(check(v).text) for v in dimmed)
-    assert all("opacity" in value for value in dimmed)
+    assert box.panel.table.view["dimmed"]
     assert "<b>" in "".join(check(_status(box)).text)
     box.expression = "resp_p == 4"
     _click(box)
     assert (box.error, box.result.num_rows) == ("", 1)
-    assert "earlier query" not in _find(box, widgets.Tab).children[0].value
+    assert not box.panel.table.view["dimmed"]
 
 
 def test_run_raises_for_programs(box):
@@ -122,10 +123,12 @@ def test_bad_state_is_refused(box):
 
 
 def test_nothing_found_has_no_tabs(box):
-    """Without events the tabs are hidden and the numbers are shown."""
+    """Without events the table is hidden and the numbers are shown."""
+    box.run()
     box.expression = "resp_p == 99"
     box.run()
-    assert _find(box, widgets.Tab).children == ()
+    assert _tabs(box) == []
+    assert box.panel.layout.display == "none"
     assert "0 events" in _status(box)
 
 
@@ -137,15 +140,15 @@ def test_unknown_names_are_remarked_on(box):
 
 
 def test_tabs_of_hostile_events(tmp_path):
-    """Names and values of events are only text in titles and tabs."""
+    """Names and values of events are only text in titles and tables."""
     evil = '\x1b<img src=x onerror="1">'
     Database.create(tmp_path / "db").add(conn([0], [evil], name=evil).to_batches())
     with Connection(str(tmp_path / "db")) as connection:
         box = QueryBox(connection)
         box.run()
-    tabs = _find(box, widgets.Tab)
-    assert "\x1b" not in tabs.titles[0]
-    assert r"\x1b<img src=x" in "".join(check(tabs.children[0].value).text)
+    assert _tabs(box) == [r'\x1b<img src=x onerror="1"> (1)']
+    assert r'\x1b<img src=x onerror="1">' in box.panel.table.view["rows"][0]
+    assert "\x1b" not in "".join(map(str, box.panel.histogram.view.values()))
 
 
 def test_answers_make_no_widgets(box):
@@ -159,7 +162,7 @@ def test_answers_make_no_widgets(box):
     finally:
         widgets.Widget.on_widget_constructed(None)
     assert made == []
-    assert _find(box, widgets.Tab).titles == ("zeek.conn (1)",)
+    assert _tabs(box) == ["zeek.conn (1)"]
 
 
 def test_closing_closes_everything_inside(folder):
@@ -264,26 +267,21 @@ def test_hostile_history_is_only_text(box):
 
 
 def test_many_schemas_are_all_reachable(tmp_path):
-    """Where tabs would be too many there is a list, and each schema of it can be looked at."""
+    """Each schema of many can be looked at."""
     database = Database.create(tmp_path / "db")
     for number in range(15):
         database.add(conn([number], name=f"s{number:02}").to_batches())
     with Connection(str(tmp_path / "db")) as connection:
         box = QueryBox(connection, limit=0)
         box.run()
-        listed = box.children[4].children[0].children[1]
-        view = box.children[4].children[0].children[2]
-        assert len(listed.options) == 15
-        assert _find(box, widgets.Tab).layout.display == "none"
+        assert len(_tabs(box)) == 15
         for number in range(15):
-            listed.value = f"s{number:02}"
-            assert f"08:00:{number:02}" in "".join(check(view.value).text)
-            assert f"08:00:{number:02}" in "".join(check(box.children[4].children[2].value).text)
+            send(box.panel, do="schema", name=f"s{number:02}")
+            assert f"08:00:{number:02}" in str(box.panel.table.view["rows"])
         box.expression = '#type == "s03" || #type == "s14"'
         box.run()
-        assert _find(box, widgets.Tab).titles == ("s03 (1)", "s14 (1)")
-        assert _find(box, widgets.Tab).selected_index == 1
-        assert listed.layout.display == "none"
+        assert _tabs(box) == ["s03 (1)", "s14 (1)"]
+        assert box.panel.schema == "s14"
 
 
 def _saved(box: QueryBox) -> list[widgets.Widget]:
@@ -291,7 +289,7 @@ def _saved(box: QueryBox) -> list[widgets.Widget]:
 
 
 def _parameters(box: QueryBox) -> tuple[widgets.Text, ...]:
-    return box.children[1].children[1].children
+    return box.children[0].children[1].children
 
 
 def test_an_expression_can_be_saved_and_chosen(box, tmp_path, monkeypatch):
@@ -373,17 +371,3 @@ def test_profiles_are_offered(tmp_path, monkeypatch, folder):
     box.profile = ""
     assert box.history == ()
     box.close()
-
-
-def test_the_slider_goes_through_the_events(box):
-    """The tree below the tabs is the event at the slider, in the order of the table."""
-    box.run()
-    slider = _find(box, widgets.IntSlider)
-    detail = box.children[4].children[2]
-    assert slider.max == 4
-    for number, first in enumerate(["08:00:00", "08:00:01", "08:00:02", "08:00:03"], 1):
-        slider.value = number
-        assert first in "".join(check(detail.value).text)
-    assert "orig_h" in detail.value
-    _find(box, widgets.Tab).selected_index = 1
-    assert slider.max == 2

@@ -149,9 +149,9 @@ def write_counts(counts: Mapping[str, int]) -> None:
 
 def write_table(names: Sequence[str], columns: Sequence[Sequence[str | None]]) -> None:
     """Write columns of text as CSV to stdout; null is nothing, an empty text is quoted."""
-    header = [[name] for name in names]
-    for texts in (header, columns) if columns else (header,):
-        first, *others = (pa.array(column, pa.string()) for column in texts)
+    write_lines([render.header(names)])
+    if columns:
+        first, *others = (pa.array(column, pa.string()) for column in columns)
         write_lines(render.lines(first, others))
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
-from itertools import groupby
-
-import pyarrow as pa
 
 from vastlab import _text
 from vastlab._text import plural
-from vastlab.arrow import convert, render
-from vastlab.arrow import schema as arrow_schema
 from vastlab.display import preview
 from vastlab.display.preview import (
     CELL_WIDTH,
@@ -25,7 +20,6 @@ from vastlab.display.preview import (
     span,
     totals,
 )
-from vastlab.types import Leaf
 
 ROWS, COLUMNS = 10, 20
 _PAGE = 190_000  # bytes; a notebook keeps every output
@@ -156,55 +150,3 @@ def _side(right: bool) -> str:
 
 def _faint(message: str) -> str:
     return f'<div style="{_FAINT};font-size:.92em">{_text.html(message)}</div>'
-
-
-_VALUE_WIDTH = 2_000
-_DIMMED = "opacity:.7"
-_WHOLE = "line-height:1.45"
-_INSIDE = "margin-left:1.4em"
-_VALUE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere"
-
-_Entry = tuple[Leaf, str | None]
-
-
-def tree(table: pa.Table, row: int) -> str:
-    """Draw one event."""
-    batch = table.slice(row, 1).combine_chunks().to_batches()[0]
-    flat = convert.flatten(batch)
-    leaves = arrow_schema.from_arrow(table.schema).leaves
-    texts = [
-        render.text(column, field)[0].as_py()
-        for column, field in zip(flat.columns, flat.schema, strict=True)
-    ]
-    return (
-        f'<div style="{_WHOLE}">{"".join(_drawn(list(zip(leaves, texts, strict=True)), 0))}</div>'
-    )
-
-
-def _drawn(entries: Sequence[_Entry], depth: int) -> Iterator[str]:
-    for name, group in groupby(entries, lambda entry: entry[0].path[depth]):
-        members = list(group)
-        if len(members) == 1 and len(members[0][0].path) == depth + 1:
-            yield _value(name, *members[0])
-        elif all(len(leaf.path) > depth + 1 for leaf, _ in members):
-            inside = "".join(_drawn(members, depth + 1))
-            yield (
-                f"<details open><summary><b>{_name(name)}</b></summary>"
-                f'<div style="{_INSIDE}">{inside}</div></details>'
-            )
-        else:  # names that occur twice
-            yield from (_value(".".join(leaf.path[depth:]), leaf, text) for leaf, text in members)
-
-
-def _value(name: str, leaf: Leaf, text: str | None) -> str:
-    kind = f'<span style="{_DIMMED}">{_text.html(_text.cut(str(leaf.type), 80))}</span>'
-    if text is None:
-        shown = f'<span style="{_DIMMED}">null</span>'
-    else:
-        cut = _text.cut(text, _VALUE_WIDTH)
-        shown = f'<span style="{_VALUE}">{_text.html(cut)}</span>'
-    return f"<div><b>{_name(name)}</b> {shown} {kind}</div>"
-
-
-def _name(name: str) -> str:
-    return _text.html(_text.cut(name, 80))

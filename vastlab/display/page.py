@@ -170,28 +170,23 @@ def _tables(summaries: Sequence[Summary], previewer: Callable[[str], Preview]) -
 
 
 def _table(shown: Preview) -> str:
-    """Draw the columns that hold a value, and say what is left out."""
-    used = [i for i in range(len(shown.columns)) if any(row[i] is not None for row in shown.rows)]
-    sides = [' class="right"' if shown.columns[i].right else "" for i in used]
+    """Draw a preview, and say what is left out."""
+    sides = [' class="right"' if column.right else "" for column in shown.columns]
     heads = "".join(
-        f'<th{side} title="{_text.html(shown.columns[i].type)}">'
-        f"{_text.html(shown.columns[i].name)}</th>"
-        for i, side in zip(used, sides, strict=True)
+        f'<th{side} title="{_text.html(column.type)}">{_text.html(column.name)}</th>'
+        for column, side in zip(shown.columns, sides, strict=True)
     )
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{side}>{_text.html(row[i] or '')}</td>"
-            for i, side in zip(used, sides, strict=True)
+    cells = (
+        "".join(
+            f"<td{side}>{_text.html(value or '')}</td>"
+            for value, side in zip(row, sides, strict=True)
         )
-        + "</tr>"
         for row in shown.rows
     )
-    empty = len(shown.columns) - len(used)
-    without = f", {plural(empty, 'column')} without a value" if empty else ""
+    rows = "".join(f"<tr>{row}</tr>" for row in cells)
     more = shown.summary.events - len(shown.rows)
     left = f"; {plural(more, 'event')} left out" if more > 0 else ""
-    told = _text.html(preview.left_out(shown) + without + left)
+    told = _text.html(preview.left_out(shown) + left)
     return (
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
         f'</div><p class="faint">{told}</p>'

@@ -281,7 +281,7 @@ def _texts(
         return []
     flat = convert.flatten(table.combine_chunks().to_batches()[0])
     columns = [
-        _cells(flat.column(i), flat.schema.field(i), zone)
+        cells(flat.column(i), flat.schema.field(i), zone)
         if (i := flat.schema.get_field_index(name)) >= 0
         else [None] * flat.num_rows
         for name in chosen
@@ -289,7 +289,8 @@ def _texts(
     return list(zip(*columns, strict=True)) if columns else [()] * flat.num_rows
 
 
-def _cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | None]:
+def cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | None]:
+    """Return a flat column as text that is safe to show; None where it is null."""
     if pa.types.is_timestamp(array.type):
         array = in_zone(array, zone)
     # Cut before the text leaves Arrow: a cell may hold megabytes.

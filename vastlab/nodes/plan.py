@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 import datafusion
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -150,28 +152,35 @@ class LocalFilter:
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that match, or ``None`` if there are none."""
+        rows = self.rows(part)
+        if not len(rows):
+            return None
+        if len(rows) == part.num_rows:
+            return part
+        return TableSlice(convert.normalise(part.to_pyarrow()).take(pa.array(rows)))
+
+    def rows(self, part: TableSlice) -> npt.NDArray[np.int64]:
+        """Return the positions of the events of a slice that match, in order."""
         batch = convert.normalise(part.to_pyarrow())
         schema = arrow_schema.from_arrow(batch.schema)
         bound = bind(self._query, schema)
         if bound is None:
-            return None
+            return np.empty(0, np.int64)
+        places = np.arange(len(batch))
         if bound == Constant(True):
-            return part
+            return places
         flat = convert.flatten(batch)
         # What is filtered here has only just arrived.
         arrived = pa.array([time.time_ns()] * len(batch), pa.timestamp("ns"))
         flat = flat.append_column(arrow_schema.IMPORT_TIME, arrived)
-        flat = flat.append_column(_ROW, pa.array(range(len(batch)), pa.int64()))
+        flat = flat.append_column(_ROW, pa.array(places))
         found = (
             self._context.read_batch(flat)
             .filter(predicate(bound, schema))
             .select(f'"{_ROW}"')
             .collect()
         )
-        rows = pa.chunked_array([part.column(0) for part in found], pa.int64())
-        if not len(rows):
-            return None
-        return TableSlice(batch.take(rows.combine_chunks()))
+        return np.concatenate([places[:0], *(part.column(0).to_numpy() for part in found)])
 
 
 _NUMBERS = frozenset({Kind.INT64, Kind.UINT64, Kind.TIME, Kind.DURATION})

@@ -275,11 +275,28 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             connection.close()
 
     def _answer(self, asked: Options, params: Mapping[str, object]) -> Any:
+        if asked.explore:
+            box = self._explorer(asked, params)
+            return self._answer_with(asked, box, repr(box).partition("\n")[0])
         if asked.live:
             view = open_view(self.connection(asked.endpoint, asked.profile), asked, params)
             return self._answer_with(asked, view, repr(view))
         result = self._query(asked, params)
         return self._answer_with(asked, result, result.line())
+
+    def _explorer(self, asked: Options, params: Mapping[str, object]) -> Any:
+        for flag in ("live", "timeout"):
+            if getattr(asked, flag):
+                raise errors.UsageError(f"--explore takes no --{flag}")
+        if (asked.mode or "historical") != "historical":
+            raise errors.UsageError("--explore shows what is stored", hint="--live shows the rest")
+        return self.connection(asked.endpoint, asked.profile).explore(
+            asked.expression,
+            limit=100 if asked.limit is None else asked.limit,
+            since=asked.since,
+            until=asked.until,
+            params=params,
+        )
 
     def _answer_with(self, asked: Options, value: Any, line: str) -> Any:
         if asked.out is None:
@@ -312,7 +329,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         local_ns: Mapping[str, Any] | None,
         also: Sequence[str] = (),
     ) -> Any:
-        if unused := [flag for flag in ("live", "mode", "quiet") if getattr(asked, flag)]:
+        if unused := [
+            flag for flag in ("live", "explore", "mode", "quiet") if getattr(asked, flag)
+        ]:
             raise errors.UsageError(f"a summary takes no --{unused[0]}", hint="only %vast does")
         namespace = {**self.shell.user_ns, **(local_ns or {})}
         wanted = [*names(_parsed(asked.expression)), *also]

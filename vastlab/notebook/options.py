@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vastlab import _text, errors
+from vastlab.expression import parse_query
 
 _OPTION = re.compile(r"\s*(?:--(?P<long>[A-Za-z][A-Za-z-]*)(?P<equals>=)?|-(?P<short>[A-Za-z]))")
 MODES = ("historical", "continuous", "unified")
@@ -41,6 +42,7 @@ class Options:
     endpoint: str | None = None
     profile: str | None = None
     live: bool = False
+    explore: bool = False
     since: str | None = None
     until: str | None = None
     timeout: float | None = None
@@ -134,6 +136,7 @@ FLAGS = (
     Flag("", "params-from", "NAME=FILE", "a list for $NAME: lines, or FILE.csv:COLUMN", _file),
     Flag("", "timeout", "S", "seconds that the query may take", _seconds),
     Flag("", "live", "", "watch events as they come (unified, no limit, unless -m and -n say)"),
+    Flag("", "explore", "", "explore: a chart over time, tables that page, clicks that narrow"),
     Flag("q", "quiet", "", "show no progress"),
     Flag("h", "help", "", "show this help"),
 )
@@ -165,6 +168,36 @@ def parse(line: str, cell: str | None = None) -> Options:
     hidden = expression.endswith(";")
     asked = expression.rstrip("; \n\t") if hidden else expression
     return Options(asked, hidden=hidden, files=files, **values)
+
+
+def written(
+    expression: str,
+    *,
+    endpoint: str = "",
+    mode: str = "historical",
+    limit: int = 100,
+    since: str = "",
+    until: str = "",
+) -> str:
+    """Write the line of ``%vast`` that asks this."""
+    words = ["%vast"]
+    words += ["-e", _word(endpoint)] if endpoint else []
+    words += ["-m", mode] if mode != MODES[0] else []
+    words += ["-n", str(limit)] if limit != 100 else []
+    words += ["--since", _word(since.strip())] if since.strip() else []
+    words += ["--until", _word(until.strip())] if until.strip() else []
+    with contextlib.suppress(errors.VastlabError):  # it stays as it was written
+        expression = str(parse_query(expression))
+    if expression.startswith("-"):
+        words.append("--")
+    return " ".join([*words, expression]).strip()
+
+
+def _word(text: str) -> str:
+    """Quote the value of an option, if need be."""
+    if text and not re.search(r"[\s\"']", text):
+        return text
+    return f"'{text}'" if '"' in text else f'"{text}"'
 
 
 def is_option(text: str, position: int) -> bool:

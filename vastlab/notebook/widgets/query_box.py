@@ -1,131 +1,47 @@
-"""A form for a query, with its history."""
+"""A form for a query, with its history, and the explorer of its answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import traitlets
 
-from vastlab import _text, errors
-from vastlab._call import Arrived, Call
+from vastlab import _loop, _text, errors
+from vastlab._call import Arrived, Call, interruptible, query_interrupted
 from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
-from vastlab.notebook.notes import Pace, warnings_kept
-from vastlab.notebook.options import MODES
+from vastlab.notebook.explorer.keys import Keys
+from vastlab.notebook.explorer.panel import Panel, Question
+from vastlab.notebook.explorer.sources import Held
+from vastlab.notebook.notes import Pace
+from vastlab.notebook.options import MODES, written
+from vastlab.notebook.widgets.history import History
 from vastlab.notebook.widgets.saved import ParameterForms, SavedQueries
-from vastlab.notebook.widgets.views import Answer, RunningBox
+from vastlab.notebook.widgets.views import RunningBox
 from vastlab.queries import SavedQuery
 from vastlab.result import Result
-
-REMEMBERED = 50
-_LONGEST = 10_000  # characters of an expression that goes to disk
-_LARGEST = 1 << 20  # bytes of the file before it is rewritten
-
-
-class History:
-    """The expressions of each endpoint, newest first, in a private file with a line for each.
-
-    Lines are appended whole, so that several kernels can write; malformed lines are skipped. Where
-    no file can be written, expressions are remembered until the process ends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._unwritten: dict[str, list[str]] = defaultdict(list)
-
-    def of(self, place: str) -> tuple[str, ...]:
-        """Return the newest different expressions of a profile or an endpoint (without secrets)."""
-        written = [expression for where, expression in self._lines() if where == place]
-        newest = [*reversed(self._unwritten[place]), *reversed(written)]
-        return tuple(dict.fromkeys(newest))[:REMEMBERED]
-
-    def add(self, place: str, expression: str) -> None:
-        """Remember an expression."""
-        if not expression.strip():
-            return
-        if len(expression) <= _LONGEST:
-            with contextlib.suppress(OSError):
-                self._append(_line(place, expression))
-                return
-        kept = self._unwritten[place]
-        kept.append(expression)
-        del kept[:-REMEMBERED]
-
-    def _append(self, line: bytes) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _private(self._path, os.O_APPEND) as descriptor:
-            # One call for the whole line; the break before it ends a line that was cut.
-            os.write(descriptor, b"\n" + line)
-            size = os.fstat(descriptor).st_size
-        if size > _LARGEST:
-            self._shorten()
-
-    def _shorten(self) -> None:
-        """Rewrite the file with the newest lines of each place."""
-        kept: dict[tuple[str, str], None] = {}
-        counts: dict[str, int] = defaultdict(int)
-        room = _LARGEST // 2
-        for place, expression in reversed(list(self._lines())):
-            if (place, expression) in kept or counts[place] >= REMEMBERED:
-                continue
-            room -= len(_line(place, expression)) + 1
-            if room < 0:
-                break
-            kept[place, expression] = None
-            counts[place] += 1
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with _private(temporary, os.O_TRUNC) as descriptor:
-            os.write(descriptor, b"\n".join(_line(*entry) for entry in reversed(kept)))
-        temporary.replace(self._path)
-
-    def _lines(self) -> Iterator[tuple[str, str]]:
-        content = b""
-        with contextlib.suppress(OSError), self._path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * _LARGEST))
-            content = file.read(2 * _LARGEST)
-        for line in content.split(b"\n"):
-            with contextlib.suppress(ValueError, RecursionError):
-                match json.loads(line):
-                    case {"place": str(place), "expression": str(expression)}:
-                        yield place, expression
-
-
-def _line(place: str, expression: str) -> bytes:
-    return json.dumps({"place": place, "expression": expression}).encode()
-
-
-@contextlib.contextmanager
-def _private(path: Path, how: int) -> Iterator[int]:
-    """Open a file that only its owner may read, also one that existed before."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
-    try:
-        if hasattr(os, "fchmod"):
-            os.fchmod(descriptor, 0o600)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
 
 _LARGEST_LIMIT = 2**31 - 1
 _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
+_TRAIL = 100  # questions
 
 
 class QueryBox(RunningBox):
-    """A form for queries.
+    """A form for queries, and an explorer of their answers.
+
+    The answer is shown as events over time, of which a span can be chosen with the mouse, a
+    table for each schema that can be sorted, filtered and paged, and one event. A click on a
+    value narrows the query; `back` returns.
 
     The state is in plain traits, so that everything works without a browser too: set
     `expression`, `mode` and `limit`, call `run`, read `result` or `error`.
@@ -133,8 +49,9 @@ class QueryBox(RunningBox):
     Parameters
     ----------
     connection
-        What to ask: a connection, or an endpoint as in `vastlab.connect`.
-    expression, mode, limit
+        What to ask: a connection, an endpoint as in `vastlab.connect`, or a result, of which
+        the events are explored.
+    expression, mode, limit, since, until
         What the form says at first.
 
     Examples
@@ -142,32 +59,53 @@ class QueryBox(RunningBox):
     >>> box = QueryBox(Connection("logs"), limit=10)
     >>> box.mode, box.limit
     ('historical', 10)
+    >>> box.query
+    '%vast -e ...logs -n 10'
     """
 
     expression = traitlets.Unicode("")
     mode = traitlets.Enum(MODES, "historical")
     limit = traitlets.Int(100, min=0)
+    since = traitlets.Unicode("")
+    """The first event time; empty for no bound."""
+    until = traitlets.Unicode("")
+    """The end of the event time, exclusive; empty for no bound."""
     profile = traitlets.Unicode("")
     """A profile of ``vast.yaml``; empty for the connection that the box was made with."""
     result = traitlets.Instance(Result, allow_none=True)
+    """The answer, with at most `limit` events."""
 
     def __init__(
         self,
-        connection: Connection | str | None = None,
+        connection: Connection | Result | str | None = None,
         *,
         expression: str = "",
         mode: str = "historical",
         limit: int = 100,
+        since: str = "",
+        until: str = "",
     ) -> None:
-        self._given = connection if isinstance(connection, Connection) else Connection(connection)
-        self._profiles = Settings.load().profiles
+        self._held = connection if isinstance(connection, Result) else None
+        self._given: Connection | None = None
+        if isinstance(connection, Result):
+            source = connection.source
+            self._given = source if isinstance(source, Connection) else None
+        elif isinstance(connection, Connection):
+            self._given = connection
+        else:
+            self._given = Connection(connection)
+        self._profiles = {} if self._held is not None else Settings.load().profiles
         self._opened: dict[str, Connection] = {}
         self._params: Mapping[str, object] = {}
         self._asked = History(state_folder() / "history.jsonl")
+        self._trail: list[Question] = []
+        self._question: Question | None = None
+        self._failure: BaseException | None = None
         self._build()
         for name, form in self._forms.items():
             traitlets.link((self, name), (form, "value"))
         self.expression, self.mode, self.limit = expression, mode, limit
+        self.since, self.until = since, until
         self._past.observe(self._recalled, "value")
         self.observe(lambda change: self._parameters.offer(change["new"]), "expression")
         self._parameters.offer(expression)
@@ -184,6 +122,23 @@ class QueryBox(RunningBox):
         """
         return self._asked.of(self._place())
 
+    @property
+    def query(self) -> str:
+        """The line that asks what the form says, for another notebook or a colleague."""
+        return written(
+            self.expression,
+            endpoint="" if self._given is None else self._connection().endpoint,
+            mode=self.mode,
+            limit=self.limit,
+            since=self.since,
+            until=self.until,
+        )
+
+    @property
+    def trail(self) -> tuple[Question, ...]:
+        """The questions before the one that is shown, oldest first."""
+        return tuple(self._trail)
+
     def run(self) -> Result:
         """Ask, wait, and show the answer.
 
@@ -197,22 +152,12 @@ class QueryBox(RunningBox):
         VastlabError
             Also in `error`, as text.
         """
-        self._begin()
-        try:
-            with warnings_kept() as remarks:
-                answer = self._connection().query(
-                    self.expression,
-                    limit=self.limit,
-                    mode=self.mode,
-                    params=self._parameters.values(),
-                    quiet=True,
-                )
-        except BaseException as error:
-            self._fail(error, getattr(error, "partial", None))
-            raise
-        finally:
-            self.running = False
-        self._show(answer, remarks)
+        self.start()
+        with interruptible(self._interrupted):
+            self.wait()
+        if self._failure is not None:
+            raise self._failure
+        answer: Result = self.result
         return answer
 
     def start(self) -> None:
@@ -222,21 +167,41 @@ class QueryBox(RunningBox):
         self._begin()
         try:
             self._params = self._parameters.values()
-            self._job = self._connection().start(self._ask)
+            if self._held is None:
+                self._job = self._connection().start(self._ask)
+            else:
+                held = Held(self._held.to_arrow(), self._held.taxonomy)
+                self._job = _loop.background().start(self._ask(held))
         except BaseException as error:
             self.running = False
-            self._fail(error, None)
+            self._fail(error)
             raise
 
     def stop(self) -> None:
         """End what `start` began, and show what has arrived; twice is once."""
+        self.panel.stop()
         if self._job is not None:
             self._job.cancel()
 
     def wait(self) -> None:
-        """Wait until what `start` began has ended."""
-        if self._job is not None:
-            self._job.result()
+        """Wait until what `start` or a click began has ended."""
+        while (job := self._job) is not None:
+            job.result()
+            if self._job is job:
+                break
+        self.panel.wait()
+
+    def back(self) -> None:
+        """Ask the question before the one that is shown; no effect at the first one."""
+        if self._trail and not self.running:
+            question = self._trail.pop()
+            self._question = None
+            self._ask_for(question)
+
+    def narrowed(self, question: Question) -> None:
+        """Ask a question that a click in the answer led to."""
+        if not self.running:
+            self._ask_for(question)
 
     def close(self) -> None:
         """Stop, and take the form away with everything in it; its answer stays as a table."""
@@ -252,33 +217,48 @@ class QueryBox(RunningBox):
 
     def __repr__(self) -> str:
         asked = _text.plain(repr(_text.cut(self.expression, 80)))
-        form = f"QueryBox({asked}, {self.mode}, limit {self.limit})"
+        bounds = [f"{n} {b}" for n in ("since", "until") if (b := getattr(self, n))]
+        facts = ", ".join([asked, self.mode, f"limit {self.limit}", *map(_text.plain, bounds)])
+        form = f"QueryBox({facts})"
         return form if self.result is None else f"{form}\n{self.result!r}"
 
     # --- on the loop ------------------------------------------------------------------------
 
-    async def _ask(self, vast: VAST) -> None:
-        asked = Outcome(self.expression, self.mode, self.limit)
+    async def _ask(self, source: VAST | Held) -> None:
+        question = self._asked_for()
+        asked = Outcome(question.expression, self.mode, self.limit)
         call, arrived = Call(), Arrived(asked.limit)
         ticker = asyncio.ensure_future(self._tick(call, arrived))
-        failure: BaseException | None = None
         try:
-            question = vast.prepare(
-                asked.expression, ExportMode(asked.mode), asked.limit, params=self._params
-            )
-            asked = replace(asked, expression=question.text)
-            await arrived.take(lambda: vast.run(question, report=call))
-        except asyncio.CancelledError:
-            failure = errors.QueryInterrupted("stopped")
-        except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
-            failure = error
-        finally:
-            ticker.cancel()
-        try:
+            failure: BaseException | None = None
+            try:
+                query = source.prepare(
+                    question.expression,
+                    ExportMode(asked.mode),
+                    asked.limit,
+                    since=question.since,
+                    until=question.until,
+                    params=self._params,
+                )
+                # What is shown and narrowed has no parameters.
+                question = replace(question, expression=query.text)
+                asked = replace(asked, expression=query.text, since=query.since, until=query.until)
+                await arrived.take(lambda: source.run(query, report=call))
+            except asyncio.CancelledError:
+                failure = errors.QueryInterrupted("stopped")
+            except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
+                failure = error
+            finally:
+                ticker.cancel()
             answer = await self._answer(arrived, asked, partial=failure is not None)
             self._finish(answer, failure, call.pop_warnings())
+            if answer.num_rows or failure is None:
+                is_live = asked.mode != ExportMode.HISTORICAL.value
+                if is_live or failure is not None:  # what can be asked again is something else
+                    source, question = Held(answer.to_arrow(), answer.taxonomy), Question()
+                await self.panel.show(source, question, answer.to_arrow(), answer.zone)
         except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
-            self._fail(error, None)
+            self._fail(error)
         finally:
             self.running = False
 
@@ -290,59 +270,90 @@ class QueryBox(RunningBox):
             self._status.value = html.line(pace.say(step, arrived.elapsed))
 
     async def _answer(self, arrived: Arrived, asked: Outcome, *, partial: bool) -> Result:
-        connection = self._connection()
+        connection = None if self._given is None else self._connection()
         outcome = replace(
             asked,
+            endpoint="" if connection is None else connection.endpoint,
+            asked=time.time_ns() - int(arrived.elapsed * 1e9),
             elapsed=arrived.elapsed,
             limit_reached=not partial and arrived.limited,
             partial=partial,
         )
         tables = await arrived.tables()
-        return Result(tables, outcome, zone=connection.zone, source=connection)
+        zone = (self._held or self._connection()).zone
+        return Result(tables, outcome, zone=zone, source=connection)
 
     # --- showing ----------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self.error = ""
+        self.error, self._failure = "", None
         self.running = True
+        self.panel.stop()
         self._status.value = html.line("asking …")
+        question = self._asked_for()
+        if self._question not in (None, question):
+            self._trail = [*self._trail, self._question][-_TRAIL:]
+        self._question = question
+        self._back.disabled = not self._trail
         self._asked.add(self._place(), self.expression)
         self._offer_history()
 
     def _finish(
         self, answer: Result, failure: BaseException | None, remarks: Sequence[str]
     ) -> None:
-        if failure is None:
-            self._show(answer, remarks)
-        elif isinstance(failure, errors.QueryInterrupted):
-            note = f"partial: stopped after {plural(answer.num_rows, 'event')}"
-            self._show(answer, [*remarks, note])
-        else:
-            self._fail(failure, answer if answer.num_rows else None)
+        if failure is not None and not isinstance(failure, errors.QueryInterrupted):
+            if answer.num_rows:
+                self.result = answer
+            self._fail(failure)
+            return
+        if failure is not None:
+            remarks = [*remarks, f"partial: stopped after {plural(answer.num_rows, 'event')}"]
+        self.result = answer
+        self._status.value = "".join(map(html.note, remarks)) + html.line(answer.line())
 
-    def _fail(self, error: BaseException, partial: Result | None) -> None:
-        if isinstance(partial, Result):
-            self._show(partial, [])
-        else:
-            self._view.dim()
+    def fail(self, error: BaseException) -> None:
+        """Show an error, and that what is seen is not the answer."""
         self.set_error(error)
         self._status.value = html.failure(self.error)
 
-    def _show(self, answer: Result, remarks: Sequence[str]) -> None:
-        self.result = answer
-        self._status.value = "".join(map(html.note, remarks)) + html.line(answer.line())
-        self._view.show(answer)
+    def tell(self, text: str) -> None:
+        """Show a line of text."""
+        self._status.value = html.note(_text.plain_lines(text))
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self.fail(error)
+        self.panel.dim()
 
     # --- the form ---------------------------------------------------------------------------
 
+    def _asked_for(self) -> Question:
+        since, until = self.since.strip() or None, self.until.strip() or None
+        return Question(self.expression.strip(), since, until)
+
+    def _ask_for(self, question: Question) -> None:
+        self.expression = question.expression
+        self.since, self.until = question.since or "", question.until or ""
+        self.mode = ExportMode.HISTORICAL.value
+        try:
+            self.start()
+        except errors.VastlabError as error:
+            self.fail(error)
+
+    def _interrupted(self) -> errors.QueryInterrupted:
+        self.stop()
+        return query_interrupted(0 if self.result is None else self.result.num_rows)
+
     def _connection(self) -> Connection:
-        if not self.profile:
+        if not self.profile and self._given is not None:
             return self._given
         if self.profile not in self._opened:
             self._opened[self.profile] = Connection(Settings.load().profile(self.profile))
         return self._opened[self.profile]
 
     def _place(self) -> str:
+        if self._given is None:
+            return "a result"
         return f"profile {self.profile}" if self.profile else self._given.endpoint
 
     def _offer_history(self, _: Any = None) -> None:
@@ -355,28 +366,43 @@ class QueryBox(RunningBox):
         self.expression = query.expression
         self._parameters.offer(query.expression, query)
 
-    def _say(self, line: str) -> None:
-        self._status.value = html.note(_text.plain_lines(line))
-
     def _recalled(self, change: Any) -> None:
         if change["new"] in self._lines:
             self.expression = self._lines[change["new"]]
             self._past.value = ""
 
+    def _run_text(self, text: str) -> None:
+        self.expression = text
+        try:
+            self.start()
+        except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
+            self.fail(error)
+
     def _build(self) -> None:
         self._button = self.make_button("Run", self.start, self.stop, "warning")
+        self._back = widgets.Button(
+            description="Back",
+            icon="arrow-left",
+            tooltip="the question before",
+            disabled=True,
+            layout=widgets.Layout(width="6em"),
+        )
+        self._back.on_click(lambda _: self.back())
         self._past = widgets.Combobox(
             placeholder="history: type a part of what was asked before",
             layout=widgets.Layout(width="auto"),
             continuous_update=False,
         )
         self._status = widgets.HTML()
-        self._view = Answer()
         self._parameters = ParameterForms()
-        self._saved = SavedQueries(self._take, lambda: self.expression, self._say)
+        self._saved = SavedQueries(self._take, lambda: self.expression, self.tell)
+        self.panel = Panel(self)
+        """What shows the answer."""
         self._forms = {
             "mode": _mode_form(),
             "limit": _limit_form(),
+            "since": _bound_form("since", "2026-03-02 or 2h"),
+            "until": _bound_form("until", "exclusive"),
             "profile": self._profile_form(),
             "expression": widgets.Textarea(
                 placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
@@ -384,18 +410,22 @@ class QueryBox(RunningBox):
                 layout=widgets.Layout(width="auto"),
             ),
         }
+        names = ("mode", "limit", "since", "until", "profile")
         controls = widgets.HBox(
-            [self._forms["mode"], self._forms["limit"], self._forms["profile"], self._button],
+            [*(self._forms[name] for name in names), self._button, self._back],
             layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1em"),
         )
         asked = widgets.VBox([self._forms["expression"], self._parameters])
         known = widgets.VBox([self._past, self._saved])
-        super().__init__([controls, asked, known, self._status, self._view])
+        keys = Keys(self._run_text)
+        super().__init__([asked, controls, known, self._status, self.panel, keys])
+        self.add_class("vastlab-box")
 
     def _profile_form(self) -> widgets.Dropdown:
+        here = "a result" if self._given is None else self._given.endpoint
         named = [(_text.cut(_text.plain(name), 40), name) for name in self._profiles]
         return widgets.Dropdown(
-            options=[(_text.cut(_text.plain(self._given.endpoint), 40), ""), *named],
+            options=[(_text.cut(_text.plain(here), 40), ""), *named],
             description="profile",
             style={"description_width": "auto"},
             layout=widgets.Layout(width="16em", display=None if named else "none"),
@@ -416,5 +446,15 @@ def _limit_form() -> widgets.BoundedIntText:
         description="limit",
         tooltip="the largest number of events; 0 for all",
         style={"description_width": "auto"},
-        layout=widgets.Layout(width="11em"),
+        layout=widgets.Layout(width="9em"),
+    )
+
+
+def _bound_form(name: str, placeholder: str) -> widgets.Text:
+    return widgets.Text(
+        placeholder=placeholder,
+        description=name,
+        style={"description_width": "auto"},
+        layout=widgets.Layout(width="14em"),
+        continuous_update=False,
     )

@@ -1,0 +1,189 @@
+"""What a click on a value asks for: only this, not this, pivot on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import pyarrow as pa
+
+from vastlab import pivot
+from vastlab.arrow import convert, render
+from vastlab.arrow import schema as arrow_schema
+from vastlab.errors import UsageError
+from vastlab.expression import bind, parse, parse_query
+from vastlab.expression.ast import (
+    And,
+    Expr,
+    FieldExtractor,
+    Meta,
+    MetaExtractor,
+    Operator,
+    Or,
+    Predicate,
+)
+from vastlab.expression.literals import Double, Duration, Literal, Null, String, Time, is_quotable
+from vastlab.expression.parameters import to_literal
+from vastlab.expression.parser import parse_literal
+from vastlab.expression.rewrite import normalise
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.types import Kind, Leaf, Schema, Type
+
+_MOST_ITEMS = 50  # of a list; each is looked for on its own
+
+
+class Choice(Enum):
+    """What can be done with a value; the page names them so."""
+
+    ONLY = "only"
+    NOT = "not"
+    PIVOT = "pivot"
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value of one event.
+
+    Parameters
+    ----------
+    event
+        A table of this event alone.
+    schema
+        The name of its schema.
+    leaf
+        The field.
+    """
+
+    event: pa.Table
+    schema: str
+    leaf: Leaf
+
+    @property
+    def field(self) -> FieldExtractor:
+        """The field, as an expression names it: with its schema where it is one of several."""
+        named = arrow_schema.from_arrow(self.event.schema).leaves_by_suffix[self.leaf.name]
+        above = tuple(self.schema.split(".")) if len(named) > 1 else ()
+        return FieldExtractor.of((*above, *self.leaf.path))
+
+    def literals(self) -> list[Literal]:
+        """Return the value as a literal; of a list, each of its values.
+
+        Raises
+        ------
+        UsageError
+            A value that an expression cannot compare with.
+        """
+        (batch,) = self.event.combine_chunks().to_batches()
+        flat = convert.flatten(convert.normalise(batch))
+        place = flat.schema.get_field_index(self.leaf.column)
+        value, type_ = flat.column(place), self.leaf.type
+        if not value.is_valid()[0].as_py():
+            return [Null()]
+        if type_.kind is Kind.LIST and type_.item is not None:
+            items, type_ = value.flatten(), type_.item
+            value = items.filter(items.is_valid())
+            if type_.kind is Kind.ENUM:  # the language finds no labels inside of lists
+                raise UsageError("an expression cannot compare with labels in a list")
+        if len(value) > _MOST_ITEMS:
+            raise UsageError(f"the list has {len(value):,} values, more than {_MOST_ITEMS}")
+        found = [_literal(value.slice(i, 1), type_) for i in range(len(value))]
+        if not found:
+            raise UsageError("the list is empty: there is no value to look for")
+        return list(dict.fromkeys(found))
+
+
+def _literal(value: pa.Array, type_: Type) -> Literal:
+    """Return the literal of an array of one value."""
+    match type_.kind:
+        case Kind.STRING | Kind.ENUM:
+            text = render.render(value, type_)[0].as_py()
+            if type_.kind is Kind.STRING or is_quotable(text):  # labels do not match patterns
+                return String(text)
+        case Kind.TIME:
+            return Time(value.cast(pa.timestamp("ns", value.type.tz)).cast(pa.int64())[0].as_py())
+        case Kind.DURATION:
+            return Duration(value.cast(pa.duration("ns")).cast(pa.int64())[0].as_py())
+        case Kind.IP | Kind.SUBNET:
+            literal = parse_literal(render.render(value, type_)[0].as_py())
+            if literal is not None:
+                return literal
+        case Kind.BOOL | Kind.INT64 | Kind.UINT64 | Kind.DOUBLE:
+            literal = to_literal(value[0].as_py())
+            if not (isinstance(literal, Double) and math.isnan(literal.value)):
+                return literal
+    raise UsageError(f"an expression cannot compare with this value of type {type_}")
+
+
+def only(cell: Cell) -> Expr:
+    """Return what holds for the events that have this value, or all values of this list."""
+    operator = Operator.NI if cell.leaf.type.kind is Kind.LIST else Operator.EQ
+    return _all([Predicate(cell.field, _or_equals(operator, v), v) for v in cell.literals()])
+
+
+def without(cell: Cell, others: Mapping[str, Schema]) -> Expr:
+    """Return what holds for all events but those that have this value.
+
+    A comparison never holds for events without a value, nor for schemas without the field:
+    these are named, so that "not this" removes nothing else.
+
+    Parameters
+    ----------
+    cell
+        The value.
+    others
+        The schemas of the answer.
+    """
+    operator = Operator.NI if cell.leaf.type.kind is Kind.LIST else Operator.EQ
+    values = cell.literals()
+    parts: list[Expr] = [
+        Predicate(cell.field, _or_equals(operator, value).complement, value) for value in values
+    ]
+    if Null() not in values:
+        parts.append(Predicate(cell.field, Operator.EQ, Null()))
+    parts += _elsewhere(cell.leaf, others)
+    return Or(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _elsewhere(leaf: Leaf, schemas: Mapping[str, Schema]) -> list[Expr]:
+    """Return what holds in the schemas where the field means nothing, in few words."""
+    known = [name for name in sorted(schemas) if schemas[name].leaves_by_suffix.get(leaf.name)]
+    lacking = [name for name in sorted(schemas) if name not in known]
+    if not lacking:
+        return []
+    kind = MetaExtractor(Meta.TYPE)
+    if len(lacking) < len(known):
+        return [Predicate(kind, Operator.EQ, String(name)) for name in lacking]
+    return [_all([Predicate(kind, Operator.NE, String(name)) for name in known])]
+
+
+def around(cell: Cell, schemas: Mapping[str, Schema], taxonomy: Taxonomy) -> Expr:
+    """Return what holds for the events of any schema that have this value.
+
+    Raises
+    ------
+    UsageError
+        A value that cannot be followed.
+    """
+    named = str(FieldExtractor.of((*cell.schema.split("."), *cell.leaf.path)))
+    question = pivot.plan(named, {cell.schema: [cell.event]}, schemas, taxonomy)
+    if not question.expression:
+        raise UsageError("there is no value here to pivot on")
+    return bind(parse(question.expression), question.params or {})
+
+
+def joined(expression: str, extra: Expr) -> str:
+    """Return the expression for what matches both; the first one may be empty."""
+    asked = expression.strip()
+    return str(normalise(And((parse_query(asked), extra))) if asked else extra)
+
+
+def _or_equals(operator: Operator, value: Literal) -> Operator:
+    """Only whole fields are compared with null."""
+    return Operator.EQ if isinstance(value, Null) else operator
+
+
+def _all(parts: list[Expr]) -> Expr:
+    return And(tuple(parts)) if len(parts) > 1 else parts[0]

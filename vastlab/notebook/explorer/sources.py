@@ -1,0 +1,137 @@
+"""What an explorer asks: a client of an endpoint, or the events of a result in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import timedelta, tzinfo
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+from vastlab._arguments import Moment, as_query
+from vastlab.arrow import schema as arrow_schema
+from vastlab.expression.aggregates import Summary
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.group_frames import in_few_buckets, to_frame
+from vastlab.nodes.base import ExportMode, Limit, Query, Report, ignore
+from vastlab.nodes.plan import LocalFilter, group_export
+from vastlab.store.layout import union
+from vastlab.table_slice import TableSlice
+from vastlab.types import Schema
+
+
+class Source(Protocol):
+    """What an explorer asks; a `vastlab.VAST` is one."""
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The concepts that expressions may name."""
+        ...
+
+    async def schemas(self) -> dict[str, Schema]:
+        """Return what there is."""
+        ...
+
+    async def counts(
+        self, expression: str, *, since: Moment, until: Moment, report: Report
+    ) -> dict[str, int]:
+        """Return how many events match, by schema."""
+        ...
+
+    async def timeline(
+        self, expression: str, *, since: Moment, until: Moment, tz: tzinfo | None, report: Report
+    ) -> pd.DataFrame:
+        """Return how many events of each schema there are in each bucket of time."""
+        ...
+
+    def export(
+        self, expression: str, *, limit: int, since: Moment, until: Moment, report: Report
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Return the events that match."""
+        ...
+
+
+class Held:
+    """The events of a result.
+
+    Parameters
+    ----------
+    tables
+        By schema name, a table for each layout.
+    taxonomy
+        The concepts that expressions may name.
+    """
+
+    def __init__(self, tables: Mapping[str, Sequence[pa.Table]], taxonomy: Taxonomy) -> None:
+        self._tables = tables
+        self.taxonomy = taxonomy
+
+    async def schemas(self) -> dict[str, Schema]:
+        """Return the schemas; of one with several layouts, all fields of these."""
+        return {
+            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
+            for name, parts in self._tables.items()
+        }
+
+    async def counts(
+        self, expression: str, *, since: Moment, until: Moment, report: Report
+    ) -> dict[str, int]:
+        """Return how many events match, by schema."""
+        found: Counter[str] = Counter()
+        async for part in self.run(self.prepare(expression, since=since, until=until)):
+            found[part.name] += part.num_rows
+        return dict(found)
+
+    async def timeline(
+        self, expression: str, *, since: Moment, until: Moment, tz: tzinfo | None, report: Report
+    ) -> pd.DataFrame:
+        """Return how many events of each schema there are in each bucket of time."""
+
+        async def ask(every: timedelta) -> pd.DataFrame:
+            asked = Summary.parse("#type", every, {})
+            query = self.prepare(expression, since=since, until=until)
+            groups = await group_export(self.run(query), query, asked)
+            return to_frame(groups, asked, tz, 0)
+
+        return await in_few_buckets(ask)
+
+    def export(
+        self, expression: str, *, limit: int, since: Moment, until: Moment, report: Report
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Return the events that match."""
+        return self.run(self.prepare(expression, limit=limit, since=since, until=until))
+
+    def prepare(
+        self,
+        expression: str,
+        mode: ExportMode = ExportMode.HISTORICAL,
+        limit: int = 0,
+        *,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Query:
+        """Parse an expression, for `run`; what is held is stored, whatever the mode."""
+        return as_query(
+            expression,
+            ExportMode.HISTORICAL,
+            limit,
+            since=since,
+            until=until,
+            params=params,
+            taxonomy=self.taxonomy,
+        )
+
+    async def run(
+        self, query: Query, *, report: Report = ignore
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Return the events that a query asks for."""
+        local, limit = LocalFilter(query), Limit(query.limit)
+        for name in sorted(self._tables):
+            for table in self._tables[name]:
+                for batch in table.to_batches():
+                    kept = local.keep(TableSlice(arrow_schema.named(batch, name, name)))
+                    if kept is not None and not limit.is_reached:
+                        yield limit.cut(kept)
