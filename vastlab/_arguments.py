@@ -16,6 +16,7 @@ from vastlab.nodes.base import ExportMode
 
 Moment = str | date | timedelta | None  # a datetime is a date
 
+OLDEST, NEWEST = "oldest", "newest"
 _MOST = 2**63  # events
 _LONGEST_REPR = 80  # characters
 
@@ -47,6 +48,24 @@ def as_limit(limit: int) -> int:
         rule = "must not be negative" if number < 0 else f"must be at most {_MOST}"
         raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
     return number
+
+
+def as_newest(order: str, mode: ExportMode, per_schema: bool) -> bool:
+    """Return whether the newest events come first, if a mode allows that."""
+    if not isinstance(order, str) or order not in (OLDEST, NEWEST):
+        raise UsageError(f"unknown order: {shorten_repr(order)}", hint=f"{OLDEST!r} or {NEWEST!r}")
+    live = mode is not ExportMode.HISTORICAL
+    if live and order == NEWEST:
+        raise UsageError(
+            f"the mode {mode.value} has no newest events: more may come",
+            hint="ask for what is stored: historical",
+        )
+    if live and per_schema:
+        raise UsageError(
+            f"the mode {mode.value} has no limit for each schema",
+            hint="ask for what is stored: historical",
+        )
+    return order == NEWEST
 
 
 def as_seconds(timeout: float | None) -> float | None:

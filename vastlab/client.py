@@ -16,7 +16,16 @@ from typing import Any
 
 import pandas as pd
 
-from vastlab._arguments import Moment, as_instant, as_limit, as_mode, as_seconds, shorten_repr
+from vastlab._arguments import (
+    OLDEST,
+    Moment,
+    as_instant,
+    as_limit,
+    as_mode,
+    as_newest,
+    as_seconds,
+    shorten_repr,
+)
 from vastlab._session import Session, warn, within
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
@@ -142,6 +151,8 @@ class VAST:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
         timeout: float | None = None,
         report: Report | None = None,
     ) -> AsyncGenerator[TableSlice, None]:
@@ -160,6 +171,14 @@ class VAST:
             (UTC if it has no zone), or a span back from now such as ``"2h"``.
         params
             Values for the ``$names`` in the expression.
+        order
+            ``"oldest"``, or ``"newest"`` for the newest events of each schema first; those
+            without a time come last, and those of the same time in no particular order. A
+            database reads only what it needs for the limit; of an archive, or from a node,
+            everything that matches is read, and put in order here.
+        per_schema
+            Whether the limit is one for each schema; else schemas that come later by name may
+            be left out.
         timeout
             Seconds that the whole export may take.
         report
@@ -174,14 +193,22 @@ class VAST:
         Raises
         ------
         UsageError
-            A bad mode, limit, bound or timeout.
+            A bad mode, limit, bound, order or timeout, or an order or a limit for each schema
+            of events that are yet to arrive.
         ExpressionError
             An expression that cannot be run.
         NodeTimeoutError
             While iterating: the export took longer than `timeout`.
         """
         query = self.prepare(
-            expression, as_mode(mode), as_limit(limit), since=since, until=until, params=params
+            expression,
+            as_mode(mode),
+            as_limit(limit),
+            since=since,
+            until=until,
+            params=params,
+            order=order,
+            per_schema=per_schema,
         )
         return self.run(query, timeout=timeout, report=report)
 
@@ -194,17 +221,29 @@ class VAST:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
     ) -> Query:
         """Parse an expression once, for `run`; the arguments are those of `export`."""
         if not isinstance(expression, str):
             raise UsageError(f"expression must be a text, got {shorten_repr(expression)}")
+        newest = as_newest(order, mode, per_schema)
         now = time.time_ns()
         bound = bind(parse_query(expression), params or {})
         bounds = (as_instant("since", since, now), as_instant("until", until, now))
         match bounds:
             case int(first), int(last) if first > last:
                 raise UsageError(f"since {since} is after until {until}", hint="swap the two")
-        return Query(at(bound, now), mode, limit, *bounds, self.taxonomy, str(bound))
+        return Query(
+            at(bound, now),
+            mode,
+            limit,
+            *bounds,
+            self.taxonomy,
+            str(bound),
+            newest=newest,
+            per_schema=per_schema,
+        )
 
     def run(
         self, query: Query, *, timeout: float | None = None, report: Report | None = None

@@ -15,7 +15,7 @@ from vastlab import _text
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.types import Kind, Leaf, Schema
+from vastlab.types import Kind, Schema
 
 _EXPRESSION_WIDTH = 200
 
@@ -136,7 +136,7 @@ class Preview:
 
 def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:
     """Count and bound the events of one schema."""
-    bounds = [pc.min_max(times) for times in map(event_times, tables) if times is not None]
+    bounds = [pc.min_max(times) for times in map(convert.event_times, tables) if times is not None]
     firsts = [low for b in bounds if (low := b["min"].cast(pa.int64()).as_py()) is not None]
     lasts = [high for b in bounds if (high := b["max"].cast(pa.int64()).as_py()) is not None]
     leaves = {leaf.column for table in tables for leaf in _described(table).leaves}
@@ -177,12 +177,6 @@ def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
     return f"{time.astimezone(zone or UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def event_times(table: pa.Table) -> pa.ChunkedArray | None:
-    """Return the column of the event time, or None where the schema has none."""
-    leaf = _described(table).event_time
-    return None if leaf is None else _column(table, leaf)
-
-
 def in_zone(times: pa.Array | pa.ChunkedArray, zone: tzinfo | None) -> pa.Array | pa.ChunkedArray:
     """Turn UTC times into the wall-clock times of a zone."""
     if zone is None or zone is UTC:
@@ -196,21 +190,13 @@ def _described(table: pa.Table) -> Schema:
     return arrow_schema.from_arrow(table.schema)
 
 
-def _column(table: pa.Table, leaf: Leaf) -> pa.ChunkedArray:
-    # By position: names may occur twice.
-    column = table.column(table.schema.names.index(leaf.path[0]))
-    for name in leaf.path[1:]:
-        column = pc.struct_field(column, name)
-    return column
-
-
 def _first_rows(table: pa.Table, count: int) -> pa.Table:
     """Take the rows that come first in event-time order."""
-    times = event_times(table)
+    times = convert.event_times(table)
     count = min(count, table.num_rows)  # without a column, pyarrow slices more than there is
     if times is None:
         return table.slice(0, count)
-    keys = _keys(times)
+    keys = convert.nanoseconds(times, _LATEST)
     if bool(np.all(keys[1:] >= keys[:-1])):
         return table.slice(0, count)
     return table.take(pa.array(first_in_order(keys, count)))
@@ -229,14 +215,10 @@ def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
 
 def sort_keys(table: pa.Table) -> Nanoseconds:
     """Return the event times in nanoseconds since 1970, the largest value where there is none."""
-    times = event_times(table)
-    return np.full(table.num_rows, _LATEST) if times is None else _keys(times)
-
-
-def _keys(times: pa.ChunkedArray) -> Nanoseconds:
-    """Return times as numbers; what has no time comes last."""
-    filled = pc.fill_null(times.cast(pa.timestamp("ns")).cast(pa.int64()), _LATEST)
-    return np.asarray(filled.to_numpy(), np.int64)
+    times = convert.event_times(table)
+    return (
+        np.full(table.num_rows, _LATEST) if times is None else convert.nanoseconds(times, _LATEST)
+    )
 
 
 def _columns(tables: Sequence[pa.Table], count: int) -> dict[str, Column]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
-from vastlab.display.preview import event_times, in_zone
+from vastlab.display.preview import in_zone
 from vastlab.errors import UsageError
 from vastlab.expression.parser import parse_field
 from vastlab.expression.resolve import match
@@ -381,7 +381,7 @@ def _by_value(
 
 def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
     """Return the wall-clock times of events, and the rows of those that have one."""
-    times = event_times(table)
+    times = convert.event_times(table)
     if times is None:
         return _NO_TIMES, _NO_TIMES
     rows = np.flatnonzero(times.is_valid())

@@ -59,6 +59,10 @@ class Query:
         Bounds of the event time in nanoseconds; `until` is exclusive.
     text
         The normal form of the expression, with relative times as they were written.
+    newest
+        Whether the newest events of each schema come first, and the limit cuts the oldest.
+    per_schema
+        Whether the limit is one for each schema.
     """
 
     expression: Expr = _EVERYTHING
@@ -68,6 +72,13 @@ class Query:
     until: int | None = None
     taxonomy: Taxonomy | None = None
     text: str = ""
+    newest: bool = False
+    per_schema: bool = False
+
+    @property
+    def total(self) -> int:
+        """The largest number of events of all schemas together; 0 for all."""
+        return 0 if self.per_schema else self.limit
 
     @property
     def is_live(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datafusion
@@ -32,6 +32,7 @@ from vastlab.expression.ast import (
     Operator,
     Predicate,
 )
+from vastlab.expression.checks import all_of
 from vastlab.expression.literals import Time
 from vastlab.expression.resolve import resolve
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
@@ -71,6 +72,15 @@ class Task:
     bound: Expr
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
+
+    def narrowed(self, *conditions: Expr) -> Task:
+        """Return the same for the events that satisfy these bound conditions, too."""
+        return replace(
+            self,
+            bound=all_of((self.bound, *conditions)),
+            disjuncts=tuple(all_of((expr, *conditions)) for expr in self.disjuncts),
+            filters=Filters(self.layout.schema),
+        )
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:
