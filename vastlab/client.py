@@ -28,10 +28,13 @@ from vastlab._arguments import (
 )
 from vastlab._session import Session, warn, within
 from vastlab.compile.groups import Groups
-from vastlab.endpoints import Endpoint
-from vastlab.errors import NodeConnectionError, UsageError
+from vastlab.compile.vast import of_schema
+from vastlab.endpoints import Endpoint, NodeEndpoint
+from vastlab.errors import NodeConnectionError, UsageError, VastlabError
 from vastlab.expression import parse_query
 from vastlab.expression.aggregates import Summary
+from vastlab.expression.ast import Operator
+from vastlab.expression.checks import all_of
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
@@ -250,6 +253,41 @@ class VAST:
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for, as `export` does."""
         return self._session.export(query, as_seconds(timeout), report or warn)
+
+    async def left_out(
+        self, query: Query, seen: Iterable[str], seconds: float | None = None
+    ) -> dict[str, int] | None:
+        """Count what a query finds in schemas of which its limit let no event through.
+
+        Parameters
+        ----------
+        query
+            Of `prepare`.
+        seen
+            The schemas of which there are events.
+        seconds
+            How long it may take.
+
+        Returns
+        -------
+        dict of str to int
+            The number of events by schema; None where it was not counted, since that would take
+            longer, or because a node would have to be asked.
+        """
+        if query.is_live or query.per_schema:
+            return {}
+        if isinstance(self.endpoint, NodeEndpoint):
+            return None
+        conditions = (of_schema(Operator.NE, name) for name in seen)
+        others = replace(query, expression=all_of((query.expression, *conditions)))
+
+        async def answer() -> dict[str, int]:
+            return await (await self._session.node()).counts(others, lambda item: None)
+
+        try:
+            return await within(answer(), seconds)
+        except VastlabError:
+            return None
 
     async def count(
         self,

@@ -238,6 +238,7 @@ class Sample:
     asked: frozenset[str] = frozenset()  # names that the expression mentions: always telling
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    newest: bool = False  # whether the events come so
 
     def add(self, part: TableSlice) -> None:
         """Count a batch, and keep what will be shown of it."""
@@ -250,7 +251,9 @@ class Sample:
     def draw(self, out: Console) -> None:
         """Draw one table for each schema."""
         for name, tables in self.tables.items():
-            shown = make_preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS)
+            shown = make_preview(
+                name, tables, rows=self.rows, columns=_MOST_COLUMNS, newest=self.newest
+            )
             _draw(out, shown, self.counts[name], _TELLING_NAMES | self.asked)
 
 

@@ -18,6 +18,11 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.types import Kind, Schema
 
 _EXPRESSION_WIDTH = 200
+_NAMED = 5  # schemas that the limit left out
+
+
+LeftOut = tuple[tuple[str, int], ...] | None
+"""How many events a limit left out, by schema; None where that was not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,10 @@ class Outcome:
         The endpoint, where a file in the working folder chose it.
     chosen_from, newest_of
         The number of events that arrived, where only some, or only the newest, are kept.
+    newest, per_schema
+        Whether the newest events came first, and whether the limit was one for each schema.
+    left_out
+        What matches in schemas of which the limit let no event through.
     """
 
     expression: str = ""
@@ -47,6 +56,9 @@ class Outcome:
     origin: str = ""
     chosen_from: int = 0
     newest_of: int = 0
+    newest: bool = False
+    per_schema: bool = False
+    left_out: LeftOut = ()
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -60,11 +72,30 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
     elif outcome.partial:
         parts.append(f"partial: stopped after {came}")
     if outcome.limit_reached:
-        first = f"{of}the first" if of else "first"
-        parts.append(f"{first} {came} (limit reached; -n 0 for all)")
+        end = "newest" if outcome.newest else "first"
+        if outcome.per_schema:
+            came = f"{plural(outcome.limit, 'event')} of each schema"
+        parts.append(f"{of}the {end} {came}" if of else f"{end} {came}")
+        parts[-1] += " (limit reached; -n 0 for all)"
+        if hidden := others_left_out(outcome.left_out):
+            parts.append(hidden)
     if outcome.origin:
         parts.append(outcome.origin)
     return tuple(parts)
+
+
+def others_left_out(left_out: LeftOut) -> str:
+    """Say what the limit left out of other schemas; ``""`` where that is nothing."""
+    if left_out is None:
+        return "other schemas were not looked at"
+    if not left_out:
+        return ""
+    ordered = sorted(left_out, key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{_name(name)} ({plural(count, 'event')})" for name, count in ordered[:_NAMED]]
+    if rest := ordered[_NAMED:]:
+        events = plural(sum(count for _, count in rest), "event")
+        named.append(f"{plural(len(rest), 'more schema')} ({events})")
+    return f"left out: {', '.join(named)}"
 
 
 def totals(outcome: Outcome, summaries: Sequence[Summary]) -> str:
@@ -156,12 +187,14 @@ def make_preview(
     rows: int,
     columns: int,
     zone: tzinfo | None = None,
+    newest: bool = False,
 ) -> Preview:
-    """Render the first events of one schema in event-time order."""
-    parts = [_first_rows(table, rows) for table in tables]
+    """Render the first events of one schema in event-time order, or the newest, latest first."""
+    parts = [_first_rows(table, rows, newest) for table in tables]
     chosen = _columns(parts, columns)
     texts = [_texts(part, chosen, zone) for part in parts]
-    times = np.concatenate([sort_keys(part) for part in parts]) if parts else np.empty(0, np.int64)
+    keys = [sort_keys(part, newest=newest) for part in parts]
+    times = np.concatenate([np.empty(0, np.int64), *keys])
     merged = [row for part in texts for row in part]
     order = np.argsort(times, kind="stable")[:rows]
     return Preview(
@@ -190,13 +223,10 @@ def _described(table: pa.Table) -> Schema:
     return arrow_schema.from_arrow(table.schema)
 
 
-def _first_rows(table: pa.Table, count: int) -> pa.Table:
-    """Take the rows that come first in event-time order."""
-    times = convert.event_times(table)
+def _first_rows(table: pa.Table, count: int, newest: bool) -> pa.Table:
+    """Take the rows that come first in event-time order, or in its reverse."""
     count = min(count, table.num_rows)  # without a column, pyarrow slices more than there is
-    if times is None:
-        return table.slice(0, count)
-    keys = convert.nanoseconds(times, _LATEST)
+    keys = sort_keys(table, newest=newest)
     if bool(np.all(keys[1:] >= keys[:-1])):
         return table.slice(0, count)
     return table.take(pa.array(first_in_order(keys, count)))
@@ -213,12 +243,16 @@ def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
     return np.asarray(candidates[order], np.int64)
 
 
-def sort_keys(table: pa.Table) -> Nanoseconds:
-    """Return the event times in nanoseconds since 1970, the largest value where there is none."""
+def sort_keys(table: pa.Table, *, newest: bool = False) -> Nanoseconds:
+    """Return the event times in nanoseconds since 1970; negative where the newest come first.
+
+    What has no time comes last, with the largest value.
+    """
     times = convert.event_times(table)
-    return (
-        np.full(table.num_rows, _LATEST) if times is None else convert.nanoseconds(times, _LATEST)
-    )
+    if times is None:
+        return np.full(table.num_rows, _LATEST)
+    keys = convert.nanoseconds(times, _LATEST)
+    return np.where(keys == _LATEST, _LATEST, -keys) if newest else keys
 
 
 def _columns(tables: Sequence[pa.Table], count: int) -> dict[str, Column]:

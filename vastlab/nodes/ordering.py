@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vastlab.expression.ast import Constant, Expr, Meta, MetaExtractor, Operator, Predicate
+from vastlab.compile.vast import of_schema
+from vastlab.expression.ast import Constant, Expr, Operator
 from vastlab.expression.checks import all_of
-from vastlab.expression.literals import String
 from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.newest import BLOCK, Newest
@@ -87,9 +87,9 @@ async def of_each_schema(
     """
     known = list(await layouts())
     names = sorted({layout.name for layout in known if bind(query, layout) is not None})
-    questions: list[tuple[Expr, ...]] = [(_type(Operator.EQ, name),) for name in names]
+    questions: list[tuple[Expr, ...]] = [(of_schema(Operator.EQ, name),) for name in names]
     others = sorted({layout.name for layout in known})
-    for conditions in (*questions, tuple(_type(Operator.NE, name) for name in others)):
+    for conditions in (*questions, tuple(of_schema(Operator.NE, name) for name in others)):
         asked = replace(
             query,
             expression=all_of((query.expression, *conditions)),
@@ -102,7 +102,3 @@ async def of_each_schema(
                 limit = limits[part.name]
                 if not limit.is_reached:
                     yield limit.cut(part)
-
-
-def _type(operator: Operator, name: str) -> Predicate:
-    return Predicate(MetaExtractor(Meta.TYPE), operator, String(name))

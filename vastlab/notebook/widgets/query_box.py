@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 from collections import defaultdict
@@ -254,7 +255,8 @@ class QueryBox(RunningBox):
         failure: BaseException | None = None
         try:
             question = vast.prepare(asked.expression, ExportMode(asked.mode), asked.limit)
-            await arrived.take(lambda: vast.run(question, report=call))
+            others = functools.partial(vast.left_out, question)
+            await arrived.take(lambda: vast.run(question, report=call), others=others)
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
         except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
@@ -282,6 +284,7 @@ class QueryBox(RunningBox):
             asked,
             elapsed=arrived.elapsed,
             limit_reached=not partial and arrived.limited,
+            left_out=arrived.left_out,
             partial=partial,
         )
         tables = await arrived.tables()
