@@ -99,6 +99,22 @@ async def test_a_limit_for_each_schema_leaves_none_out(demo, exported, expressio
         assert Counter(events) <= Counter(whole[name])
 
 
+async def test_what_a_limit_left_out_is_counted_where_that_is_quick(seven):
+    """Other schemas than those that were seen, and none where a node would have to be asked."""
+    query = seven.client.prepare("resp_p < 1000", limit=1)
+    is_node = seven.kind in ("vast", "tenzir")
+    assert await seven.client.left_out(query, ["zeek.dns"]) == (
+        None
+        if is_node
+        else {"zeek.conn": (await seven.client.counts("resp_p < 1000"))["zeek.conn"]}
+    )
+    assert await seven.client.left_out(query, ["zeek.dns", "zeek.conn"]) == (
+        None if is_node else {}
+    )
+    each = seven.client.prepare("resp_p < 1000", limit=1, per_schema=True)
+    assert await seven.client.left_out(each, ["zeek.dns"]) == {}
+
+
 async def test_the_newest_of_what_has_just_come_are_there(fresh):
     """Events of a file that is newer, and overlaps with others, are in their place."""
     await fresh.add([connections(2, "C8", "C9")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from vastlab.arrow import convert
 from vastlab.client import VAST
 from vastlab.errors import UsageError
-from vastlab.nodes import newest
+from vastlab.nodes import newest, ordering
+from vastlab.nodes.base import Query
 from vastlab.nodes.newest import Newest
 from vastlab.nodes.scan import FileScan
 from vastlab.store import writer
@@ -124,6 +127,28 @@ async def test_row_groups_that_are_older_are_not_read(tmp_path, make_conn, monke
         answer = await exported(vast.export("n != 999", limit=40, order="newest"))
     assert answer == list(range(998, 958, -1))
     assert read == list(range(950, 999))
+
+
+@pytest.mark.parametrize("limit", [0, 3, 200])
+async def test_what_a_node_sends_is_put_in_order_here(tmp_path, monkeypatch, limit):
+    """In memory, or in a temporary folder which is gone when the export has been left."""
+    monkeypatch.setattr(ordering, "BLOCK", 10)
+    monkeypatch.setattr(ordering, "_WRITTEN_AT_ONCE", 500)
+    monkeypatch.setattr(ordering.tempfile, "tempdir", str(tmp_path))
+    times = [(7 * number) % 61 for number in range(60)] + [None]
+    asked = []
+
+    async def node(query):
+        asked.append(query)
+        for start in range(0, len(times), 5):
+            yield TableSlice(events(times[start : start + 5], wide=start % 2 == 0))
+
+    query = Query(limit=limit, newest=True)
+    assert await exported(ordering.newest_of(node, query)) == expected(times, limit)
+    assert asked == [Query()]
+    async with aclosing(ordering.newest_of(node, query)) as parts:
+        assert (await anext(parts)).num_rows
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["continuous", "unified"])

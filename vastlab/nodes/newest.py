@@ -167,7 +167,8 @@ async def newest_first(
         if is_final:
             return
         # There may be any number of events of one time.
-        async with aclosing(read(_between(task, last, last) for task in timed)) as parts:
+        same = [task for task in timed if task.file.first <= last <= task.file.last]
+        async with aclosing(read(_between(task, last, last) for task in same)) as parts:
             async for part in parts:
                 left -= part.num_rows
                 yield part

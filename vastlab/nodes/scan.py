@@ -244,7 +244,7 @@ class FileScan:
         """Return the event times that a task finds which asks for some; in nanoseconds."""
         leaf = self._task.layout.schema.event_time
         found: list[Times] = []
-        if self._stopped or leaf is None:
+        if leaf is None:
             return np.empty(0, np.int64)
         with _errors(self._task.file):
             verification = self._verification()
@@ -253,6 +253,8 @@ class FileScan:
                 check = verification.times(expr) if verification else None
                 column = datafusion.col('"' + leaf.column.replace('"', '""') + '"')
                 for batch in self._frame(expr).select(column).execute_stream():
+                    if self._stopped:
+                        break
                     rows = batch.to_pyarrow()
                     if check is not None:
                         check(rows)
