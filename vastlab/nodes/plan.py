@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -255,19 +255,23 @@ def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
     return None, None
 
 
+def group_batches(groups: Groups, schema: Schema, batches: Sequence[pa.RecordBatch]) -> None:
+    """Group flat events of one layout that are in memory."""
+    grouping = groups.grouping(schema, schema)
+    if grouping is not None and batches:
+        context = datafusion.SessionContext(_ONE_PARTITION)
+        groups.add(schema, grouping.partial(context.read_batches(batches)))
+
+
 async def group_export(
     events: AsyncGenerator[TableSlice, None], query: Query, summary: Summary
 ) -> Groups:
     """Group the events of an export as they arrive."""
     groups = Groups(summary, query.taxonomy)
     pending: dict[Schema, list[pa.RecordBatch]] = {}
-    context = datafusion.SessionContext(_ONE_PARTITION)
 
     def add(schema: Schema) -> None:
-        grouping = groups.grouping(schema, schema)
-        batches = pending.pop(schema)
-        if grouping is not None:
-            groups.add(schema, grouping.partial(context.read_batches(batches)))
+        group_batches(groups, schema, pending.pop(schema))
 
     async with aclosing(events) as parts:
         async for part in parts:
