@@ -210,7 +210,9 @@ class _Frontier:
             if not (parts := await self._next(queue, width, last)):
                 break
             spans = _joined(parts)
-            narrowed = [_between(self._tasks[n], low, high) for n, (low, high) in spans.items()]
+            narrowed = [
+                _between(self._tasks[n], max(low, last), high) for n, (low, high) in spans.items()
+            ]
             answers = await self._each(narrowed, lambda reader, _: reader.times())
             for number, times in zip(spans, answers, strict=True):
                 if len(times):
