@@ -99,6 +99,47 @@ async def test_only_kept_events_count():
     assert (arrived.events, arrived.limited) == (2, True)
 
 
+@given(SIZES, st.integers(1, 6))
+async def test_a_limit_for_each_schema_is_exact(sizes, limit):
+    """Each schema has its share, however their slices are mixed."""
+    names = ("zeek.conn", "zeek.dns")
+
+    async def parts():
+        for number, size in enumerate(sizes):
+            (batch,) = conn(list(range(size)), name=names[number % 2]).to_batches()
+            yield TableSlice(batch)
+
+    arrived = Arrived(limit, per_schema=True)
+    await arrived.take(parts, look=True)
+    tables = await arrived.tables()
+    totals = {name: sum(sizes[i::2]) for i, name in enumerate(names)}
+    assert {name: sum(map(len, found)) for name, found in tables.items()} == {
+        name: min(total, limit) for name, total in totals.items() if total
+    }
+    assert arrived.limited == any(total > limit for total in totals.values())
+    assert arrived.left_out == ()
+
+
+async def test_other_schemas_are_counted_where_the_limit_ended_the_answer():
+    """They are asked for without those that have arrived, and only then."""
+    asked = []
+
+    async def others(seen, seconds):
+        assert 0 <= seconds <= _call._LOOK_AHEAD
+        asked.append(seen)
+        return {"zeek.dns": 7}
+
+    arrived = Arrived(2)
+    await arrived.take(stream([2, 1]), look=True, others=others)
+    assert (arrived.left_out, asked) == ((("zeek.dns", 7),), [("zeek.conn",)])
+    arrived = Arrived(3)
+    await arrived.take(stream([2, 1]), look=True, others=others)
+    assert (arrived.left_out, len(asked)) == ((), 1)
+    arrived = Arrived(2)
+    await arrived.take(stream([3]))
+    assert arrived.left_out is None
+
+
 async def test_the_share_is_that_of_the_limit():
     """With a limit the line has a bar, without one only a number."""
     for limit, share in ((10, 0.3), (0, None), (2, 1.0)):

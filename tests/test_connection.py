@@ -23,6 +23,7 @@ from tests.doubles import read_without_end
 from vastlab import errors
 from vastlab.connection import Connection, connect
 from vastlab.nodes.base import Step
+from vastlab.nodes.embedded import EmbeddedNode
 
 
 @pytest.fixture
@@ -107,6 +108,74 @@ def test_the_limit_is_exact_and_reported(vast):
 def test_a_limit_that_meets_the_last_event_ends_nothing(vast, limit, told):
     """Where the events are read here, it is known whether there are more than the limit."""
     assert vast.query("", limit=limit).limit_reached is told
+
+
+@pytest.mark.parametrize(
+    "limit, left_out", [(2, {"zeek.dns": 3}), (5, {"zeek.dns": 3}), (6, {}), (8, {}), (0, {})]
+)
+def test_the_limit_hides_no_schema(vast, limit, left_out):
+    """The result says which other schemas have matches, and how many."""
+    result = vast.query("", limit=limit)
+    assert result.left_out == left_out
+    assert ("left out: zeek.dns (3 events)" in repr(result)) == bool(left_out)
+    assert ("left out: zeek.dns (3 events)" in result.line()) == bool(left_out)
+    assert ("left out: zeek.dns (3 events)" in result._repr_html_()) == bool(left_out)
+
+
+def test_only_what_matches_is_left_out(vast):
+    """Schemas of which nothing matches are not named."""
+    assert vast.query("#type == /.*conn/ && resp_p >= 1", limit=2).left_out == {}
+    assert vast.query("resp_p >= 1", limit=2).left_out == {"zeek.dns": 2}
+
+
+def test_what_takes_too_long_to_count_is_not_looked_at(vast, monkeypatch):
+    """The answer does not wait for it, and says so."""
+
+    async def never(*args: object, **how: object) -> dict[str, int]:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(EmbeddedNode, "counts", never)
+    result = vast.query("", limit=2)
+    assert result.left_out is None
+    assert "other schemas were not looked at" in repr(result)
+
+
+@pytest.mark.parametrize("limit, told", [(1, True), (4, True), (5, False), (0, False)])
+def test_a_limit_for_each_schema_is_exact(vast, limit, told):
+    """No schema is left out, and the result says whether one has more."""
+    result = vast.query("", limit=limit, per_schema=True)
+    most = limit or 10
+    assert {name: len(frame) for name, frame in result.items()} == {
+        "zeek.conn": min(most, 5),
+        "zeek.dns": min(most, 3),
+    }
+    assert result.limit_reached is told
+    assert result.left_out == {}
+    events = "1 event" if limit == 1 else f"{limit} events"
+    assert (f"first {events} of each schema (limit reached" in repr(result)) == told
+
+
+def test_the_newest_events_come_first(vast):
+    """In frames and views, and the limit keeps them."""
+    result = vast.query('#type == "zeek.conn"', limit=3, order="newest")
+    assert result["zeek.conn"]["note"].tolist() == ["n0", "n1", "n2"]
+    assert result["zeek.conn"]["ts"].is_monotonic_decreasing
+    assert repr(result).startswith("newest 3 events (limit reached")
+    shown = repr(result.show())
+    assert shown.index("08:00:04") < shown.index("08:00:03") < shown.index("08:00:02")
+    parts = vast.export('#type == "zeek.conn"', limit=3, order="newest")
+    assert [n for part in parts for n in part.to_pyarrow()["note"].to_pylist()] == [
+        "n0", "n1", "n2",
+    ]  # fmt: skip
+
+
+def test_the_newest_of_each_schema(vast):
+    """Both options at once."""
+    result = vast.query("", limit=1, order="newest", per_schema=True)
+    assert {name: frame["note"].tolist() for name, frame in result.items()} == {
+        "zeek.conn": ["n0"],
+        "zeek.dns": ["n2"],
+    }
 
 
 def test_in_other_modes_the_limit_ends_the_query(vast):

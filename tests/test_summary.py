@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 import zoneinfo
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vastlab
+from vastlab.display.tally import histogram, tally
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.group_frames import _finer, _in_zone, engine_bucket
 
@@ -220,3 +222,29 @@ def test_groups_are_safe_to_look_at(tmp_path):
             assert "\u202e" not in page
             assert "mathjax_ignore" in page or "tex2jax_ignore" in page
         assert vast.top("s")["s"].tolist() == [evil]
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**6), st.sampled_from("abc") | st.none(), st.integers(0, 3)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_pictures_of_a_result_count_as_the_engine_does(rows):
+    """A result's top and timeline have the numbers of `top` and `timeline` of its query."""
+    seconds, notes, numbers = zip(*rows, strict=True)
+    times = pa.array([second * 10**9 for second in seconds], pa.timestamp("ns"))
+    events = pa.table({"ts": times, "note": pa.array(notes, pa.string()), "n": numbers})
+    with tempfile.TemporaryDirectory() as folder, vastlab.connect(f"{folder}/my.db") as vast:
+        vast.ingest(events, schema="my.events")
+        tables = vast.query(limit=0).to_arrow()
+        for field in ("note", "n"):
+            top = vast.top(field, n=0)
+            expected = dict(zip(top[field].astype(str), top["events"], strict=True))
+            assert tally(tables, field, 100).counts == expected
+        drawn = histogram(tables)
+        line = vast.timeline(every=dt.timedelta(microseconds=drawn.width // 1000))
+    found = {at: n for at, n in zip(drawn.edges, drawn.series["my.events"], strict=True) if n}
+    assert found == dict(zip(line["time"].dt.tz_localize(None).array, line["events"], strict=True))

@@ -20,6 +20,7 @@ from vastlab.nodes.base import ExportMode, Query
 
 Moment = str | date | timedelta | None  # a datetime is a date
 
+OLDEST, NEWEST = "oldest", "newest"
 _MOST = 2**63  # events
 _LONGEST_REPR = 80  # characters
 
@@ -51,6 +52,24 @@ def as_limit(limit: int) -> int:
         rule = "must not be negative" if number < 0 else f"must be at most {_MOST}"
         raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
     return number
+
+
+def as_newest(order: str, mode: ExportMode, per_schema: bool) -> bool:
+    """Return whether the newest events come first, if a mode allows that."""
+    if not isinstance(order, str) or order not in (OLDEST, NEWEST):
+        raise UsageError(f"unknown order: {shorten_repr(order)}", hint=f"{OLDEST!r} or {NEWEST!r}")
+    live = mode is not ExportMode.HISTORICAL
+    if live and order == NEWEST:
+        raise UsageError(
+            f"the mode {mode.value} has no newest events: more may come",
+            hint="ask for what is stored: historical",
+        )
+    if live and per_schema:
+        raise UsageError(
+            f"the mode {mode.value} has no limit for each schema",
+            hint="ask for what is stored: historical",
+        )
+    return order == NEWEST
 
 
 def as_seconds(timeout: float | None) -> float | None:
@@ -96,17 +115,29 @@ def as_query(
     until: Moment,
     params: Mapping[str, object] | None,
     taxonomy: Taxonomy,
+    order: str = OLDEST,
+    per_schema: bool = False,
 ) -> Query:
     """Parse an expression, and fix its parameters, its relative times and its bounds."""
     if not isinstance(expression, str):
         raise UsageError(f"expression must be a text, got {shorten_repr(expression)}")
+    newest = as_newest(order, mode, per_schema)
     now = time.time_ns()
     bound = bind(parse_query(expression), params or {})
     bounds = (as_instant("since", since, now), as_instant("until", until, now))
     match bounds:
         case int(first), int(last) if first > last:
             raise UsageError(f"since {since} is after until {until}", hint="swap the two")
-    return Query(at(bound, now), mode, limit, *bounds, taxonomy, echo(bound))
+    return Query(
+        at(bound, now),
+        mode,
+        limit,
+        *bounds,
+        taxonomy,
+        echo(bound),
+        newest=newest,
+        per_schema=per_schema,
+    )
 
 
 def moment_text(name: str, value: Moment) -> str:

@@ -7,7 +7,17 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
@@ -15,12 +25,16 @@ from typing import Protocol
 import pyarrow as pa
 
 from vastlab._text import plural
+from vastlab.display.preview import LeftOut
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError, VastlabWarning
 from vastlab.nodes.base import Notice, Step
 from vastlab.store.ingest import IngestProgress
 from vastlab.table_slice import TableSlice, tables_of
 
 _LOOK_AHEAD = 0.2  # seconds
+
+# Counts what matches in other schemas than some, in so many seconds; None where it cannot.
+Others = Callable[[Iterable[str], float], Awaitable[Mapping[str, int] | None]]
 
 
 class Call:
@@ -68,13 +82,21 @@ class Arrived:
     """Collects the slices of an answer up to a limit (0: all); `keep` filters each slice."""
 
     def __init__(
-        self, limit: int, keep: Callable[[TableSlice], TableSlice | None] | None = None
+        self,
+        limit: int,
+        keep: Callable[[TableSlice], TableSlice | None] | None = None,
+        *,
+        per_schema: bool = False,
     ) -> None:
         self.events = 0
         self.limited = False
         """Whether the limit ended the answer: there are more events, or there may be."""
+        self.left_out: LeftOut = ()
+        """What the limit left out of other schemas; None where that was not counted."""
         self._limit = limit
         self._keep = keep
+        self._per_schema = per_schema
+        self._counts: Counter[str] = Counter()
         self._slices: list[TableSlice] = []
         self._started = time.monotonic()
 
@@ -85,18 +107,38 @@ class Arrived:
 
     def step(self) -> Step:
         """Return the progress of the answer."""
-        share = min(1.0, self.events / self._limit) if self._limit else None
+        known = self._limit and not self._per_schema
+        share = min(1.0, self.events / self._limit) if known else None
         return Step("", self.events, share)
 
     async def take(
-        self, ask: Callable[[], AsyncGenerator[TableSlice]], *, look: bool = False
+        self,
+        ask: Callable[[], AsyncGenerator[TableSlice]],
+        *,
+        look: bool = False,
+        others: Others | None = None,
     ) -> None:
-        """Start an answer and collect it; `look` tests for one more event after the limit."""
+        """Start an answer and collect it.
+
+        Parameters
+        ----------
+        ask
+            Starts it.
+        look
+            Whether to test for one more event after the limit.
+        others
+            Counts what there is of other schemas than some.
+        """
         async with aclosing(ask()) as parts:
             while not self._is_full and (part := await anext(parts, None)) is not None:
                 self._add(part)
+            until = time.monotonic() + _LOOK_AHEAD
             if self._is_full and not self.limited:
                 self.limited = not look or await self._has_more(parts)
+        if self._per_schema:
+            self.limited |= not look and self._limit in self._counts.values()
+        elif self.limited:
+            self.left_out = await _counted(others, self._counts, until - time.monotonic())
 
     async def tables(self) -> dict[str, list[pa.Table]]:
         """Return everything, by schema name."""
@@ -104,17 +146,21 @@ class Arrived:
 
     @property
     def _is_full(self) -> bool:
-        return 0 < self._limit <= self.events
+        return 0 < self._limit <= self.events and not self._per_schema
 
     def _add(self, part: TableSlice) -> None:
         kept = self._kept(part)
         if kept is None:
             return
-        over = self.events + kept.num_rows - self._limit
+        before = self._counts[kept.name] if self._per_schema else self.events
+        over = before + kept.num_rows - self._limit
         if self._limit > 0 and over > 0:
             kept = TableSlice(kept.to_pyarrow().slice(0, kept.num_rows - over))
             self.limited = True
+        if not kept.num_rows:
+            return
         self._slices.append(kept)
+        self._counts[kept.name] += kept.num_rows
         self.events += kept.num_rows
 
     def _kept(self, part: TableSlice) -> TableSlice | None:
@@ -130,6 +176,11 @@ class Arrived:
         except (TimeoutError, VastlabError):
             return True
         return False
+
+
+async def _counted(others: Others | None, seen: Iterable[str], seconds: float) -> LeftOut:
+    found = None if others is None else await others(tuple(seen), max(seconds, 0.0))
+    return None if found is None else tuple(found.items())
 
 
 class Batches(Iterator[TableSlice]):

@@ -19,12 +19,23 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import _sql
-from vastlab._arguments import Moment, as_limit, as_mode, as_query, as_seconds, shorten_repr
+from vastlab._arguments import (
+    OLDEST,
+    Moment,
+    as_limit,
+    as_mode,
+    as_query,
+    as_seconds,
+    shorten_repr,
+)
 from vastlab._session import Session, hint, warn, within
 from vastlab.compile.groups import Groups
-from vastlab.endpoints import Endpoint
-from vastlab.errors import NodeConnectionError, UsageError
+from vastlab.compile.vast import of_schema
+from vastlab.endpoints import Endpoint, NodeEndpoint
+from vastlab.errors import NodeConnectionError, UsageError, VastlabError
 from vastlab.expression.aggregates import Summary
+from vastlab.expression.ast import Operator
+from vastlab.expression.checks import all_of
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import table_frame
 from vastlab.group_frames import GroupFrame, engine_bucket, in_few_buckets, to_frame
@@ -141,6 +152,8 @@ class VAST:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
         timeout: float | None = None,
         report: Report | None = None,
     ) -> AsyncGenerator[TableSlice, None]:
@@ -159,6 +172,14 @@ class VAST:
             (UTC if it has no zone), or a span back from now such as ``"2h"``.
         params
             Values for the ``$names`` in the expression.
+        order
+            ``"oldest"``, or ``"newest"`` for the newest events of each schema first; those
+            without a time come last, and those of the same time in no particular order. A
+            database reads only what it needs for the limit; of an archive, or from a node,
+            everything that matches is read, and put in order here.
+        per_schema
+            Whether the limit is one for each schema; else schemas that come later by name may
+            be left out.
         timeout
             Seconds that the whole export may take.
         report
@@ -173,14 +194,22 @@ class VAST:
         Raises
         ------
         UsageError
-            A bad mode, limit, bound or timeout.
+            A bad mode, limit, bound, order or timeout, or an order or a limit for each schema
+            of events that are yet to arrive.
         ExpressionError
             An expression that cannot be run.
         NodeTimeoutError
             While iterating: the export took longer than `timeout`.
         """
         query = self.prepare(
-            expression, as_mode(mode), as_limit(limit), since=since, until=until, params=params
+            expression,
+            as_mode(mode),
+            as_limit(limit),
+            since=since,
+            until=until,
+            params=params,
+            order=order,
+            per_schema=per_schema,
         )
         return self.run(query, timeout=timeout, report=report)
 
@@ -193,6 +222,8 @@ class VAST:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
     ) -> Query:
         """Parse an expression once, for `run`; the arguments are those of `export`."""
         return as_query(
@@ -203,6 +234,8 @@ class VAST:
             until=until,
             params=params,
             taxonomy=self.taxonomy,
+            order=order,
+            per_schema=per_schema,
         )
 
     def run(
@@ -210,6 +243,41 @@ class VAST:
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for, as `export` does."""
         return self._session.export(query, as_seconds(timeout), report or warn)
+
+    async def left_out(
+        self, query: Query, seen: Iterable[str], seconds: float | None = None
+    ) -> dict[str, int] | None:
+        """Count what a query finds in schemas of which its limit let no event through.
+
+        Parameters
+        ----------
+        query
+            Of `prepare`.
+        seen
+            The schemas of which there are events.
+        seconds
+            How long it may take.
+
+        Returns
+        -------
+        dict of str to int
+            The number of events by schema; None where it was not counted, since that would take
+            longer, or because a node would have to be asked.
+        """
+        if query.is_live or query.per_schema:
+            return {}
+        if isinstance(self.endpoint, NodeEndpoint):
+            return None
+        conditions = (of_schema(Operator.NE, name) for name in seen)
+        others = replace(query, expression=all_of((query.expression, *conditions)))
+
+        async def answer() -> dict[str, int]:
+            return await (await self._session.node()).counts(others, lambda item: None)
+
+        try:
+            return await within(answer(), seconds)
+        except VastlabError:
+            return None
 
     async def count(
         self,

@@ -28,12 +28,13 @@ from typing import Any, ClassVar, TypeVar
 import pandas as pd
 
 from vastlab import _loop, _text, errors
-from vastlab._arguments import Moment, as_limit, as_mode, as_zone, moment_text
+from vastlab._arguments import OLDEST, Moment, as_limit, as_mode, as_zone, moment_text
 from vastlab._call import (
     Arrived,
     Batches,
     Call,
     Display,
+    Others,
     Watch,
     ingest_interrupted,
     ingest_step,
@@ -163,6 +164,8 @@ class Connection:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
         timeout: float | None = None,
         quiet: bool = False,
     ) -> Result:
@@ -182,6 +185,12 @@ class Connection:
             span back from now such as ``"2h"``.
         params
             Values for the ``$names`` of the expression.
+        order
+            ``"oldest"`` or ``"newest"``: which events of each schema come first, and are kept
+            by the limit.
+        per_schema
+            Whether the limit is one for each schema; else it may leave schemas out, and the
+            result says which.
         timeout
             Seconds that the query may take.
         quiet
@@ -201,14 +210,28 @@ class Connection:
         kind, limit = as_mode(mode), as_limit(limit)
         look = limit > 0 and kind is ExportMode.HISTORICAL and self._is_local
         question = self._vast.prepare(
-            expression, kind, limit + int(look), since=since, until=until, params=params
+            expression,
+            kind,
+            limit + int(look),
+            since=since,
+            until=until,
+            params=params,
+            order=order,
+            per_schema=per_schema,
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
         outcome = Outcome(
-            question.text, kind.value, limit, since=question.since, until=question.until
+            question.text,
+            kind.value,
+            limit,
+            since=question.since,
+            until=question.until,
+            newest=question.newest,
+            per_schema=per_schema,
         )
-        return self._answer(ask, outcome, call, look=look, quiet=quiet)
+        others = functools.partial(self._vast.left_out, question)
+        return self._answer(ask, outcome, call, look=look, others=others, quiet=quiet)
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
         """Ask what `Result.pivot` wants to know.
@@ -237,15 +260,17 @@ class Connection:
         *,
         keep: Callable[[TableSlice], TableSlice | None] | None = None,
         look: bool,
+        others: Others | None = None,
         quiet: bool = False,
     ) -> Result:
         """Wait for all of an answer; whatever ends it, what has arrived is kept."""
         self._usable()
-        arrived = Arrived(outcome.limit, keep)
+        arrived = Arrived(outcome.limit, keep, per_schema=outcome.per_schema)
         partial = dataclasses.replace(outcome, partial=True)
         try:
             with interruptible(lambda: query_interrupted(arrived.events)):
-                self._run(arrived.take(ask, look=look), call, arrived.step, quiet=quiet)
+                taking = arrived.take(ask, look=look, others=others)
+                self._run(taking, call, arrived.step, quiet=quiet)
         except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
             raise
@@ -265,6 +290,8 @@ class Connection:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
+        order: str = OLDEST,
+        per_schema: bool = False,
         timeout: float | None = None,
     ) -> Iterator[TableSlice]:
         """Ask for events and take them batch by batch, also more than memory holds.
@@ -288,6 +315,8 @@ class Connection:
             since=since,
             until=until,
             params=params,
+            order=order,
+            per_schema=per_schema,
             timeout=timeout,
             report=call,
         )
@@ -663,6 +692,7 @@ class Connection:
             endpoint=self.endpoint,
             asked=time.time_ns() - int(arrived.elapsed * 1e9),
             limit_reached=not outcome.partial and arrived.limited,
+            left_out=arrived.left_out,
         )
         tables = self._runner.run(arrived.tables())
         return Result(tables, final, zone=self._zone, source=self)

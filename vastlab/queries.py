@@ -264,7 +264,7 @@ class Queries:
         return "\n".join(lines) or f"<no saved queries: put some in {FILE}>"
 
 
-_HOW = frozenset({"limit", "mode", "since", "until", "timeout", "quiet"})
+_HOW = frozenset({"limit", "mode", "since", "until", "order", "per_schema", "timeout", "quiet"})
 
 
 def find(name: str, queries: Mapping[str, SavedQuery]) -> SavedQuery:

@@ -116,8 +116,8 @@ class Source(Protocol):
 class Result(Mapping[str, pd.DataFrame]):
     """The events that a query found: a read-only mapping of schema name to DataFrame.
 
-    Frames are made when they are asked for, in event-time order. The Arrow tables behind them
-    stay as they arrived.
+    Frames are made when they are asked for, in event-time order, or the newest first where that
+    was asked for. The Arrow tables behind them stay as they arrived.
 
     Parameters
     ----------
@@ -159,7 +159,8 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._frames:
-            self._frames[name] = _in_time_order(self._parts(name), name)
+            parts = self._parts(name)
+            self._frames[name] = _in_time_order(parts, name, newest=self._outcome.newest)
         return self._frames[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -218,6 +219,15 @@ class Result(Mapping[str, pd.DataFrame]):
     def limit_reached(self) -> bool:
         """Whether the limit ended the query, so that there may be more; maybe there is not."""
         return self._outcome.limit_reached
+
+    @property
+    def left_out(self) -> dict[str, int] | None:
+        """What matches in schemas of which the limit let no event through, by schema.
+
+        None where the limit was reached and the other schemas were not looked at: a node is not
+        asked for them, and nothing is counted for longer than a moment.
+        """
+        return None if self._outcome.left_out is None else dict(self._outcome.left_out)
 
     @property
     def partial(self) -> bool:
@@ -698,9 +708,15 @@ class Result(Mapping[str, pd.DataFrame]):
         self, name: str, rows: int, columns: int, only: Sequence[str] | None = None
     ) -> Preview:
         parts = self._parts(name)
-        asked = shown_columns.fields_of(self.expression, name, parts, self.taxonomy)
         return make_preview(
-            name, parts, rows=rows, columns=columns, zone=self._zone, asked=asked, only=only
+            name,
+            parts,
+            rows=rows,
+            columns=columns,
+            zone=self._zone,
+            asked=shown_columns.fields_of(self.expression, name, parts, self.taxonomy),
+            only=only,
+            newest=self._outcome.newest,
         )
 
 
@@ -729,12 +745,13 @@ def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.array(nanoseconds, "datetime64[ns]"), tz="UTC")
 
 
-def _in_time_order(parts: list[pa.Table], name: str) -> pd.DataFrame:
+def _in_time_order(parts: list[pa.Table], name: str, *, newest: bool) -> pd.DataFrame:
     frame = to_frames({name: parts})[name]
     leaves = [leaf for part in parts if (leaf := arrow_schema.from_arrow(part.schema).event_time)]
     if not leaves or leaves[0].column not in frame:
         return frame
     column = leaves[0].column
-    if frame[column].is_monotonic_increasing:
+    times = frame[column]
+    if times.is_monotonic_decreasing if newest else times.is_monotonic_increasing:
         return frame
-    return frame.sort_values(column, kind="stable", ignore_index=True)
+    return frame.sort_values(column, ascending=not newest, kind="stable", ignore_index=True)

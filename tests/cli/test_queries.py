@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -201,6 +202,36 @@ def test_file_of_the_first_events_is_no_secret(shell, capfdbinary, database, for
     assert "stopped after 5 events; -n 0" in one_line(capfdbinary.readouterr().err.decode())
     assert shell(*asked) == 0
     assert capfdbinary.readouterr().err == b""
+
+
+def test_limit_hides_no_schema(shell, capfd, database):
+    """What the limit left out of other schemas is on stderr, and --per-schema shows some of it."""
+    asked = ["query", "-e", database, "-f", "json", "-n", "2", "10.1.4.17"]
+    assert shell(*asked) == 0
+    assert "left out: zeek.conn (407 events)" in one_line(capfd.readouterr().err)
+    assert shell(*asked, "--per-schema") == 0
+    out, err = capfd.readouterr()
+    counts = Counter(json.loads(line)["#type"] for line in out.splitlines())
+    assert set(counts.values()) <= {1, 2}
+    assert len(counts) > 4
+    assert one_line(err) == "vastlab: stopped after 2 events of each schema; -n 0 for all"
+
+
+def test_newest_events_come_first(shell, capfd, database):
+    """-r prints the newest events, the last one first, in every format."""
+    asked = ["query", "-e", database, '#type == "zeek.conn"', "-f", "json"]
+    assert shell(*asked, "-n", "0") == 0
+    times = [json.loads(line)["ts"] for line in capfd.readouterr().out.splitlines()]
+    for option in ("-r", "--newest"):
+        assert shell(*asked, "-n", "7", option) == 0
+        found = [json.loads(line)["ts"] for line in capfd.readouterr().out.splitlines()]
+        assert found == sorted(times, reverse=True)[:7]
+    assert shell(*asked[:-1], "table", "-n", "3", "-r") == 0
+    out = capfd.readouterr().out
+    places = [out.index(time[:19].replace("T", " ")) for time in found[:3]]
+    assert places == sorted(places)
+    assert shell(*asked, "-r", "-m", "unified") == 2
+    assert "no newest events" in one_line(capfd.readouterr().err)
 
 
 def test_bounds_of_time(shell, capfd, database):

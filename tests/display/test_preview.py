@@ -40,6 +40,14 @@ def test_the_first_rows_are_the_earliest(connections):
     assert _notes(make_preview("zeek.conn", [connections], rows=2, columns=9)) == ["n1", "n2"]
 
 
+def test_the_newest_rows_come_first_where_they_are_asked_for():
+    """Events without a time come last; those of the same time stay as they arrived."""
+    tables = [conn([0, None, 2]), conn([1, 2], ["m0", "m1"])]
+    shown = make_preview("zeek.conn", tables, rows=9, columns=9, newest=True)
+    assert _notes(shown) == ["n2", "m1", "m0", "n0", "n1"]
+    assert _notes(make_preview("x", tables, rows=2, columns=9, newest=True)) == ["n2", "m1"]
+
+
 def test_layouts_are_merged_in_event_time_order(connections):
     """Several layouts of one schema share one preview; columns that one lacks stay empty."""
     later = conn([5]).rename_columns(["ts", "id", "remark"])

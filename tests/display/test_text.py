@@ -49,6 +49,19 @@ def test_the_limit_comes_first():
     assert shown.startswith("first 100 events (limit reached; limit 0 for all)\n")
 
 
+def test_what_the_limit_left_out_is_named():
+    """Most events first, five by name, and hostile names without their controls."""
+    some = tuple((f"s{number}", number) for number in range(1, 8))
+    assert text.others_left_out(some) == (
+        "left out: s7 (7 events), s6 (6 events), s5 (5 events), s4 (4 events), s3 (3 events), "
+        "2 more schemas (3 events)"
+    )
+    assert text.others_left_out(()) == ""
+    assert text.others_left_out(None) == "other schemas were not looked at"
+    assert not CONTROLS.search(text.others_left_out((("a\n\x1b[2J" + "x" * 500, 1),)))
+    assert len(text.others_left_out((("x" * 500, 1),))) < 120
+
+
 def test_one_line_says_what_was_asked():
     """The line for assigned results has the numbers and the question."""
     line = text.line(Outcome("resp_p == 80", elapsed=1.234), [Summary("s", 2, 1, None, None)])

@@ -46,6 +46,8 @@ async def answers(path):
             found += [sorted(map(str, rows)), await vast.counts(expression)]
         async with aclosing(vast.export(NEEDLE, limit=1)) as parts:
             found.append([part.to_pyarrow().to_pylist() async for part in parts])
+        async with aclosing(vast.export("resp_p > 90", limit=70, order="newest")) as parts:
+            found.append([part.to_pyarrow().to_pylist() async for part in parts])
         status = (await vast.status())["catalog"]
         plan = str(await vast.explain(NEEDLE))
         groups = await vast.summarize(by="#type", every="1d")

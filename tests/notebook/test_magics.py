@@ -29,6 +29,13 @@ def test_the_cell_magic_gives_a_result(shell):
     assert shell.run("%%vast -n 0\nresp_p >= 1\n&& resp_p < 3").num_rows == 4
 
 
+def test_the_newest_come_first(shell):
+    """``-r`` asks for the newest events, ``--per-schema`` for some of each schema."""
+    assert shell.run('%vast -r -n 1 #type == "zeek.conn"').one()["note"].tolist() == ["n0"]
+    result = shell.run("%vast --newest --per-schema -n 1")
+    assert {name: len(frame) for name, frame in result.items()} == {"zeek.conn": 1, "zeek.dns": 1}
+
+
 def test_assignment(shell):
     """``x = %vast`` and ``-o x`` both put the result in a variable."""
     assert shell.run("x = %vast resp_p == 4\nx.num_rows") == 1
@@ -367,6 +374,9 @@ def test_a_field_of_several_layouts_is_listed_once(shell, tmp_path, monkeypatch)
         ("%vast -e demo: -P x resp_p == 1", "exclude"),
         ("%vast --timeout soon resp_p == 1", "takes seconds"),
         ("%vast --quiet=1 resp_p == 1", "takes no value"),
+        ("%vast --live -r resp_p == 1", "--live takes no --newest"),
+        ("%vast --live --per-schema", "--live takes no --per-schema"),
+        ("%vast -r -m unified resp_p == 1", "the mode unified has no newest events"),
         ("%vast -n 9999999999999999999 resp_p == 1", "must be at most"),
         ("%vast -n " + "9" * 5000 + " resp_p == 1", "whole number"),
     ],
@@ -498,6 +508,7 @@ def test_wrong_statements_are_one_clear_line(shell, cell, message):
         ("%vast_timeline often=1d", "%vast_timeline has no often"),
         ("%vast_timeline -n 3", "%vast_timeline takes no limit"),
         ("%vast_top --live resp_p", "a summary takes no --live"),
+        ("%vast_top --per-schema resp_p", "a summary takes no --per-schema"),
         ("%vast_summarize n=count() n=max(resp_p)", "n= is given twice"),
         ("%vast_summarize n=total(resp_p)", "unknown function total"),
     ],

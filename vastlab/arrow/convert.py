@@ -353,6 +353,24 @@ def _equal(left: pa.DataType | pa.Schema, right: pa.DataType | pa.Schema) -> boo
     return bool(left.equals(right, check_metadata=True))
 
 
+def event_times(events: pa.RecordBatch | pa.Table) -> pa.Array | pa.ChunkedArray | None:
+    """Return the column of the event time, or None where the schema has none."""
+    leaf = from_arrow(events.schema).event_time
+    if leaf is None:
+        return None
+    # By position: names may occur twice.
+    column = events.column(events.schema.names.index(leaf.path[0]))
+    for name in leaf.path[1:]:
+        column = pc.struct_field(column, name)
+    return column
+
+
+def nanoseconds(times: pa.Array | pa.ChunkedArray, missing: int) -> Rows:
+    """Return times as numbers since 1970; `missing` stands for null."""
+    filled = pc.fill_null(times.cast(pa.timestamp("ns")).cast(pa.int64()), missing)
+    return np.asarray(filled.to_numpy(), np.int64)
+
+
 def flatten(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Flatten all records: one column per leaf, named by `Leaf.column`.
 

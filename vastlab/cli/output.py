@@ -135,7 +135,7 @@ async def _csv(stream: Stream) -> None:
     header = ""
     async for part in stream:
         texts = render.columns(part.to_pyarrow())
-        if (line := render.header(texts)) != header:
+        if (line := render.header([TYPE, *texts])) != header:
             header = line
             write_lines([header])
         names = pa.array([part.name] * part.num_rows, pa.string())
@@ -216,6 +216,7 @@ class Sample:
     taxonomy: Taxonomy | None = None
     tables: dict[str, list[pa.Table]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    newest: bool = False  # whether the events come so
 
     def add(self, part: TableSlice) -> None:
         """Count a batch, and keep what will be shown of it."""
@@ -229,7 +230,14 @@ class Sample:
         """Draw one table for each schema."""
         for name, tables in self.tables.items():
             asked = fields_of(self.expression, name, tables, self.taxonomy)
-            shown = make_preview(name, tables, rows=self.rows, columns=_MOST_COLUMNS, asked=asked)
+            shown = make_preview(
+                name,
+                tables,
+                rows=self.rows,
+                columns=_MOST_COLUMNS,
+                asked=asked,
+                newest=self.newest,
+            )
             _draw(out, shown, self.counts[name])
 
 

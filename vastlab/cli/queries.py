@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,10 @@ from vastlab.cli.options import (
 if TYPE_CHECKING:
     from vastlab.cli.output import Reporter, Sample
     from vastlab.client import VAST
+    from vastlab.nodes.base import Query
     from vastlab.table_slice import TableSlice
+
+_COUNTING_SECONDS = 0.2
 
 
 @app.command(
@@ -47,6 +51,8 @@ async def query(
     /,
     *,
     limit: Annotated[Number, Parameter(name=("--limit", "-n"))] = 100,
+    newest: Annotated[bool, Parameter(name=("--newest", "-r"), negative=())] = False,
+    per_schema: Annotated[bool, Parameter(negative=())] = False,
     bounds: Bounds = NO_BOUNDS,
     format_: EventFormat = None,
     mode: Mode = "historical",
@@ -58,36 +64,39 @@ async def query(
     ----------
     limit
         At most N events; 0 for all.
+    newest
+        The newest events of each schema first.
+    per_schema
+        At most N events of each schema.
     """
     from vastlab.cli import output  # here, as in all commands, since help does not need it
+    from vastlab.nodes.base import ExportMode
 
     form = format_or_default(format_)
     reporter = output.Reporter()
     async with opened(endpoint) as vast:
-        stream = vast.export(
+        asked = vast.prepare(
             expression,
-            mode,
+            ExportMode(mode),
             limit,
             **bounds.of(expression),
-            report=reporter,
+            order="newest" if newest else "oldest",
+            per_schema=per_schema,
         )
-        async with aclosing(stream):
+        found: Counter[str] = Counter()
+        async with aclosing(_counting(vast.run(asked, report=reporter), found)) as stream:
             if form == "table":
-                sample = output.Sample(limit or output.ROWS, expression, vast.taxonomy)
-                await table(reporter, stream, limit, sample)
-                return 0
-            found = 0
-            # Events and a progress bar cannot share a terminal.
-            shown = contextlib.nullcontext(lambda number: None) if sys.stdout.isatty() else None
-            with shown or _counter(reporter, limit) as counted:
-
-                def add(number: int) -> None:
-                    nonlocal found
-                    found += number
-                    counted(number)
-
-                await output.write(stream, form, add)
-            _tell_of_limit(found, limit)
+                rows = limit or output.ROWS
+                sample = output.Sample(rows, expression, vast.taxonomy, newest=newest)
+                await table(reporter, stream, asked.total, sample)
+            else:
+                # Events and a progress bar cannot share a terminal.
+                shown = contextlib.nullcontext(lambda number: None) if sys.stdout.isatty() else None
+                with shown or _counter(reporter, asked.total) as counted:
+                    await output.write(stream, form, counted)
+        await _tell_of_limit(vast, asked, found)
+    if form == "table" and not found:
+        complain("nothing matches", style="yellow")
     return 0
 
 
@@ -185,6 +194,16 @@ def announce_demo(events: int) -> None:
     complain(f"making the demo database of {plural(events, 'event')}", style="dim")
 
 
+async def _counting(
+    stream: AsyncGenerator[TableSlice, None], found: Counter[str]
+) -> AsyncGenerator[TableSlice, None]:
+    """Count the events that are passed on, by schema."""
+    async with aclosing(stream):
+        async for part in stream:
+            found[part.name] += part.num_rows
+            yield part
+
+
 async def table(
     reporter: Reporter, stream: AsyncGenerator[TableSlice, None], limit: int, sample: Sample
 ) -> None:
@@ -197,16 +216,20 @@ async def table(
     finally:
         # What arrived before an interrupt or a failure is shown, too.
         sample.draw(console())
-    found = sum(sample.counts.values())
-    _tell_of_limit(found, limit)
-    if not found:
-        complain("nothing matches", style="yellow")
 
 
-def _tell_of_limit(found: int, limit: int) -> None:
+async def _tell_of_limit(vast: VAST, asked: Query, found: Counter[str]) -> None:
     """Say that there may be more: a file with the first events looks like one with all."""
-    if limit and found >= limit:
-        complain(f"stopped after {plural(found, 'event')}; -n 0 for all", style="yellow")
+    from vastlab.display.preview import others_left_out
+
+    most = max(found.values(), default=0) if asked.per_schema else found.total()
+    if not asked.limit or most < asked.limit:
+        return
+    of_each = " of each schema" if asked.per_schema else ""
+    line = f"stopped after {plural(most, 'event')}{of_each}; -n 0 for all"
+    left_out = await vast.left_out(asked, found, _COUNTING_SECONDS)
+    hidden = others_left_out(None if left_out is None else tuple(left_out.items()))
+    complain(f"{line}; {hidden} (--per-schema)" if hidden else line, style="yellow")
 
 
 @contextlib.contextmanager

@@ -11,9 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.display.preview import event_times, in_zone
-from vastlab.display.tally import columns, counted
-from vastlab.types import unique
+from vastlab.arrow import convert
+from vastlab.compile.summary import origin
+from vastlab.display.preview import in_zone
+from vastlab.display.tally import columns, counted, grouped
+from vastlab.expression.aggregates import TIME, Name
+from vastlab.expression.ast import Meta, MetaExtractor
+from vastlab.types import Field, Kind, Schema, Type, unique
 
 BUCKETS = 200
 SERIES = 8
@@ -26,13 +30,12 @@ _WIDTHS = (
     *(n * _SECOND for n in (1, 5, 10, 30)),
     *(n * 60 * _SECOND for n in (1, 5, 10, 30)),
     *(n * 3600 * _SECOND for n in (1, 3, 6, 12)),
-    *(n * 86400 * _SECOND for n in (1, 7, 28, 364)),
+    *(n * 86400 * _SECOND for n in (1, 7, 28, 364, 1456, 2912)),
 )
 _BINS = 65_536
 _MOST_CUTS = 3
 _SHORT = 86400 * _SECOND  # a gap of a day is no reason to cut the axis
 _FEW = 20  # events that have no shape to see
-_MONDAY = 4 * 86400 * _SECOND  # 1970-01-05
 
 Counts = npt.NDArray[np.int64]
 _NO_TIMES: Counts = np.empty(0, np.int64)
@@ -104,8 +107,7 @@ def histogram(
         return Histogram((), _SECOND, {}, untimed)
     parts = _occupied(timed.values())
     spans, width = _grid(parts, buckets)
-    counts = {name: _counted(values, spans, width) for name, values in timed.items()}
-    series, rest = _in_order(counts, rest)
+    series, rest = _in_order(_bucketed(timed, spans, width), rest)
     return Histogram(spans, width, series, untimed, rest)
 
 
@@ -149,18 +151,28 @@ def _places(values: Counts, start: int, width: int) -> Counts:
     return np.asarray(apart // np.uint64(width), np.int64)
 
 
-def _counted(values: Counts, spans: Sequence[Span], width: int) -> Counts:
-    counts = []
-    for span in spans:
-        inside = values if len(spans) == 1 else values[_is_inside(values, span, width)]
-        places = _places(inside, span.start, width)
-        counts.append(np.bincount(places, minlength=span.buckets))
-    return np.concatenate(counts).astype(np.int64)
+_TIMED = Type(Kind.TIME, names=("timestamp",))
+_SERIES = Name("#type", MetaExtractor(Meta.TYPE))
 
 
-def _is_inside(values: Counts, span: Span, width: int) -> npt.NDArray[np.bool_]:
-    last = min(span.start + span.buckets * width - 1, np.iinfo(np.int64).max)
-    return (values >= span.start) & (values <= last)
+def _bucketed(times: Mapping[str, Counts], spans: Sequence[Span], width: int) -> dict[str, Counts]:
+    """Count the times of each series in the buckets of all spans."""
+    parts = (
+        (Schema(name, (Field("time", _TIMED),)), pa.table({"time": values.view("M8[ns]")}))
+        for name, values in times.items()
+    )
+    starts = np.array([span.start for span in spans])
+    firsts = np.cumsum([0, *(span.buckets for span in spans)])
+    counts = {name: np.zeros(firsts[-1], np.int64) for name in times}
+    found = grouped(parts, (_SERIES,), width)
+    if found is not None:
+        # A bucket that would begin before all times has no beginning.
+        found = found.set_column(0, "begin", found.column(TIME).fill_null(spans[0].start))
+        for row in found.select(["k0", "begin", "n.sum"]).to_pylist():
+            number = max(0, int(np.searchsorted(starts, row["begin"], "right")) - 1)
+            place = firsts[number] + (row["begin"] - spans[number].start) // width
+            counts[row["k0"]][place] += row["n.sum"]
+    return counts
 
 
 def _by_schema(
@@ -198,7 +210,7 @@ def _by_value(
 
 def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
     """Return the wall-clock times of events, and the rows of those that have one."""
-    times = event_times(table)
+    times = convert.event_times(table)
     if times is None:
         return _NO_TIMES, _NO_TIMES
     rows = np.flatnonzero(times.is_valid())
@@ -208,20 +220,18 @@ def _times(table: pa.Table, zone: tzinfo | None) -> tuple[Counts, Counts]:
 
 def _grid(parts: Sequence[tuple[int, int]], buckets: int) -> tuple[tuple[Span, ...], int]:
     """Choose the narrowest width that needs few enough buckets."""
+    spans, width = _spans(parts, _WIDTHS[-1]), _WIDTHS[-1]
     for width in _WIDTHS:
-        origin = _MONDAY if width > 86400 * _SECOND else 0
-        spans = _spans(parts, width, origin)
+        spans = _spans(parts, width)
         if sum(span.buckets for span in spans) <= buckets:
-            return spans, width
-    first, last = parts[0][0], parts[-1][1]
-    width = -(-(last - first + 1) // buckets)
-    return (Span(first, (last - first) // width + 1),), width
+            break
+    return spans, width
 
 
-def _spans(parts: Sequence[tuple[int, int]], width: int, origin: int) -> tuple[Span, ...]:
+def _spans(parts: Sequence[tuple[int, int]], width: int) -> tuple[Span, ...]:
     spans: list[Span] = []
     for first, last in parts:
-        start = (first - origin) // width * width + origin
+        start = (first - origin(width)) // width * width + origin(width)
         if spans and start <= spans[-1].start + spans[-1].buckets * width:
             start = spans.pop().start  # a gap of less than a bucket
         spans.append(Span(start, (last - start) // width + 1))

@@ -16,9 +16,14 @@ from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.columns import sensible
-from vastlab.types import Kind, Leaf, Schema
+from vastlab.types import Kind, Schema
 
 _EXPRESSION_WIDTH = 200
+_NAMED = 5  # schemas that the limit left out
+
+
+LeftOut = tuple[tuple[str, int], ...] | None
+"""How many events a limit left out, by schema; None where that was not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class Outcome:
         When the query began, and its bounds of the event time, in nanoseconds since 1970.
     earlier
         The expressions of the results that this one was made from, oldest first.
+    newest, per_schema
+        Whether the newest events came first, and whether the limit was one for each schema.
+    left_out
+        What matches in schemas of which the limit let no event through.
     """
 
     expression: str = ""
@@ -59,6 +68,9 @@ class Outcome:
     since: int | None = None
     until: int | None = None
     earlier: tuple[str, ...] = ()
+    newest: bool = False
+    per_schema: bool = False
+    left_out: LeftOut = ()
 
 
 def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
@@ -72,11 +84,30 @@ def notes(outcome: Outcome, events: int) -> tuple[str, ...]:
     elif outcome.partial:
         parts.append(f"partial: stopped after {came}")
     if outcome.limit_reached:
-        first = f"{of}the first" if of else "first"
-        parts.append(f"{first} {came} (limit reached; limit 0 for all)")
+        end = "newest" if outcome.newest else "first"
+        if outcome.per_schema:
+            came = f"{plural(outcome.limit, 'event')} of each schema"
+        parts.append(f"{of}the {end} {came}" if of else f"{end} {came}")
+        parts[-1] += " (limit reached; limit 0 for all)"
+        if hidden := others_left_out(outcome.left_out):
+            parts.append(hidden)
     if outcome.origin:
         parts.append(outcome.origin)
     return tuple(parts)
+
+
+def others_left_out(left_out: LeftOut) -> str:
+    """Say what the limit left out of other schemas; ``""`` where that is nothing."""
+    if left_out is None:
+        return "other schemas were not looked at"
+    if not left_out:
+        return ""
+    ordered = sorted(left_out, key=lambda pair: (-pair[1], pair[0]))
+    named = [f"{_name(name)} ({plural(count, 'event')})" for name, count in ordered[:_NAMED]]
+    if rest := ordered[_NAMED:]:
+        events = plural(sum(count for _, count in rest), "event")
+        named.append(f"{plural(len(rest), 'more schema')} ({events})")
+    return f"left out: {', '.join(named)}"
 
 
 def totals(outcome: Outcome, summaries: Sequence[Summary]) -> str:
@@ -154,7 +185,7 @@ class Preview:
 
 def summarise(name: str, tables: Sequence[pa.Table]) -> Summary:
     """Count and bound the events of one schema."""
-    bounds = [pc.min_max(times) for times in map(event_times, tables) if times is not None]
+    bounds = [pc.min_max(times) for times in map(convert.event_times, tables) if times is not None]
     firsts = [low for b in bounds if (low := b["min"].cast(pa.int64()).as_py()) is not None]
     lasts = [high for b in bounds if (high := b["max"].cast(pa.int64()).as_py()) is not None]
     leaves = {leaf.column for table in tables for leaf in _described(table).leaves}
@@ -176,16 +207,18 @@ def make_preview(
     zone: tzinfo | None = None,
     asked: Collection[str] = (),
     only: Sequence[str] | None = None,
+    newest: bool = False,
 ) -> Preview:
-    """Render the first events of one schema in event-time order.
+    """Render the first events of one schema in event-time order, or the newest, latest first.
 
     The columns are the most telling ones, with those that were `asked` for, or `only` some.
     """
-    parts = [_first_rows(table, rows) for table in tables]
+    parts = [_first_rows(table, rows, newest) for table in tables]
     names = sensible(name, parts, asked)[:columns] if only is None else only
     chosen = _columns(tables, names)
     texts = [_texts(part, chosen, zone) for part in parts]
-    times = np.concatenate([sort_keys(part) for part in parts]) if parts else np.empty(0, np.int64)
+    keys = [sort_keys(part, newest=newest) for part in parts]
+    times = np.concatenate([np.empty(0, np.int64), *keys])
     merged = [row for part in texts for row in part]
     order = np.argsort(times, kind="stable")[:rows]
     return Preview(
@@ -201,12 +234,6 @@ def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
     return f"{time.astimezone(zone or UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def event_times(table: pa.Table) -> pa.ChunkedArray | None:
-    """Return the column of the event time, or None where the schema has none."""
-    leaf = _described(table).event_time
-    return None if leaf is None else _column(table, leaf)
-
-
 def in_zone(times: pa.Array | pa.ChunkedArray, zone: tzinfo | None) -> pa.Array | pa.ChunkedArray:
     """Turn UTC times into the wall-clock times of a zone."""
     if zone is None or zone is UTC:
@@ -220,21 +247,10 @@ def _described(table: pa.Table) -> Schema:
     return arrow_schema.from_arrow(table.schema)
 
 
-def _column(table: pa.Table, leaf: Leaf) -> pa.ChunkedArray:
-    # By position: names may occur twice.
-    column = table.column(table.schema.names.index(leaf.path[0]))
-    for name in leaf.path[1:]:
-        column = pc.struct_field(column, name)
-    return column
-
-
-def _first_rows(table: pa.Table, count: int) -> pa.Table:
-    """Take the rows that come first in event-time order."""
-    times = event_times(table)
+def _first_rows(table: pa.Table, count: int, newest: bool) -> pa.Table:
+    """Take the rows that come first in event-time order, or in its reverse."""
     count = min(count, table.num_rows)  # without a column, pyarrow slices more than there is
-    if times is None:
-        return table.slice(0, count)
-    keys = _keys(times)
+    keys = sort_keys(table, newest=newest)
     if bool(np.all(keys[1:] >= keys[:-1])):
         return table.slice(0, count)
     return table.take(pa.array(first_in_order(keys, count)))
@@ -251,16 +267,16 @@ def first_in_order(keys: Nanoseconds, count: int) -> Nanoseconds:
     return np.asarray(candidates[order], np.int64)
 
 
-def sort_keys(table: pa.Table) -> Nanoseconds:
-    """Return the event times in nanoseconds since 1970, the largest value where there is none."""
-    times = event_times(table)
-    return np.full(table.num_rows, _LATEST) if times is None else _keys(times)
+def sort_keys(table: pa.Table, *, newest: bool = False) -> Nanoseconds:
+    """Return the event times in nanoseconds since 1970; negative where the newest come first.
 
-
-def _keys(times: pa.ChunkedArray) -> Nanoseconds:
-    """Return times as numbers; what has no time comes last."""
-    filled = pc.fill_null(times.cast(pa.timestamp("ns")).cast(pa.int64()), _LATEST)
-    return np.asarray(filled.to_numpy(), np.int64)
+    What has no time comes last, with the largest value.
+    """
+    times = convert.event_times(table)
+    if times is None:
+        return np.full(table.num_rows, _LATEST)
+    keys = convert.nanoseconds(times, _LATEST)
+    return np.where(keys == _LATEST, _LATEST, -keys) if newest else keys
 
 
 def _columns(tables: Sequence[pa.Table], names: Sequence[str]) -> dict[str, Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,14 @@ import pyarrow.compute as pc
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
+from vastlab.compile.groups import Groups
 from vastlab.display.columns import named
 from vastlab.errors import UsageError
+from vastlab.expression.aggregates import Aggregate, Function, Name, Summary
+from vastlab.expression.ast import FieldExtractor
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.types import Kind, Leaf, Schema, Type
+from vastlab.nodes.plan import group_batches
+from vastlab.types import Field, Kind, Leaf, Schema, Type
 
 Numbers = npt.NDArray[np.int64]
 
@@ -38,9 +42,9 @@ class Values:
     codes: Numbers
     texts: pa.StringArray
 
-    def counts(self) -> pa.Array:
-        """Return how often each of the texts occurs."""
-        return pa.array(np.bincount(self.codes, minlength=len(self.texts)), pa.int64())
+    def table(self) -> pa.Table:
+        """Return the text of each value."""
+        return pa.table({"value": self.texts.take(pa.array(self.codes))})
 
     def without(self, rows: Numbers) -> Values:
         """Return the values of other rows than these."""
@@ -163,17 +167,14 @@ def tally(
 
 def _once(pairs: Sequence[pa.Table]) -> pa.StringArray:
     """Return the first of two values for each different pair."""
-    if not pairs:
-        return _NO_TEXTS
-    table = pa.concat_tables(pairs)
-    _, first = _distinct([table["source"], table["target"]])
-    return pa.chunked_array(table["source"]).take(pa.array(first)).combine_chunks()
+    schema, by = _texts(("source", "target"))
+    found = grouped(((schema, part) for part in pairs if len(part)), by)
+    return _NO_TEXTS if found is None else found.column("k0").combine_chunks()
 
 
 def counted(field: str, found: Sequence[Values], count: int) -> Tally:
     """Count values that were already read."""
-    parts = [pa.table({"value": part.texts, "count": part.counts()}) for part in found]
-    kept, others, in_others = _most(parts, ["value"], count)
+    kept, others, in_others = _most([part.table() for part in found], ["value"], count)
     return Tally(field, {row["value"]: row["count"] for row in kept}, others, in_others)
 
 
@@ -241,21 +242,17 @@ def _end(
 
 
 def _pairs(first: Values, second: Values) -> pa.Table:
-    """Count each two values that stand in one row."""
+    """Return each two values that stand in one row."""
     low = np.searchsorted(first.rows, second.rows, "left")
     partners = np.searchsorted(first.rows, second.rows, "right") - low
     ends = np.cumsum(partners)
     nth = np.arange(partners.sum()) - np.repeat(ends - partners, partners)
     sources = first.codes[np.repeat(low, partners) + nth]
     targets = np.repeat(second.codes, partners)
-    size = max(1, len(second.texts))
-    pairs, counts = pa.array(sources * size + targets).value_counts().flatten()
-    source, target = np.divmod(np.asarray(pairs), size)
     return pa.table(
         {
-            "source": first.texts.take(pa.array(source)),
-            "target": second.texts.take(pa.array(target)),
-            "count": counts,
+            "source": first.texts.take(pa.array(sources)),
+            "target": second.texts.take(pa.array(targets)),
         }
     )
 
@@ -263,31 +260,33 @@ def _pairs(first: Values, second: Values) -> pa.Table:
 def _most(
     parts: Sequence[pa.Table], keys: list[str], count: int
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """Add up the counts of equal keys; return the largest, and how many others and in them."""
-    if not parts:
+    """Count equal rows of texts; return the most frequent, and how many others and in them."""
+    schema, by = _texts(keys)
+    added = grouped([(schema, part) for part in parts if len(part)], by)
+    if added is None:
         return [], 0, 0
-    table = pa.concat_tables(parts)
-    codes, first = _distinct([table[key] for key in keys])
-    # Weights are added as floats, which are exact for any number of events that fits in memory.
-    totals = np.bincount(codes, np.asarray(table["count"]), minlength=len(first)).astype(np.int64)
-    added = table.select(keys).take(pa.array(first)).append_column("count", pa.array(totals))
+    added = added.select([*(f"k{number}" for number in range(len(keys))), "n.sum"])
+    added = added.rename_columns([*keys, "count"])
     order = [("count", "descending"), *((key, "ascending") for key in keys)]
     kept = added.take(pc.select_k_unstable(added, min(count, len(added)), order)).to_pylist()
-    in_others = int(totals.sum()) - sum(row["count"] for row in kept)
+    in_others = pc.sum(added["count"]).as_py() - sum(row["count"] for row in kept)
     return kept, len(added) - len(kept), in_others
 
 
-def _distinct(keys: Sequence[pa.ChunkedArray]) -> tuple[Numbers, Numbers]:
-    """Give equal rows of columns one number; return it for each row, and a row for each number.
+def _texts(names: Sequence[str]) -> tuple[Schema, tuple[Name, ...]]:
+    """Describe columns of text, and how to group by them."""
+    schema = Schema("", tuple(Field(name, Type(Kind.STRING)) for name in names))
+    return schema, tuple(Name(name, FieldExtractor(name)) for name in names)
 
-    Several times as fast as the `group_by` of Arrow, which is made for more columns.
-    """
-    packed = np.zeros(len(keys[0]), np.int64)
-    for key in keys:
-        encoded = key.combine_chunks().dictionary_encode()
-        packed = packed * max(1, len(encoded.dictionary)) + np.asarray(encoded.indices, np.int64)
-    encoded = pa.array(packed).dictionary_encode()
-    codes = np.asarray(encoded.indices, np.int64)
-    first = np.empty(len(encoded.dictionary), np.int64)
-    first[codes] = np.arange(len(codes))
-    return codes, first
+
+_COUNT = Aggregate("count", Function.COUNT)
+
+
+def grouped(
+    parts: Iterable[tuple[Schema, pa.Table]], by: tuple[Name, ...], every: int = 0
+) -> pa.Table | None:
+    """Group rows as the events of a node are grouped; None where there are none."""
+    groups = Groups(Summary(by, every, (_COUNT,)), None)
+    for schema, table in parts:
+        group_batches(groups, schema, table.to_batches())
+    return groups.result()[0]

@@ -48,6 +48,7 @@ from vastlab.nodes.base import (
     ignore,
 )
 from vastlab.nodes.files import FileNode
+from vastlab.nodes.ordering import newest_of
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import FileGoneError, FileScan, reason_of
 from vastlab.nodes.tenzir import TenzirNode
@@ -223,7 +224,13 @@ class ArchiveNode(FileNode):
     # --- queries ----------------------------------------------------------------------------
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
-        """Return the events batch by batch; files that appear count from this call on."""
+        """Return the events batch by batch; files that appear count from this call on.
+
+        For the newest first, everything that matches is read: the files do not tell when their
+        events happened.
+        """
+        if query.newest:
+            return newest_of(lambda all_: self._events(all_, None, report), query)
         if query.mode is not ExportMode.CONTINUOUS:
             return self._events(query, None, report)
         start = self._archive.listing(), self._snapshot_executor.submit(self._archive.view)
@@ -274,10 +281,11 @@ class ArchiveNode(FileNode):
     async def _events(
         self, query: Query, start: _Start | None, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
-        limit = Limit(query.limit)
+        limit = Limit(query.total)
         if start is None:
             view, tasks, held = await self._begin(query, report)
-            stream = self._read(tasks, partial(ArchiveScan, held=held.files))
+            read = partial(self._read, make_scan=partial(ArchiveScan, held=held.files))
+            stream = self._read_by_schema(query, tasks, read) if query.per_schema else read(tasks)
             with closing(held):
                 async with aclosing(stream) as parts:
                     async for part in parts:

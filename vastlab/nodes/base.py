@@ -61,6 +61,10 @@ class Query:
         The expression with parameters bound, and the rest as it was written.
     fields
         The leaves that are looked at; a node may leave out others. None for all.
+    newest
+        Whether the newest events of each schema come first, and the limit cuts the oldest.
+    per_schema
+        Whether the limit is one for each schema.
     """
 
     expression: Expr = _EVERYTHING
@@ -71,6 +75,13 @@ class Query:
     taxonomy: Taxonomy | None = None
     text: str = ""
     fields: Paths | None = None
+    newest: bool = False
+    per_schema: bool = False
+
+    @property
+    def total(self) -> int:
+        """The largest number of events of all schemas together; 0 for all."""
+        return 0 if self.per_schema else self.limit
 
     @property
     def is_live(self) -> bool:

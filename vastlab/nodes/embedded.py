@@ -231,7 +231,7 @@ class EmbeddedNode(FileNode):
     async def _events(
         self, query: Query, start: _Started | Arrivals | None, report: Report
     ) -> AsyncGenerator[TableSlice, None]:
-        limit = Limit(query.limit)
+        limit = Limit(query.total)
         if start is None:
             path, snapshot, stream, part = await self._begin(query, report)
             try:
@@ -271,7 +271,11 @@ class EmbeddedNode(FileNode):
             files = snapshot.files
             if query.is_live:
                 files = settled(files)
-            stream = self._read(plan.tasks(query, snapshot.layouts, files))
+            tasks = plan.tasks(query, snapshot.layouts, files)
+            if query.newest or query.per_schema:
+                stream = self._read_by_schema(query, tasks, self._read)
+            else:
+                stream = self._read(tasks)
             try:
                 return path, snapshot, stream, await anext(stream, None)
             except scan.FileGoneError as error:

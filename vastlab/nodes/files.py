@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +16,8 @@ import datafusion
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
-from vastlab.nodes import plan, scan
-from vastlab.nodes.base import Query
+from vastlab.nodes import newest, plan, scan
+from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.plan import Task
 from vastlab.store.layout import Snapshot
 from vastlab.table_slice import TableSlice
@@ -64,6 +66,22 @@ class FileNode:
     ) -> AsyncGenerator[TableSlice, None]:
         make_scan = make_scan or self._make_scan
         return scan.export(self._engine(), self._pool, tasks, EXPORTED_AT_ONCE, make_scan)
+
+    async def _read_by_schema(
+        self, query: Query, tasks: Iterable[Task], read: newest.Read
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Read the files of one schema after the other, with the limit of a query for each."""
+        for _, files in groupby(tasks, key=lambda task: task.file.schema_name):
+            if query.newest:
+                stream = newest.newest_first(list(files), query.limit, read, self._each)
+            else:
+                stream = read(files)
+            limit = Limit(query.limit)
+            async with aclosing(stream):
+                async for part in stream:
+                    yield limit.cut(part)
+                    if limit.is_reached:
+                        break
 
     async def _count(self, query: Query, snapshot: Snapshot) -> dict[str, int]:
         """Count by schema; files of which every event matches are not read."""

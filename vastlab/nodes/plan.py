@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +35,7 @@ from vastlab.expression.ast import (
     Operator,
     Predicate,
 )
+from vastlab.expression.checks import all_of
 from vastlab.expression.literals import ListLiteral, Time
 from vastlab.expression.resolve import resolve
 from vastlab.expression.rewrite import predicates
@@ -76,6 +77,15 @@ class Task:
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
     fields: Paths | None = None
+
+    def narrowed(self, *conditions: Expr) -> Task:
+        """Return the same for the events that satisfy these bound conditions, too."""
+        return replace(
+            self,
+            bound=all_of((self.bound, *conditions)),
+            disjuncts=tuple(all_of((expr, *conditions)) for expr in self.disjuncts),
+            filters=Filters(self.layout.schema),
+        )
 
 
 def bind(query: Query, schema: Schema) -> Expr | None:
@@ -298,19 +308,23 @@ def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
     return None, None
 
 
+def group_batches(groups: Groups, schema: Schema, batches: Sequence[pa.RecordBatch]) -> None:
+    """Group flat events of one layout that are in memory."""
+    grouping = groups.grouping(schema, schema)
+    if grouping is not None and batches:
+        context = datafusion.SessionContext(_ONE_PARTITION)
+        groups.add(schema, grouping.partial(context.read_batches(batches)))
+
+
 async def group_export(
     events: AsyncGenerator[TableSlice, None], query: Query, summary: Summary
 ) -> Groups:
     """Group the events of an export as they arrive."""
     groups = Groups(summary, query.taxonomy)
     pending: dict[Schema, list[pa.RecordBatch]] = {}
-    context = datafusion.SessionContext(_ONE_PARTITION)
 
     def add(schema: Schema) -> None:
-        grouping = groups.grouping(schema, schema)
-        batches = pending.pop(schema)
-        if grouping is not None:
-            groups.add(schema, grouping.partial(context.read_batches(batches)))
+        group_batches(groups, schema, pending.pop(schema))
 
     async with aclosing(events) as parts:
         async for part in parts:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import datafusion
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import col
@@ -89,6 +90,15 @@ class Verification:
         """Return what checks the batches of a scan, which come in the order of the file."""
         return self._checks_by_number() if expr == Constant(True) else self._check_by_order
 
+    def times(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
+        """Return what checks batches of the sorted column, found by an expression."""
+        return partial(self._check_by_order, used=plan.columns(expr) | {self._file.order})
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the bounds of the sorted column in each row group that has a value in it."""
+        bounds = ((group.first, group.last) for group in self._file.groups)
+        return [(low, high) for low, high in bounds if low is not None and high is not None]
+
     def _checks_by_number(self) -> Callable[[pa.RecordBatch], None]:
         seen = 0
 
@@ -101,20 +111,21 @@ class Verification:
 
         return check
 
-    def _check_by_order(self, batch: pa.RecordBatch) -> None:
+    def _check_by_order(self, batch: pa.RecordBatch, used: Collection[str] | None = None) -> None:
         if not batch.num_rows:
             return
+        columns = self._columns if used is None else used
         self._file.verify(self._all, {self._file.order})
         times = batch.column(self._file.order)
         if times.null_count:
-            self._file.verify(self._with_nulls, self._columns)
+            self._file.verify(self._with_nulls, columns)
         values = pc.cast(times.drop_null(), pa.int64()).to_numpy()
         # Groups share a time where one ends and the next begins, so that it names several.
         lows = np.searchsorted(self._lasts, values, "left")
         highs = np.searchsorted(self._firsts, values, "right") - 1
         pairs = np.unique(lows * len(self._all) + highs).tolist()
         for low, high in (divmod(pair, len(self._all)) for pair in pairs):
-            self._file.verify(self._all[low : high + 1], self._columns)
+            self._file.verify(self._all[low : high + 1], columns)
 
     def _known(self, group: int, expr: Expr, columns: set[str]) -> dict[str, Range]:
         file, found = self._file, self._file.groups[group]
@@ -137,6 +148,7 @@ _SETTINGS = {
 _PIECE_BYTES = 4 << 20  # what one piece of work fetches at most, beyond its first batch
 _PIECES_AHEAD = 2  # pieces of one file that wait for the consumer
 
+Times = npt.NDArray[np.int64]
 _T = TypeVar("_T")
 
 
@@ -208,6 +220,36 @@ class FileScan:
             disjuncts = verification.disjuncts(used) if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
                 yield grouping.partial(self._frame(expr))
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the bounds of the event time in parts of the file that can be read apart."""
+        file = self._task.file
+        if self._stopped:
+            return []
+        with _errors(file):
+            verification = self._verification()
+            return [(file.first, file.last)] if verification is None else verification.spans()
+
+    def times(self) -> Times:
+        """Return the event times that a task finds which asks for some; in nanoseconds."""
+        leaf = self._task.layout.schema.event_time
+        found: list[Times] = []
+        if leaf is None:
+            return np.empty(0, np.int64)
+        with _errors(self._task.file):
+            verification = self._verification()
+            disjuncts = verification.disjuncts() if verification else self._task.disjuncts
+            for expr in self._unchanged(disjuncts):
+                check = verification.times(expr) if verification else None
+                column = datafusion.col('"' + leaf.column.replace('"', '""') + '"')
+                for batch in self._frame(expr).select(column).execute_stream():
+                    if self._stopped:
+                        break
+                    rows = batch.to_pyarrow()
+                    if check is not None:
+                        check(rows)
+                    found.append(pc.cast(rows.column(0), pa.int64()).to_numpy())
+        return np.concatenate([np.empty(0, np.int64), *found])
 
     def stop(self) -> None:
         """Let the piece at hand be the last one; from any thread."""

@@ -37,6 +37,7 @@ from vastlab.result import Result
 from vastlab.types import Schema
 
 _CELL_MAGIC = re.compile(r"%%vast(_sql)?(\s|$)")
+_OF_EVENTS = ("live", "explore", "mode", "newest", "per_schema", "quiet")
 _WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
 _ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
@@ -47,6 +48,9 @@ def open_view(
     """Open a view of events as they come, and start it in the background."""
     if asked.timeout is not None:
         raise errors.UsageError("--live takes no --timeout", hint="stop the view instead")
+    if asked.newest or asked.per_schema:
+        option = "--newest" if asked.newest else "--per-schema"
+        raise errors.UsageError(f"--live takes no {option}", hint="it shows what comes as it comes")
     return live.LiveView(
         connection,
         asked.expression,
@@ -311,6 +315,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
                     asked.expression,
                     limit=100 if asked.limit is None else asked.limit,
                     mode=asked.mode or "historical",
+                    order="newest" if asked.newest else "oldest",
+                    per_schema=asked.per_schema,
                     since=asked.since,
                     until=asked.until,
                     timeout=asked.timeout,
@@ -329,10 +335,10 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         local_ns: Mapping[str, Any] | None,
         also: Sequence[str] = (),
     ) -> Any:
-        if unused := [
-            flag for flag in ("live", "explore", "mode", "quiet") if getattr(asked, flag)
-        ]:
-            raise errors.UsageError(f"a summary takes no --{unused[0]}", hint="only %vast does")
+        unused = [flag for flag in _OF_EVENTS if getattr(asked, flag)]
+        if unused:
+            option = unused[0].replace("_", "-")
+            raise errors.UsageError(f"a summary takes no --{option}", hint="only %vast does")
         namespace = {**self.shell.user_ns, **(local_ns or {})}
         wanted = [*names(_parsed(asked.expression)), *also]
         params = {name: namespace[name] for name in wanted if name in namespace}

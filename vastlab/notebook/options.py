@@ -25,7 +25,7 @@ class Options:
 
     Parameters
     ----------
-    limit, mode, since, until, timeout, endpoint, quiet
+    limit, mode, since, until, newest, per_schema, timeout, endpoint, quiet
         As in `vastlab.Connection.query` and `vastlab.connect`; ``None`` if not given.
     out
         The variable to assign the result to.
@@ -38,6 +38,8 @@ class Options:
     expression: str
     limit: int | None = None
     mode: str | None = None
+    newest: bool = False
+    per_schema: bool = False
     out: str | None = None
     endpoint: str | None = None
     profile: str | None = None
@@ -127,6 +129,8 @@ def _add(files: dict[str, str], name: str, file: str) -> None:
 
 FLAGS = (
     Flag("n", "limit", "N", "at most N events (100; 0 for all)", _whole),
+    Flag("r", "newest", "", "the newest events of each schema first"),
+    Flag("", "per-schema", "", "at most N events of each schema"),
     Flag("m", "mode", "MODE", "historical, continuous or unified", _mode),
     Flag("o", "out", "NAME", "assign the result to a variable and show one line", _variable),
     Flag("e", "endpoint", "ENDPOINT", "demo:, a folder or host:port"),
@@ -158,7 +162,7 @@ def parse(line: str, cell: str | None = None) -> Options:
                 values[flag.name] = flag.read(text)
         else:
             position = _flag_end(line, position, match)
-            values[flag.name] = True
+            values[flag.name.replace("-", "_")] = True
     if end := _END.match(line, position):
         position = end.end()
     if "endpoint" in values and "profile" in values:

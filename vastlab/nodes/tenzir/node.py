@@ -36,6 +36,7 @@ from vastlab.nodes.base import (
     ignore,
     together,
 )
+from vastlab.nodes.ordering import newest_of, of_each_schema
 from vastlab.nodes.plan import LocalFilter, group_export
 from vastlab.nodes.tenzir import conditions
 from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
@@ -63,7 +64,15 @@ class TenzirNode:
     # --- queries ----------------------------------------------------------------------------
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
-        """Return the events batch by batch; a live export begins when it is iterated over."""
+        """Return the events batch by batch; a live export begins when it is iterated over.
+
+        For the newest first, everything that matches is read. A limit for each schema is a
+        pipeline for each.
+        """
+        if query.newest:
+            return newest_of(self._events, query)
+        if query.per_schema:
+            return of_each_schema(self._events, query, self._layouts)
         return self._events(query)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:
@@ -169,6 +178,9 @@ class TenzirNode:
         self._known = catalog
 
     # --- questions to the node --------------------------------------------------------------
+
+    async def _layouts(self) -> tuple[Schema, ...]:
+        return (await self._catalog()).layouts
 
     async def _catalog(self) -> Catalog:
         self._known = Catalog.parse(await self._client.ask(QUESTION))

@@ -32,6 +32,7 @@ from vastlab.nodes.base import (
     both,
     ignore,
 )
+from vastlab.nodes.ordering import newest_of, of_each_schema
 from vastlab.nodes.plan import bind, group_export
 from vastlab.nodes.vast.client import VastClient
 from vastlab.nodes.vast.indexes import is_certain
@@ -162,7 +163,15 @@ class VastNode:
     # --- queries ----------------------------------------------------------------------------
 
     def export(self, query: Query, report: Report = ignore) -> AsyncGenerator[TableSlice, None]:
-        """Return the events batch by batch; a live export begins when it is iterated over."""
+        """Return the events batch by batch; a live export begins when it is iterated over.
+
+        For the newest first, everything that matches is read. A limit for each schema is a
+        process for each.
+        """
+        if query.newest:
+            return newest_of(self._events, query)
+        if query.per_schema:
+            return of_each_schema(self._events, query, self._schemas)
         return self._events(query)
 
     async def counts(self, query: Query, report: Report = ignore) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -243,7 +244,10 @@ class QueryBox(RunningBox):
                 # What is shown and narrowed has no parameters.
                 question = replace(question, expression=query.text)
                 asked = replace(asked, expression=query.text, since=query.since, until=query.until)
-                await arrived.take(lambda: source.run(query, report=call))
+                others = None
+                if isinstance(source, VAST):
+                    others = functools.partial(source.left_out, query)
+                await arrived.take(lambda: source.run(query, report=call), others=others)
             except asyncio.CancelledError:
                 failure = errors.QueryInterrupted("stopped")
             except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
@@ -277,6 +281,7 @@ class QueryBox(RunningBox):
             asked=time.time_ns() - int(arrived.elapsed * 1e9),
             elapsed=arrived.elapsed,
             limit_reached=not partial and arrived.limited,
+            left_out=arrived.left_out,
             partial=partial,
         )
         tables = await arrived.tables()
