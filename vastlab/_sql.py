@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
 
 _T = TypeVar("_T")
+_TICK = 0.1  # seconds
 
 
 async def answer(
@@ -36,6 +37,7 @@ async def answer(
     scans = _Scans(node, query, report)
     running = Running(schemas, scans.batches, text, params)
     try:
+        running.start()
         return await asyncio.wrap_future(running.done)
     finally:
         running.stop()
@@ -63,7 +65,18 @@ class Running:
         """Has the answer; to cancel it does not stop the statement."""
         self._statement = Statement(schemas, scan)
         work = partial(self._work, text, params)
-        threading.Thread(target=work, name="vastlab-sql", daemon=True).start()
+        self._thread = threading.Thread(target=work, name="vastlab-sql", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; `stop` must follow, whatever happens."""
+        self._thread.start()
+
+    def result(self) -> pa.Table:
+        """Wait for the answer; Ctrl-C is heard."""
+        # A signal just before a wait without end would be heard after it only.
+        while not self.done.done():
+            wait([self.done], _TICK)
+        return self.done.result()
 
     def stop(self) -> None:
         """Let the statement end when it asks for the next events."""
