@@ -103,6 +103,7 @@ class _Scans:
         self._loop = asyncio.get_running_loop()
         self._streams: list[AsyncGenerator[TableSlice, None]] = []
         self._waiting: set[Future[Any]] = set()
+        self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._events = 0
 
@@ -110,7 +111,7 @@ class _Scans:
         """Read the events of one schema; called from the engine's thread."""
         query = replace(self._query, expression=_of(name, self._query.expression), fields=fields)
         stream = self._wait(self._open(query))
-        while (part := self._wait(_next(stream))) is not None:
+        while (part := self._wait(self._next(stream))) is not None:
             self._events += part.num_rows
             self._report(Step("reading events", self._events))
             yield part.to_pyarrow()
@@ -120,15 +121,32 @@ class _Scans:
         self._closed = True
         for future in tuple(self._waiting):
             future.cancel()
+        # A caller that is cancelled once more must not leave an export open.
+        await asyncio.shield(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
+        steps = tuple(self._steps)
+        for step in steps:
+            step.cancel()
+        if steps:  # a stream cannot be closed while it runs
+            await asyncio.wait(steps)
         for stream in self._streams:
-            # RuntimeError: its last step has not ended yet, and closes it.
-            with contextlib.suppress(RuntimeError, VastlabError):
+            with contextlib.suppress(VastlabError):
                 await stream.aclose()
 
     async def _open(self, query: Query) -> AsyncGenerator[TableSlice, None]:
         stream = self._node.export(query, self._report)
         self._streams.append(stream)
         return stream
+
+    async def _next(self, stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
+        step: asyncio.Task[TableSlice | None] = asyncio.ensure_future(_anext(stream))
+        self._steps.add(step)
+        try:
+            return await step
+        finally:
+            if step.done():
+                self._steps.discard(step)
 
     def _wait(self, question: Coroutine[Any, Any, _T]) -> _T:
         if self._closed:
@@ -144,7 +162,7 @@ class _Scans:
             self._waiting.discard(future)
 
 
-async def _next(stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
+async def _anext(stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
     return await anext(stream, None)
 
 
