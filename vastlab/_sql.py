@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
 
 _T = TypeVar("_T")
+_TICK = 0.1  # seconds
 
 
 async def answer(
@@ -36,6 +37,7 @@ async def answer(
     scans = _Scans(node, query, report)
     running = Running(schemas, scans.batches, text, params)
     try:
+        running.start()
         return await asyncio.wrap_future(running.done)
     finally:
         running.stop()
@@ -63,7 +65,18 @@ class Running:
         """Has the answer; to cancel it does not stop the statement."""
         self._statement = Statement(schemas, scan)
         work = partial(self._work, text, params)
-        threading.Thread(target=work, name="vastlab-sql", daemon=True).start()
+        self._thread = threading.Thread(target=work, name="vastlab-sql", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; `stop` must follow, whatever happens."""
+        self._thread.start()
+
+    def result(self) -> pa.Table:
+        """Wait for the answer; Ctrl-C is heard."""
+        # A signal just before a wait without end would be heard after it only.
+        while not self.done.done():
+            wait([self.done], _TICK)
+        return self.done.result()
 
     def stop(self) -> None:
         """Let the statement end when it asks for the next events."""
@@ -90,6 +103,7 @@ class _Scans:
         self._loop = asyncio.get_running_loop()
         self._streams: list[AsyncGenerator[TableSlice, None]] = []
         self._waiting: set[Future[Any]] = set()
+        self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._events = 0
 
@@ -97,7 +111,7 @@ class _Scans:
         """Read the events of one schema; called from the engine's thread."""
         query = replace(self._query, expression=_of(name, self._query.expression), fields=fields)
         stream = self._wait(self._open(query))
-        while (part := self._wait(_next(stream))) is not None:
+        while (part := self._wait(self._next(stream))) is not None:
             self._events += part.num_rows
             self._report(Step("reading events", self._events))
             yield part.to_pyarrow()
@@ -107,15 +121,32 @@ class _Scans:
         self._closed = True
         for future in tuple(self._waiting):
             future.cancel()
+        # A caller that is cancelled once more must not leave an export open.
+        await asyncio.shield(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
+        steps = tuple(self._steps)
+        for step in steps:
+            step.cancel()
+        if steps:  # a stream cannot be closed while it runs
+            await asyncio.wait(steps)
         for stream in self._streams:
-            # RuntimeError: its last step has not ended yet, and closes it.
-            with contextlib.suppress(RuntimeError, VastlabError):
+            with contextlib.suppress(VastlabError):
                 await stream.aclose()
 
     async def _open(self, query: Query) -> AsyncGenerator[TableSlice, None]:
         stream = self._node.export(query, self._report)
         self._streams.append(stream)
         return stream
+
+    async def _next(self, stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
+        step: asyncio.Task[TableSlice | None] = asyncio.ensure_future(_anext(stream))
+        self._steps.add(step)
+        try:
+            return await step
+        finally:
+            if step.done():
+                self._steps.discard(step)
 
     def _wait(self, question: Coroutine[Any, Any, _T]) -> _T:
         if self._closed:
@@ -131,7 +162,7 @@ class _Scans:
             self._waiting.discard(future)
 
 
-async def _next(stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
+async def _anext(stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
     return await anext(stream, None)
 
 

@@ -382,7 +382,8 @@ class Result(Mapping[str, pd.DataFrame]):
         with interruptible(lambda: errors.QueryInterrupted(_INTERRUPTED)):
             running = Running(schemas, scan, statement, params or {})
             try:
-                return table_frame(running.done.result())
+                running.start()
+                return table_frame(running.result())
             finally:
                 running.stop()
 
