@@ -20,7 +20,6 @@ from vastlab.compile.datafusion import disjuncts, predicate
 from vastlab.compile.groups import Groups
 from vastlab.compile.pruning import Range, may_match
 from vastlab.errors import CorruptFileError
-from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import (
     And,
     Column,
@@ -245,11 +244,8 @@ def _min_max(statistics: Any, kind: Kind) -> tuple[Any, Any]:
     return None, None
 
 
-async def group_export(
-    events: AsyncGenerator[TableSlice, None], query: Query, summary: Summary
-) -> Groups:
-    """Group the events of an export as they arrive."""
-    groups = Groups(summary, query.taxonomy)
+async def group_export(events: AsyncGenerator[TableSlice, None], groups: Groups) -> Groups:
+    """Add the events of an export to groups as they arrive."""
     pending: dict[Schema, list[pa.RecordBatch]] = {}
     context = datafusion.SessionContext(_ONE_PARTITION)
 

@@ -8,6 +8,8 @@ are filtered here.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -22,7 +24,7 @@ from vastlab.arrow import convert
 from vastlab.arrow.schema import name_of
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
-from vastlab.errors import NodeError
+from vastlab.errors import FormatError, NodeError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import upload
@@ -41,6 +43,7 @@ from vastlab.nodes.tenzir import conditions
 from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
 from vastlab.nodes.tenzir.client import Aligner, TenzirClient
 from vastlab.nodes.tenzir.conditions import EmptyLists, TypeProbes, Unlisted, put_back
+from vastlab.nodes.tenzir.groups import Branches
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -91,8 +94,12 @@ class TenzirNode:
         return {name: number for name, number in sorted(counts.items()) if number}
 
     async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
-        """Group the events on this side, batch by batch."""
-        return await group_export(self._events(replace(query, limit=0)), query, summary)
+        """Let the node group what it can; the events of all else are grouped here as they come."""
+        query = replace(query, limit=0)
+        groups = Groups(summary, query.taxonomy)
+        with contextlib.suppress(FormatError):
+            return await group_export(self._grouped(query, summary, groups), groups)
+        return await group_export(self._events(query), Groups(summary, query.taxonomy))
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
@@ -159,11 +166,38 @@ class TenzirNode:
     async def _first_passes(self, query: Query) -> deque[_Pass]:
         if query.is_live:
             return deque([_live_pass(query, await self._catalog())])
+        catalog, confirmation = await self._catalog_to_begin_with()
+        return _stored_passes(query, catalog, confirmation)
+
+    async def _catalog_to_begin_with(self) -> tuple[Catalog, _Confirmation | None]:
+        """Return the known catalog, of which the present one comes with the events, or that."""
         known = self._known
         if known is None or known.age > _LONGEST_KNOWN:
-            return _stored_passes(query, await self._catalog())
-        # Begin with the known catalog; the present one comes with the events.
-        return _stored_passes(query, known, _Confirmation(known, self._learn))
+            return await self._catalog(), None
+        return known, _Confirmation(known, self._learn)
+
+    async def _grouped(
+        self, query: Query, summary: Summary, groups: Groups
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Add what the node has grouped, and return the events that it has not."""
+        catalog, confirmation = await self._catalog_to_begin_with()
+        while (branches := Branches.of(query, summary, catalog)) is not None:
+            asked = _grouping_pass(query, catalog, branches, confirmation)
+            stream = self._client.stream(asked.pipeline, urgent=asked.urgent)
+            try:
+                async with aclosing(stream) as batches:
+                    async for batch in batches:
+                        for part in asked.take(batch):
+                            yield part
+                        while asked.groups:
+                            await asyncio.to_thread(branches.add, asked.groups.popleft(), groups)
+                asked.end()
+                return
+            except _OtherCatalogError as error:  # nothing was taken yet
+                catalog, confirmation = error.catalog or await self._catalog(), None
+        async with aclosing(self._events(query)) as parts:
+            async for part in parts:
+                yield part
 
     def _learn(self, catalog: Catalog) -> None:
         self._known = catalog
@@ -272,10 +306,14 @@ class _Pass:
         probes: TypeProbes | None = None,
         lists: EmptyLists | None = None,
         confirmation: _Confirmation | None = None,
+        branches: Branches | None = None,
     ) -> None:
+        self.groups: deque[pa.RecordBatch] = deque()
+        """The groups that arrived."""
         self.urgent = None if confirmation is None else confirmation.inline.name
         self._catalog, self._unlisted, self._steps = catalog, unlisted, steps
         self._probes, self._lists, self._confirmation = probes, lists, confirmation
+        self._branches = branches
         self._aligner, self._local = Aligner.of(catalog.layouts), LocalFilter(query)
 
     def pipeline(self, send: str) -> str:
@@ -288,7 +326,10 @@ class _Pass:
         if self._probes is not None:
             return " | ".join([*steps, *self._probes.steps(self._catalog, send)])
         # Events of each shape have a stream of their own, which never has to wait for a type.
-        shapes = ["drop_null_fields", f"group {conditions.SHAPE} {{ {send} }}"]
+        dropping = "drop_null_fields"
+        if self._branches is not None:
+            dropping = self._branches.step(dropping)
+        shapes = [dropping, f"group {conditions.SHAPE} {{ {send} }}"]
         return " | ".join([*steps, *shapes])
 
     def take(self, batch: pa.RecordBatch) -> Iterator[TableSlice]:
@@ -307,6 +348,9 @@ class _Pass:
 
     def _selected(self, batches: Iterable[pa.RecordBatch]) -> Iterator[TableSlice]:
         for batch in batches:
+            if self._branches is not None and self._branches.takes(batch):
+                self.groups.append(batch)
+                continue
             events = batch if self._probes is None else self._probes.remove(batch)
             if events is None:
                 continue
@@ -341,6 +385,15 @@ def _stored_passes(
         _Pass(query, catalog, unlisted, ["export", *steps], probes=probes, confirmation=each)
         for steps, each in zip(passes, confirmations, strict=True)
     )
+
+
+def _grouping_pass(
+    query: Query, catalog: Catalog, branches: Branches, confirmation: _Confirmation | None
+) -> _Pass:
+    """Plan how to get groups, and the events that are not grouped by the node."""
+    unlisted = Unlisted.of(catalog)
+    steps = ["export", *unlisted.select(conditions.where(query, catalog.layouts))]
+    return _Pass(query, catalog, unlisted, steps, confirmation=confirmation, branches=branches)
 
 
 def _live_pass(query: Query, catalog: Catalog) -> _Pass:

@@ -181,7 +181,8 @@ class VastNode:
 
     async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
         """Group the events on this side, batch by batch."""
-        return await group_export(self._events(replace(query, limit=0)), query, summary)
+        groups = Groups(summary, query.taxonomy)
+        return await group_export(self._events(replace(query, limit=0)), groups)
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
