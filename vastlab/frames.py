@@ -85,6 +85,12 @@ def to_frames(
     return {name: _frame(parts, nested == "flat") for name, parts in tables.items()}
 
 
+def to_column(array: pa.Array) -> pd.api.extensions.ExtensionArray:
+    """Turn one column into what a frame of `to_frames` would hold, in the order that it has."""
+    part = _part(pa.record_batch({"x": array}), flat=True)
+    return pd.Series(_column("x", [part])).array
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Some events in normal form: their columns by name, and when they happened."""
