@@ -7,6 +7,8 @@ all else the events are grouped on this side. Measured on Tenzir 6.20:
 - a sum of integers that overflows is null: they are added in two halves, as `summary` does;
 - NaN is a value, and 0.0 and -0.0 are two: NaN is replaced by null before, and fractions are
   neither keys nor compared;
+- `any` and `all` are null if a value is null, unless another decides: they are computed as the
+  largest and least of numbers;
 - `floor` of a span of time is exact and rounds down, but wraps around near the first of all times;
 - the program keeps all groups in memory unless it is told to send and forget them now and then.
 """
@@ -61,6 +63,7 @@ class _Output:
     type: Type
     value: str = ""
     function: str = ""
+    is_flag: bool = False  # of which the node computes a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +136,17 @@ class NodeGrouping:
         place, type_ = batch.schema.get_field_index(f"o{number}"), self._outputs[number].type
         if place < 0:
             raise FormatError("a column of the groups is missing")
-        return _storage(convert.convert(batch.column(place), batch.schema.field(place), type_))
+        found = convert.convert(batch.column(place), batch.schema.field(place), type_)
+        return found.cast(pa.bool_()) if self._outputs[number].is_flag else _plain(found)
 
 
-def _storage(array: pa.Array) -> pa.Array:
-    """Return plain values, also in lists."""
-    if pa.types.is_list(array.type):
-        offsets, (values,) = list_parts(array)
-        return pa.ListArray.from_arrays(offsets, _storage(values))
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+def _plain(array: pa.Array) -> pa.Array:
+    """Return lists of addresses as `Grouping.partial` does: as their bytes."""
+    if not pa.types.is_list(array.type):
+        return array
+    offsets, (values,) = list_parts(array)
+    storage = values.storage if isinstance(values, pa.ExtensionArray) else values
+    return pa.ListArray.from_arrays(offsets, storage)
 
 
 def _asked(grouping: Grouping) -> Iterator[tuple[frozenset[Kind], Leaf]]:
@@ -198,6 +203,10 @@ def _aggregates(column: str, function: Function, leaves: Sequence[Leaf]) -> Iter
             yield from _sums(column, value, type_)
             if function is Function.MEAN:
                 yield _Output(f"{column}.count.sum", _INTEGER, value, "count")
+        case Function.ANY | Function.ALL:
+            flag = f"(null if {value} == null else (1 if {value} else 0))"
+            name = "max" if function is Function.ANY else "min"
+            yield _Output(f"{column}.{function.value}", _INTEGER, flag, name, is_flag=True)
         case _:
             yield _Output(f"{column}.{function.value}", type_, value, function.value)
 
