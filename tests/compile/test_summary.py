@@ -158,6 +158,7 @@ def test_labels_and_networks_are_text():
         "udp": (["10.0.0.0/8"], 1),
     }
     assert summarized(typed, by="n")["n"].tolist()[0] == "10.0.0.0/8"
+    assert summarized(typed, x="count(e)", y="count(n)").to_numpy().tolist() == [[3, 2]]
 
 
 def test_buckets_begin_before_1970_too():

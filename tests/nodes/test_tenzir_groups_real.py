@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import tempfile
 from pathlib import Path
@@ -42,7 +43,7 @@ VALUES = {
     Kind.BOOL: st.booleans(),
     Kind.INT64: st.integers(-3, 3) | LONG,
     Kind.UINT64: st.integers(0, 3) | st.integers(0, 2**64 - 1),
-    Kind.DOUBLE: st.sampled_from([0.0, -0.0, 1.5, -2.25, float("nan"), 2.0**53, 1e300]),
+    Kind.DOUBLE: st.sampled_from([0.0, -0.0, 1.5, -2.25, float("nan"), math.inf, 2.0**53, 1e300]),
     Kind.TIME: st.integers(-3, 3).map(lambda hours: hours * HOUR - 1) | MOMENT,
     Kind.DURATION: st.integers(-3, 3) | MOMENT,
     Kind.STRING: st.sampled_from(["", "a", "A", "\0", '"]) | discard //', "\u2028"]) | TEXT,

@@ -227,8 +227,9 @@ def _without_views(type_: pa.DataType) -> pa.DataType:
 def _rendered(table: pa.Table, types: dict[str, Type]) -> pa.Table:
     """Turn keys and lists of types that the engine cannot compare into text."""
     for place, name in enumerate(table.column_names):
-        type_ = types.get(name.partition(".")[0])
-        if type_ is not None and type_.kind in _AS_TEXT:
+        base, _, ending = name.partition(".")
+        type_ = types.get(base)
+        if type_ is not None and type_.kind in _AS_TEXT and ending in ("", "list"):
             member = field_to_arrow(Field(name, type_))
             chunks = [text_of(chunk, member) for chunk in table.column(name).chunks]
             table = table.set_column(place, name, pa.chunked_array(chunks))
