@@ -324,13 +324,13 @@ class _Pass:
         if self._confirmation is not None:
             steps.append(self._confirmation.inline.step())
         if self._probes is not None:
-            return " | ".join([*steps, *self._probes.steps(self._catalog, send)])
-        # Events of each shape have a stream of their own, which never has to wait for a type.
-        dropping = "drop_null_fields"
+            prepare, *rest = self._probes.steps(self._catalog, send)
+        else:
+            # Events of each shape have a stream of their own, which never has to wait for a type.
+            prepare, rest = "drop_null_fields", [f"group {conditions.SHAPE} {{ {send} }}"]
         if self._branches is not None:
-            dropping = self._branches.step(dropping)
-        shapes = [dropping, f"group {conditions.SHAPE} {{ {send} }}"]
-        return " | ".join([*steps, *shapes])
+            prepare = self._branches.step(prepare)
+        return " | ".join([*steps, prepare, *rest])
 
     def take(self, batch: pa.RecordBatch) -> Iterator[TableSlice]:
         """Return the events of a batch, or those that it confirms."""
@@ -376,9 +376,7 @@ def _stored_passes(
             passes.insert(0, [*unlisted.select_listed(known), f"head {query.limit}"])
     else:
         passes = [unlisted.select(known)]
-        probes = TypeProbes.of(
-            layout for layout in catalog.layouts if conditions.where(query, (layout,)) is not None
-        )
+        probes = _probes(query, catalog.layouts)
     # The first one tells whether the catalog is right.
     confirmations = (confirmation, *(None for _ in passes[1:]))
     return deque(
@@ -393,7 +391,18 @@ def _grouping_pass(
     """Plan how to get groups, and the events that are not grouped by the node."""
     unlisted = Unlisted.of(catalog)
     steps = ["export", *unlisted.select(conditions.where(query, catalog.layouts))]
-    return _Pass(query, catalog, unlisted, steps, confirmation=confirmation, branches=branches)
+    grouped = {branch.layout for branch in branches.branches}
+    others = [layout for layout in catalog.layouts if layout not in grouped]
+    probes = _probes(query, others)
+    return _Pass(
+        query, catalog, unlisted, steps, probes=probes, confirmation=confirmation, branches=branches
+    )
+
+
+def _probes(query: Query, layouts: Iterable[Schema]) -> TypeProbes | None:
+    return TypeProbes.of(
+        layout for layout in layouts if conditions.where(query, (layout,)) is not None
+    )
 
 
 def _live_pass(query: Query, catalog: Catalog) -> _Pass:
