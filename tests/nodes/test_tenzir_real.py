@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 import vastlab
 from vastlab import demo
+from vastlab.arrow.schema import name_of
 from vastlab.client import VAST
 from vastlab.compile import tql
 from vastlab.endpoints import parse_endpoint
@@ -33,6 +35,7 @@ from vastlab.expression.literals import Duration, Time
 from vastlab.nodes import own, process
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.tenzir import groups as tenzir_groups
+from vastlab.nodes.tenzir.client import TenzirClient
 from vastlab.table_slice import to_json_rows
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -233,6 +236,30 @@ async def test_awkward_events_are_grouped_right(awkward, monkeypatch, by, every,
         with monkeypatch.context() as patch:
             patch.setattr(tenzir_groups, "_MOST_BRANCHES", 0)
             assert by_node == await found(expression)
+
+
+async def test_only_groups_leave_the_node(endpoint, monkeypatch):
+    """The program gets one pipeline that groups, and sends no event."""
+    asked, arrived = [], []
+    stream = TenzirClient.stream
+
+    async def watched(self, pipeline, *args, **options):
+        asked.append(pipeline(""))
+        async with aclosing(stream(self, pipeline, *args, **options)) as batches:
+            async for batch in batches:
+                arrived.append(batch)
+                yield batch
+
+    monkeypatch.setattr(TenzirClient, "stream", watched)
+    async with VAST(endpoint) as vast:
+        found = await vast.summarize(by=["#type", "net.proto"], sent="sum(orig_bytes)", n="count()")
+    assert 0 < sum(found["n"]) <= EVENTS
+    (pipeline,) = asked
+    assert "summarize" in pipeline
+    assert {name_of(batch.schema).rpartition("_")[0] for batch in arrived} == {
+        re.search(r'@name = "(vastlab_[0-9a-f]+)_0"', pipeline)[1]
+    }
+    assert sum(batch.num_rows for batch in arrived) < EVENTS / 100
 
 
 async def test_nothing_in_a_query_is_executed(awkward, tmp_path, monkeypatch):
