@@ -354,8 +354,8 @@ class VAST:
     ) -> pd.DataFrame:
         """Group the events that match, and compute aggregates of each group.
 
-        A database computes them where the events are; a node sends its events, which are
-        grouped here as they arrive.
+        A database computes them where the events are, and so does a Tenzir node what it
+        computes exactly. All other events of a node are grouped here as they arrive.
 
         Parameters
         ----------

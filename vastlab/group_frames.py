@@ -220,7 +220,8 @@ def _shown(column: pa.Array, type_: Type | None) -> Any:
         arrow = field_to_arrow(Field("x", type_)).type
         if isinstance(arrow, pa.BaseExtensionType) and column.type == storage_type_of(arrow):
             column = pa.ExtensionArray.from_storage(arrow, column)
-    return frames.to_frames({"": [pa.table({"x": column})]})[""]["x"].array
+    # Not a frame of events, which would be sorted by time.
+    return frames.table_frame(pa.table({"x": column}))["x"].array
 
 
 def _aggregate(table: pa.Table, name: str, aggregate: Aggregate, types: dict[str, Type]) -> Any:

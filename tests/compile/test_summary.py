@@ -6,8 +6,11 @@ import ipaddress
 
 import datafusion
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vastlab import group_frames as frames
 from vastlab.arrow import convert
@@ -62,6 +65,17 @@ ALL = {
     "different": "count_distinct(n)",
     "values": "distinct(n)",
 }
+
+
+@given(st.dictionaries(st.text("abc", max_size=3), st.none() | st.integers(-9, 9), min_size=1))
+def test_a_time_belongs_to_its_group(times):
+    """Aggregates of times stand in the rows of their groups, whatever their order."""
+    events = batch(k=list(times), t=pa.array(list(times.values()), pa.timestamp("ns")))
+    found = summarized(events, by="k", first="min(t)", all="distinct(t)").set_index("k")
+    for key, time in times.items():
+        moments = [] if time is None else [pd.Timestamp(time, tz="UTC")]
+        assert found.loc[key, "all"] == moments
+        assert [each for each in [found.loc[key, "first"]] if each is not pd.NaT] == moments
 
 
 @pytest.mark.parametrize("type_", [pa.int64(), pa.uint64(), pa.float64()])
@@ -144,6 +158,7 @@ def test_labels_and_networks_are_text():
         "udp": (["10.0.0.0/8"], 1),
     }
     assert summarized(typed, by="n")["n"].tolist()[0] == "10.0.0.0/8"
+    assert summarized(typed, x="count(e)", y="count(n)").to_numpy().tolist() == [[3, 2]]
 
 
 def test_buckets_begin_before_1970_too():

@@ -33,6 +33,8 @@ AGGREGATES = (
     "count(service)",
     *(f"{name}({field})" for name in ("sum", "mean", "min", "max") for field in NUMBERS),
     "min(uid)",
+    "min(ts)",
+    "max(timestamp)",
     "max(id.orig_h)",
     "count_distinct(id.resp_h)",
     "distinct(proto)",

@@ -14,6 +14,7 @@ FOLDER = Path(sys.argv[0]).parent
 NAMES = {
     b"vastlab_ffffffffffffffff": r'@name = "(vastlab_[0-9a-f]{16})" }',  # of the catalog
     b"vastlab_0000000000000000.": r'starts_with\("(vastlab_[0-9a-f]{16}\.)"\)',  # of new layouts
+    b"vastlab_eeeeeeeeeeeeeeee_": r'@name = "(vastlab_[0-9a-f]{16}_)\d+"',  # of groups
 }
 
 

@@ -20,12 +20,14 @@ from vastlab.client import VAST
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError
 from vastlab.expression import parse
+from vastlab.expression.aggregates import Summary
 from vastlab.expression.parameters import bind
 from vastlab.nodes import process
 from vastlab.nodes.base import ExportMode, Query
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.nodes.tenzir import client as tenzir_client
 from vastlab.nodes.tenzir import node as tenzir_node
+from vastlab.nodes.tenzir import passes as tenzir_passes
 from vastlab.types import Field, Kind, Schema, Type
 
 THINGS = Schema(
@@ -304,7 +306,7 @@ async def test_the_catalog_comes_along_once(fake):
 @pytest.mark.parametrize("most_held", [0, 10])
 async def test_an_export_asks_where_no_catalog_came_along(fake, monkeypatch, most_held):
     """An export does not wait endlessly for a catalog that is missing or late."""
-    monkeypatch.setattr(tenzir_node, "_MOST_HELD", most_held)
+    monkeypatch.setattr(tenzir_passes, "_MOST_HELD", most_held)
     node = fake.node()
     fake.answer({EXPORT: {"streams": [fake.stream(1, n=[1])]}})
     for _ in range(2):
@@ -434,7 +436,12 @@ async def test_a_live_export_that_ends_by_itself_is_an_error(fake):
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda node: rows(node.export(Query())), lambda node: node.counts(Query())]
+    "ask",
+    [
+        lambda node: rows(node.export(Query())),
+        lambda node: node.counts(Query()),
+        lambda node: node.summarize(Query(), Summary.parse("who", None, {})),
+    ],
 )
 async def test_a_node_that_is_gone_is_noticed(fake, monkeypatch, ask):
     """The program would never end: a closed port ends the query."""

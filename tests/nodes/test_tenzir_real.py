@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,14 +25,17 @@ from hypothesis import strategies as st
 
 import vastlab
 from vastlab import demo
+from vastlab.arrow.schema import name_of
 from vastlab.client import VAST
 from vastlab.compile import tql
 from vastlab.endpoints import parse_endpoint
-from vastlab.errors import NodeConnectionError, NodeError
+from vastlab.errors import NodeConnectionError, NodeError, UsageError
 from vastlab.expression.ast import Column, Operator, Predicate
 from vastlab.expression.literals import Duration, Time
 from vastlab.nodes import own, process
 from vastlab.nodes.tenzir import TenzirNode
+from vastlab.nodes.tenzir import groups as tenzir_groups
+from vastlab.nodes.tenzir.client import TenzirClient
 from vastlab.table_slice import to_json_rows
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -199,6 +203,63 @@ async def test_counts_are_those_of_the_embedded_node(awkward):
     async with VAST(database) as embedded, VAST(endpoint) as vast:
         for expression in ("", "x == 5", '#type == "test.two"', "x == null", "n > 0"):
             assert await vast.counts(expression) == await embedded.counts(expression)
+
+
+@pytest.mark.parametrize(
+    "by, every, functions",
+    [
+        ((), None, ("count()", "count(x)", "count_distinct(x)", "max(y)")),
+        (("x",), None, ("count()", "sum(y)")),
+        (("#type", "s"), None, ("sum(n)", "sum(u)", "mean(d)", "min(dur)", "distinct(n)")),
+        (("test.types.s",), "1h", ("count()", "any(b)", "all(b)", "sum(dur)", "mean(dur)")),
+        (("#type", "ip"), None, ("distinct(ip)", "count(net)")),
+        (("net",), None, ("max(ip)", "count()")),
+        (("b", "`in`", "n"), "1ns", ("min(ts)", "max(ts)", "max(d)", "max(s)", "count(l)")),
+        (("test.types.r.a",), None, ("count(c)", "distinct(r.b.c)")),
+    ],
+)
+async def test_awkward_events_are_grouped_right(awkward, monkeypatch, by, every, functions):
+    """Whatever the values, layouts and names: what the node groups is what is grouped here."""
+    aggregates = {f"a{number}": text for number, text in enumerate(functions)}
+
+    async def found(expression):
+        async with VAST(awkward[1]) as vast:
+            try:
+                groups = await vast.summarize(expression, by=by, every=every, aggregates=aggregates)
+            except UsageError as error:
+                return str(error)
+        rows = sorted(map(repr, groups.astype(object).itertuples(index=False)))
+        return rows, groups.dtypes.to_dict(), groups.attrs
+
+    for expression in ("", "x != 5", "x == null", '#type == "test.types" && n != 3'):
+        by_node = await found(expression)
+        with monkeypatch.context() as patch:
+            patch.setattr(tenzir_groups, "_MOST_BRANCHES", 0)
+            assert by_node == await found(expression)
+
+
+async def test_only_groups_leave_the_node(endpoint, monkeypatch):
+    """The program gets one pipeline that groups, and sends no event."""
+    asked, arrived = [], []
+    stream = TenzirClient.stream
+
+    async def watched(self, pipeline, *args, **options):
+        asked.append(pipeline(""))
+        async with aclosing(stream(self, pipeline, *args, **options)) as batches:
+            async for batch in batches:
+                arrived.append(batch)
+                yield batch
+
+    monkeypatch.setattr(TenzirClient, "stream", watched)
+    async with VAST(endpoint) as vast:
+        found = await vast.summarize(by=["#type", "net.proto"], sent="sum(orig_bytes)", n="count()")
+    assert 0 < sum(found["n"]) <= EVENTS
+    (pipeline,) = asked
+    assert "summarize" in pipeline
+    assert {name_of(batch.schema).rpartition("_")[0] for batch in arrived} == {
+        re.search(r'@name = "(vastlab_[0-9a-f]+)_0"', pipeline)[1]
+    }
+    assert sum(batch.num_rows for batch in arrived) < EVENTS / 100
 
 
 async def test_nothing_in_a_query_is_executed(awkward, tmp_path, monkeypatch):

@@ -19,7 +19,9 @@ from vastlab.expression.ast import Meta, MetaExtractor
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Field, Kind, Leaf, Schema, Type
 
-_FIRST = -(2**63)
+FIRST = -(2**63)
+"""The first of all times, in nanoseconds."""
+
 _WEEK = 7 * 86_400 * 10**9  # nanoseconds
 _MONDAY = 4 * 86_400 * 10**9  # 1970-01-05
 _HALF = 2**32  # integers are added in two halves, so that no sum overflows
@@ -74,27 +76,31 @@ class Grouping:
         """The types of keys and values in partial results."""
         self.columns: frozenset[str] = frozenset()
         """The columns of the events that are read."""
-        self._keys: list[datafusion.Expr] = []
+        self.keys: list[tuple[str, tuple[Leaf, ...]]] = []
+        """The columns of keys, and of which fields; none for the name of the schema."""
+        self.values: list[tuple[str, Function, tuple[Leaf, ...]]] = []
+        """The columns of aggregates, what is computed, and of which fields; none for events."""
+        self._groups: list[datafusion.Expr] = []
         self._states: list[_State] = [("n.sum", f.count(lit(1)))]
         if summary.every:
             self._add_bucket(summary.every)
         for number, name in enumerate(summary.by):
             if name.extractor == MetaExtractor(Meta.TYPE):
-                self._add_key(f"k{number}", lit(schema.name), Type(Kind.STRING))
+                self._add_key(f"k{number}", lit(schema.name), Type(Kind.STRING), ())
                 continue
             leaves = field_of(name, schema, taxonomy)
             if not leaves:
                 self.missing = self.missing or name.column
                 continue
             _check_key(leaves[0])
-            self._add_key(f"k{number}", self._value(leaves), leaves[0].type)
+            self._add_key(f"k{number}", self._value(leaves), leaves[0].type, leaves)
         for number, aggregate in enumerate(summary.aggregates):
             self._add_states(f"a{number}", aggregate, taxonomy)
 
     def partial(self, frame: datafusion.DataFrame) -> pa.Table:
         """Group the events of a frame; its columns are named by `Leaf.column`."""
         states = [first.alias(name) for name, first in self._states]
-        return _rendered(_collect(frame.aggregate(self._keys, states)), self.types)
+        return _rendered(_collect(frame.aggregate(self._groups, states)), self.types)
 
     def _value(self, leaves: Sequence[Leaf]) -> datafusion.Expr:
         """Return the first value of several fields; NaN is no value."""
@@ -116,17 +122,21 @@ class Grouping:
         moment, span = self._column(leaf).cast(pa.int64()), lit(every)
         # The remainder has the sign of the time, which may lie before 1970.
         past = (((moment - lit(origin(every))) % span) + span) % span
-        is_first = moment < lit(_FIRST + every)  # its bucket begins before all times
+        is_first = moment < lit(FIRST + every)  # its bucket begins before all times
         bucket = f.case(is_first).when(lit(True), lit(None)).otherwise(moment - past)
-        self._add_key(TIME, bucket, Type(Kind.INT64))
+        self._add_key(TIME, bucket, Type(Kind.INT64), (leaf,))
 
-    def _add_key(self, column: str, key: datafusion.Expr, type_: Type) -> None:
-        self._keys.append(key.alias(column))
+    def _add_key(
+        self, column: str, key: datafusion.Expr, type_: Type, leaves: tuple[Leaf, ...]
+    ) -> None:
+        self._groups.append(key.alias(column))
         self.types[column] = type_
+        self.keys.append((column, leaves))
 
     def _add_states(self, column: str, aggregate: Aggregate, taxonomy: Taxonomy) -> None:
         if aggregate.field is None:
             self._states.append((f"{column}.sum", f.count(lit(1))))
+            self.values.append((column, aggregate.function, ()))
             return
         leaves = field_of(aggregate.field, self.schema, taxonomy)
         if not leaves:
@@ -143,6 +153,7 @@ class Grouping:
         if kind is Kind.DURATION and function in (Function.SUM, Function.MEAN):
             value = value.cast(pa.int64())
         self.types[column] = leaf.type
+        self.values.append((column, function, leaves))
         self._states += _states(column, function, kind, value)
 
 
@@ -216,8 +227,9 @@ def _without_views(type_: pa.DataType) -> pa.DataType:
 def _rendered(table: pa.Table, types: dict[str, Type]) -> pa.Table:
     """Turn keys and lists of types that the engine cannot compare into text."""
     for place, name in enumerate(table.column_names):
-        type_ = types.get(name.partition(".")[0])
-        if type_ is not None and type_.kind in _AS_TEXT:
+        base, _, ending = name.partition(".")
+        type_ = types.get(base)
+        if type_ is not None and type_.kind in _AS_TEXT and ending in ("", "list"):
             member = field_to_arrow(Field(name, type_))
             chunks = [text_of(chunk, member) for chunk in table.column(name).chunks]
             table = table.set_column(place, name, pa.chunked_array(chunks))

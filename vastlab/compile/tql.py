@@ -46,7 +46,7 @@ from vastlab.expression.literals import (
 )
 from vastlab.types import Kind
 
-__all__ = ["condition", "path", "quote"]
+__all__ = ["condition", "constant", "path", "quote"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -77,6 +77,30 @@ def condition(expr: Expr) -> str:
             return _predicate(expr)
         case _:
             assert_never(expr)
+
+
+def constant(literal: Literal) -> str:
+    """Write a literal from its value."""
+    match literal:
+        case Bool(value):
+            return "true" if value else "false"
+        case Int64(value) | UInt64(value):
+            return str(value)
+        case Double(value):
+            return _decimal(value)
+        case Duration(nanoseconds):
+            return _duration(nanoseconds)
+        case Time(nanoseconds):
+            return _time(nanoseconds)
+        case String(text):
+            return quote(text)
+        case IP() | Subnet():
+            return str(literal)
+        case ListLiteral(items):
+            return "[" + ", ".join(constant(item) for item in items) + "]"
+        case _:
+            # `fit` allows no other literals; fail rather than send a wrong query.
+            raise TypeError(f"no TQL for {literal!r}")
 
 
 def path(parts: tuple[str, ...]) -> str:
@@ -140,16 +164,16 @@ def _comparison(field: str, kind: Kind, operator: Operator, literal: Literal) ->
         case Double(value) if math.isinf(value):
             return _infinite(field, operator, above=value > 0)
         case _ if operator is Operator.NI:
-            return f"({_literal(literal)} in {field})"
+            return f"({constant(literal)} in {field})"
         case ListLiteral(items) if operator is Operator.IN and Subnet in literal.kinds:
             networks = [item for item in items if isinstance(item, Subnet)]
             rest = ListLiteral(tuple(item for item in items if not isinstance(item, Subnet)))
             parts: list[Literal] = [rest, *networks] if rest.items else [*networks]
-            return "(" + " or ".join(f"{field} in {_literal(item)}" for item in parts) + ")"
+            return "(" + " or ".join(f"{field} in {constant(item)}" for item in parts) + ")"
         case _ if operator is Operator.IN:
-            return f"({field} in {_literal(literal)})"
+            return f"({field} in {constant(literal)})"
         case _:
-            return f"{field} {operator.value} {_literal(literal)}"
+            return f"{field} {operator.value} {constant(literal)}"
 
 
 def _matches(subject: str, pattern: Pattern) -> str:
@@ -177,29 +201,6 @@ def _infinite(field: str, operator: Operator, *, above: bool) -> str:
             return is_less
         case _:
             return f"({is_less} or {is_infinite})"
-
-
-def _literal(literal: Literal) -> str:
-    match literal:
-        case Bool(value):
-            return "true" if value else "false"
-        case Int64(value) | UInt64(value):
-            return str(value)
-        case Double(value):
-            return _decimal(value)
-        case Duration(nanoseconds):
-            return _duration(nanoseconds)
-        case Time(nanoseconds):
-            return _time(nanoseconds)
-        case String(text):
-            return quote(text)
-        case IP() | Subnet():
-            return str(literal)
-        case ListLiteral(items):
-            return "[" + ", ".join(_literal(item) for item in items) + "]"
-        case _:
-            # `fit` allows no other literals; fail rather than send a wrong query.
-            raise TypeError(f"no TQL for {literal!r}")
 
 
 def _decimal(value: float) -> str:

@@ -23,7 +23,6 @@ from vastlab.compile.datafusion import disjuncts, predicate
 from vastlab.compile.groups import Groups
 from vastlab.compile.pruning import Range, may_match
 from vastlab.errors import CorruptFileError
-from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import (
     And,
     Column,
@@ -316,11 +315,8 @@ def group_batches(groups: Groups, schema: Schema, batches: Sequence[pa.RecordBat
         groups.add(schema, grouping.partial(context.read_batches(batches)))
 
 
-async def group_export(
-    events: AsyncGenerator[TableSlice, None], query: Query, summary: Summary
-) -> Groups:
-    """Group the events of an export as they arrive."""
-    groups = Groups(summary, query.taxonomy)
+async def group_export(events: AsyncGenerator[TableSlice, None], groups: Groups) -> Groups:
+    """Add the events of an export to groups as they arrive."""
     pending: dict[Schema, list[pa.RecordBatch]] = {}
 
     def add(schema: Schema) -> None:

@@ -86,13 +86,13 @@ def _conditions(query: Query, layouts: list[Schema]) -> list[str]:
     if None not in texts and len(set(texts)) == 1:
         return [texts[0]] if texts[0] is not None else []
     return [
-        f"({_guard(layout, layouts)} and {text})"
+        f"({guard(layout, layouts)} and {text})"
         for layout, text in zip(layouts, texts, strict=True)
         if text is not None
     ]
 
 
-def _guard(layout: Schema, layouts: list[Schema]) -> str:
+def guard(layout: Schema, layouts: list[Schema]) -> str:
     """Tell a layout from the others of its name by its fields and their types."""
     mine = {leaf.path: leaf.type.kind for leaf in layout.leaves}
     others = [{leaf.path: leaf.type.kind for leaf in other.leaves} for other in layouts]

@@ -8,27 +8,24 @@ are filtered here.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from vastlab.arrow import convert
-from vastlab.arrow.schema import name_of
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import NodeEndpoint
-from vastlab.errors import NodeError
+from vastlab.errors import FormatError, NodeError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import upload
 from vastlab.nodes.base import (
     Explanation,
-    ExportMode,
     LayoutPlan,
     Limit,
     Query,
@@ -37,19 +34,26 @@ from vastlab.nodes.base import (
     together,
 )
 from vastlab.nodes.ordering import newest_of, of_each_schema
-from vastlab.nodes.plan import LocalFilter, group_export
+from vastlab.nodes.plan import group_export
 from vastlab.nodes.tenzir import conditions
-from vastlab.nodes.tenzir.catalog import QUESTION, Catalog, InlineCatalog
-from vastlab.nodes.tenzir.client import Aligner, TenzirClient
-from vastlab.nodes.tenzir.conditions import EmptyLists, TypeProbes, Unlisted, put_back
+from vastlab.nodes.tenzir.catalog import QUESTION, Catalog
+from vastlab.nodes.tenzir.client import TenzirClient
+from vastlab.nodes.tenzir.conditions import Unlisted
+from vastlab.nodes.tenzir.groups import Branches
+from vastlab.nodes.tenzir.passes import (
+    Confirmation,
+    OtherCatalogError,
+    Pass,
+    grouping_pass,
+    live_pass,
+    stored_passes,
+)
 from vastlab.store.ingest import IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 MAX_CLIENTS = 4
-_FEW = 8_192  # events for which probes cost more than they save
 _LONGEST_KNOWN = 30.0  # seconds; with an older catalog, more events count as recent
-_MOST_HELD = 262_144  # events that wait for the catalog
 
 
 class TenzirNode:
@@ -100,8 +104,12 @@ class TenzirNode:
         return {name: number for name, number in sorted(counts.items()) if number}
 
     async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
-        """Group the events on this side, batch by batch."""
-        return await group_export(self._events(replace(query, limit=0)), query, summary)
+        """Let the node group what it can; the events of all else are grouped here as they come."""
+        query = replace(query, limit=0)
+        groups = Groups(summary, query.taxonomy)
+        with contextlib.suppress(FormatError):
+            return await group_export(self._grouped(query, summary, groups), groups)
+        return await group_export(self._events(query), Groups(summary, query.taxonomy))
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
@@ -153,8 +161,8 @@ class TenzirNode:
                             if limit.is_reached:
                                 return
                 current.end()
-            except _OtherCatalogError as error:  # nothing was returned yet
-                passes = _stored_passes(query, error.catalog or await self._catalog())
+            except OtherCatalogError as error:  # nothing was returned yet
+                passes = stored_passes(query, error.catalog or await self._catalog())
             except NodeError:
                 # The node cannot be asked again, and the events that are held back match.
                 for part in current.held():
@@ -165,14 +173,41 @@ class TenzirNode:
         if query.is_live:
             raise self._client.gone("")  # a live export has no end of its own
 
-    async def _first_passes(self, query: Query) -> deque[_Pass]:
+    async def _first_passes(self, query: Query) -> deque[Pass]:
         if query.is_live:
-            return deque([_live_pass(query, await self._catalog())])
+            return deque([live_pass(query, await self._catalog())])
+        catalog, confirmation = await self._catalog_to_begin_with()
+        return stored_passes(query, catalog, confirmation)
+
+    async def _catalog_to_begin_with(self) -> tuple[Catalog, Confirmation | None]:
+        """Return the known catalog, of which the present one comes with the events, or that."""
         known = self._known
         if known is None or known.age > _LONGEST_KNOWN:
-            return _stored_passes(query, await self._catalog())
-        # Begin with the known catalog; the present one comes with the events.
-        return _stored_passes(query, known, _Confirmation(known, self._learn))
+            return await self._catalog(), None
+        return known, Confirmation(known, self._learn)
+
+    async def _grouped(
+        self, query: Query, summary: Summary, groups: Groups
+    ) -> AsyncGenerator[TableSlice, None]:
+        """Add what the node has grouped, and return the events that it has not."""
+        catalog, confirmation = await self._catalog_to_begin_with()
+        while (branches := Branches.of(query, summary, catalog)) is not None:
+            asked = grouping_pass(query, catalog, branches, confirmation)
+            stream = self._client.stream(asked.pipeline, urgent=asked.urgent)
+            try:
+                async with aclosing(stream) as batches:
+                    async for batch in batches:
+                        for part in asked.take(batch):
+                            yield part
+                        while asked.groups:
+                            await asyncio.to_thread(branches.add, asked.groups.popleft(), groups)
+                asked.end()
+                return
+            except OtherCatalogError as error:  # nothing was taken yet
+                catalog, confirmation = error.catalog or await self._catalog(), None
+        async with aclosing(self._events(query)) as parts:
+            async for part in parts:
+                yield part
 
     def _learn(self, catalog: Catalog) -> None:
         self._known = catalog
@@ -203,7 +238,7 @@ class TenzirNode:
     async def _count_unlisted(self, query: Query, unlisted: Unlisted) -> Counter[str]:
         """Count the events of layouts that the catalog does not list."""
         counts: Counter[str] = Counter()
-        unknown = _Pass(query, Catalog(), unlisted, ["export", *unlisted.select_unlisted()])
+        unknown = Pass(query, Catalog(), unlisted, ["export", *unlisted.select_unlisted()])
         async with aclosing(self._client.stream(unknown.pipeline)) as batches:
             async for batch in batches:
                 for part in unknown.take(batch):
@@ -234,133 +269,6 @@ class TenzirNode:
             all_row_groups=len(mine),
             events=sum(row["events"] for row in read),
         )
-
-
-class _OtherCatalogError(Exception):
-    """The catalog is another one than was thought; which one it is, if that is known."""
-
-    def __init__(self, catalog: Catalog | None) -> None:
-        super().__init__()
-        self.catalog = catalog
-
-
-class _Confirmation:
-    """Holds events back until the catalog that the pipeline was written for is confirmed."""
-
-    def __init__(self, known: Catalog, learn: Callable[[Catalog], None]) -> None:
-        self.inline = InlineCatalog.make()
-        self.held: list[pa.RecordBatch] = []
-        self.is_open = True
-        self._known = known
-        self._learn = learn
-
-    def take(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        """Take what arrived, and return what may be used."""
-        if not self.is_open:
-            return [batch]
-        if name_of(batch.schema) == self.inline.name:
-            catalog = self.inline.read(batch)
-            self._learn(catalog)
-            if catalog.layouts != self._known.layouts:
-                raise _OtherCatalogError(catalog)
-            self.is_open, held, self.held = False, self.held, []
-            return held
-        self.held.append(batch)
-        if sum(part.num_rows for part in self.held) > _MOST_HELD:
-            raise _OtherCatalogError(None)
-        return []
-
-
-class _Pass:
-    """One pipeline, whose events are restored to their layouts; events of others are filtered."""
-
-    def __init__(
-        self,
-        query: Query,
-        catalog: Catalog,
-        unlisted: Unlisted,
-        steps: list[str],
-        *,
-        probes: TypeProbes | None = None,
-        lists: EmptyLists | None = None,
-        confirmation: _Confirmation | None = None,
-    ) -> None:
-        self.urgent = None if confirmation is None else confirmation.inline.name
-        self._catalog, self._unlisted, self._steps = catalog, unlisted, steps
-        self._probes, self._lists, self._confirmation = probes, lists, confirmation
-        self._aligner, self._local = Aligner.of(catalog.layouts), LocalFilter(query)
-
-    def pipeline(self, send: str) -> str:
-        """Write the pipeline, given the step that sends events."""
-        steps = list(self._steps)
-        if self._lists is not None:
-            steps += self._lists.steps(self._unlisted.mark)
-        if self._confirmation is not None:
-            steps.append(self._confirmation.inline.step())
-        if self._probes is not None:
-            return " | ".join([*steps, *self._probes.steps(self._catalog, send)])
-        # Events of each shape have a stream of their own, which never has to wait for a type.
-        shapes = ["drop_null_fields", f"group {conditions.SHAPE} {{ {send} }}"]
-        return " | ".join([*steps, *shapes])
-
-    def take(self, batch: pa.RecordBatch) -> Iterator[TableSlice]:
-        """Return the events of a batch, or those that it confirms."""
-        batches = [batch] if self._confirmation is None else self._confirmation.take(batch)
-        return self._selected(batches)
-
-    def held(self) -> Iterator[TableSlice]:
-        """Return the events that are not confirmed."""
-        return self._selected(() if self._confirmation is None else self._confirmation.held)
-
-    def end(self) -> None:
-        """Raise where the pipeline ended before the catalog was confirmed."""
-        if self._confirmation is not None and self._confirmation.is_open:
-            raise _OtherCatalogError(None)
-
-    def _selected(self, batches: Iterable[pa.RecordBatch]) -> Iterator[TableSlice]:
-        for batch in batches:
-            events = batch if self._probes is None else self._probes.remove(batch)
-            if events is None:
-                continue
-            events, lengths = (events, {}) if self._lists is None else self._lists.take(events)
-            name = self._unlisted.name(name_of(events.schema))
-            if name is None:
-                yield TableSlice(put_back(self._aligner.align(events), lengths))
-            elif kept := self._local.keep(TableSlice(convert.normalise(events, name))):
-                yield kept
-
-
-def _stored_passes(
-    query: Query, catalog: Catalog, confirmation: _Confirmation | None = None
-) -> deque[_Pass]:
-    """Plan how to get what is stored, and what is only in the node's memory."""
-    known, unlisted = conditions.where(query, catalog.layouts), Unlisted.of(catalog)
-    probes = None
-    if 0 < query.limit < _FEW:
-        # A program that stops by itself leaves the processor to us; what is filtered here
-        # would not count.
-        passes = [unlisted.select_unlisted()]
-        if known is not None:
-            passes.insert(0, [*unlisted.select_listed(known), f"head {query.limit}"])
-    else:
-        passes = [unlisted.select(known)]
-        probes = TypeProbes.of(
-            layout for layout in catalog.layouts if conditions.where(query, (layout,)) is not None
-        )
-    # The first one tells whether the catalog is right.
-    confirmations = (confirmation, *(None for _ in passes[1:]))
-    return deque(
-        _Pass(query, catalog, unlisted, ["export", *steps], probes=probes, confirmation=each)
-        for steps, each in zip(passes, confirmations, strict=True)
-    )
-
-
-def _live_pass(query: Query, catalog: Catalog) -> _Pass:
-    retro = ", retro=true" if query.mode is ExportMode.UNIFIED else ""
-    unlisted = Unlisted.of(catalog)
-    steps = unlisted.select(conditions.where(query, catalog.layouts))
-    steps.insert(0, f"export live=true{retro}")
-    return _Pass(query, catalog, unlisted, steps, lists=EmptyLists.of(catalog.layouts))
 
 
 def _status(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vastlab._arguments import Moment, as_query
 from vastlab.arrow import schema as arrow_schema
+from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.group_frames import in_few_buckets, to_frame
@@ -92,7 +93,7 @@ class Held:
         async def ask(every: timedelta) -> pd.DataFrame:
             asked = Summary.parse("#type", every, {})
             query = self.prepare(expression, since=since, until=until)
-            groups = await group_export(self.run(query), query, asked)
+            groups = await group_export(self.run(query), Groups(asked, self.taxonomy))
             return to_frame(groups, asked, tz, 0)
 
         return await in_few_buckets(ask)
