@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vastlab
-from vastlab.display.tally import histogram, tally
+from vastlab.display.histogram import histogram
+from vastlab.display.tally import tally
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.group_frames import _finer, _in_zone, engine_bucket
 

@@ -287,9 +287,7 @@ def columns(batch: pa.RecordBatch) -> dict[str, pa.StringArray]:
 
 def header(names: Iterable[str]) -> str:
     """Return the CSV header of columns with these names, without line end."""
-    # What begins with # is quoted, but for the column that our own readers look for.
-    quoted = _quote(pa.array(names, pa.string())).to_pylist()
-    return ",".join(TYPE if name == f'"{TYPE}"' else name for name in quoted)
+    return ",".join([TYPE, *_quote(pa.array(names, pa.string())).to_pylist()])
 
 
 def lines(names: pa.StringArray, texts: Iterable[pa.StringArray]) -> Iterator[str]:
@@ -311,8 +309,9 @@ def _quote(texts: pa.StringArray) -> pa.StringArray:
 
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write a file of one schema: its name in the first column, then the result of `columns`."""
+    names = table.column_names[1:]
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(header(table.column_names) + "\n")
+        file.write(header(names) + "\n")
         for batch in table.to_batches():
             first, *texts = batch.columns
             file.writelines(f"{line}\n" for line in lines(first, texts))

@@ -135,7 +135,7 @@ async def _csv(stream: Stream) -> None:
     header = ""
     async for part in stream:
         texts = render.columns(part.to_pyarrow())
-        if (line := render.header([TYPE, *texts])) != header:
+        if (line := render.header(texts)) != header:
             header = line
             write_lines([header])
         names = pa.array([part.name] * part.num_rows, pa.string())
@@ -149,10 +149,13 @@ def write_counts(counts: Mapping[str, int]) -> None:
 
 def write_table(names: Sequence[str], columns: Sequence[Sequence[str | None]]) -> None:
     """Write columns of text as CSV to stdout; null is nothing, an empty text is quoted."""
-    write_lines([render.header(names)])
-    if columns:
-        first, *others = (pa.array(column, pa.string()) for column in columns)
-        write_lines(render.lines(first, others))
+    columns = columns or [[] for _ in names]
+    if names[0] == TYPE:
+        write_lines([render.header(names[1:])])
+    else:
+        columns = [[name, *column] for name, column in zip(names, columns, strict=True)]
+    first, *others = (pa.array(column, pa.string()) for column in columns)
+    write_lines(render.lines(first, others))
 
 
 def write_lines(lines: Iterable[str]) -> None:

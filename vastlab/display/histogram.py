@@ -166,12 +166,13 @@ def _bucketed(times: Mapping[str, Counts], spans: Sequence[Span], width: int) ->
     counts = {name: np.zeros(firsts[-1], np.int64) for name in times}
     found = grouped(parts, (_SERIES,), width)
     if found is not None:
-        # A bucket that would begin before all times has no beginning.
-        found = found.set_column(0, "begin", found.column(TIME).fill_null(spans[0].start))
-        for row in found.select(["k0", "begin", "n.sum"]).to_pylist():
-            number = max(0, int(np.searchsorted(starts, row["begin"], "right")) - 1)
-            place = firsts[number] + (row["begin"] - spans[number].start) // width
-            counts[row["k0"]][place] += row["n.sum"]
+        for name, begin, events in zip(
+            *(found[column].to_pylist() for column in ("k0", TIME, "n.sum")), strict=True
+        ):
+            # A bucket that would begin before all times has no beginning.
+            number = 0 if begin is None else int(np.searchsorted(starts, begin, "right")) - 1
+            after = 0 if begin is None else (begin - spans[number].start) // width
+            counts[name][firsts[number] + after] += events
     return counts
 
 
