@@ -18,8 +18,9 @@ from vastlab.display.preview import Outcome, make_preview, summarise
 
 ELEMENTS = {
     "div", "details", "summary", "b", "span", "code", "table", "thead", "tbody", "tr", "th", "td",
-    "br",
+    "br", "svg", "rect",
 }  # fmt: skip
+SHAPE = {"x", "y", "width", "height", "fill", "role", "aria-label"}
 ATTRIBUTES = {"style", "open", "title", "cellpadding"}
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 HOSTILE = (
@@ -43,13 +44,18 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         assert tag in ELEMENTS
-        assert {name for name, _ in attrs} <= ATTRIBUTES
+        assert {name for name, _ in attrs} <= (SHAPE if tag in ("svg", "rect") else ATTRIBUTES)
         for name, value in attrs:
             assert name != "style" or not re.search(r"[<>&]|url|expression|position", value)
             assert name != "title" or not CONTROLS.search(value)
         self.counts[tag] = self.counts.get(tag, 0) + 1
         if tag != "br":
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag != "br":
+            self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import vastlab
+from tests.display.test_html import check
 from tests.notebook.conftest import send
 from vastlab import errors
 from vastlab.notebook import QueryBox
@@ -231,10 +233,34 @@ def test_a_table_that_would_be_too_large_says_so(vast, monkeypatch):
 
 
 def test_what_a_page_without_widgets_shows(vast):
-    """A saved notebook has the answer as text and as a table."""
+    """A saved notebook has the answer as text, and its chart and tables as a page."""
     box = vast.explore("size < 3")
-    assert "3 events in 1 schema" in box.final_mime_bundle()["text/plain"]
-    assert "<table" in box.final_mime_bundle()["text/html"]
+    bundle = box.final_mime_bundle()
+    assert "3 events in 1 schema" in bundle["text/plain"]
+    drawn = check(bundle["text/html"])
+    assert drawn.counts["table"] == 1
+    assert drawn.counts["rect"] == len(box.panel.histogram.view["bars"]) == 3
+
+
+def test_the_status_counts_what_matches(vast):
+    """Of all schemas, and the result says which of them its limit hid."""
+    box = vast.explore(limit=10)
+    assert "1,055 events in 2 schemas match" in box._status.value
+    assert "left out" not in box._status.value
+    assert box.result.left_out == {"my.others": 5}
+    assert vast.explore("size < 4").result.left_out == {}
+
+
+def test_a_chart_says_where_time_is_left_out(tmp_path):
+    """Two days nine years apart are drawn by the hour, with a mark between them."""
+    days = [datetime(year, 1, 1, hour, tzinfo=UTC) for year in (2017, 2026) for hour in range(24)]
+    with vastlab.connect(str(tmp_path / "some.db")) as vast:
+        vast.ingest(pa.table({"ts": days}), schema="my.events")
+        view = vast.explore().panel.histogram.view
+    assert len(view["bars"]) == 48
+    assert view["slots"] == 50
+    assert len(view["cuts"]) == 1
+    assert 24 <= view["cuts"][0] < 26
 
 
 def test_the_magic_explores(shell, stored):

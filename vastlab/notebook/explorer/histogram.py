@@ -29,8 +29,9 @@ _OTHERS = "others"
 _LEAST_CUT = 12  # buckets without events that are left out
 _CUT = 2  # buckets of room for what is left out
 _TICKS = 6
-_LAST_TICK = 0.9
+_LAST_TICK = 0.85
 _NAME = 40  # characters
+_WIDTH, _HEIGHT = 800, 90  # pixels of a picture without a script
 _DAY = pd.Timedelta("1D")
 
 NOTHING: dict[str, Any] = {
@@ -113,6 +114,35 @@ def draw(found: pd.DataFrame, zone: tzinfo | None) -> Chart:
     return Chart(view, starts, ends)
 
 
+def as_html(chart: Chart) -> str:
+    """Draw a chart without a script, for a page that has no widgets; empty without events."""
+    view = chart.view
+    if not view["bars"]:
+        return ""
+    scale, unit = _HEIGHT / view["highest"], _WIDTH / view["slots"]
+    shapes = []
+    for bar in view["bars"]:
+        top = float(_HEIGHT)
+        for count, series in zip(bar["counts"], view["series"], strict=True):
+            top -= count * scale
+            if count:
+                shapes.append(
+                    f'<rect x="{bar["slot"] * unit:.2f}" y="{top:.2f}" width="{unit * 0.9:.2f}" '
+                    f'height="{count * scale:.2f}" fill="{series["color"]}"/>'
+                )
+    legend = "".join(
+        f'<span style="color:{series["color"]}">■</span> {_text.html(series["label"])} &nbsp; '
+        for series in view["series"]
+    )
+    first, last = chart.starts.dropna()[0], chart.ends.dropna()[-1]
+    span = _text.html(f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}")
+    return (
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="events over time">'
+        f"{''.join(shapes)}</svg>"
+        f'<div style="font-size:.92em">{span} · {_text.html(view["note"])}<br>{legend}</div>'
+    )
+
+
 class Histogram(anywidget.AnyWidget):
     """Bars that the page draws; `chosen` is called with the bounds of a span."""
 
@@ -123,18 +153,19 @@ class Histogram(anywidget.AnyWidget):
     def __init__(self, chosen: Callable[[pd.Timestamp, pd.Timestamp], None]) -> None:
         super().__init__()
         self._chosen = chosen
-        self._chart = Chart()
+        self.chart = Chart()
+        """What is drawn."""
         self.on_msg(self._received)
 
     def show(self, chart: Chart) -> None:
         """Draw a chart."""
-        self._chart = chart
+        self.chart = chart
         self.view = chart.view
 
     def _received(self, _: Any, message: Any, __: Any) -> None:
         match message:
             case {"do": "brush", "first": int(first), "last": int(last)}:
-                if (span := self._chart.between(first, last)) is not None:
+                if (span := self.chart.between(first, last)) is not None:
                     self._chosen(*span)
 
 

@@ -182,6 +182,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         counts = await source.counts(question.expression, **question.bounds, report=ignore)
         return {name: counts[name] for name in found.attrs["left_out"] if name in counts}
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many events match, by schema, most first; empty before that is known."""
+        return dict(self._counts)
+
+    def as_html(self) -> str:
+        """Return the chart for a page without widgets."""
+        return histogram.as_html(self.histogram.chart)
+
     def dim(self) -> None:
         """Show that what is seen is the answer to an earlier question."""
         for part in (self.histogram, self.table, self.event):

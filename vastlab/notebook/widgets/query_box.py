@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
+import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
@@ -213,8 +213,10 @@ class QueryBox(RunningBox):
 
     def final_mime_bundle(self) -> dict[str, str]:
         """Return the answer, by MIME type."""
-        answer = {} if self.result is None else {"text/html": self.result._repr_html_()}
-        return {**super().final_mime_bundle(), **answer}
+        if self.result is None:
+            return super().final_mime_bundle()
+        page = self.panel.as_html() + self.result._repr_html_()
+        return {**super().final_mime_bundle(), "text/html": page}
 
     def __repr__(self) -> str:
         asked = _text.plain(repr(_text.cut(self.expression, 80)))
@@ -226,45 +228,58 @@ class QueryBox(RunningBox):
     # --- on the loop ------------------------------------------------------------------------
 
     async def _ask(self, source: VAST | Held) -> None:
-        question = self._asked_for()
-        asked = Outcome(question.expression, self.mode, self.limit)
-        call, arrived = Call(), Arrived(asked.limit)
-        ticker = asyncio.ensure_future(self._tick(call, arrived))
+        call, arrived = Call(), Arrived(self.limit)
         try:
-            failure: BaseException | None = None
-            try:
-                query = source.prepare(
-                    question.expression,
-                    ExportMode(asked.mode),
-                    asked.limit,
-                    since=question.since,
-                    until=question.until,
-                    params=self._params,
-                )
-                # What is shown and narrowed has no parameters.
-                question = replace(question, expression=query.text)
-                asked = replace(asked, expression=query.text, since=query.since, until=query.until)
-                others = None
-                if isinstance(source, VAST):
-                    others = functools.partial(source.left_out, query)
-                await arrived.take(lambda: source.run(query, report=call), others=others)
-            except asyncio.CancelledError:
-                failure = errors.QueryInterrupted("stopped")
-            except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
-                failure = error
-            finally:
-                ticker.cancel()
-            answer = await self._answer(arrived, asked, partial=failure is not None)
-            self._finish(answer, failure, call.pop_warnings())
-            if answer.num_rows or failure is None:
-                is_live = asked.mode != ExportMode.HISTORICAL.value
-                if is_live or failure is not None:  # what can be asked again is something else
-                    source, question = Held(answer.to_arrow(), answer.taxonomy), Question()
-                await self.panel.show(source, question, answer.to_arrow(), answer.zone)
+            question, asked, failure = await self._collect(source, call, arrived)
+            outcome = replace(
+                asked,
+                endpoint="" if self._given is None else self._connection().endpoint,
+                asked=time.time_ns() - int(arrived.elapsed * 1e9),
+                elapsed=arrived.elapsed,
+                limit_reached=failure is None and arrived.limited,
+                partial=failure is not None,
+            )
+            tables = await arrived.tables()
+            answer, remarks = self._result(tables, outcome), call.pop_warnings()
+            self._finish(answer, failure, remarks)
+            if failure is None and outcome.mode == ExportMode.HISTORICAL.value:
+                await self.panel.show(source, question, tables, answer.zone)
+                self._count(tables, outcome, remarks)
+            elif tables or failure is None:  # nothing more can be asked
+                held = Held(tables, answer.taxonomy)
+                await self.panel.show(held, Question(), tables, answer.zone)
         except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
             self._fail(error)
         finally:
             self.running = False
+
+    async def _collect(
+        self, source: VAST | Held, call: Call, arrived: Arrived
+    ) -> tuple[Question, Outcome, BaseException | None]:
+        """Collect the answer; return what was asked, without parameters, and what ended it."""
+        question = self._asked_for()
+        asked = Outcome(question.expression, self.mode, self.limit)
+        ticker = asyncio.ensure_future(self._tick(call, arrived))
+        failure: BaseException | None = None
+        try:
+            query = source.prepare(
+                question.expression,
+                ExportMode(asked.mode),
+                asked.limit,
+                since=question.since,
+                until=question.until,
+                params=self._params,
+            )
+            question = replace(question, expression=query.text)
+            asked = replace(asked, expression=query.text, since=query.since, until=query.until)
+            await arrived.take(lambda: source.run(query, report=call))
+        except asyncio.CancelledError:
+            failure = errors.QueryInterrupted("stopped")
+        except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
+            failure = error
+        finally:
+            ticker.cancel()
+        return question, asked, failure
 
     async def _tick(self, call: Call, arrived: Arrived) -> None:
         pace = Pace()
@@ -273,18 +288,8 @@ class QueryBox(RunningBox):
             step = call.step(replace(arrived.step(), doing="asking …"))
             self._status.value = html.line(pace.say(step, arrived.elapsed))
 
-    async def _answer(self, arrived: Arrived, asked: Outcome, *, partial: bool) -> Result:
+    def _result(self, tables: Mapping[str, list[pa.Table]], outcome: Outcome) -> Result:
         connection = None if self._given is None else self._connection()
-        outcome = replace(
-            asked,
-            endpoint="" if connection is None else connection.endpoint,
-            asked=time.time_ns() - int(arrived.elapsed * 1e9),
-            elapsed=arrived.elapsed,
-            limit_reached=not partial and arrived.limited,
-            left_out=arrived.left_out,
-            partial=partial,
-        )
-        tables = await arrived.tables()
         zone = (self._held or self._connection()).zone
         return Result(tables, outcome, zone=zone, source=connection)
 
@@ -315,6 +320,18 @@ class QueryBox(RunningBox):
             remarks = [*remarks, f"partial: stopped after {plural(answer.num_rows, 'event')}"]
         self.result = answer
         self._status.value = "".join(map(html.note, remarks)) + html.line(answer.line())
+
+    def _count(
+        self, tables: Mapping[str, list[pa.Table]], outcome: Outcome, remarks: Sequence[str]
+    ) -> None:
+        """Say how many events match; where the limit hid schemas, the result says which."""
+        counts = self.panel.counts
+        total = f"{plural(sum(counts.values()), 'event')} in {plural(len(counts), 'schema')} match"
+        line = html.line(f"{total} · result: {self._result(tables, outcome).line()}")
+        self._status.value = "".join(map(html.note, remarks)) + line
+        if outcome.limit_reached:
+            hidden = tuple((name, count) for name, count in counts.items() if name not in tables)
+            self.result = self._result(tables, replace(outcome, left_out=hidden))
 
     def fail(self, error: BaseException) -> None:
         """Show an error, and that what is seen is not the answer."""
@@ -395,7 +412,7 @@ class QueryBox(RunningBox):
         self._back.on_click(lambda _: self.back())
         self._past = widgets.Combobox(
             placeholder="history: type a part of what was asked before",
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="auto", flex="1 1 24em"),
             continuous_update=False,
         )
         self._status = widgets.HTML()
@@ -411,7 +428,7 @@ class QueryBox(RunningBox):
             "profile": self._profile_form(),
             "expression": widgets.Textarea(
                 placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
-                rows=3,
+                rows=2,
                 layout=widgets.Layout(width="auto"),
             ),
         }
@@ -421,7 +438,9 @@ class QueryBox(RunningBox):
             layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1em"),
         )
         asked = widgets.VBox([self._forms["expression"], self._parameters])
-        known = widgets.VBox([self._past, self._saved])
+        known = widgets.HBox(
+            [self._past, self._saved], layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1em")
+        )
         keys = Keys(self._run_text)
         super().__init__([asked, controls, known, self._status, self.panel, keys])
         self.add_class("vastlab-box")
