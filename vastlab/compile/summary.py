@@ -121,7 +121,8 @@ class Grouping:
             return
         moment, span = self._column(leaf).cast(pa.int64()), lit(every)
         # The remainder has the sign of the time, which may lie before 1970.
-        past = (((moment - lit(origin(every))) % span) + span) % span
+        rest = (moment - lit(origin(every))) % span
+        past = f.case(rest < lit(0)).when(lit(True), rest + span).otherwise(rest)
         is_first = moment < lit(FIRST + every)  # its bucket begins before all times
         bucket = f.case(is_first).when(lit(True), lit(None)).otherwise(moment - past)
         self._add_key(TIME, bucket, Type(Kind.INT64), (leaf,))
@@ -179,8 +180,9 @@ def _states(
                 yield f"{column}.sum", f.sum(value)
             else:
                 half = lit(pa.scalar(_HALF, pa.uint64() if kind is Kind.UINT64 else pa.int64()))
-                yield f"{column}.high.sum", f.sum(value / half).cast(pa.int64())
-                yield f"{column}.low.sum", f.sum(value % half).cast(pa.int64())
+                high = value / half  # a division takes longer than all the rest
+                yield f"{column}.high.sum", f.sum(high).cast(pa.int64())
+                yield f"{column}.low.sum", f.sum(value - high * half).cast(pa.int64())
             if function is Function.MEAN:
                 yield f"{column}.count.sum", f.count(value)
 
