@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +15,7 @@ import vastlab
 from tests.display.test_html import check
 from tests.notebook.conftest import send
 from vastlab import errors
+from vastlab.client import VAST
 from vastlab.notebook import QueryBox
 from vastlab.notebook.explorer import panel as panels
 
@@ -249,6 +252,42 @@ def test_the_status_counts_what_matches(vast):
     assert "left out" not in box._status.value
     assert box.result.left_out == {"my.others": 5}
     assert vast.explore("size < 4").result.left_out == {}
+
+
+@pytest.fixture
+def counting(monkeypatch) -> threading.Event:
+    """Let counts over time never come, and tell when they are asked for."""
+    asked = threading.Event()
+
+    async def endless(*_: Any, **__: Any) -> None:
+        asked.set()
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr(VAST, "timeline", endless)
+    return asked
+
+
+def test_counting_can_be_stopped(vast, counting):
+    """What had arrived is shown, and the form can be used again."""
+    box = QueryBox(vast, limit=7)
+    box.start()
+    assert counting.wait(60)
+    box.stop()
+    box.wait()
+    assert not box.running
+    assert box.result.num_rows == 7
+    assert "stopped before all that matches was counted" in box._status.value
+
+
+def test_a_click_ends_the_query_that_runs(vast, counting, monkeypatch):
+    """And asks the new one."""
+    box = QueryBox(vast)
+    box.start()
+    assert counting.wait(60)
+    monkeypatch.undo()
+    click(box, "only", 1, "host")
+    assert (box.expression, box.error) == ('host == "h1"', "")
+    assert box.result.num_rows == vast.query('host == "h1"').num_rows
 
 
 def test_a_chart_says_where_time_is_left_out(tmp_path):

@@ -194,15 +194,14 @@ class QueryBox(RunningBox):
 
     def back(self) -> None:
         """Ask the question before the one that is shown; no effect at the first one."""
-        if self._trail and not self.running:
+        if self._trail:
             question = self._trail.pop()
             self._question = None
             self._ask_for(question)
 
     def narrowed(self, question: Question) -> None:
-        """Ask a question that a click in the answer led to."""
-        if not self.running:
-            self._ask_for(question)
+        """Ask a question that a click in the answer led to; it ends the one that runs."""
+        self._ask_for(question)
 
     def close(self) -> None:
         """Stop, and take the form away with everything in it; its answer stays as a table."""
@@ -248,6 +247,8 @@ class QueryBox(RunningBox):
             elif tables or failure is None:  # nothing more can be asked
                 held = Held(tables, answer.taxonomy)
                 await self.panel.show(held, Question(), tables, answer.zone)
+        except asyncio.CancelledError:
+            self.tell("stopped before all that matches was counted")
         except Exception as error:  # noqa: BLE001 - a display that fails is shown as well
             self._fail(error)
         finally:
@@ -354,6 +355,8 @@ class QueryBox(RunningBox):
         return Question(self.expression.strip(), since, until)
 
     def _ask_for(self, question: Question) -> None:
+        if self.running:
+            self.stop()
         self.expression = question.expression
         self.since, self.until = question.since or "", question.until or ""
         self.mode = ExportMode.HISTORICAL.value
