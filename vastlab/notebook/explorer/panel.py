@@ -142,38 +142,29 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             The time zone of displays.
         """
         async with self._lock:
-            await self._show(source, question, tables, zone)
-
-    async def _show(
-        self,
-        source: Source,
-        question: Question,
-        tables: Mapping[str, list[pa.Table]],
-        zone: tzinfo | None,
-    ) -> None:
-        self._source, self._question, self._zone = source, question, zone
-        self._shown = {n: _Shown(Pages(t, complete=False)) for n, t in tables.items() if t}
-        self._counts = {}
-        if self.schema not in self._shown:
-            self.schema = next(iter(self._shown), "")
-        self.layout.display = None if self._shown else "none"
-        await self._draw()
-        # What is to be warned of was said with the first events.
-        found = await source.timeline(
-            question.expression, **question.bounds, tz=self._zone, report=ignore
-        )
-        self._schemas = await source.schemas()
-        totals: Counter[str] = Counter()
-        for name, events in zip(found.get("#type", ()), found.get("events", ()), strict=True):
-            totals[name] += events
-        if found.attrs["left_out"]:  # schemas without a time
-            totals.update(await self._counts_without_time(source, question, found))
-        self._counts = {name: int(events) for name, events in totals.most_common()}
-        self.histogram.show(histogram.draw(found, self._zone))
-        if self.schema not in self._counts or not self._is_picked:
-            self.schema = next(iter(self._counts), "")
-        self.layout.display = None if self._counts else "none"
-        await self._draw()
+            self._source, self._question, self._zone = source, question, zone
+            self._shown = {n: _Shown(Pages(t, complete=False)) for n, t in tables.items() if t}
+            self._counts = {}
+            if self.schema not in self._shown:
+                self.schema = next(iter(self._shown), "")
+            self.layout.display = None if self._shown else "none"
+            await self._draw()
+            # What is to be warned of was said with the first events.
+            found = await source.timeline(
+                question.expression, **question.bounds, tz=self._zone, report=ignore
+            )
+            self._schemas = await source.schemas()
+            totals: Counter[str] = Counter()
+            for name, events in zip(found.get("#type", ()), found.get("events", ()), strict=True):
+                totals[name] += events
+            if found.attrs["left_out"]:  # schemas without a time
+                totals.update(await self._counts_without_time(source, question, found))
+            self._counts = {name: int(events) for name, events in totals.most_common()}
+            self.histogram.show(histogram.draw(found, self._zone))
+            if self.schema not in self._counts or not self._is_picked:
+                self.schema = next(iter(self._counts), "")
+            self.layout.display = None if self._counts else "none"
+            await self._draw()
 
     @staticmethod
     async def _counts_without_time(
