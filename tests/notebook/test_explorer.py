@@ -157,6 +157,15 @@ def test_the_line_of_a_query_reproduces_it(vast, shell):
     assert again.expression == box.result.expression
 
 
+def test_the_line_of_a_result_asks_for_the_same_events(vast, shell):
+    """With the result's own expression and bounds, and what was narrowed since."""
+    result = vast.query("size < 300", since="1970-01-01T00:00:10", limit=0)
+    box = result.explore()
+    click(box, "only", 2, "host")
+    again = shell.run(box.query)
+    assert again.num_rows == box.result.num_rows > 0
+
+
 def test_a_value_is_copied_as_an_expression(vast):
     """The page gets the text, and the form stays as it is."""
     box = vast.explore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
+from vastlab._arguments import moment_text
 from vastlab._call import Arrived, Call, interruptible, query_interrupted
 from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
@@ -20,7 +22,9 @@ from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
+from vastlab.expression import parse_query
 from vastlab.notebook.explorer.keys import Keys
+from vastlab.notebook.explorer.narrow import joined
 from vastlab.notebook.explorer.panel import Panel, Question
 from vastlab.notebook.explorer.sources import Held
 from vastlab.notebook.notes import Pace
@@ -125,14 +129,24 @@ class QueryBox(RunningBox):
 
     @property
     def query(self) -> str:
-        """The line that asks what the form says, for another notebook or a colleague."""
+        """The line that asks what the form says, for another notebook or a colleague.
+
+        Of a result in memory, it asks for all events that match, whatever its limit was.
+        """
+        asked = self._asked_for()
+        expression, since, until = asked.expression, asked.since, asked.until
+        if self._held is not None:
+            with contextlib.suppress(errors.ExpressionError):  # it is being typed
+                expression = joined(self._held.expression, parse_query(expression))
+            since = since or moment_text("since", self._held.since)
+            until = until or moment_text("until", self._held.until)
         return written(
-            self.expression,
+            expression,
             endpoint="" if self._given is None else self._connection().endpoint,
             mode=self.mode,
             limit=self.limit,
-            since=self.since,
-            until=self.until,
+            since=since or "",
+            until=until or "",
         )
 
     @property
