@@ -20,7 +20,7 @@ NOTEBOOK := VAST_ENDPOINT=demo: XDG_STATE_HOME=$(CURDIR)/$(VENV)/state $(BIN)/py
 LANGUAGE       := vastlab/arrow/*,vastlab/compile/*,vastlab/expression/*
 LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language_facts.py
 
-.PHONY: help demo test test-full lab lint bench soak clean
+.PHONY: help demo test test-full lab lint bench soak pictures clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: $(DEV) ## Measure speed, as ratios taken in one run.
 
 soak: $(FULL) ## Try for half an hour what must never lose or change an event.
 	$(BIN)/python -m tests.soak
+
+pictures: $(FULL) ## Draw the pictures of the README, in a browser.
+	$(BIN)/python -m tests.browser.pictures
 
 clean: ## Remove what the other targets made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks

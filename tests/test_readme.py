@@ -12,12 +12,13 @@ import pytest
 from vastlab import cli
 
 _README = Path(__file__).resolve().parent.parent / "README.md"
+_TEXT = _README.read_text(encoding="utf-8")
+_PICTURES = _README.parent / "notebooks" / "pictures"
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ vastlab (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _SESSIONS = [
-    match.groups()
-    for block in _BLOCK.findall(_README.read_text(encoding="utf-8"))
-    for match in _COMMAND.finditer(block)
+    match.groups() for block in _BLOCK.findall(_TEXT) for match in _COMMAND.finditer(block)
 ]
 
 
@@ -34,3 +35,27 @@ def test_shell_session_is_true(capsys, monkeypatch, command, printed):
 def test_there_are_sessions():
     """The README shows the shell at work."""
     assert len(_SESSIONS) >= 3
+
+
+def test_it_is_short():
+    """The README can be read in one go."""
+    assert len(_TEXT.splitlines()) <= 250
+
+
+def test_pictures_are_few_and_small():
+    """There are at most four pictures of at most 150 kB, and the README shows each."""
+    pictures = sorted(_PICTURES.iterdir())
+    assert 1 <= len(pictures) <= 4
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert picture.stat().st_size <= 150_000
+        assert f"(notebooks/pictures/{picture.name})" in _TEXT
+
+
+def test_links_lead_somewhere():
+    """Every file that the README links to is there, and every notebook is named."""
+    linked = set(_LINK.findall(_TEXT))
+    assert linked
+    assert [path for path in linked if not (_README.parent / path).exists()] == []
+    notebooks = {path.name for path in (_README.parent / "notebooks").glob("*.ipynb")}
+    assert notebooks == {name for name in notebooks if f"notebooks/{name}" in _TEXT}

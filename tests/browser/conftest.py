@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.servers import Lab, Notebook, Page, Server, write_notebook
+from tests.browser.servers import Lab, Notebook, Page, Server, browser, write_notebook
 from tests.conftest import ROOT
-
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _started(kind: type[Server], folder: Path) -> Iterator[Server]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     pytest.importorskip(kind.module, reason=f"{kind.module} is not installed")
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    program = browser()
     if program is None:
         pytest.skip("there is no chromium")
     root = folder / "root"

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 from tests.conftest import ROOT
 
 PATIENCE = 120  # seconds
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -170,14 +172,16 @@ class Server:
         The folder of the notebooks.
     playwright, program
         What drives the browser, and the browser.
+    scale
+        How many pixels of a screenshot are one of the page.
     """
 
     module, where, option = "jupyterlab", "lab/tree", "LabApp"
     complaints: tuple[str, ...] = ()
     """Errors of pages in which nothing of ours has run yet."""
 
-    def __init__(self, root: Path, playwright: Any, program: str) -> None:
-        self.root = root
+    def __init__(self, root: Path, playwright: Any, program: str, scale: float = 1) -> None:
+        self.root, self._scale = root, scale
         self._port, self._token = _free_port(), secrets.token_hex(16)
         self._server = self._start()
         self._browser = playwright.chromium.launch(
@@ -248,7 +252,8 @@ class Server:
 
     def open(self, name: str) -> Page:
         """Open a notebook of the root folder."""
-        page = self._browser.new_page(viewport={"width": 1300, "height": 1000})
+        size = {"width": 1300, "height": 1000}
+        page = self._browser.new_page(viewport=size, device_scale_factor=self._scale)
         opened = Page(self, page)
         url = f"http://127.0.0.1:{self._port}/{self.where}/{name}?token={self._token}&reset"
         page.goto(url, timeout=PATIENCE * 1000)
@@ -284,6 +289,11 @@ class Notebook(Server):
 
     module, where, option = "notebook", "notebooks", "JupyterNotebookApp"
     complaints = ("Cannot read properties of undefined (reading 'schema')",)  # while it loads
+
+
+def browser() -> str | None:
+    """Return the browser's program, if there is one."""
+    return next(filter(None, map(shutil.which, _PROGRAMS)), None)
 
 
 def write_notebook(path: Path, cells: tuple[str, ...]) -> None:

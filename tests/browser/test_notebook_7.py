@@ -19,7 +19,7 @@ def test_the_quickstart(classic):
 
 
 def test_tabs_and_a_query_box(classic):
-    """The tabs of a result and those of a form show their tables, one at a time."""
+    """The tabs of a result and those of an explorer show their tables, one at a time."""
     page = classic(
         "tabs.ipynb",
         "%load_ext vastlab\nfrom vastlab.notebook import QueryBox",
@@ -32,7 +32,9 @@ def test_tabs_and_a_query_box(classic):
     page.page.locator(".lm-TabBar-tab", has_text="suricata.flow").click()
     page.until(lambda: "flow.bytes_toserver" in shown.inner_text())
     page.click("Run")
-    page.until(lambda: page.count(".lm-TabBar-tab:visible", has_text="zeek.http") == 1)
+    page.until(lambda: page.count(".vastlab-schemas button", has_text="zeek.http (1)") == 1)
+    page.page.locator(".vastlab-schemas button", has_text="zeek.http").click()
+    page.until(lambda: page.count(".vastlab-table th", has_text="status_code") == 1)
     page.run("print('the box has', box.result.num_rows)")
     page.until(lambda: page.has("the box has 5"))
     assert page.broken() == 0
