@@ -1,5 +1,9 @@
 """Settings: VAST's own ``vast.yaml``, and the folders of vastlab.
 
+A ``./vast.yaml`` may come with the folder of another person: it may name a node, ``demo:`` or a
+folder below its own, and nothing else; results name it. Keys below ``vastlab:`` are ``profiles``,
+``infer``, ``encoding``, and in the user's own file also ``client`` and ``verify``.
+
 ``vast.endpoint`` has the meaning that VAST gives it; vastlab's own keys are under ``vastlab:``.
 No other file and no environment variable other than ``VAST_ENDPOINT`` is read.
 """

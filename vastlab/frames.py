@@ -1,5 +1,7 @@
 """Arrow tables into pandas: one frame for each schema, made for analysis.
 
+A record that is null and a record of nulls read the same.
+
 Importing this module gives every `pandas.Series` the accessor ``ip``.
 """
 

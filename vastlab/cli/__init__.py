@@ -1,5 +1,12 @@
 """``vastlab`` on the shell.
 
+``-f json`` writes one object a line with its schema under ``#type``; ``csv`` repeats its header
+where the schema changes; ``arrow`` is one stream after the other; ``parquet`` is for events of
+one schema. ``vastlab import`` reads all of them back as the same events. JSON and CSV cannot tell
+labels and bytes from text, maps from records, int64 from uint64, nor the type of a column without
+values; JSON has no NaN. Durations are whole numbers with a unit (``163820us``, ``41m``), which
+Tenzir, VAST and pandas read exactly; in CSV, null is nothing and an empty text is ``""``.
+
 Answers go to stdout; progress, warnings and errors go to stderr. The exit code is 0 for an
 answer, 1 where some files turned out to be damaged or no node runs, 2 for an error, and 130 for
 Ctrl-C.

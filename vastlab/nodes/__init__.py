@@ -1,4 +1,11 @@
-"""What an endpoint can be: an embedded database, a VAST node, a Tenzir node, a cluster."""
+"""What an endpoint can be: an embedded database, a VAST node, a Tenzir node, a cluster.
+
+At host:port, both programs on PATH are tried, and the one that gets an answer is used;
+``vastlab.client`` in ``vast.yaml`` or ``VAST(client="tenzir")`` settles it. A query runs as a
+process of its own, at most four at once, and ends with it. It runs without the user's ``VAST_*``
+and ``TENZIR_*`` variables. A node that goes away during an answer is a `NodeError`, whose
+``.partial`` is what had arrived.
+"""
 
 from __future__ import annotations
 

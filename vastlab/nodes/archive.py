@@ -1,4 +1,10 @@
-"""A folder of Parquet or Feather files as a node."""
+"""A folder of Parquet or Feather files as a node, such as the database folder of VAST or Tenzir.
+
+It is read and never written to, also while its node runs, without the events that the node has not
+written yet. Older segments (``.store``) are named in a warning. While a node merges files, old and
+new ones may lie side by side; which of them count is asked of a node that `vastlab.start_node` runs
+on the folder, and without one ``status()`` says that this is not known.
+"""
 
 from __future__ import annotations
 

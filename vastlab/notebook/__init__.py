@@ -1,6 +1,17 @@
 """The notebook layer: magics, completion, progress and widgets.
 
 ``%load_ext vastlab`` puts all of it in place, ``%unload_ext vastlab`` takes all of it away.
+
+Completion knows a node's last answer; the first time it waits for that, at most half a second.
+Wrong input fails the cell with one line; ``%config VastMagics.tracebacks = True`` shows all of
+it. What each endpoint was asked is in ``~/.local/state/vastlab/history.jsonl``. In a cell,
+``await`` the asynchronous API; for code that insists on `asyncio.run` there is
+`vastlab.allow_nested`.
+
+Displays use HTML without scripts, ipywidgets, and anywidgets that build nothing from text. Tests
+run them in JupyterLab 4 and Notebook 7 in a browser, in IPython in a terminal, in nbclient, and
+against a kernel's sockets. Where a frontend sends nothing but the current line, Tab completes in
+``%vast`` lines, not in the body of a ``%%vast`` cell.
 """
 
 from __future__ import annotations

@@ -1,4 +1,19 @@
-"""Readers of log formats, which return Arrow batches."""
+"""Readers of log formats, which return Arrow batches.
+
+A format is recognised by its content, also inside ``.gz`` and ``.zst``. Nested and flat spellings
+(``{"id": {"orig_h": ...}}``, ``id.orig_h``, ``id_orig_h``) are the same field. Text without a
+declared type becomes an address, a network, a time, a duration or a truth value (in CSV a number,
+too) where all values of its column in one import are; else the column is text, and a remark names
+the first value that did not fit. A user's schemas, in ``schemas/*.yaml`` next to ``vast.yaml`` or
+in the database, decide before any guess; dotted names declare members of records::
+
+    events:
+      my.app: {ts: time, client: ip, took: duration, "id.orig_h": ip, http: {status: uint64}}
+
+A malformed line costs that line, a value that does not fit its type becomes null and its event
+stays, an unreadable file costs that file: each is counted and named. Sizes, depths, numbers of
+columns and ratios of compression are bounded.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,12 @@
 """The vastlab database: time-sorted Parquet files under numbered manifest generations.
 
+An import is there whole or not at all. What a query reads is compared with checksums, unless
+``connect(..., verify=False)`` or ``vastlab.verify`` in the user's ``vast.yaml`` says otherwise.
+``vastlab check`` reads every byte; with ``--repair`` it keeps what is whole, moves the rest to a
+folder inside the database, and says what was lost. Small files are merged after imports, or all at
+once by ``vastlab compact``. Databases of vastlab 1.0 are read, and get checksums with the next
+write.
+
 ::
 
     manifest.json                                    the format's version

@@ -1,4 +1,9 @@
-"""Finds out what is new in a log file: the whole file, appended lines, or nothing."""
+"""Finds out what is new in a log file: the whole file, appended lines, or nothing.
+
+Each event comes once, through rotation, copytruncate and compression. A last line without a newline
+counts for a query; a running export gives it when it is whole or its log was rotated. If a log is
+rewritten so that events may come twice, a warning names it.
+"""
 
 from __future__ import annotations
 
