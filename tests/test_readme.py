@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vastlab import cli
+from vastlab.expression import parse
 
 _README = Path(__file__).resolve().parent.parent / "README.md"
 _TEXT = _README.read_text(encoding="utf-8")
@@ -50,6 +51,30 @@ def test_pictures_are_few_and_small():
         assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         assert picture.stat().st_size <= 150_000
         assert f"(notebooks/pictures/{picture.name})" in _TEXT
+
+
+def _section(heading: str) -> str:
+    return _TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def _expressions() -> list[str]:
+    rows = [row for row in _section("Expressions").splitlines() if row.startswith("| `")]
+    first = [row.replace(r"\|", "\0").split("|")[1] for row in rows]
+    return [text.replace("\0", "|") for cell in first for text in re.findall(r"`([^`]+)`", cell)]
+
+
+@pytest.mark.parametrize("text", _expressions())
+def test_expressions_are_of_the_language(text):
+    """What the table of expressions shows can be asked."""
+    parse(text)
+
+
+def test_what_contributors_are_sent_to_is_there():
+    """Every module that the section names exists."""
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", _section("Contributing")))
+    modules = [path.as_posix() for path in (_README.parent / "vastlab").rglob("*.py")]
+    assert len(named) > 10
+    assert [name for name in named if not any(m.endswith(f"/{name}") for m in modules)] == []
 
 
 def test_links_lead_somewhere():
