@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image  # comes with matplotlib
 from playwright.sync_api import sync_playwright
@@ -30,29 +30,38 @@ _QUIET = """
 """
 
 
-def explorer(page: Page) -> None:
-    """Show all that one host did in a week."""
-    page.run("vast.explore('10.1.4.17')")
-    page.until(lambda: page.has("zeek.conn (2,"))
+class Picture(NamedTuple):
+    """A cell, and what is done until it looks as it should."""
+
+    source: str
+    draw: Callable[[Page], None]
+    theme: str = "JupyterLab Light"
 
 
-def summary(page: Page) -> None:
-    """Show groups that the endpoint computed, and a picture of a result."""
-    page.run(_SUMMARY)
+def explored(page: Page) -> None:
+    """Wait for the counts of an explorer."""
+    page.until(lambda: page.count(".vastlab-schemas button", has_text="(2,103)") > 0)
+
+
+def summarised(page: Page) -> None:
+    """Wait for a picture."""
     page.until(lambda: page.count(".jp-OutputArea-output img") > 0)
 
 
 def narrowed(page: Page) -> None:
-    """Show what a click on a value offers, and one event whole, on a dark page."""
-    page.page.evaluate(_COMMAND, ["apputils:change-theme", {"theme": "JupyterLab Dark"}])
-    page.run("vast.explore('203.0.113.0/24 && #type == /suricata.*/')")
-    page.until(lambda: page.has("suricata.flow ("))
-    page.page.locator(".vastlab-schemas button", has_text="alert").click()
+    """Click a value of an alert."""
+    page.page.locator(".vastlab-schemas button", has_text="alert (").click()
     page.until(lambda: page.count(".vastlab-table td", has_text="DEMO") > 0)
     page.page.locator(".vastlab-table td", has_text="DEMO").last.click()
 
 
-PICTURES = {"explorer": explorer, "summary": summary, "narrowed": narrowed}
+PICTURES = {
+    "explorer": Picture("vast.explore('10.1.4.17')", explored),
+    "summary": Picture(_SUMMARY, summarised),
+    "narrowed": Picture(
+        "vast.explore('203.0.113.0/24 && #type == /suricata.*/')", narrowed, "JupyterLab Dark"
+    ),
+}
 
 
 def _small(shot: bytes) -> bytes:
@@ -69,15 +78,16 @@ def _shots(playwright: Any, root: Path) -> Iterator[tuple[str, bytes]]:
     assert program is not None, "there is no chromium"
     lab = Lab(root, playwright, program, scale=_SCALE)
     try:
-        for name, draw in PICTURES.items():
-            write_notebook(root / f"{name}.ipynb", (_LOAD,))
+        for name, picture in PICTURES.items():
+            write_notebook(root / f"{name}.ipynb", (_LOAD, picture.source))
             page = lab.open(f"{name}.ipynb")
             page.page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
             page.page.add_style_tag(content=_QUIET)
             page.page.evaluate(_COMMAND, ["application:toggle-left-area", {}])
+            page.page.evaluate(_COMMAND, ["apputils:change-theme", {"theme": picture.theme}])
             page.run_all()
             page.settle()
-            draw(page)
+            picture.draw(page)
             page.settle()
             page.page.mouse.move(0, 0)
             page.page.wait_for_timeout(1000)  # what a click began to draw
