@@ -81,6 +81,14 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
+def without_null(found: pd.DataFrame, field: str, most: int) -> pd.DataFrame:
+    """Return the first groups that have a value of a field; 0 for all."""
+    kept = found[found[field].notna()].reset_index(drop=True)
+    top = GroupFrame(kept.head(most) if most else kept)
+    top.attrs = found.attrs
+    return top
+
+
 def engine_bucket(every: int, zone: tzinfo | None) -> int:
     """Return the buckets to compute in UTC, of which those of a time zone can be made."""
     return every if zone in (None, UTC) else gcd(every, _QUARTER)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -225,6 +226,24 @@ def make_preview(
         summarise(name, tables),
         tuple(chosen.values()),
         tuple(merged[i] for i in order),
+    )
+
+
+def summary_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
+    """Return one row for each schema, most events first."""
+    ordered = most_first(summaries)
+
+    def times(bounds: Sequence[int | None]) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(np.array(bounds, "datetime64[ns]"), tz="UTC")
+
+    return pd.DataFrame(
+        {
+            "events": [summary.events for summary in ordered],
+            "columns": [summary.columns for summary in ordered],
+            "first": times([summary.first for summary in ordered]),
+            "last": times([summary.last for summary in ordered]),
+        },
+        index=pd.Index([_text.plain(summary.name) for summary in ordered], name="schema"),
     )
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vastlab.compile.vast import of_schema
 from vastlab.expression.ast import Constant, Expr, Operator
-from vastlab.expression.checks import all_of
+from vastlab.expression.checks import all_of, of_schema
 from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.newest import BLOCK, Newest
@@ -87,9 +86,9 @@ async def of_each_schema(
     """
     known = list(await layouts())
     names = sorted({layout.name for layout in known if bind(query, layout) is not None})
-    questions: list[tuple[Expr, ...]] = [(of_schema(Operator.EQ, name),) for name in names]
+    questions: list[tuple[Expr, ...]] = [(of_schema(name),) for name in names]
     others = sorted({layout.name for layout in known})
-    for conditions in (*questions, tuple(of_schema(Operator.NE, name) for name in others)):
+    for conditions in (*questions, tuple(of_schema(name, Operator.NE) for name in others)):
         asked = replace(
             query,
             expression=all_of((query.expression, *conditions)),

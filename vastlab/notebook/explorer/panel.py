@@ -16,16 +16,17 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import _loop, _text
+from vastlab._held import joined
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.display.columns import fields_of, sensible
-from vastlab.expression.ast import Meta, MetaExtractor, Operator, Predicate
-from vastlab.expression.literals import String, Time
+from vastlab.expression.checks import of_schema
+from vastlab.expression.literals import Time
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import ignore
 from vastlab.notebook.explorer import histogram
 from vastlab.notebook.explorer.histogram import Histogram
-from vastlab.notebook.explorer.narrow import Cell, Choice, around, joined, only, without
+from vastlab.notebook.explorer.narrow import Cell, Choice, around, only, without
 from vastlab.notebook.explorer.pages import Pages
 from vastlab.notebook.explorer.sources import Source
 from vastlab.notebook.explorer.table import Table
@@ -328,8 +329,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             return
         if self._source is None:
             return
-        kind = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(self.schema))
-        expression = joined(self._question.expression, kind)
+        expression = joined(self._question.expression, of_schema(self.schema))
         limit = rows if rows is not None and rows <= PAGE else 0
         batches, size, whole = [], 0, not limit
         parts = self._source.export(expression, limit=limit, **self._question.bounds, report=ignore)
