@@ -21,6 +21,7 @@ import pytest
 from tests.display.conftest import conn
 from tests.doubles import read_without_end
 from vastlab import errors
+from vastlab._waiting import Waiting
 from vastlab.connection import Connection, connect
 from vastlab.nodes.base import Step
 from vastlab.nodes.embedded import EmbeddedNode
@@ -591,11 +592,11 @@ def test_an_interrupted_ingest_says_so(tmp_path, monkeypatch):
         second.__context__ = first
         for raised, kind in ((first, errors.QueryInterrupted), (second, KeyboardInterrupt)):
 
-            def stop(ingest, call, look, raised=raised):
+            def stop(waiting, ingest, call, look, raised=raised):
                 ingest.close()
                 raise raised
 
-            monkeypatch.setattr(vast, "_run", stop)
+            monkeypatch.setattr(Waiting, "run", stop)
             with pytest.raises(kind):
                 vast.ingest(conn([1]))
 

@@ -42,6 +42,7 @@ __all__ = [
     "NodeTimeoutError",
     "ParameterError",
     "QueryInterrupted",
+    "UnknownSchemaError",
     "UsageError",
     "VastlabError",
     "VastlabWarning",
@@ -100,6 +101,10 @@ class VastlabWarning(UserWarning):
 
 class UsageError(VastlabError, ValueError):
     """A wrong argument, option or flag."""
+
+
+class UnknownSchemaError(UsageError, KeyError):
+    """A schema of which a result has no events; a mapping raises `KeyError` for that."""
 
 
 class ConfigError(VastlabError):

@@ -316,6 +316,14 @@ class Result(Mapping[str, pd.DataFrame]):
         -------
         vastlab.notebook.QueryBox
             A widget.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 80], pa.uint64())})
+        >>> box = Result({"my.ports": [ports]}).explore("port == 80")
+        >>> box.result.num_rows
+        2
+        >>> box.close()
         """
         # The widgets stand above; who does not use them does not import them.
         notebook = importlib.import_module("vastlab.notebook")
@@ -496,11 +504,6 @@ class Result(Mapping[str, pd.DataFrame]):
         ----------
         by
             A field whose values get a colour each; the schemas do if not given.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Which a notebook shows as it is.
         """
         return pictures.timeline(self._tables, self._zone, by)
 
@@ -564,7 +567,7 @@ class Result(Mapping[str, pd.DataFrame]):
         try:
             return self._tables[name]
         except KeyError:
-            raise UnknownSchemaError(
+            raise errors.UnknownSchemaError(
                 f"no events of the schema {name!r} in this result",
                 hint=f"there are {listed(self)}" if self else "it is empty",
             ) from None
@@ -588,10 +591,6 @@ class Result(Mapping[str, pd.DataFrame]):
             only=only,
             newest=self._outcome.newest,
         )
-
-
-class UnknownSchemaError(errors.UsageError, KeyError):
-    """A mapping's own error for a missing key, in the words of vastlab."""
 
 
 def _moment(nanoseconds: int | None) -> pd.Timestamp | None:
