@@ -80,8 +80,11 @@ def _depth() -> int:
     return depth
 
 
-def looks_ahead(endpoint: Endpoint, mode: ExportMode, limit: int) -> bool:
-    """Whether to look for one more event after the limit: only this process does so cheaply."""
+def looks_ahead(endpoint: Endpoint | None, mode: ExportMode, limit: int) -> bool:
+    """Whether to look for one more event after the limit: only this process does so cheaply.
+
+    Events in memory have no endpoint.
+    """
     is_local = not isinstance(endpoint, NodeEndpoint)
     return limit > 0 and mode is ExportMode.HISTORICAL and is_local
 

@@ -205,9 +205,10 @@ class Connection:
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
-        outcome = asked_for(question, limit)
         others = functools.partial(self._vast.left_out, question)
-        return self._answer(ask, outcome, call, look=look, others=others, quiet=quiet)
+        return self._answer(
+            ask, asked_for(question, limit), call, look=look, others=others, quiet=quiet
+        )
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
         """Ask what `Result.pivot` wants to know.
@@ -252,7 +253,9 @@ class Connection:
             raise
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
-                self._keep(error, self._result(arrived, partial))
+                self.last = self._result(arrived, partial)
+            if isinstance(error, errors.NodeError | errors.QueryInterrupted):
+                error.partial = self.last
             raise
         self.last = self._result(arrived, outcome)
         return self.last
@@ -300,10 +303,7 @@ class Connection:
     def start(self, work: Callable[[VAST], Coroutine[Any, Any, T]]) -> _loop.Job[T]:
         """Start work with the asynchronous client, on vastlab's own loop, and return at once.
 
-        Parameters
-        ----------
-        work
-            Makes the coroutine. What it calls runs in the loop's thread; `close` cancels it.
+        `work` makes the coroutine, which runs in the loop's thread; `close` cancels it.
         """
         return self._waiting.start(work)
 
@@ -572,6 +572,10 @@ class Connection:
             return ""
         return f"endpoint {self.endpoint} from {file}"
 
+    def check(self) -> None:
+        """Raise an error where the connection is closed, or belongs to another process."""
+        self._waiting.check()
+
     def close(self) -> None:
         """End the running exports and release all resources; a second call has no effect."""
         self._waiting.close()
@@ -597,8 +601,3 @@ class Connection:
         final = dataclasses.replace(ended, origin=self.origin, endpoint=self.endpoint)
         tables = self._waiting.finish(arrived.tables())
         return Result(tables, final, zone=self._zone, source=self)
-
-    def _keep(self, error: errors.VastlabError, partial: Result) -> None:
-        self.last = partial
-        if isinstance(error, errors.NodeError | errors.QueryInterrupted):
-            error.partial = partial

@@ -4,6 +4,7 @@
 
     VastlabError
     ├── UsageError (also a ValueError)     a wrong argument, option or flag
+    │   └── UnknownSchemaError             a result has no events of it; also a KeyError
     ├── ConfigError                        settings that cannot be used
     ├── ExpressionError
     │   ├── ExpressionSyntaxError          with the position and what was expected

@@ -289,9 +289,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         return self._answer_with(asked, result, result.line())
 
     def _explorer(self, asked: Options, params: Mapping[str, object]) -> Any:
-        for flag in ("live", "timeout"):
+        for flag in ("live", "timeout", "newest", "per_schema"):
             if getattr(asked, flag):
-                raise errors.UsageError(f"--explore takes no --{flag}")
+                raise errors.UsageError(f"--explore takes no --{flag.replace('_', '-')}")
         if (asked.mode or "historical") != "historical":
             raise errors.UsageError("--explore shows what is stored", hint="--live shows the rest")
         return self.connection(asked.endpoint, asked.profile).explore(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import partial
 from typing import Any, Protocol
 
 import ipywidgets as widgets
@@ -67,6 +68,14 @@ class Owner(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """Show an error."""
+        ...
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> _loop.Job[None]:
+        """Start what a click asks for, and return at once."""
+        ...
+
+    def check(self) -> None:
+        """Raise an error where nothing can be asked any more."""
         ...
 
 
@@ -229,7 +238,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
 
     def stop(self) -> None:
         """Cancel what clicks have started."""
-        for job in self._jobs:
+        for job in reversed(self._jobs):  # those that wait for the first one do not begin
             job.cancel()
 
     # --- clicks -----------------------------------------------------------------------------
@@ -262,15 +271,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             return  # a click on what is not shown any more
         match message:
             case {"do": "schema", "name": str(name)}:
-                self._start(self.choose(name))
+                self._start(partial(self.choose, name))
             case {"do": "page", "page": int(page)} if shown:
-                self._start(self.turn(page))
+                self._start(partial(self.turn, page))
             case {"do": "sort", "column": int(column)} if shown:
-                self._start(self.sort(shown.columns[column]))
+                self._start(partial(self.sort, shown.columns[column]))
             case {"do": "filter", "column": int(column), "text": str(text)} if shown:
-                self._start(self.filter(shown.columns[column], text))
+                self._start(partial(self.filter, shown.columns[column], text))
             case {"do": "event", "row": int(row)} if shown:
-                self._start(self.look(row))
+                self._start(partial(self.look, row))
             case {"do": str(choice), "row": int(row), "column": int(column)} if shown:
                 self._clicked(choice, shown, shown.page * PAGE + row, shown.columns[column])
 
@@ -292,18 +301,18 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
     def _on_columns(self, change: Any) -> None:
         if not self._is_offering and self.schema in self._shown:
             self._shown[self.schema].columns = tuple(change["new"])
-            self._start(self._draw())
+            self._start(self._draw)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def shown_if_it_fails() -> None:
             try:
                 async with self._lock:
-                    await work
+                    await work()
             except Exception as error:  # noqa: BLE001 - shown in the widget, since it is not awaited
                 self._owner.fail(error)
 
         self._jobs = [job for job in self._jobs if not job.done()]
-        self._jobs.append(_loop.background().start(shown_if_it_fails()))
+        self._jobs.append(self._owner.begin(shown_if_it_fails()))
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -329,6 +338,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             return
         if self._source is None:
             return
+        self._owner.check()
         expression = joined(self._question.expression, of_schema(self.schema))
         limit = rows if rows is not None and rows <= PAGE else 0
         batches, size, whole = [], 0, not limit
@@ -346,7 +356,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
     async def _draw(self, *, is_new: bool = True) -> None:
         """Show the page, and the event that was chosen."""
         version = self._version + 1 if is_new else self._version
-        if not self.schema:
+        if self.schema not in self._counts and self.schema not in self._shown:
             self.table.show()
             self.event.show()
             return

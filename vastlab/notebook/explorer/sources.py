@@ -76,10 +76,7 @@ class Held:
         self, expression: str, *, since: Moment, until: Moment, report: Report
     ) -> dict[str, int]:
         """Return how many events match, by schema."""
-        found: Counter[str] = Counter()
-        async for part in self.run(self.prepare(expression, since=since, until=until)):
-            found[part.name] += part.num_rows
-        return dict(found)
+        return self._counted(self.prepare(expression, since=since, until=until))
 
     async def timeline(
         self, expression: str, *, since: Moment, until: Moment, tz: tzinfo | None, report: Report
@@ -130,3 +127,9 @@ class Held:
             yield limit.cut(part)
             if limit.is_reached:
                 return
+
+    def _counted(self, query: Query) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for part in matching(self._tables, query):
+            found[part.name] += part.num_rows
+        return dict(found)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,9 @@ import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
-from vastlab._arguments import moment_text
-from vastlab._call import Arrived, Call, interruptible, query_interrupted
+from vastlab._arguments import as_instant
+from vastlab._call import Arrived, Call, asked_for, interruptible, looks_ahead, query_interrupted
+from vastlab._held import joined
 from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.config import Settings, state_folder
@@ -23,8 +23,8 @@ from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
 from vastlab.expression import parse_query
+from vastlab.expression.literals import Time
 from vastlab.notebook.explorer.keys import Keys
-from vastlab.notebook.explorer.narrow import joined
 from vastlab.notebook.explorer.panel import Panel, Question
 from vastlab.notebook.explorer.sources import Held
 from vastlab.notebook.notes import Pace
@@ -90,6 +90,8 @@ class QueryBox(RunningBox):
         since: str = "",
         until: str = "",
     ) -> None:
+        self._opened: dict[str, Connection] = {}
+        self._answering: Connection | None = None  # what the panel may ask
         self._held = connection if isinstance(connection, Result) else None
         self._given: Connection | None = None
         if isinstance(connection, Result):
@@ -98,9 +100,8 @@ class QueryBox(RunningBox):
         elif isinstance(connection, Connection):
             self._given = connection
         else:
-            self._given = Connection(connection)
+            self._given = self._opened[""] = Connection(connection)
         self._profiles = {} if self._held is not None else Settings.load().profiles
-        self._opened: dict[str, Connection] = {}
         self._params: Mapping[str, object] = {}
         self._asked = History(state_folder() / "history.jsonl")
         self._trail: list[Question] = []
@@ -134,19 +135,15 @@ class QueryBox(RunningBox):
         Of a result in memory, it asks for all events that match, whatever its limit was.
         """
         asked = self._asked_for()
-        expression, since, until = asked.expression, asked.since, asked.until
         if self._held is not None:
-            with contextlib.suppress(errors.ExpressionError):  # it is being typed
-                expression = joined(self._held.expression, parse_query(expression))
-            since = since or moment_text("since", self._held.since)
-            until = until or moment_text("until", self._held.until)
+            asked = _among_all(self._held, asked)
         return written(
-            expression,
+            asked.expression,
             endpoint="" if self._given is None else self._connection().endpoint,
             mode=self.mode,
             limit=self.limit,
-            since=since or "",
-            until=until or "",
+            since=asked.since or "",
+            until=asked.until or "",
         )
 
     @property
@@ -183,7 +180,8 @@ class QueryBox(RunningBox):
         try:
             self._params = self._parameters.values()
             if self._held is None:
-                self._job = self._connection().start(self._ask)
+                self._answering = self._connection()
+                self._job = self._answering.start(self._ask)
             else:
                 held = Held(self._held.to_arrow(), self._held.taxonomy)
                 self._job = _loop.background().start(self._ask(held))
@@ -217,6 +215,17 @@ class QueryBox(RunningBox):
         """Ask a question that a click in the answer led to; it ends the one that runs."""
         self._ask_for(question)
 
+    def begin(self, work: Coroutine[Any, Any, None]) -> _loop.Job[None]:
+        """Start what a click asks for; it ends with the connection that it may ask."""
+        if self._answering is None or self._answering.closed:
+            return _loop.background().start(work)
+        return self._answering.start(lambda _: work)
+
+    def check(self) -> None:
+        """Raise an error where the connection is closed that the answer came from."""
+        if self._answering is not None:
+            self._answering.check()
+
     def close(self) -> None:
         """Stop, and take the form away with everything in it; its answer stays as a table."""
         self.stop()
@@ -244,14 +253,10 @@ class QueryBox(RunningBox):
         call, arrived = Call(), Arrived(self.limit)
         try:
             question, asked, failure = await self._collect(source, call, arrived)
-            outcome = replace(
-                asked,
-                endpoint="" if self._given is None else self._connection().endpoint,
-                asked=time.time_ns() - int(arrived.elapsed * 1e9),
-                elapsed=arrived.elapsed,
-                limit_reached=failure is None and arrived.limited,
-                partial=failure is not None,
-            )
+            outcome = arrived.ended(replace(asked, partial=failure is not None))
+            if self._given is not None:
+                connection = self._connection()
+                outcome = replace(outcome, endpoint=connection.endpoint, origin=connection.origin)
             tables = await arrived.tables()
             answer, remarks = self._result(tables, outcome), call.pop_warnings()
             self._finish(answer, failure, remarks)
@@ -259,6 +264,7 @@ class QueryBox(RunningBox):
                 await self.panel.show(source, question, tables, answer.zone)
                 self._count(tables, outcome, remarks)
             elif tables or failure is None:  # nothing more can be asked
+                self._answering = None
                 held = Held(tables, answer.taxonomy)
                 await self.panel.show(held, Question(), tables, answer.zone)
         except asyncio.CancelledError:
@@ -272,22 +278,23 @@ class QueryBox(RunningBox):
         self, source: VAST | Held, call: Call, arrived: Arrived
     ) -> tuple[Question, Outcome, BaseException | None]:
         """Collect the answer; return what was asked, without parameters, and what ended it."""
-        question = self._asked_for()
-        asked = Outcome(question.expression, self.mode, self.limit)
+        question, mode, limit = self._asked_for(), ExportMode(self.mode), self.limit
+        asked = Outcome(question.expression, mode.value, limit)
+        look = looks_ahead(source.endpoint if isinstance(source, VAST) else None, mode, limit)
         ticker = asyncio.ensure_future(self._tick(call, arrived))
         failure: BaseException | None = None
         try:
             query = source.prepare(
                 question.expression,
-                ExportMode(asked.mode),
-                asked.limit,
+                mode,
+                limit + int(look),
                 since=question.since,
                 until=question.until,
                 params=self._params,
             )
             question = replace(question, expression=query.text)
-            asked = replace(asked, expression=query.text, since=query.since, until=query.until)
-            await arrived.take(lambda: source.run(query, report=call))
+            asked = asked_for(query, limit)
+            await arrived.take(lambda: source.run(query, report=call), look=look)
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
         except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
@@ -387,7 +394,9 @@ class QueryBox(RunningBox):
         if not self.profile and self._given is not None:
             return self._given
         if self.profile not in self._opened:
-            self._opened[self.profile] = Connection(Settings.load().profile(self.profile))
+            zone = None if self._given is None else self._given.zone
+            endpoint = Settings.load().profile(self.profile)
+            self._opened[self.profile] = Connection(endpoint, tz=zone)
         return self._opened[self.profile]
 
     def _place(self) -> str:
@@ -471,6 +480,25 @@ class QueryBox(RunningBox):
             style={"description_width": "auto"},
             layout=widgets.Layout(width="16em", display=None if named else "none"),
         )
+
+
+def _among_all(held: Result, asked: Question) -> Question:
+    """Return the question that finds in all events what another one finds in a result."""
+    now = time.time_ns()
+    bounds = (("since", held.since, asked.since, max), ("until", held.until, asked.until, min))
+    try:
+        expression = held.expression
+        if asked.expression:
+            expression = joined(expression, parse_query(asked.expression))
+        found = [
+            choose(known) if (known := [t for t in times if t is not None]) else None
+            for name, first, second, choose in bounds
+            for times in [[as_instant(name, first, now), as_instant(name, second, now)]]
+        ]
+    except errors.VastlabError:
+        return asked  # it is being typed
+    since, until = (None if time is None else str(Time(time)) for time in found)
+    return Question(expression, since, until)
 
 
 def _mode_form() -> widgets.ToggleButtons:
