@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.newest import BLOCK, Newest
 from vastlab.nodes.plan import bind
+from vastlab.nodes.process import finish
 from vastlab.store.database import Database
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -64,9 +65,9 @@ async def _written(
                 held.append(part.to_pyarrow())
                 size += held[-1].nbytes
                 if size > _WRITTEN_AT_ONCE:
-                    await asyncio.to_thread(database.add, held)
+                    await finish(partial(database.add, held))
                     held, size = [], 0
-        await asyncio.to_thread(database.add, held)
+        await finish(partial(database.add, held))
         node = EmbeddedNode(path, verify=False)
         whole = replace(query, expression=Constant(True), since=None, until=None)
         try:

@@ -324,7 +324,7 @@ class Pump(AsyncIterator[T]):
 
 
 async def finish(close: Callable[[], None]) -> None:
-    """Run a clean-up to its end in a thread, also when the task is cancelled meanwhile."""
+    """Run something to its end in a thread, also when the task is cancelled meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(close))
     try:
         await asyncio.shield(task)
