@@ -43,6 +43,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def short(text: str, width: int) -> str:
+    """Make text safe for a terminal, and shorten it; a text may have any length."""
+    return cut(plain(cut(text, width + 1)), width)
+
+
 def file_name(text: str) -> str:
     """Turn a schema name into a file name that is safe on every system, and unique.
 

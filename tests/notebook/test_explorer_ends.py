@@ -14,6 +14,7 @@ import pytest
 import vastlab
 from tests.notebook.conftest import send
 from vastlab import errors
+from vastlab.client import VAST
 from vastlab.notebook import QueryBox, options
 from vastlab.result import Result
 
@@ -151,6 +152,22 @@ def test_profiles_show_times_as_the_connection_does(tmp_path, monkeypatch, vast)
         box.profile = "demo"
         assert box.run().zone == zone
         box.close()
+
+
+def test_an_answer_is_of_what_was_asked(tmp_path, monkeypatch, vast):
+    """Also where another profile is chosen before it arrives."""
+    (tmp_path / "vast.yaml").write_text("vastlab:\n  profiles:\n    demo: {endpoint: 'demo:'}\n")
+    monkeypatch.chdir(tmp_path)
+    box = QueryBox(vast, limit=1)
+    original = VAST.run
+
+    def run(self, query, **options):
+        box.profile = "demo"
+        return original(self, query, **options)
+
+    monkeypatch.setattr(VAST, "run", run)
+    assert box.run().source is vast
+    box.close()
 
 
 def test_explore_refuses_what_it_would_not_do(shell):

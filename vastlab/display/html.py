@@ -113,7 +113,7 @@ def _section(summary: Summary, body: str, zone: tzinfo | None, *, is_open: bool)
     facts = [plural(summary.events, "event"), plural(summary.columns, "column")]
     if when := span(summary, zone):
         facts.append(when)
-    name = _text.html(_text.cut(_text.plain(summary.name), CELL_WIDTH))
+    name = _text.html(_text.short(summary.name, CELL_WIDTH))
     return (
         f'<details style="{_LINE}"{" open" if is_open else ""}>'
         f'<summary style="{_SUMMARY}"><b>{name}</b> '

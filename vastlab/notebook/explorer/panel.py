@@ -21,6 +21,7 @@ from vastlab._held import joined
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.display.columns import fields_of, sensible
+from vastlab.display.preview import RIGHT_ALIGNED
 from vastlab.expression.checks import of_schema
 from vastlab.expression.literals import Time
 from vastlab.expression.taxonomy import Taxonomy
@@ -29,30 +30,16 @@ from vastlab.notebook.explorer import histogram
 from vastlab.notebook.explorer.histogram import Histogram
 from vastlab.notebook.explorer.narrow import Cell, Choice, around, only, without
 from vastlab.notebook.explorer.pages import Pages
+from vastlab.notebook.explorer.question import Question
 from vastlab.notebook.explorer.sources import Source
 from vastlab.notebook.explorer.table import Table
 from vastlab.table_slice import tables_of
-from vastlab.types import Kind, Schema
+from vastlab.types import Schema
 
 PAGE = 100  # rows
 _MOST_BYTES = 1 << 30  # of one schema's events in the kernel
 _MOST_COLUMNS = 12
 _VALUE = 2_000  # characters of a value of the chosen event
-_RIGHT = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is explored; `since` and `until` are written as in forms."""
-
-    expression: str = ""
-    since: str | None = None
-    until: str | None = None
-
-    @property
-    def bounds(self) -> dict[str, str | None]:
-        """The bounds, as calls take them."""
-        return {"since": self.since, "until": self.until}
 
 
 class Owner(Protocol):
@@ -390,9 +377,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         is_sorted = shown.sort is not None and shown.sort[0] == name
         downwards = shown.sort is not None and shown.sort[1]
         return {
-            "label": _plain(name, 60),
-            "type": _plain(str(leaf.type), 60),
-            "right": leaf.type.kind in _RIGHT,
+            "label": _text.short(name, 60),
+            "type": _text.short(str(leaf.type), 60),
+            "right": leaf.type.kind in RIGHT_ALIGNED,
             "sorted": ("down" if downwards else "up") if is_sorted else "",
             "filter": shown.filters.get(name, ""),
         }
@@ -415,7 +402,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             shown.columns = tuple(sensible(self.schema, first, asked)[:_MOST_COLUMNS])
         self._is_offering = True
         try:
-            self._columns.options = [(_plain(name, 60), name) for name in names]
+            self._columns.options = [(_text.short(name, 60), name) for name in names]
             self._columns.value = [name for name in shown.columns if name in names]
         finally:
             self._is_offering = False
@@ -437,11 +424,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             version=self._version,
             columns=[_heading("field"), _heading("type"), _heading("value")],
             rows=[
-                [_plain(name, 80), _plain(str(leaf.type), 60), _value(texts.get(name))]
+                [_text.short(name, 80), _text.short(str(leaf.type), 60), _value(texts.get(name))]
                 for name, leaf in shown.pages.leaves.items()
             ],
             fixed=[0, 1],
-            note=f"event {shown.chosen + 1:,} of {_plain(self.schema, 60)}",
+            note=f"event {shown.chosen + 1:,} of {_text.short(self.schema, 60)}",
         )
 
 
@@ -455,13 +442,9 @@ def _heading(text: str) -> dict[str, Any]:
 
 
 def _title(name: str, count: int | None) -> str:
-    short = _plain(name, 40)
+    short = _text.short(name, 40)
     return short if count is None else f"{short} ({count:,})"
 
 
-def _plain(text: str, width: int) -> str:
-    return _text.cut(_text.plain(_text.cut(text, width + 1)), width)
-
-
 def _value(text: str | None) -> str | None:
-    return None if text is None else _plain(text, _VALUE)
+    return None if text is None else _text.short(text, _VALUE)

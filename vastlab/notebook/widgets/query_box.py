@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,29 +12,26 @@ import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
-from vastlab._arguments import as_instant
 from vastlab._call import Arrived, Call, asked_for, interruptible, looks_ahead, query_interrupted
-from vastlab._held import joined
 from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
-from vastlab.expression import parse_query
-from vastlab.expression.literals import Time
 from vastlab.notebook.explorer.keys import Keys
-from vastlab.notebook.explorer.panel import Panel, Question
+from vastlab.notebook.explorer.panel import Panel
+from vastlab.notebook.explorer.question import Question, among_all
 from vastlab.notebook.explorer.sources import Held
 from vastlab.notebook.notes import Pace
 from vastlab.notebook.options import MODES, written
 from vastlab.notebook.widgets.history import History
+from vastlab.notebook.widgets.query_form import back_button, forms, past_form
 from vastlab.notebook.widgets.saved import ParameterForms, SavedQueries
 from vastlab.notebook.widgets.views import RunningBox
 from vastlab.queries import SavedQuery
 from vastlab.result import Result
 
-_LARGEST_LIMIT = 2**31 - 1
 _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
 _TRAIL = 100  # questions
@@ -91,7 +87,7 @@ class QueryBox(RunningBox):
         until: str = "",
     ) -> None:
         self._opened: dict[str, Connection] = {}
-        self._answering: Connection | None = None  # what the panel may ask
+        self._answering: Connection | None = None  # what was asked, and the panel may ask
         self._held = connection if isinstance(connection, Result) else None
         self._given: Connection | None = None
         if isinstance(connection, Result):
@@ -136,7 +132,7 @@ class QueryBox(RunningBox):
         """
         asked = self._asked_for()
         if self._held is not None:
-            asked = _among_all(self._held, asked)
+            asked = among_all(self._held, asked)
         return written(
             asked.expression,
             endpoint="" if self._given is None else self._connection().endpoint,
@@ -254,8 +250,7 @@ class QueryBox(RunningBox):
         try:
             question, asked, failure = await self._collect(source, call, arrived)
             outcome = arrived.ended(replace(asked, partial=failure is not None))
-            if self._given is not None:
-                connection = self._connection()
+            if (connection := self._answering or self._given) is not None:
                 outcome = replace(outcome, endpoint=connection.endpoint, origin=connection.origin)
             tables = await arrived.tables()
             answer, remarks = self._result(tables, outcome), call.pop_warnings()
@@ -311,8 +306,10 @@ class QueryBox(RunningBox):
             self._status.value = html.line(pace.say(step, arrived.elapsed))
 
     def _result(self, tables: Mapping[str, list[pa.Table]], outcome: Outcome) -> Result:
-        connection = None if self._given is None else self._connection()
-        zone = (self._held or self._connection()).zone
+        # Not that of the form: another profile may have been chosen since.
+        connection = self._answering or self._given
+        shown = self._held or connection
+        zone = None if shown is None else shown.zone
         return Result(tables, outcome, zone=zone, source=connection)
 
     # --- showing ----------------------------------------------------------------------------
@@ -406,7 +403,7 @@ class QueryBox(RunningBox):
 
     def _offer_history(self, _: Any = None) -> None:
         # What is offered has to be one line of text that a browser shows as it is.
-        lines = {_text.cut(_text.plain(" ".join(e.split())), _LINE): e for e in self.history[::-1]}
+        lines = {_text.short(" ".join(e.split()), _LINE): e for e in self.history[::-1]}
         self._lines = dict(reversed(lines.items()))
         self._past.options = list(self._lines)
 
@@ -428,36 +425,16 @@ class QueryBox(RunningBox):
 
     def _build(self) -> None:
         self._button = self.make_button("Run", self.start, self.stop, "warning")
-        self._back = widgets.Button(
-            description="Back",
-            icon="arrow-left",
-            tooltip="the question before",
-            disabled=True,
-            layout=widgets.Layout(width="6em"),
-        )
+        self._back = back_button()
         self._back.on_click(lambda _: self.back())
-        self._past = widgets.Combobox(
-            placeholder="history: type a part of what was asked before",
-            layout=widgets.Layout(width="auto", flex="1 1 24em"),
-            continuous_update=False,
-        )
+        self._past = past_form()
         self._status = widgets.HTML()
         self._parameters = ParameterForms()
         self._saved = SavedQueries(self._take, lambda: self.expression, self.tell)
         self.panel = Panel(self)
         """What shows the answer."""
-        self._forms = {
-            "mode": _mode_form(),
-            "limit": _limit_form(),
-            "since": _bound_form("since", "2026-03-02 or 2h"),
-            "until": _bound_form("until", "exclusive"),
-            "profile": self._profile_form(),
-            "expression": widgets.Textarea(
-                placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
-                rows=2,
-                layout=widgets.Layout(width="auto"),
-            ),
-        }
+        here = "a result" if self._given is None else self._given.endpoint
+        self._forms = forms(here, list(self._profiles))
         names = ("mode", "limit", "since", "until", "profile")
         controls = widgets.HBox(
             [*(self._forms[name] for name in names), self._button, self._back],
@@ -470,60 +447,3 @@ class QueryBox(RunningBox):
         keys = Keys(self._run_text)
         super().__init__([asked, controls, known, self._status, self.panel, keys])
         self.add_class("vastlab-box")
-
-    def _profile_form(self) -> widgets.Dropdown:
-        here = "a result" if self._given is None else self._given.endpoint
-        named = [(_text.cut(_text.plain(name), 40), name) for name in self._profiles]
-        return widgets.Dropdown(
-            options=[(_text.cut(_text.plain(here), 40), ""), *named],
-            description="profile",
-            style={"description_width": "auto"},
-            layout=widgets.Layout(width="16em", display=None if named else "none"),
-        )
-
-
-def _among_all(held: Result, asked: Question) -> Question:
-    """Return the question that finds in all events what another one finds in a result."""
-    now = time.time_ns()
-    bounds = (("since", held.since, asked.since, max), ("until", held.until, asked.until, min))
-    try:
-        expression = held.expression
-        if asked.expression:
-            expression = joined(expression, parse_query(asked.expression))
-        found = [
-            choose(known) if (known := [t for t in times if t is not None]) else None
-            for name, first, second, choose in bounds
-            for times in [[as_instant(name, first, now), as_instant(name, second, now)]]
-        ]
-    except errors.VastlabError:
-        return asked  # it is being typed
-    since, until = (None if time is None else str(Time(time)) for time in found)
-    return Question(expression, since, until)
-
-
-def _mode_form() -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(
-        options=MODES,
-        tooltips=("what is stored", "what arrives from now on", "first the one, then the other"),
-        style={"button_width": "auto"},
-    )
-
-
-def _limit_form() -> widgets.BoundedIntText:
-    return widgets.BoundedIntText(
-        max=_LARGEST_LIMIT,
-        description="limit",
-        tooltip="the largest number of events; 0 for all",
-        style={"description_width": "auto"},
-        layout=widgets.Layout(width="9em"),
-    )
-
-
-def _bound_form(name: str, placeholder: str) -> widgets.Text:
-    return widgets.Text(
-        placeholder=placeholder,
-        description=name,
-        style={"description_width": "auto"},
-        layout=widgets.Layout(width="14em"),
-        continuous_update=False,
-    )

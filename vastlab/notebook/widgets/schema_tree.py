@@ -184,4 +184,4 @@ def _column() -> widgets.Layout:
 
 
 def _shown(text: str) -> str:
-    return _text.cut(_text.plain(_text.cut(text, _WIDTH + 1)), _WIDTH)
+    return _text.short(text, _WIDTH)
