@@ -25,6 +25,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from vastlab._arguments import MOST
 from vastlab._text import plural
 from vastlab.display.preview import LeftOut, Outcome
 from vastlab.endpoints import Endpoint, NodeEndpoint
@@ -86,7 +87,7 @@ def looks_ahead(endpoint: Endpoint | None, mode: ExportMode, limit: int) -> bool
     Events in memory have no endpoint.
     """
     is_local = not isinstance(endpoint, NodeEndpoint)
-    return limit > 0 and mode is ExportMode.HISTORICAL and is_local
+    return 0 < limit < MOST and mode is ExportMode.HISTORICAL and is_local
 
 
 def asked_for(query: Query, limit: int) -> Outcome:

@@ -195,8 +195,8 @@ class VAST:
         """
         query = self.prepare(
             expression,
-            as_mode(mode),
-            as_limit(limit),
+            mode,
+            limit,
             since=since,
             until=until,
             params=params,
@@ -208,7 +208,7 @@ class VAST:
     def prepare(
         self,
         expression: str = "",
-        mode: ExportMode = ExportMode.HISTORICAL,
+        mode: ExportMode | str = ExportMode.HISTORICAL,
         limit: int = 0,
         *,
         since: Moment = None,
@@ -220,8 +220,8 @@ class VAST:
         """Parse an expression once, for `run`; the arguments are those of `export`."""
         return as_query(
             expression,
-            mode,
-            limit,
+            as_mode(mode),
+            as_limit(limit),
             since=since,
             until=until,
             params=params,

@@ -8,14 +8,7 @@ import importlib
 import re
 import weakref
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType

@@ -154,6 +154,18 @@ def test_profiles_show_times_as_the_connection_does(tmp_path, monkeypatch, vast)
         box.close()
 
 
+@pytest.mark.parametrize("choice", ["sort", "filter", "only", "event", "nothing"])
+def test_a_wrong_message_raises_nothing(vast, choice):
+    """What no page of ours sends is an error in the box at most."""
+    box = vast.explore('#type == "my.events"')
+    for number in (-(10**9), 10**9):
+        send(box.panel, do=choice, row=number, column=number, text="x")
+    assert not box.running
+    send(box.panel, do="page", page=1)
+    assert box.panel.table.view["page"] == 1
+    box.close()
+
+
 def test_an_answer_is_of_what_was_asked(tmp_path, monkeypatch, vast):
     """Also where another profile is chosen before it arrives."""
     (tmp_path / "vast.yaml").write_text("vastlab:\n  profiles:\n    demo: {endpoint: 'demo:'}\n")

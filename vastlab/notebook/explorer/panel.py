@@ -106,8 +106,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         """The schema of the table: the largest one, until another is chosen."""
         self._is_picked = False
         self.histogram = Histogram(self._brushed)
-        self.table = Table(self._on_table)
-        self.event = Table(self._on_event)
+        self.table = Table(self._shielded(self._on_table))
+        self.event = Table(self._shielded(self._on_event))
         self._columns = widgets.SelectMultiple(rows=8, layout=widgets.Layout(width="30em"))
         chooser = widgets.Accordion([self._columns], titles=("columns",), selected_index=None)
         self._chooser = chooser
@@ -252,6 +252,17 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         bounds = (str(Time(first.as_unit("ns").value)), str(Time(end.as_unit("ns").value)))
         self._owner.narrowed(Question(self._question.expression, *bounds))
 
+    def _shielded(
+        self, act: Callable[[Mapping[str, Any]], None]
+    ) -> Callable[[Mapping[str, Any]], None]:
+        def received(message: Mapping[str, Any]) -> None:
+            try:
+                act(message)
+            except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
+                self._owner.fail(error)
+
+        return received
+
     def _on_table(self, message: Mapping[str, Any]) -> None:
         shown = self._shown.get(self.schema)
         if message.get("version") != self._version:
@@ -279,11 +290,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
                 self._clicked(choice, shown, shown.chosen, list(shown.pages.leaves)[row])
 
     def _clicked(self, choice: str, shown: _Shown, place: int, column: str) -> None:
-        try:
-            leaf = shown.pages.leaves[column]
-            self.act(Choice(choice), Cell(shown.pages.event(place), self.schema, leaf))
-        except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
-            self._owner.fail(error)
+        leaf = shown.pages.leaves[column]
+        self.act(Choice(choice), Cell(shown.pages.event(place), self.schema, leaf))
 
     def _on_columns(self, change: Any) -> None:
         if not self._is_offering and self.schema in self._shown:
