@@ -111,6 +111,14 @@ def test_a_limit_that_meets_the_last_event_ends_nothing(vast, limit, told):
     assert vast.query("", limit=limit).limit_reached is told
 
 
+def test_nothing_is_known_of_what_was_left_out_of_a_narrowed_result(vast):
+    """What the limit left out was counted for another question."""
+    limited, whole = vast.query(limit=2), vast.query(limit=0)
+    assert limited.left_out
+    assert limited.where("resp_p >= 0").left_out is None
+    assert whole.where("resp_p >= 0").left_out == {}
+
+
 @pytest.mark.parametrize(
     "limit, left_out", [(2, {"zeek.dns": 3}), (5, {"zeek.dns": 3}), (6, {}), (8, {}), (0, {})]
 )

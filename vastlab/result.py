@@ -231,6 +231,7 @@ class Result(Mapping[str, pd.DataFrame]):
             expression=_held.joined(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
+            left_out=None if self._outcome.left_out else self._outcome.left_out,
             earlier=self._trail(),
         )
         return Result(found, outcome, zone=self._zone, source=self._source)

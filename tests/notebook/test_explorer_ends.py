@@ -13,6 +13,7 @@ import pytest
 
 import vastlab
 from tests.notebook.conftest import send
+from tests.notebook.test_explorer import labels
 from vastlab import errors
 from vastlab.client import VAST
 from vastlab.notebook import QueryBox, options
@@ -163,6 +164,29 @@ def test_a_wrong_message_raises_nothing(vast, choice):
     assert not box.running
     send(box.panel, do="page", page=1)
     assert box.panel.table.view["page"] == 1
+    box.close()
+
+
+def test_a_span_until_now_means_one_time(vast, monkeypatch):
+    """What is counted and the pages that are asked for later have the same bounds."""
+    asked = []
+    for name in ("timeline", "export"):
+        original = getattr(VAST, name)
+
+        def ask(self, *args, original=original, **options):
+            asked.append(options["since"])
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(VAST, name, ask)
+    box = vast.explore('#type == "my.events"', since="100000d", limit=10)
+    send(box.panel, do="page", page=1)
+    assert len(asked) > 2
+    assert len(set(asked)) == 1
+    assert asked[0] != "100000d"
+    send(box.panel, do="only", row=0, column=labels(box).index("size"))
+    box.wait()
+    assert box.since == "100000d"
+    assert box.result.num_rows == 1
     box.close()
 
 

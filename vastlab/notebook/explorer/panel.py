@@ -171,6 +171,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         return {name: counts[name] for name in found.attrs["left_out"] if name in counts}
 
     @property
+    def question(self) -> Question:
+        """What is shown, with bounds that do not move."""
+        return self._question
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many events match, by schema, most first; empty before that is known."""
         return dict(self._counts)

@@ -19,6 +19,7 @@ from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
+from vastlab.expression.literals import Time
 from vastlab.notebook.explorer.keys import Keys
 from vastlab.notebook.explorer.panel import Panel
 from vastlab.notebook.explorer.question import Question, among_all
@@ -209,6 +210,9 @@ class QueryBox(RunningBox):
 
     def narrowed(self, question: Question) -> None:
         """Ask a question that a click in the answer led to; it ends the one that runs."""
+        if question.bounds == self.panel.question.bounds:  # the form says them as they were written
+            written_so = self._question or self._asked_for()
+            question = replace(question, since=written_so.since, until=written_so.until)
         self._ask_for(question)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> _loop.Job[None]:
@@ -287,7 +291,9 @@ class QueryBox(RunningBox):
                 until=question.until,
                 params=self._params,
             )
-            question = replace(question, expression=query.text)
+            # A span such as "2h" means the same in all that is asked for the panel.
+            bounds = (None if t is None else str(Time(t)) for t in (query.since, query.until))
+            question = Question(query.text, *bounds)
             asked = asked_for(query, limit)
             await arrived.take(lambda: source.run(query, report=call), look=look)
         except asyncio.CancelledError:
