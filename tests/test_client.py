@@ -545,3 +545,11 @@ async def test_unreadable_parts_of_a_folder_are_reported_once(tmp_path):
         problems = (await vast.status())["problems"]
     assert problems["count"] == 1
     assert "events.json:2" in problems["first"][0]
+
+
+@pytest.mark.parametrize("wrong", [{"limit": -1}, {"limit": 2**63 + 1}, {"mode": "past"}])
+@pytest.mark.parametrize("call", ["prepare", "export"])
+def test_a_query_is_checked_when_it_is_prepared(tmp_path, call, wrong):
+    """It takes what `export` takes, and nothing else."""
+    with pytest.raises(UsageError):
+        getattr(VAST(tmp_path), call)("", **wrong)

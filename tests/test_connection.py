@@ -21,6 +21,7 @@ import pytest
 from tests.display.conftest import conn
 from tests.doubles import read_without_end
 from vastlab import errors
+from vastlab._waiting import Waiting
 from vastlab.connection import Connection, connect
 from vastlab.nodes.base import Step
 from vastlab.nodes.embedded import EmbeddedNode
@@ -108,6 +109,14 @@ def test_the_limit_is_exact_and_reported(vast):
 def test_a_limit_that_meets_the_last_event_ends_nothing(vast, limit, told):
     """Where the events are read here, it is known whether there are more than the limit."""
     assert vast.query("", limit=limit).limit_reached is told
+
+
+def test_nothing_is_known_of_what_was_left_out_of_a_narrowed_result(vast):
+    """What the limit left out was counted for another question."""
+    limited, whole = vast.query(limit=2), vast.query(limit=0)
+    assert limited.left_out
+    assert limited.where("resp_p >= 0").left_out is None
+    assert whole.where("resp_p >= 0").left_out == {}
 
 
 @pytest.mark.parametrize(
@@ -591,11 +600,11 @@ def test_an_interrupted_ingest_says_so(tmp_path, monkeypatch):
         second.__context__ = first
         for raised, kind in ((first, errors.QueryInterrupted), (second, KeyboardInterrupt)):
 
-            def stop(ingest, call, look, raised=raised):
+            def stop(waiting, ingest, call, look, raised=raised):
                 ingest.close()
                 raise raised
 
-            monkeypatch.setattr(vast, "_run", stop)
+            monkeypatch.setattr(Waiting, "run", stop)
             with pytest.raises(kind):
                 vast.ingest(conn([1]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
+import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -118,12 +119,8 @@ def test_summary(result):
 
 def test_polars_is_optional(result, monkeypatch):
     """Without polars there is one error that says how to get it."""
-
-    def missing(module: str, *, extra: str) -> None:
-        raise errors.UsageError(f"no {module}", hint=f"vastlab[{extra}]")
-
-    monkeypatch.setattr("vastlab.result.import_optional", missing)
-    with pytest.raises(errors.UsageError, match=r"no polars.*vastlab\[polars\]"):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(errors.UsageError, match=r"'polars'.* not installed.*vastlab\[polars\]"):
         result.to_polars()
 
 

@@ -24,6 +24,15 @@ def test_plain_text_has_no_controls(text):
     assert _text.plain(safe) == safe
 
 
+@given(ANY, st.integers(1, 40))
+def test_short_text_is_plain_and_short(text, width):
+    """Nothing is lost of what fits, and what is cut says so."""
+    safe = _text.short(text, width)
+    assert len(safe) <= width
+    assert safe == _text.plain(text) or safe.endswith("…")
+    assert _text.plain(safe) == safe
+
+
 _BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 

@@ -21,7 +21,7 @@ from vastlab.nodes.base import ExportMode, Query
 Moment = str | date | timedelta | None  # a datetime is a date
 
 OLDEST, NEWEST = "oldest", "newest"
-_MOST = 2**63  # events
+MOST = 2**63  # events
 _LONGEST_REPR = 80  # characters
 
 
@@ -48,8 +48,8 @@ def as_limit(limit: int) -> int:
             f"limit must be an integer, got {shorten_repr(limit)}", hint="0 for all events"
         )
     number = limit.__index__()
-    if not 0 <= number <= _MOST:
-        rule = "must not be negative" if number < 0 else f"must be at most {_MOST}"
+    if not 0 <= number <= MOST:
+        rule = "must not be negative" if number < 0 else f"must be at most {MOST}"
         raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
     return number
 

@@ -19,15 +19,18 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
 import pyarrow as pa
 
+from vastlab._arguments import MOST
 from vastlab._text import plural
-from vastlab.display.preview import LeftOut
+from vastlab.display.preview import LeftOut, Outcome
+from vastlab.endpoints import Endpoint, NodeEndpoint
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError, VastlabWarning
-from vastlab.nodes.base import Notice, Step
+from vastlab.nodes.base import ExportMode, Notice, Query, Step
 from vastlab.store.ingest import IngestProgress
 from vastlab.table_slice import TableSlice, tables_of
 
@@ -76,6 +79,28 @@ def _depth() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("vastlab."):
         depth, frame = depth + 1, frame.f_back
     return depth
+
+
+def looks_ahead(endpoint: Endpoint | None, mode: ExportMode, limit: int) -> bool:
+    """Whether to look for one more event after the limit: only this process does so cheaply.
+
+    Events in memory have no endpoint.
+    """
+    is_local = not isinstance(endpoint, NodeEndpoint)
+    return 0 < limit < MOST and mode is ExportMode.HISTORICAL and is_local
+
+
+def asked_for(query: Query, limit: int) -> Outcome:
+    """Return the outcome of a query that was not answered yet."""
+    return Outcome(
+        query.text,
+        query.mode.value,
+        limit,
+        since=query.since,
+        until=query.until,
+        newest=query.newest,
+        per_schema=query.per_schema,
+    )
 
 
 class Arrived:
@@ -143,6 +168,16 @@ class Arrived:
     async def tables(self) -> dict[str, list[pa.Table]]:
         """Return everything, by schema name."""
         return tables_of(part.to_pyarrow() for part in self._slices)
+
+    def ended(self, asked: Outcome) -> Outcome:
+        """Return the outcome of what was asked, now that it has ended."""
+        return replace(
+            asked,
+            elapsed=self.elapsed,
+            asked=time.time_ns() - int(self.elapsed * 1e9),
+            limit_reached=not asked.partial and self.limited,
+            left_out=self.left_out,
+        )
 
     @property
     def _is_full(self) -> bool:

@@ -7,28 +7,33 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from vastlab._arguments import as_seconds
 from vastlab.config import DEFAULT_SOURCE, Settings, resolve_endpoint
+from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import (
     ClientNotFoundError,
     ConfigError,
     NodeConnectionError,
     NodeTimeoutError,
     UsageError,
+    VastlabError,
     VastlabWarning,
 )
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Expr, Meta, MetaExtractor, Operator, Predicate
+from vastlab.expression.checks import all_of, of_schema
 from vastlab.expression.literals import Null
 from vastlab.expression.rewrite import predicates
 from vastlab.expression.suggest import suggest, whole_matches
 from vastlab.expression.taxonomy import Taxonomy, load
 from vastlab.nodes import open_node
-from vastlab.nodes.base import ExportMode, Node, Notice, Query, Report, Step
+from vastlab.nodes.base import ExportMode, Node, Notice, Query, Report, Step, both, ignore
 from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import SCHEMAS, ReadOptions, load_schemas
 from vastlab.readers.source import check_encoding
@@ -104,6 +109,86 @@ class Session:
         # What this process reads itself is as it is at this moment.
         stream = None if isinstance(opened, NodeSearch) else opened.export(query, report)
         return self._slices(query, stream, timeout, report)
+
+    async def ask(
+        self,
+        query: Query,
+        question: Callable[[Node], Coroutine[Any, Any, _T]],
+        timeout: float | None,
+        report: Report,
+        asked: Summary | None = None,
+    ) -> _T:
+        """Return what the node answers, and check the names in the query at the same time."""
+
+        async def answer() -> _T:
+            node = await self.node()
+            return (await both(question(node), self.check(query, report, asked)))[0]
+
+        seconds = as_seconds(timeout)
+        with self.naming():
+            return await within(answer(), seconds)
+
+    async def left_out(
+        self, query: Query, seen: Iterable[str], seconds: float | None
+    ) -> dict[str, int] | None:
+        """Count what a query finds in other schemas; None where a node would have to be asked."""
+        if isinstance(self.endpoint, NodeEndpoint):
+            return None
+        conditions = (of_schema(name, Operator.NE) for name in seen)
+        others = replace(query, expression=all_of((query.expression, *conditions)))
+
+        async def answer() -> dict[str, int]:
+            return await (await self.node()).counts(others, ignore)
+
+        try:
+            return await within(answer(), seconds)
+        except VastlabError:
+            return None
+
+    async def status(
+        self, timeout: float | None, retry_delay: float, report: Report
+    ) -> dict[str, Any]:
+        """Return the node's state; a node that does not run yet is asked again until the timeout.
+
+        Without a timeout, or with 0, it is asked once.
+        """
+        seconds = as_seconds(timeout or None)
+
+        async def answer() -> dict[str, Any]:
+            return await (await self.node()).status(report)
+
+        deadline = time.monotonic() + (seconds or 0.0)
+        while True:
+            left = None if seconds is None else max(0.0, deadline - time.monotonic())
+            try:
+                with self.naming():
+                    return await within(answer(), left, seconds)
+            except NodeConnectionError:
+                if time.monotonic() + retry_delay >= deadline:
+                    raise
+                await asyncio.sleep(retry_delay)
+                if time.monotonic() >= deadline:  # a long sleep
+                    raise
+
+    def options_of(
+        self,
+        schema: str | None = None,
+        format: str | None = None,
+        infer: bool | None = None,
+        encoding: str | None = None,
+    ) -> ReadOptions:
+        """Return how to read logs; what is None is as for the client."""
+        check_encoding(encoding)
+        options = self.read_options.copy()
+        if infer is not None:
+            options["infer"] = infer
+        if encoding is not None:
+            options["encoding"] = encoding
+        if schema is not None:
+            options["schema"] = schema
+        if format is not None:
+            options["format"] = format
+        return options
 
     async def check(self, query: Query, report: Report, asked: Summary | None = None) -> None:
         """Warn of names in an expression that no schema has.

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from vastlab.compile.sql import Scan, Statement
 from vastlab.errors import VastlabError
-from vastlab.expression.ast import And, Expr, Meta, MetaExtractor, Operator, Predicate
-from vastlab.expression.literals import String
+from vastlab.expression.ast import And, Expr
+from vastlab.expression.checks import of_schema
 from vastlab.expression.rewrite import normalise
 from vastlab.nodes.base import Node, Query, Report, Step
 from vastlab.table_slice import TableSlice
@@ -167,5 +167,4 @@ async def _anext(stream: AsyncGenerator[TableSlice, None]) -> TableSlice | None:
 
 
 def _of(name: str, expression: Expr) -> Expr:
-    is_named = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(name))
-    return normalise(And((is_named, expression)))
+    return normalise(And((of_schema(name), expression)))

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import html as _html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 # C0 and C1 controls, and everything that reorders, hides or breaks text: bidi controls,
 # zero-width characters, line and paragraph separators, tags, lone surrogates.
@@ -41,6 +41,11 @@ def html(text: str) -> str:
 def cut(text: str, width: int) -> str:
     """Shorten text to at most `width` characters; an ellipsis says that something is missing."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def short(text: str, width: int) -> str:
+    """Make text safe for a terminal, and shorten it; a text may have any length."""
+    return cut(plain(cut(text, width + 1)), width)
 
 
 def file_name(text: str) -> str:
@@ -86,6 +91,12 @@ def did_you_mean(
     if otherwise is not None:
         return otherwise
     return f"there are {', '.join(sorted(names))}" if names else "there are none"
+
+
+def listed(names: Collection[str]) -> str:
+    """Write the first few names, and how many more there are."""
+    some = ", ".join(list(names)[:5])
+    return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
 
 
 def plural(count: int, noun: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta, tzinfo
@@ -16,7 +15,6 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from vastlab import _sql
 from vastlab._arguments import (
@@ -28,19 +26,14 @@ from vastlab._arguments import (
     as_seconds,
     shorten_repr,
 )
-from vastlab._session import Session, hint, warn, within
-from vastlab.compile.groups import Groups
-from vastlab.compile.vast import of_schema
-from vastlab.endpoints import Endpoint, NodeEndpoint
-from vastlab.errors import NodeConnectionError, UsageError, VastlabError
+from vastlab._session import Session, hint, warn
+from vastlab.endpoints import Endpoint
+from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Summary
-from vastlab.expression.ast import Operator
-from vastlab.expression.checks import all_of
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import table_frame
-from vastlab.group_frames import GroupFrame, engine_bucket, in_few_buckets, to_frame
-from vastlab.nodes.base import Explanation, ExportMode, Query, Report, both
-from vastlab.readers.source import check_encoding
+from vastlab.group_frames import engine_bucket, in_few_buckets, to_frame, without_null
+from vastlab.nodes.base import Explanation, ExportMode, Query, Report
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -55,9 +48,8 @@ class VAST:
     ----------
     endpoint
         ``"demo:"``, a folder, ``"host:port"``, or ``"localhost"`` or an address alone, at port
-        5158. Without one: ``VAST_ENDPOINT``, then
-        ``vast.endpoint`` in ``./vast.yaml`` and in the user's ``vast.yaml``, then
-        ``127.0.0.1:5158``.
+        5158. Without one: ``VAST_ENDPOINT``, then ``vast.endpoint`` in ``./vast.yaml`` and in the
+        user's ``vast.yaml``, then ``127.0.0.1:5158``.
     taxonomy
         Concepts and models in addition to those that come with vastlab and those in the folder
         ``taxonomy`` next to the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.
@@ -164,7 +156,7 @@ class VAST:
         expression
             What to look for; everything by default.
         mode
-            What is stored, what arrives after this call, or first the one and then the other.
+            What is stored, what arrives after this call, or first one, then the other.
         limit
             The largest number of events; 0 for all.
         since, until
@@ -203,8 +195,8 @@ class VAST:
         """
         query = self.prepare(
             expression,
-            as_mode(mode),
-            as_limit(limit),
+            mode,
+            limit,
             since=since,
             until=until,
             params=params,
@@ -216,7 +208,7 @@ class VAST:
     def prepare(
         self,
         expression: str = "",
-        mode: ExportMode = ExportMode.HISTORICAL,
+        mode: ExportMode | str = ExportMode.HISTORICAL,
         limit: int = 0,
         *,
         since: Moment = None,
@@ -228,8 +220,8 @@ class VAST:
         """Parse an expression once, for `run`; the arguments are those of `export`."""
         return as_query(
             expression,
-            mode,
-            limit,
+            as_mode(mode),
+            as_limit(limit),
             since=since,
             until=until,
             params=params,
@@ -263,21 +255,20 @@ class VAST:
         dict of str to int
             The number of events by schema; None where it was not counted, since that would take
             longer, or because a node would have to be asked.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> async def main():
+        ...     async with VAST("demo:") as vast:
+        ...         query = vast.prepare('#type == "zeek.conn" || #type == "zeek.dns"', limit=10)
+        ...         return await vast.left_out(query, ["zeek.conn"])
+        >>> asyncio.run(main())
+        {'zeek.dns': 37836}
         """
         if query.is_live or query.per_schema:
             return {}
-        if isinstance(self.endpoint, NodeEndpoint):
-            return None
-        conditions = (of_schema(Operator.NE, name) for name in seen)
-        others = replace(query, expression=all_of((query.expression, *conditions)))
-
-        async def answer() -> dict[str, int]:
-            return await (await self._session.node()).counts(others, lambda item: None)
-
-        try:
-            return await within(answer(), seconds)
-        except VastlabError:
-            return None
+        return await self._session.left_out(query, seen, seconds)
 
     async def count(
         self,
@@ -322,19 +313,13 @@ class VAST:
             As in `export`.
         """
         query = self.prepare(expression, since=since, until=until, params=params)
-        seconds, report = as_seconds(timeout), report or warn
-
-        async def answer() -> dict[str, int]:
-            node = await self._session.node()
-            # A node is asked for its schemas and for the numbers at the same time.
-            checked = self._session.check(query, report)
-            counts, _ = await both(node.counts(query, report), checked)
-            if not any(counts.values()):
-                hint(query, report)
-            return counts
-
-        with self._session.naming():
-            return await within(answer(), seconds)
+        report = report or warn
+        counts = await self._session.ask(
+            query, lambda node: node.counts(query, report), timeout, report
+        )
+        if not any(counts.values()):
+            hint(query, report)
+        return counts
 
     async def summarize(
         self,
@@ -392,16 +377,11 @@ class VAST:
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")
         asked = Summary.parse(by, every, {**(aggregates or {}), **named})
         query = self.prepare(expression, since=since, until=until, params=params)
-        seconds, rows, report = as_seconds(timeout), as_limit(limit), report or warn
+        rows, report = as_limit(limit), report or warn
         in_utc = replace(asked, every=engine_bucket(asked.every, tz)) if asked.every else asked
-
-        async def answer() -> Groups:
-            node = await self._session.node()
-            grouped = node.summarize(query, in_utc, report)
-            return (await both(grouped, self._session.check(query, report, asked)))[0]
-
-        with self._session.naming():
-            groups = await within(answer(), seconds)
+        groups = await self._session.ask(
+            query, lambda node: node.summarize(query, in_utc, report), timeout, report, asked
+        )
         return await asyncio.to_thread(to_frame, groups, asked, tz, rows)
 
     async def top(
@@ -434,10 +414,7 @@ class VAST:
         found = await self.summarize(
             expression, by=field, aggregates=aggregates, limit=rows and rows + 1, **options
         )
-        kept = found[found[field.strip()].notna()].reset_index(drop=True)
-        top = GroupFrame(kept.head(rows) if rows else kept)
-        top.attrs = found.attrs
-        return top
+        return without_null(found, field.strip(), rows)
 
     async def timeline(
         self,
@@ -521,15 +498,13 @@ class VAST:
         if not isinstance(statement, str):
             raise UsageError(f"the statement must be a text, got {shorten_repr(statement)}")
         query = self.prepare(expression, since=since, until=until, params=params)
-        seconds, report = as_seconds(timeout), report or warn
-
-        async def answer() -> pa.Table:
-            node = await self._session.node()
-            asked = _sql.answer(node, query, statement, params or {}, report)
-            return (await both(asked, self._session.check(query, report)))[0]
-
-        with self._session.naming():
-            table = await within(answer(), seconds)
+        report = report or warn
+        table = await self._session.ask(
+            query,
+            lambda node: _sql.answer(node, query, statement, params or {}, report),
+            timeout,
+            report,
+        )
         return await asyncio.to_thread(table_frame, table)
 
     async def explain(
@@ -543,10 +518,7 @@ class VAST:
     ) -> Explanation:
         """Say what a query means for each schema, and what would be read for it.
 
-        Parameters
-        ----------
-        expression, since, until, params, report
-            As in `export`.
+        The parameters are those of `export`.
         """
         query = self.prepare(expression, since=since, until=until, params=params)
         report = report or warn
@@ -576,23 +548,7 @@ class VAST:
         report
             As in `export`.
         """
-        seconds = as_seconds(timeout or None)
-
-        async def answer() -> dict[str, Any]:
-            return await (await self._session.node()).status(report or warn)
-
-        deadline = time.monotonic() + (seconds or 0.0)
-        while True:
-            left = None if seconds is None else max(0.0, deadline - time.monotonic())
-            try:
-                with self._session.naming():
-                    return await within(answer(), left, seconds)
-            except NodeConnectionError:
-                if time.monotonic() + retry_delay >= deadline:
-                    raise
-                await asyncio.sleep(retry_delay)
-                if time.monotonic() >= deadline:  # a long sleep
-                    raise
+        return await self._session.status(timeout, retry_delay, report or warn)
 
     async def schemas(self, *, report: Report | None = None) -> dict[str, Schema]:
         """Return what the node holds, by schema name; `report` is that of `export`."""
@@ -636,16 +592,7 @@ class VAST:
         IngestReport
             What was added, and what could not be read.
         """
-        check_encoding(encoding)
-        options = self._session.read_options.copy()
-        if infer is not None:
-            options["infer"] = infer
-        if encoding is not None:
-            options["encoding"] = encoding
-        if schema is not None:
-            options["schema"] = schema
-        if format is not None:
-            options["format"] = format
+        options = self._session.options_of(schema, format, infer, encoding)
         with self._session.naming():
             return await (await self._session.node()).ingest(
                 source, strict=strict, force=force, progress=progress, **options

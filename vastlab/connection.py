@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib
-import os
 import re
-import time
 import weakref
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
@@ -31,24 +20,23 @@ from vastlab import _loop, _text, errors
 from vastlab._arguments import OLDEST, Moment, as_limit, as_mode, as_zone, moment_text
 from vastlab._call import (
     Arrived,
-    Batches,
     Call,
     Display,
     Others,
-    Watch,
+    asked_for,
     ingest_interrupted,
     ingest_step,
     interruptible,
+    looks_ahead,
     query_interrupted,
 )
-from vastlab._text import plural
+from vastlab._waiting import Waiting
 from vastlab.client import VAST, ExportMode
 from vastlab.display.preview import Outcome
-from vastlab.endpoints import NodeEndpoint
 from vastlab.expression import bind, parse_query
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.group_frames import Counts
-from vastlab.nodes.base import Explanation, Step
+from vastlab.group_frames import Counts, concept_frame, model_frame
+from vastlab.nodes.base import Explanation
 from vastlab.pivot import Pivot
 from vastlab.queries import Queries
 from vastlab.result import Result
@@ -80,15 +68,8 @@ def connect(
         newest of these connections.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
-    infer
-        Whether text of logs without a declared type may become addresses, times, numbers and
-        so on, as it does by default.
-    encoding
-        The encoding of logs, such as ``cp1252``, where it is not UTF-8.
-    verify
-        Whether what is read of a database is compared with its checksums, so that damage is an
-        error and never an answer. It is, unless ``vastlab.verify`` in the user's own
-        ``vast.yaml`` is ``false``.
+    infer, encoding, verify
+        As in `VAST`: how logs are read, and whether damage of a database is an error.
 
     Returns
     -------
@@ -145,11 +126,7 @@ class Connection:
     ) -> None:
         self._zone = as_zone(tz)
         self._vast = VAST(endpoint, infer=infer, encoding=encoding, verify=verify)
-        self._runner = _loop.background()
-        self._exports: weakref.WeakSet[Batches] = weakref.WeakSet()
-        self._jobs: weakref.WeakSet[_loop.Job[Any]] = weakref.WeakSet()
-        self._pid = os.getpid()
-        self._closed = False
+        self._waiting = Waiting(self._vast, lambda: type(self).progress)
         self.last: Result | None = None
         """The newest result, also of a query that was interrupted or failed."""
 
@@ -208,7 +185,7 @@ class Connection:
             in `last`.
         """
         kind, limit = as_mode(mode), as_limit(limit)
-        look = limit > 0 and kind is ExportMode.HISTORICAL and self._is_local
+        look = looks_ahead(self._vast.endpoint, kind, limit)
         question = self._vast.prepare(
             expression,
             kind,
@@ -221,17 +198,10 @@ class Connection:
         )
         call = Call()
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
-        outcome = Outcome(
-            question.text,
-            kind.value,
-            limit,
-            since=question.since,
-            until=question.until,
-            newest=question.newest,
-            per_schema=per_schema,
-        )
         others = functools.partial(self._vast.left_out, question)
-        return self._answer(ask, outcome, call, look=look, others=others, quiet=quiet)
+        return self._answer(
+            ask, asked_for(question, limit), call, look=look, others=others, quiet=quiet
+        )
 
     def follow(self, question: Pivot, *, limit: int = 0) -> Result:
         """Ask what `Result.pivot` wants to know.
@@ -244,7 +214,7 @@ class Connection:
             The largest number of events; 0 for all.
         """
         limit = as_limit(limit)
-        look = bool(question.near) or (limit > 0 and self._is_local)
+        look = bool(question.near) or looks_ahead(self._vast.endpoint, ExportMode.HISTORICAL, limit)
         call = Call()
         export = functools.partial(self._vast.export, report=call)
         ask = functools.partial(question.ask, export, 0 if question.near else limit + int(look))
@@ -264,19 +234,21 @@ class Connection:
         quiet: bool = False,
     ) -> Result:
         """Wait for all of an answer; whatever ends it, what has arrived is kept."""
-        self._usable()
+        self._waiting.check()
         arrived = Arrived(outcome.limit, keep, per_schema=outcome.per_schema)
         partial = dataclasses.replace(outcome, partial=True)
         try:
             with interruptible(lambda: query_interrupted(arrived.events)):
                 taking = arrived.take(ask, look=look, others=others)
-                self._run(taking, call, arrived.step, quiet=quiet)
+                self._waiting.run(taking, call, arrived.step, quiet=quiet)
         except KeyboardInterrupt:
             self.last = self._result(arrived, partial)
             raise
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
-                self._keep(error, self._result(arrived, partial))
+                self.last = self._result(arrived, partial)
+            if isinstance(error, errors.NodeError | errors.QueryInterrupted):
+                error.partial = self.last
             raise
         self.last = self._result(arrived, outcome)
         return self.last
@@ -305,7 +277,6 @@ class Connection:
             Its ``close()`` ends it. It raises a `UsageError` where the connection was closed
             before the last batch.
         """
-        self._usable()
         call = Call()
         ask = functools.partial(
             self._vast.export,
@@ -320,22 +291,14 @@ class Connection:
             timeout=timeout,
             report=call,
         )
-        export = Batches(self._take(ask, call))
-        self._exports.add(export)
-        return export
+        return self._waiting.batches(ask, call)
 
     def start(self, work: Callable[[VAST], Coroutine[Any, Any, T]]) -> _loop.Job[T]:
         """Start work with the asynchronous client, on vastlab's own loop, and return at once.
 
-        Parameters
-        ----------
-        work
-            Makes the coroutine. What it calls runs in the loop's thread; `close` cancels it.
+        `work` makes the coroutine, which runs in the loop's thread; `close` cancels it.
         """
-        self._usable()
-        job = self._runner.start(work(self._vast))
-        self._jobs.add(job)
-        return job
+        return self._waiting.start(work)
 
     def count(self, expression: str = "", **bounds: Any) -> int:
         """Count the events that match.
@@ -347,7 +310,7 @@ class Connection:
         bounds
             ``since``, ``until`` and ``params`` as in `query`.
         """
-        return self._do(functools.partial(self._vast.count, expression, **bounds), "counting")
+        return self._waiting.answer("counting", self._vast.count, expression, **bounds)
 
     def counts(self, expression: str = "", **bounds: Any) -> pd.Series[int]:
         """Count the events that match for each schema, most first.
@@ -357,10 +320,8 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        counts = self._do(functools.partial(self._vast.counts, expression, **bounds), "counting")
-        ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-        index = pd.Index(list(ordered), name="schema", dtype="str")
-        return Counts(list(ordered.values()), index, "int64", "events")
+        counts = self._waiting.answer("counting", self._vast.counts, expression, **bounds)
+        return Counts.of(counts)
 
     def summarize(
         self,
@@ -394,10 +355,16 @@ class Connection:
         pandas.DataFrame
             Sorted by time, then by the first aggregate, descending.
         """
-        ask = functools.partial(
-            self._vast.summarize, expression, by=by, every=every, limit=limit, tz=self._zone
+        return self._waiting.answer(
+            "summarizing",
+            self._vast.summarize,
+            expression,
+            by=by,
+            every=every,
+            limit=limit,
+            tz=self._zone,
+            **options,
         )
-        return self._do(functools.partial(ask, **options), "summarizing")
 
     def top(
         self, field: str, expression: str = "", n: int = 20, by: str = "events", **bounds: Any
@@ -415,8 +382,8 @@ class Connection:
         by
             What to rank by: ``"events"``, or an aggregate such as ``"sum(orig_bytes)"``.
         """
-        ask = functools.partial(self._vast.top, field, expression, n=n, by=by, **bounds)
-        return self._do(ask, "counting")
+        ask = self._vast.top
+        return self._waiting.answer("counting", ask, field, expression, n=n, by=by, **bounds)
 
     def timeline(
         self,
@@ -437,8 +404,10 @@ class Connection:
         by
             A field whose values are counted each on their own, instead of the schemas.
         """
-        ask = functools.partial(self._vast.timeline, expression, every=every, by=by, tz=self._zone)
-        return self._do(functools.partial(ask, **bounds), "counting")
+        ask, zone = self._vast.timeline, self._zone
+        return self._waiting.answer(
+            "counting", ask, expression, every=every, by=by, tz=zone, **bounds
+        )
 
     def sql(self, statement: str, expression: str = "", **bounds: Any) -> pd.DataFrame:
         """Ask in SQL, with each schema as a table.
@@ -452,8 +421,8 @@ class Connection:
             As in `count`: which events the tables hold. ``params`` are also for the ``$names`` of
             the statement.
         """
-        ask = functools.partial(self._vast.sql, statement, expression, **bounds)
-        return self._do(ask, "running a statement")
+        ask = self._vast.sql
+        return self._waiting.answer("running a statement", ask, statement, expression, **bounds)
 
     def explain(self, expression: str = "", **bounds: Any) -> Explanation:
         """Say how a query would be answered, without asking it.
@@ -463,7 +432,7 @@ class Connection:
         expression, bounds
             As in `count`.
         """
-        return self._do(functools.partial(self._vast.explain, expression, **bounds), "planning")
+        return self._waiting.answer("planning", self._vast.explain, expression, **bounds)
 
     def explore(
         self,
@@ -487,6 +456,14 @@ class Connection:
         -------
         vastlab.notebook.QueryBox
             A widget; its ``query`` is the line that asks what it shows.
+
+        Examples
+        --------
+        >>> with connect("demo:") as vast:
+        ...     box = vast.explore("zeek.dns.rcode_name == $code", params={"code": "NXDOMAIN"})
+        ...     print(box.query, box.panel.schema)
+        ...     box.close()
+        %vast -e demo: zeek.dns.rcode_name == "NXDOMAIN" zeek.dns
         """
         # The widgets stand above; who does not use them does not import them.
         notebook = importlib.import_module("vastlab.notebook")
@@ -504,28 +481,19 @@ class Connection:
 
     def status(self) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
-        return self._do(self._vast.status, "asking for the status")
+        return self._waiting.answer("asking for the status", self._vast.status)
 
     def schemas(self) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
-        return self._do(self._vast.schemas, "asking for the schemas")
+        return self._waiting.answer("asking for the schemas", self._vast.schemas)
 
     def concepts(self) -> pd.DataFrame:
         """Return the concepts that expressions can name, with the fields they stand for."""
-        concepts = self.taxonomy.concepts
-        rows = {
-            name: (concept.description, self.taxonomy.fields(name))
-            for name, concept in concepts.items()
-        }
-        return _named_rows("concept", ("description", "fields"), rows)
+        return concept_frame(self.taxonomy)
 
     def models(self) -> pd.DataFrame:
         """Return the models that expressions can name, with the concepts they consist of."""
-        models = self.taxonomy.models
-        rows = {
-            name: (model.description, self.taxonomy.leaves(name)) for name, model in models.items()
-        }
-        return _named_rows("model", ("description", "concepts"), rows)
+        return model_frame(self.taxonomy)
 
     def ingest(
         self,
@@ -541,16 +509,8 @@ class Connection:
 
         Parameters
         ----------
-        source
-            A path, a pattern, or several of them.
-        schema
-            The name of the events, where the files do not say.
-        format
-            The format, where it cannot be found out.
-        strict
-            Whether a line or value that cannot be read is an error instead of being counted.
-        infer, encoding
-            As in `connect`, whose settings they replace.
+        source, schema, format, strict, infer, encoding
+            As in `VAST.ingest`.
         """
         seen: deque[IngestProgress] = deque(maxlen=1)
         ingest = self._vast.ingest(
@@ -564,7 +524,7 @@ class Connection:
         )
 
         with interruptible(lambda: ingest_interrupted(seen)):
-            return self._run(ingest, Call(), lambda: ingest_step(seen))
+            return self._waiting.run(ingest, Call(), lambda: ingest_step(seen))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -585,7 +545,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return self._waiting.closed
 
     @property
     def zone(self) -> tzinfo | None:
@@ -597,16 +557,21 @@ class Connection:
         """What is connected to, without user names and passwords."""
         return re.sub(r"//[^/@]*@", "//", str(self._vast.endpoint))
 
+    @property
+    def origin(self) -> str:
+        """The endpoint, where a file beside the notebook chose it: it may be a stranger's."""
+        file = Path(self._vast.source)
+        if file.name not in ("vast.yaml", "vast.yml") or file.parent.resolve() != Path.cwd():
+            return ""
+        return f"endpoint {self.endpoint} from {file}"
+
+    def check(self) -> None:
+        """Raise an error where the connection is closed, or belongs to another process."""
+        self._waiting.check()
+
     def close(self) -> None:
         """End the running exports and release all resources; a second call has no effect."""
-        if self._closed or self._pid != os.getpid():
-            return
-        self._closed = True
-        for export in list(self._exports):
-            export.cut()
-        for job in list(self._jobs):
-            job.cancel()
-        self._runner.run(self._vast.aclose())
+        self._waiting.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -624,100 +589,8 @@ class Connection:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _usable(self) -> None:
-        if self._closed:
-            raise errors.UsageError("the connection is closed", hint="connect() again")
-        if self._pid != os.getpid():
-            # The engine's threads were not forked: every call would wait endlessly.
-            raise errors.UsageError(
-                "the connection belongs to the process that was forked",
-                hint="connect() in the child, and start it with the method 'spawn'",
-            )
-
-    def _run(
-        self,
-        coroutine: Coroutine[Any, Any, T],
-        call: Call,
-        look: Callable[[], Step],
-        *,
-        quiet: bool = False,
-    ) -> T:
-        try:
-            self._usable()
-        except errors.UsageError:
-            coroutine.close()
-            raise
-        try:
-            with self._watch(call, look, quiet=quiet) as watch:
-                return self._runner.run(coroutine, tick=watch.tick)
-        finally:
-            call.warn()
-
-    def _do(self, ask: Callable[..., Coroutine[Any, Any, T]], doing: str) -> T:
-        """Wait for an answer that comes as a whole."""
-        call = Call()
-        with interruptible(lambda: errors.QueryInterrupted(f"interrupted while {doing}")):
-            return self._run(ask(report=call), call, lambda: Step(doing))
-
-    def _watch(self, call: Call, look: Callable[[], Step], *, quiet: bool = False) -> Watch:
-        display = None if quiet else type(self).progress
-        return Watch(display, lambda: call.step(look()))
-
-    def _take(
-        self, ask: Callable[[], AsyncGenerator[TableSlice]], call: Call
-    ) -> Generator[TableSlice]:
-        """Wait for one batch after the other; the caller's own time does not count."""
-        events = 0
-
-        def interrupted() -> errors.QueryInterrupted:
-            return errors.QueryInterrupted(f"interrupted after {plural(events, 'event')}")
-
-        with (
-            interruptible(interrupted),
-            self._watch(call, lambda: Step("", events)) as watch,
-            contextlib.closing(self._runner.iterate(ask, tick=watch.tick)) as parts,
-        ):
-            for part in parts:
-                events += part.num_rows
-                call.warn()
-                with watch.paused():
-                    yield part
-            call.warn()
-
     def _result(self, arrived: Arrived, outcome: Outcome) -> Result:
-        final = dataclasses.replace(
-            outcome,
-            elapsed=arrived.elapsed,
-            origin=self._origin(),
-            endpoint=self.endpoint,
-            asked=time.time_ns() - int(arrived.elapsed * 1e9),
-            limit_reached=not outcome.partial and arrived.limited,
-            left_out=arrived.left_out,
-        )
-        tables = self._runner.run(arrived.tables())
+        ended = arrived.ended(outcome)
+        final = dataclasses.replace(ended, origin=self.origin, endpoint=self.endpoint)
+        tables = self._waiting.finish(arrived.tables())
         return Result(tables, final, zone=self._zone, source=self)
-
-    @property
-    def _is_local(self) -> bool:
-        """Whether this process reads the events: then it can cheaply look for one more."""
-        return not isinstance(self._vast.endpoint, NodeEndpoint)
-
-    def _origin(self) -> str:
-        """Name the endpoint where a file beside the notebook chose it: it may be a stranger's."""
-        file = Path(self._vast.source)
-        if file.name not in ("vast.yaml", "vast.yml") or file.parent.resolve() != Path.cwd():
-            return ""
-        return f"endpoint {self.endpoint} from {file}"
-
-    def _keep(self, error: errors.VastlabError, partial: Result) -> None:
-        self.last = partial
-        if isinstance(error, errors.NodeError | errors.QueryInterrupted):
-            error.partial = partial
-
-
-def _named_rows(
-    name: str, columns: tuple[str, str], rows: Mapping[str, tuple[str, Any]]
-) -> pd.DataFrame:
-    """Return a frame of what the taxonomy defines, sorted by name."""
-    index = pd.Index(sorted(rows), name=name, dtype="str")
-    return pd.DataFrame([rows[key] for key in index], index=index, columns=list(columns))

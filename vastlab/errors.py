@@ -4,6 +4,7 @@
 
     VastlabError
     ├── UsageError (also a ValueError)     a wrong argument, option or flag
+    │   └── UnknownSchemaError             a result has no events of it; also a KeyError
     ├── ConfigError                        settings that cannot be used
     ├── ExpressionError
     │   ├── ExpressionSyntaxError          with the position and what was expected
@@ -42,6 +43,7 @@ __all__ = [
     "NodeTimeoutError",
     "ParameterError",
     "QueryInterrupted",
+    "UnknownSchemaError",
     "UsageError",
     "VastlabError",
     "VastlabWarning",
@@ -100,6 +102,10 @@ class VastlabWarning(UserWarning):
 
 class UsageError(VastlabError, ValueError):
     """A wrong argument, option or flag."""
+
+
+class UnknownSchemaError(UsageError, KeyError):
+    """A schema of which a result has no events; a mapping raises `KeyError` for that."""
 
 
 class ConfigError(VastlabError):

@@ -1,8 +1,8 @@
-"""The answer of `summarize` as a frame: buckets in a time zone, types, and order."""
+"""Frames of what is no event: the answer of `summarize`, counts by schema, concepts and models."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, timedelta, tzinfo
 from math import gcd
@@ -20,6 +20,7 @@ from vastlab.compile.groups import Groups
 from vastlab.compile.summary import origin
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import TIME, Aggregate, Function, Summary
+from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Field, Kind, Type
 
 _HOUR = 3_600 * 10**9  # nanoseconds
@@ -61,6 +62,13 @@ class GroupFrame(pd.DataFrame):
 class Counts(pd.Series):
     """Numbers by schema, shown as a table: of events, their type is of no interest."""
 
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> Counts:
+        """Make it of numbers by schema; most come first."""
+        ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        index = pd.Index(list(ordered), name="schema", dtype="str")
+        return cls(list(ordered.values()), index, "int64", "events")
+
     @property
     def _constructor(self) -> type[pd.Series]:
         return pd.Series
@@ -75,10 +83,39 @@ class Counts(pd.Series):
         return "\n".join(lines)
 
 
+def concept_frame(taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return the concepts, with the fields they stand for."""
+    known = taxonomy.concepts
+    rows = {name: (known[name].description, taxonomy.fields(name)) for name in known}
+    return _by_name("concept", ("description", "fields"), rows)
+
+
+def model_frame(taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return the models, with the concepts they consist of."""
+    known = taxonomy.models
+    rows = {name: (known[name].description, taxonomy.leaves(name)) for name in known}
+    return _by_name("model", ("description", "concepts"), rows)
+
+
+def _by_name(
+    name: str, columns: tuple[str, str], rows: Mapping[str, tuple[str, Any]]
+) -> pd.DataFrame:
+    index = pd.Index(sorted(rows), name=name, dtype="str")
+    return pd.DataFrame([rows[key] for key in index], index=index, columns=list(columns))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return _text.plain(value)
     return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def without_null(found: pd.DataFrame, field: str, most: int) -> pd.DataFrame:
+    """Return the first groups that have a value of a field; 0 for all."""
+    kept = found[found[field].notna()].reset_index(drop=True)
+    top = GroupFrame(kept.head(most) if most else kept)
+    top.attrs = found.attrs
+    return top
 
 
 def engine_bucket(every: int, zone: tzinfo | None) -> int:

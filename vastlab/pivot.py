@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab._text import plural
+from vastlab._text import listed, plural
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.columns import named
 from vastlab.display.preview import sort_keys
@@ -111,6 +111,14 @@ class Pivot:
     near: Near | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+
+    def remarks(self) -> Iterator[str]:
+        """Say what is not searched, and why there is nothing to ask for."""
+        for reason in dict.fromkeys(self.skipped.values()):
+            names = [name for name, why in self.skipped.items() if why == reason]
+            yield f"not looked into: {listed(names)} ({reason})"
+        if not self.expression:
+            yield f"nothing to pivot on: {self.reason}"
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a part of the answer that are near enough in time."""

@@ -6,89 +6,30 @@ import dataclasses
 import importlib
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from vastlab import errors, pivot
-from vastlab._call import interruptible
-from vastlab._sql import Running
-from vastlab._text import plain
-from vastlab.arrow import convert, render
-from vastlab.arrow import schema as arrow_schema
+from vastlab import _held, errors, pivot
+from vastlab._text import listed
 from vastlab.display import columns as shown_columns
-from vastlab.display import files, html, import_optional, page, preview
-from vastlab.display.files import plain_tables
-from vastlab.display.histogram import histogram
+from vastlab.display import files, html, page, pictures, preview
+from vastlab.display.html import View
+from vastlab.display.pictures import at_most
 from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
-from vastlab.display.tally import flows, tally
 from vastlab.errors import VastlabWarning
 from vastlab.expression import parse_query
-from vastlab.expression.ast import And, Expr, echo
 from vastlab.expression.parameters import bind
-from vastlab.expression.rewrite import at, normalise
-from vastlab.expression.suggest import suggest
+from vastlab.expression.rewrite import at
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.frames import table_frame, to_frames
 from vastlab.nodes.base import Query
-from vastlab.nodes.plan import LocalFilter
-from vastlab.store.layout import union
-from vastlab.table_slice import TableSlice
-from vastlab.types import Paths, Schema
-
-_INTERRUPTED = "interrupted while running a statement"
-
-
-class View:
-    """The first events of one schema, with hostile text escaped; made by `Result.show`.
-
-    Parameters
-    ----------
-    shown
-        What to show.
-    """
-
-    def __init__(self, shown: Preview) -> None:
-        self._shown = shown
-
-    def __repr__(self) -> str:
-        return preview.table(self._shown)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{html.table(self._shown)}</div>"
-
-
-def matching(tables: Mapping[str, Sequence[pa.Table]], query: Query) -> dict[str, list[pa.Table]]:
-    """Return the events that match; names that nothing here has are warned of."""
-    local = LocalFilter(query)
-    found: dict[str, list[pa.Table]] = {}
-    schemas = [
-        arrow_schema.from_arrow(part.schema, name)
-        for name, parts in tables.items()
-        for part in parts
-    ]
-    for line in suggest(query.expression, schemas, query.taxonomy) if schemas else ():
-        warnings.warn(line, VastlabWarning, stacklevel=3)  # where the user's code stands
-    for name, parts in tables.items():
-        for part in parts:
-            batches = (convert.normalise(b, name) for b in part.to_batches() if len(b))
-            kept = [few for b in batches if (few := local.keep(TableSlice(b))) is not None]
-            if kept:
-                table = pa.Table.from_batches([few.to_pyarrow() for few in kept])
-                found.setdefault(name, []).append(table)
-    return found
-
-
-def both(first: str, second: Expr) -> str:
-    """Write what events match that match both; the first one may be empty."""
-    return echo(normalise(And((parse_query(first), second)))) if first else echo(second)
-
+from vastlab.table_slice import tables_of
+from vastlab.types import Schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -160,7 +101,7 @@ class Result(Mapping[str, pd.DataFrame]):
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._frames:
             parts = self._parts(name)
-            self._frames[name] = _in_time_order(parts, name, newest=self._outcome.newest)
+            self._frames[name] = _held.frame(parts, name, newest=self._outcome.newest)
         return self._frames[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -282,12 +223,15 @@ class Result(Mapping[str, pd.DataFrame]):
         started = time.monotonic()
         asked = bind(parse_query(expression), params or {})
         query = Query(at(asked, time.time_ns()), taxonomy=self.taxonomy)
-        found = matching(self._tables, query)
+        for line in _held.unknown_names(self._tables, query):
+            warnings.warn(line, VastlabWarning, stacklevel=2)
+        found = tables_of(part.to_pyarrow() for part in _held.matching(self._tables, query))
         outcome = dataclasses.replace(
             self._outcome,
-            expression=both(self.expression, asked),
+            expression=_held.joined(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
+            left_out=None if self._outcome.left_out else self._outcome.left_out,
             earlier=self._trail(),
         )
         return Result(found, outcome, zone=self._zone, source=self._source)
@@ -327,25 +271,15 @@ class Result(Mapping[str, pd.DataFrame]):
         span = None if within is None else pivot.span(within)
         if not self.num_rows:
             warnings.warn(
-                "no events to pivot from: this result is empty",
-                errors.VastlabWarning,
-                stacklevel=2,
+                "no events to pivot from: this result is empty", VastlabWarning, stacklevel=2
             )
             return Result({}, zone=self._zone, source=self._source)
         question = pivot.plan(
             field, self._tables, self._source.schemas(), self._source.taxonomy, span
         )
-        for reason in dict.fromkeys(question.skipped.values()):
-            names = [name for name, why in question.skipped.items() if why == reason]
-            warnings.warn(
-                f"not looked into: {_listed(names)} ({reason})",
-                errors.VastlabWarning,
-                stacklevel=2,
-            )
+        for line in question.remarks():
+            warnings.warn(line, VastlabWarning, stacklevel=2)
         if not question.expression:
-            warnings.warn(
-                f"nothing to pivot on: {question.reason}", errors.VastlabWarning, stacklevel=2
-            )
             return Result({}, zone=self._zone, source=self._source)
         found = self._source.follow(question, limit=limit)
         found._outcome = dataclasses.replace(found._outcome, earlier=self._trail())
@@ -369,23 +303,7 @@ class Result(Mapping[str, pd.DataFrame]):
         >>> found["n"].tolist()
         [1, 2]
         """
-        if not isinstance(statement, str):
-            raise errors.UsageError(f"the statement must be a text, got {statement!r}")
-        schemas = {
-            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
-            for name, parts in self._tables.items()
-        }
-
-        def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
-            return (batch for part in self._tables[name] for batch in part.to_batches())
-
-        with interruptible(lambda: errors.QueryInterrupted(_INTERRUPTED)):
-            running = Running(schemas, scan, statement, params or {})
-            try:
-                running.start()
-                return table_frame(running.result())
-            finally:
-                running.stop()
+        return _held.answer(self._tables, statement, params or {})
 
     def explore(self, expression: str = "") -> Any:
         """Explore the events of this result, without asking the node again.
@@ -399,6 +317,14 @@ class Result(Mapping[str, pd.DataFrame]):
         -------
         vastlab.notebook.QueryBox
             A widget.
+
+        Examples
+        --------
+        >>> ports = pa.table({"port": pa.array([80, 443, 80], pa.uint64())})
+        >>> box = Result({"my.ports": [ports]}).explore("port == 80")
+        >>> box.result.num_rows
+        2
+        >>> box.close()
         """
         # The widgets stand above; who does not use them does not import them.
         notebook = importlib.import_module("vastlab.notebook")
@@ -419,7 +345,7 @@ class Result(Mapping[str, pd.DataFrame]):
         if len(self) != 1:
             raise errors.UsageError(
                 f"one() wants exactly one schema, this result has {len(self)}"
-                + (f": {_listed(self._tables)}" if self else ""),
+                + (f": {listed(self._tables)}" if self else ""),
                 hint="restrict the query, as in '#type == \"zeek.conn\" && ...'",
             )
         return self[next(iter(self))]
@@ -430,15 +356,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def to_dicts(self) -> dict[str, list[dict[str, Any]]]:
         """Return one nested dictionary for each event, of values that JSON can hold."""
-        return {
-            name: [
-                row
-                for part in parts
-                for batch in part.to_batches()
-                for row in render.to_python(render.rows(batch))
-            ]
-            for name, parts in self._tables.items()
-        }
+        return files.dictionaries(self._tables)
 
     def to_polars(self) -> dict[str, pl.DataFrame]:
         """Return one polars frame for each schema (the extra ``polars``).
@@ -446,14 +364,7 @@ class Result(Mapping[str, pd.DataFrame]):
         Columns are flat; addresses, networks and enumerations are text; times carry UTC. Several
         layouts of one schema are joined as in frames.
         """
-        polars = import_optional("polars", extra="polars")
-        return {
-            name: polars.concat(
-                [polars.from_arrow(table) for table in plain_tables(parts)],
-                how="diagonal_relaxed",
-            )
-            for name, parts in self._tables.items()
-        }
+        return files.polars_frames(self._tables)
 
     def to_parquet(self, folder: str | Path, *, portable: bool = False) -> None:
         """Write a vastlab database, which is an endpoint itself: share it.
@@ -519,12 +430,13 @@ class Result(Mapping[str, pd.DataFrame]):
         ...     "<td" in Path(folder, "case.html").read_text()
         True
         """
-        count = _number("to_html", "events", rows)
+        count = at_most("to_html", "events", rows)
+        timed = any(summary.first is not None for summary in self._summarised())
         text = page.page(
             self._outcome,
             self._summarised(),
             lambda name: self._preview(name, count, page.COLUMNS),
-            self._timeline_png(),
+            pictures.timeline_png(self._tables, self._zone) if timed else None,
             self._zone,
         )
         files.write_page(text, path, overwrite=overwrite)
@@ -533,16 +445,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def summary(self) -> pd.DataFrame:
         """Return one row for each schema, most events first: events, columns, first, last."""
-        ordered = most_first(self._summarised())
-        return pd.DataFrame(
-            {
-                "events": [summary.events for summary in ordered],
-                "columns": [summary.columns for summary in ordered],
-                "first": _moments([summary.first for summary in ordered]),
-                "last": _moments([summary.last for summary in ordered]),
-            },
-            index=pd.Index([plain(summary.name) for summary in ordered], name="schema"),
-        )
+        return preview.summary_frame(self._summarised())
 
     def show(
         self, name: str | None = None, n: int = 10, *, columns: Sequence[str] | None = None
@@ -575,9 +478,9 @@ class Result(Mapping[str, pd.DataFrame]):
         """
         if name is None:
             if len(self) != 1:
-                raise errors.UsageError(f"show() needs one of the schemas: {_listed(self)}")
+                raise errors.UsageError(f"show() needs one of the schemas: {listed(self)}")
             name = next(iter(self))
-        rows = _number("show", "events", n)
+        rows = at_most("show", "events", n)
         if columns is None:
             return View(self._preview(name, rows, html.COLUMNS))
         only = shown_columns.chosen(name, self._parts(name), columns)
@@ -602,17 +505,8 @@ class Result(Mapping[str, pd.DataFrame]):
         ----------
         by
             A field whose values get a colour each; the schemas do if not given.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Which a notebook shows as it is.
         """
-        return self._picture(
-            lambda figures: figures.timeline(
-                histogram(self._tables, zone=self._zone, by=by), zone=self._zone
-            )
-        )
+        return pictures.timeline(self._tables, self._zone, by)
 
     def top(self, field: str, n: int = 20, *, once_per: str | None = None) -> Picture:
         """Draw the most frequent values of a field, over all schemas (the extra ``plots``).
@@ -634,13 +528,7 @@ class Result(Mapping[str, pd.DataFrame]):
         matplotlib.figure.Figure
             Which a notebook shows as it is.
         """
-        count = _number("top", "values", n, 200)
-        return self._picture(
-            lambda figures: figures.top(
-                tally(self._tables, field, count, once_per=once_per, taxonomy=self.taxonomy),
-                once_per,
-            )
-        )
+        return pictures.top(self._tables, field, n, once_per, self.taxonomy)
 
     def graph(
         self, source: str | None = None, target: str | None = None, *, n: int = 60
@@ -659,10 +547,7 @@ class Result(Mapping[str, pd.DataFrame]):
         matplotlib.figure.Figure
             Which a notebook shows as it is.
         """
-        count = _number("graph", "pairs", n, 500)
-        return self._picture(
-            lambda figures: figures.graph(flows(self._tables, self.taxonomy, count, source, target))
-        )
+        return pictures.graph(self._tables, source, target, n, self.taxonomy)
 
     def line(self) -> str:
         """Describe the result in one line."""
@@ -676,18 +561,6 @@ class Result(Mapping[str, pd.DataFrame]):
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _picture(self, draw: Callable[[Any], Picture]) -> Picture:
-        figures = import_optional("vastlab.display.figures", extra="plots")
-        picture: Picture = draw(figures) if self.num_rows else figures.nothing()
-        return picture
-
-    def _timeline_png(self) -> bytes | None:
-        timed = any(summary.first is not None for summary in self._summarised())
-        try:
-            return self.timeline()._repr_png_() if timed else None
-        except errors.UsageError:  # matplotlib is not installed
-            return None
-
     def _trail(self) -> tuple[str, ...]:
         return (*self._outcome.earlier, self.expression)
 
@@ -695,9 +568,9 @@ class Result(Mapping[str, pd.DataFrame]):
         try:
             return self._tables[name]
         except KeyError:
-            raise UnknownSchemaError(
+            raise errors.UnknownSchemaError(
                 f"no events of the schema {name!r} in this result",
-                hint=f"there are {_listed(self)}" if self else "it is empty",
+                hint=f"there are {listed(self)}" if self else "it is empty",
             ) from None
 
     def _summarised(self) -> list[Summary]:
@@ -721,38 +594,5 @@ class Result(Mapping[str, pd.DataFrame]):
         )
 
 
-class UnknownSchemaError(errors.UsageError, KeyError):
-    """A mapping's own error for a missing key, in the words of vastlab."""
-
-
-def _number(call: str, things: str, n: int, most: int | None = None) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise errors.UsageError(f"{call}() takes a number of {things}, not {n!r}")
-    if most is not None and n > most:
-        raise errors.UsageError(f"{call}() draws at most {most}, not {n:,}")
-    return n
-
-
-def _listed(names: Collection[str]) -> str:
-    some = ", ".join(list(names)[:5])
-    return f"{some} and {len(names) - 5} more" if len(names) > 5 else some
-
-
 def _moment(nanoseconds: int | None) -> pd.Timestamp | None:
     return None if nanoseconds is None else pd.Timestamp(nanoseconds, tz="UTC")
-
-
-def _moments(nanoseconds: Sequence[int | None]) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(np.array(nanoseconds, "datetime64[ns]"), tz="UTC")
-
-
-def _in_time_order(parts: list[pa.Table], name: str, *, newest: bool) -> pd.DataFrame:
-    frame = to_frames({name: parts})[name]
-    leaves = [leaf for part in parts if (leaf := arrow_schema.from_arrow(part.schema).event_time)]
-    if not leaves or leaves[0].column not in frame:
-        return frame
-    column = leaves[0].column
-    times = frame[column]
-    if times.is_monotonic_decreasing if newest else times.is_monotonic_increasing:
-        return frame
-    return frame.sort_values(column, ascending=not newest, kind="stable", ignore_index=True)

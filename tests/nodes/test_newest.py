@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import aclosing
 
 import pyarrow as pa
@@ -148,6 +150,34 @@ async def test_what_a_node_sends_is_put_in_order_here(tmp_path, monkeypatch, lim
     assert asked == [Query()]
     async with aclosing(ordering.newest_of(node, query)) as parts:
         assert (await anext(parts)).num_rows
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_cancelled_export_leaves_no_folder(tmp_path, monkeypatch):
+    """Also where events are being written at that moment: what writes them ends first."""
+    monkeypatch.setattr(ordering, "BLOCK", 10)
+    monkeypatch.setattr(ordering, "_WRITTEN_AT_ONCE", 1)
+    monkeypatch.setattr(ordering.tempfile, "tempdir", str(tmp_path))
+    begun, cancelled = threading.Event(), threading.Event()
+    original = Database.add
+
+    def add(database, batches):
+        begun.set()
+        assert cancelled.wait(10)
+        original(database, batches)
+
+    monkeypatch.setattr(Database, "add", add)
+
+    async def node(query):
+        yield TableSlice(events([1, 2, 3]))
+
+    task = asyncio.ensure_future(exported(ordering.newest_of(node, Query(newest=True))))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    threading.Timer(0.1, cancelled.set).start()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cancelled.is_set()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,8 @@ import vastlab
 from vastlab import errors, notebook
 from vastlab.connection import Connection
 from vastlab.notebook import overviews
-from vastlab.notebook.magics import VastMagics, without_body
+from vastlab.notebook.cells import without_body
+from vastlab.notebook.magics import VastMagics
 from vastlab.notebook.notes import Note, ProgressLine
 from vastlab.result import Result
 from vastlab.types import Schema

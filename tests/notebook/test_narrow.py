@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from tests.arrow_strategies import tables
 from tests.display.conftest import conn
+from vastlab._held import joined
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import UsageError
 from vastlab.expression import parse
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter
-from vastlab.notebook.explorer.narrow import Cell, around, joined, only, without
+from vastlab.notebook.explorer.narrow import Cell, around, only, without
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Schema
 

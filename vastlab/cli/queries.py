@@ -70,14 +70,13 @@ async def query(
         At most N events of each schema.
     """
     from vastlab.cli import output  # here, as in all commands, since help does not need it
-    from vastlab.nodes.base import ExportMode
 
     form = format_or_default(format_)
     reporter = output.Reporter()
     async with opened(endpoint) as vast:
         asked = vast.prepare(
             expression,
-            ExportMode(mode),
+            mode,
             limit,
             **bounds.of(expression),
             order="newest" if newest else "oldest",

@@ -20,13 +20,11 @@ from vastlab.expression.ast import (
     And,
     Expr,
     FieldExtractor,
-    Meta,
-    MetaExtractor,
     Operator,
     Or,
     Predicate,
 )
-from vastlab.expression.literals import Double, Int64, ListLiteral, Literal, String, UInt64
+from vastlab.expression.literals import Double, Int64, ListLiteral, Literal, UInt64
 from vastlab.expression.resolve import match
 from vastlab.expression.rewrite import lower, map_predicates, normalise
 from vastlab.types import Kind, Schema
@@ -87,13 +85,13 @@ def _expand_types(schemas: tuple[Schema, ...], predicate: Predicate) -> Expr:
     mixed_schemas = [
         And(
             (
-                of_schema(Operator.EQ, name),
+                checks.of_schema(name),
                 *(by_type[kind] for kind in _KINDS if kind in kinds),
             )
         )
         for name, kinds in mixed.items()
     ]
-    other_schemas = And((*(of_schema(Operator.NE, name) for name in mixed), any_type))
+    other_schemas = And((*(checks.of_schema(name, Operator.NE) for name in mixed), any_type))
     return Or((*mixed_schemas, other_schemas))
 
 
@@ -126,8 +124,3 @@ def _in_type(predicate: Predicate, kind: Kind, value: float) -> Predicate | None
     folded, literal = bound
     folded = folded.complement if operator.is_negated else folded
     return replace(predicate, operator=folded, literal=literal)
-
-
-def of_schema(operator: Operator, name: str) -> Predicate:
-    """Compare the name of the schema."""
-    return Predicate(MetaExtractor(Meta.TYPE), operator, String(name))

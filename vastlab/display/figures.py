@@ -249,7 +249,7 @@ def _style_axes(axes: Axes) -> None:
 
 
 def _label(name: str) -> str:
-    text = _text.cut(_text.plain(name), _LABEL_WIDTH) or "(no name)"
+    text = _text.short(name, _LABEL_WIDTH) or "(no name)"
     # A dollar would begin mathematics, a leading underscore would hide the entry.
     hidden = "\N{ZERO WIDTH SPACE}" if text.startswith("_") else ""
     return hidden + text.replace("$", r"\$")

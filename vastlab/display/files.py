@@ -1,10 +1,11 @@
-"""A result as files: CSV, Excel and Parquet."""
+"""A result in other forms: frames of polars, dictionaries, and files."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.convert import flatten
+from vastlab.display import import_optional
 from vastlab.display.preview import sort_keys
 from vastlab.errors import DatabaseError, UsageError
 from vastlab.frames import common_kind
@@ -22,6 +24,9 @@ from vastlab.readers import portable
 from vastlab.store import disk
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _UTC = pa.timestamp("ns", "UTC")
 _NUMERIC = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
@@ -161,6 +166,31 @@ def _plain_list(array: pa.ListArray) -> pa.ListArray:
 
 
 Tables = Mapping[str, Sequence[pa.Table]]
+
+
+def dictionaries(tables: Tables) -> dict[str, list[dict[str, Any]]]:
+    """Return one nested dictionary for each event, of values that JSON can hold."""
+    return {
+        name: [
+            row
+            for part in parts
+            for batch in part.to_batches()
+            for row in render.to_python(render.rows(batch))
+        ]
+        for name, parts in tables.items()
+    }
+
+
+def polars_frames(tables: Tables) -> dict[str, pl.DataFrame]:
+    """Return one polars frame for each schema, of plain columns."""
+    polars = import_optional("polars", extra="polars")
+    return {
+        name: polars.concat(
+            [polars.from_arrow(table) for table in plain_tables(parts)],
+            how="diagonal_relaxed",
+        )
+        for name, parts in tables.items()
+    }
 
 
 def write_parquet(tables: Tables, folder: str | Path) -> None:

@@ -41,6 +41,25 @@ _CELL = "text-align:{};white-space:nowrap"
 Previewer = Callable[[str, int, int], Preview]
 
 
+class View:
+    """The first events of one schema, with hostile text escaped; made by `Result.show`.
+
+    Parameters
+    ----------
+    shown
+        What to show.
+    """
+
+    def __init__(self, shown: Preview) -> None:
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return preview.table(self._shown)
+
+    def _repr_html_(self) -> str:
+        return f"<div>{table(self._shown)}</div>"
+
+
 def overview(
     outcome: Outcome,
     summaries: Sequence[Summary],
@@ -94,7 +113,7 @@ def _section(summary: Summary, body: str, zone: tzinfo | None, *, is_open: bool)
     facts = [plural(summary.events, "event"), plural(summary.columns, "column")]
     if when := span(summary, zone):
         facts.append(when)
-    name = _text.html(_text.cut(_text.plain(summary.name), CELL_WIDTH))
+    name = _text.html(_text.short(summary.name, CELL_WIDTH))
     return (
         f'<details style="{_LINE}"{" open" if is_open else ""}>'
         f'<summary style="{_SUMMARY}"><b>{name}</b> '

@@ -194,7 +194,7 @@ def _table(shown: Preview) -> str:
 
 
 def _name(summary: Summary) -> str:
-    return _text.html(_text.cut(_text.plain(summary.name), preview.CELL_WIDTH)) or "(no name)"
+    return _text.html(_text.short(summary.name, preview.CELL_WIDTH)) or "(no name)"
 
 
 def _asked(expression: str) -> str:

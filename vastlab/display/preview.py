@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -119,8 +120,7 @@ def totals(outcome: Outcome, summaries: Sequence[Summary]) -> str:
 
 def question(outcome: Outcome) -> str:
     """Show the expression, shortened and escaped."""
-    text = _text.plain(_text.cut(outcome.expression, _EXPRESSION_WIDTH + 1))
-    return _text.cut(text, _EXPRESSION_WIDTH)
+    return _text.short(outcome.expression, _EXPRESSION_WIDTH)
 
 
 def bounds(outcome: Outcome, zone: tzinfo | None = None) -> str:
@@ -143,7 +143,7 @@ def most_first(summaries: Sequence[Summary]) -> list[Summary]:
 
 
 CELL_WIDTH = 80
-_RIGHT_ALIGNED = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
+RIGHT_ALIGNED = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = np.iinfo(np.int64).max
 
@@ -228,6 +228,24 @@ def make_preview(
     )
 
 
+def summary_frame(summaries: Sequence[Summary]) -> pd.DataFrame:
+    """Return one row for each schema, most events first."""
+    ordered = most_first(summaries)
+
+    def times(bounds: Sequence[int | None]) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(np.array(bounds, "datetime64[ns]"), tz="UTC")
+
+    return pd.DataFrame(
+        {
+            "events": [summary.events for summary in ordered],
+            "columns": [summary.columns for summary in ordered],
+            "first": times([summary.first for summary in ordered]),
+            "last": times([summary.last for summary in ordered]),
+        },
+        index=pd.Index([_text.plain(summary.name) for summary in ordered], name="schema"),
+    )
+
+
 def moment(nanoseconds: int, zone: tzinfo | None = None) -> str:
     """Write a time to the second."""
     time = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
@@ -285,7 +303,7 @@ def _columns(tables: Sequence[pa.Table], names: Sequence[str]) -> dict[str, Colu
         leaf.column: leaf.type for table in reversed(tables) for leaf in _described(table).leaves
     }
     return {
-        name: Column(_cell(name), _cell(str(types[name])), types[name].kind in _RIGHT_ALIGNED)
+        name: Column(_cell(name), _cell(str(types[name])), types[name].kind in RIGHT_ALIGNED)
         for name in names
     }
 
@@ -319,7 +337,7 @@ def cells(array: pa.Array, field: pa.Field, zone: tzinfo | None) -> list[str | N
 
 
 def _cell(text: str) -> str:
-    return _text.cut(_text.plain(_text.cut(text, CELL_WIDTH + 1)), CELL_WIDTH)
+    return _text.short(text, CELL_WIDTH)
 
 
 SCHEMAS = 20
@@ -390,7 +408,7 @@ def _facts(summary: Summary, zone: tzinfo | None) -> list[str]:
 
 
 def _name(name: str) -> str:
-    return _text.cut(_text.plain(name), CELL_WIDTH)
+    return _text.short(name, CELL_WIDTH)
 
 
 def _aligned(rows: list[list[str]], right: Sequence[bool] = (False, True, True)) -> list[str]:

@@ -36,7 +36,7 @@ def tabs(schemas: Sequence[tuple[str, int]], show: Show) -> widgets.Widget:
 
 def title(name: str, events: int | None) -> str:
     """Write the title of a tab, with the number of events or without."""
-    short = _text.cut(_text.plain(name), _TITLE_WIDTH)
+    short = _text.short(name, _TITLE_WIDTH)
     return short if events is None else f"{short} ({events:,})"
 
 

@@ -163,6 +163,11 @@ def all_of(operands: Iterable[Expr]) -> Expr:
     return And(tuple(unique)) if len(unique) > 1 else (unique[0] if unique else Constant(True))
 
 
+def of_schema(name: str, operator: Operator = Operator.EQ) -> Predicate:
+    """Compare the name of the schema."""
+    return Predicate(MetaExtractor(Meta.TYPE), operator, String(name))
+
+
 # --- null -----------------------------------------------------------------------------------
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from vastlab.compile.vast import of_schema
 from vastlab.expression.ast import Constant, Expr, Operator
-from vastlab.expression.checks import all_of
+from vastlab.expression.checks import all_of, of_schema
 from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.newest import BLOCK, Newest
 from vastlab.nodes.plan import bind
+from vastlab.nodes.process import finish
 from vastlab.store.database import Database
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -65,9 +65,9 @@ async def _written(
                 held.append(part.to_pyarrow())
                 size += held[-1].nbytes
                 if size > _WRITTEN_AT_ONCE:
-                    await asyncio.to_thread(database.add, held)
+                    await finish(partial(database.add, held))
                     held, size = [], 0
-        await asyncio.to_thread(database.add, held)
+        await finish(partial(database.add, held))
         node = EmbeddedNode(path, verify=False)
         whole = replace(query, expression=Constant(True), since=None, until=None)
         try:
@@ -87,9 +87,9 @@ async def of_each_schema(
     """
     known = list(await layouts())
     names = sorted({layout.name for layout in known if bind(query, layout) is not None})
-    questions: list[tuple[Expr, ...]] = [(of_schema(Operator.EQ, name),) for name in names]
+    questions: list[tuple[Expr, ...]] = [(of_schema(name),) for name in names]
     others = sorted({layout.name for layout in known})
-    for conditions in (*questions, tuple(of_schema(Operator.NE, name) for name in others)):
+    for conditions in (*questions, tuple(of_schema(name, Operator.NE) for name in others)):
         asked = replace(
             query,
             expression=all_of((query.expression, *conditions)),

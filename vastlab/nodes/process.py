@@ -323,8 +323,8 @@ class Pump(AsyncIterator[T]):
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, (item, error))
 
 
-async def finish(close: Callable[[], None]) -> None:
-    """Run a clean-up to its end in a thread, also when the task is cancelled meanwhile."""
+async def finish(close: Callable[[], object]) -> None:
+    """Run something to its end in a thread, also when the task is cancelled meanwhile."""
     task = asyncio.ensure_future(asyncio.to_thread(close))
     try:
         await asyncio.shield(task)

@@ -20,8 +20,9 @@ from typing import Any
 
 from vastlab.connection import Connection
 from vastlab.notebook import completion, notes
+from vastlab.notebook.cells import without_body, without_semicolons
 from vastlab.notebook.live import LiveView, stop_all
-from vastlab.notebook.magics import VastMagics, without_body, without_semicolons
+from vastlab.notebook.magics import VastMagics
 from vastlab.notebook.notes import ProgressLine
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.notebook.widgets.schema_tree import SchemaTree

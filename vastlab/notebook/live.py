@@ -26,6 +26,7 @@ from vastlab.client import VAST, ExportMode
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.columns import fields_of
+from vastlab.display.html import View
 from vastlab.display.preview import Outcome, make_preview
 from vastlab.display.tabs import MOST_TABS, title
 from vastlab.expression import parse_query
@@ -34,7 +35,7 @@ from vastlab.expression.parameters import bind
 from vastlab.nodes.base import Step
 from vastlab.notebook.notes import Pace
 from vastlab.notebook.widgets.views import RunningBox, SchemaViews
-from vastlab.result import Result, View
+from vastlab.result import Result
 from vastlab.table_slice import TableSlice, tables_of
 
 _SCHEMAS = 100  # of more, events are only counted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,19 +26,15 @@ from vastlab.compile.sql import parameters
 from vastlab.config import Settings, resolve_endpoint
 from vastlab.connection import Connection
 from vastlab.endpoints import Endpoint, is_bare_host
-from vastlab.expression import parse_query
-from vastlab.expression.ast import Expr, FieldExtractor
-from vastlab.expression.parameters import indicators, names
-from vastlab.notebook import live, options, overviews
+from vastlab.expression.ast import FieldExtractor
+from vastlab.expression.parameters import names
+from vastlab.notebook import arguments, live, options, overviews
 from vastlab.notebook.notes import Line, Note, warnings_shown
 from vastlab.notebook.options import Options
 from vastlab.result import Result
 from vastlab.types import Schema
 
-_CELL_MAGIC = re.compile(r"%%vast(_sql)?(\s|$)")
 _OF_EVENTS = ("live", "explore", "mode", "newest", "per_schema", "quiet")
-_WORD = re.compile(r"(?:`[^`]*`|[^\s`])+")
-_ASSIGNMENT = re.compile(r"\s*([^\W\d]\w*)=(?!=)([A-Za-z_]+\([^)]*\)|\S+)")
 
 
 def open_view(
@@ -108,11 +103,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         asked = options.parse(line, cell)
         if asked.help:
             return Note(options.usage())
-        namespace = {**self.shell.user_ns, **(local_ns or {})}
-        wanted = names(_parsed(asked.expression))
-        params = {name: namespace[name] for name in wanted if name in namespace}
-        params |= {name: indicators(file) for name, file in _files(asked, wanted).items()}
-        return self._answer(asked, params)
+        wanted = names(arguments.parsed(asked.expression))
+        return self._answer(asked, arguments.params_of(asked, wanted, self._variables(local_ns)))
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
     @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
@@ -126,12 +118,11 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             listed = "\n".join(map(queries.describe, saved.values()))
             nothing = f"there are no saved queries: put some in {queries.FILE}"
             return Note(f"%vast_run [options] NAME parameter=value ...\n\n{listed or nothing}")
-        name, *given = _words(asked.expression)
+        name, *given = arguments.words(asked.expression)
         query = queries.find(name, saved)
-        namespace = {**self.shell.user_ns, **(local_ns or {})}
-        files = _files(asked, [parameter.name for parameter in query.parameters])
-        values = {name: indicators(file) for name, file in files.items()}
-        params = query.values(values | dict(_given(word, namespace) for word in given))
+        namespace = self._variables(local_ns)
+        values = arguments.from_files(asked, [parameter.name for parameter in query.parameters])
+        params = query.values(values | dict(arguments.given(word, namespace) for word in given))
         return self._answer(replace(asked, expression=query.expression), params)
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -189,8 +180,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         asked = options.parse(line)
         if asked.help:
             return Note("%vast_top [-n N] [options] FIELD [EXPRESSION]")
-        field, asked = _first(asked, "%vast_top id.orig_h resp_p == 443")
-        call = functools.partial(Connection.top, field=field, n=_limit(asked, 20))
+        field, asked = arguments.first_word(asked, "%vast_top id.orig_h resp_p == 443")
+        call = functools.partial(Connection.top, field=field, n=arguments.limit_of(asked, 20))
         return self._summary(asked, call, local_ns)
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -199,7 +190,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     @_reported
     def vast_timeline(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Count events over time: ``%vast_timeline [options] [every=1h] [EXPRESSION]``."""
-        asked, given = _assigned(options.parse(line))
+        asked, given = arguments.assigned(options.parse(line))
         if asked.help:
             return Note("%vast_timeline [options] [every=1h] [by=FIELD] [EXPRESSION]")
         if asked.limit is not None:
@@ -216,7 +207,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     @_reported
     def vast_summarize(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
         """Group events: ``%vast_summarize by=FIELD,FIELD every=1h NAME=sum(FIELD) EXPRESSION``."""
-        asked, given = _assigned(options.parse(line))
+        asked, given = arguments.assigned(options.parse(line))
         if asked.help:
             return Note(
                 "%vast_summarize [-n N] [options] by=FIELD,FIELD every=1h NAME=sum(FIELD) "
@@ -227,7 +218,7 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             Connection.summarize,
             by=[field for field in by.split(",") if field],
             every=every,
-            limit=_limit(asked, 0),
+            limit=arguments.limit_of(asked, 0),
             aggregates=given,
         )
         return self._summary(asked, call, local_ns)
@@ -278,6 +269,10 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
             _, connection = self._connections.popitem()
             connection.close()
 
+    def _variables(self, local_ns: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the user's variables, also those of a function that runs a magic."""
+        return {**self.shell.user_ns, **(local_ns or {})}
+
     def _answer(self, asked: Options, params: Mapping[str, object]) -> Any:
         if asked.explore:
             box = self._explorer(asked, params)
@@ -289,9 +284,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         return self._answer_with(asked, result, result.line())
 
     def _explorer(self, asked: Options, params: Mapping[str, object]) -> Any:
-        for flag in ("live", "timeout"):
+        for flag in ("live", "timeout", "newest", "per_schema"):
             if getattr(asked, flag):
-                raise errors.UsageError(f"--explore takes no --{flag}")
+                raise errors.UsageError(f"--explore takes no --{flag.replace('_', '-')}")
         if (asked.mode or "historical") != "historical":
             raise errors.UsageError("--explore shows what is stored", hint="--live shows the rest")
         return self.connection(asked.endpoint, asked.profile).explore(
@@ -339,10 +334,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         if unused:
             option = unused[0].replace("_", "-")
             raise errors.UsageError(f"a summary takes no --{option}", hint="only %vast does")
-        namespace = {**self.shell.user_ns, **(local_ns or {})}
-        wanted = [*names(_parsed(asked.expression)), *also]
-        params = {name: namespace[name] for name in wanted if name in namespace}
-        params |= {name: indicators(file) for name, file in _files(asked, wanted).items()}
+        wanted = [*names(arguments.parsed(asked.expression)), *also]
+        params = arguments.params_of(asked, wanted, self._variables(local_ns))
         with warnings_shown():
             frame = call(
                 self.connection(asked.endpoint, asked.profile),
@@ -389,46 +382,6 @@ def _chosen(name: str, settings: Settings) -> str:
     return name if is_endpoint else settings.profile(name)
 
 
-def _limit(asked: Options, otherwise: int) -> int:
-    return otherwise if asked.limit is None else asked.limit
-
-
-def _first(asked: Options, example: str) -> tuple[str, Options]:
-    """Take the first word off the expression."""
-    found = _WORD.match(asked.expression)
-    if found is None:
-        raise errors.UsageError("the field is missing", hint=example)
-    return found[0], replace(asked, expression=asked.expression[found.end() :].strip())
-
-
-def _assigned(asked: Options) -> tuple[Options, dict[str, str]]:
-    """Take what is written ``NAME=value`` off the beginning of the expression."""
-    given: dict[str, str] = {}
-    rest = asked.expression
-    while (found := _ASSIGNMENT.match(rest)) is not None:
-        if found[1] in given:
-            raise errors.UsageError(f"{found[1]}= is given twice")
-        given[found[1]] = found[2]
-        rest = rest[found.end() :]
-    return replace(asked, expression=rest.strip()), given
-
-
-def _parsed(expression: str) -> Expr:
-    try:
-        return parse_query(expression)
-    except errors.ExpressionSyntaxError as error:
-        if options.is_option(expression, error.position):
-            error.hint = "options come before the expression"
-        raise
-
-
-def _files(asked: Options, wanted: Sequence[str]) -> Mapping[str, str]:
-    for name in asked.files:
-        if name not in wanted:
-            raise errors.UsageError(f"the expression has no ${name}", hint="--params-from names it")
-    return asked.files
-
-
 def _described(schema: Schema) -> str:
     """List the fields of a schema as an expression names them."""
     fields = {str(FieldExtractor(name)): kind for name, kind in schema.types_by_name.items()}
@@ -437,49 +390,6 @@ def _described(schema: Schema) -> str:
     return "\n".join([_text.plain(schema.name), *lines])
 
 
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise errors.UsageError(f"cannot tell the words apart: {error}") from None
-
-
-def _given(word: str, namespace: Mapping[str, Any]) -> tuple[str, Any]:
-    name, equals, value = word.partition("=")
-    if not equals:
-        raise errors.UsageError(
-            f"{word!r} gives no parameter a value", hint="as in host=10.1.4.17 or host=$variable"
-        )
-    if not value.startswith("$"):
-        return name, value
-    if value[1:] not in namespace:
-        raise errors.ParameterError(f"there is no variable {value[1:]!r}")
-    return name, namespace[value[1:]]
-
-
 def _bare(endpoint: str) -> str:
     """Leave out user names and passwords."""
     return re.sub(r"//[^/@]*@", "//", endpoint)
-
-
-def without_body(lines: list[str]) -> list[str]:
-    """Let ``%%vast -h`` work in a cell that has no body, which IPython would refuse."""
-    head, *body = lines or [""]
-    if _CELL_MAGIC.match(head) and not "".join(body).strip():
-        return [head[1:]]
-    return lines
-
-
-# IPython asks with every Enter on a terminal whether a cell is complete; it leaves this one out
-# then, and waits for the body.
-vars(without_body)["has_side_effects"] = True
-
-
-def without_semicolons(lines: list[str]) -> list[str]:
-    """Let ``x = %vast ...;`` assign: the semicolon hides, and an assignment shows nothing."""
-    return [_ASSIGNED.sub(r"\1\2", line) for line in lines]
-
-
-_ASSIGNED = re.compile(
-    r"^(\s*[^\W\d]\w*\s*=\s*%vast(?:_run|_top|_timeline|_summarize|_sql)?(?:\s.*?)?)[;\s]*;\s*?(\n?)$"
-)

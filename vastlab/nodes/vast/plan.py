@@ -23,7 +23,7 @@ from vastlab.expression.ast import (
     Or,
     Predicate,
 )
-from vastlab.expression.checks import all_of, any_of
+from vastlab.expression.checks import all_of, any_of, of_schema
 from vastlab.expression.literals import Time
 from vastlab.expression.rewrite import map_predicates, normalise, predicates
 from vastlab.expression.taxonomy import Taxonomy
@@ -76,7 +76,7 @@ class Plan:
         for name, expr in self.filtered:
             groups.setdefault(expr, []).append(name)
         parts = [
-            all_of([any_of(compiler.of_schema(Operator.EQ, name) for name in names), expr])
+            all_of([any_of(of_schema(name) for name in names), expr])
             for expr, names in groups.items()
         ]
         return any_of(parts) if parts else None
@@ -136,20 +136,17 @@ def _exact(
     query: Query, sent: Expr, whole: Mapping[str, list[Schema]], filtered: Iterable[str]
 ) -> Expr | None:
     """Write the question for all schemas but some; a live one is also for those to come."""
-    others = [compiler.of_schema(Operator.NE, name) for name in filtered]
+    others = [of_schema(name, Operator.NE) for name in filtered]
     layouts = chain.from_iterable(whole.values())
     live = query.is_live
     if others and not live and all(bind(query, layout) is None for layout in layouts):
         return None
     if live and _names_concept(query.expression, query.taxonomy or Taxonomy()):
         # A node knows no concepts there: of schemas that are new, everything is filtered here.
-        sent = any_of([sent, all_of(compiler.of_schema(Operator.NE, name) for name in whole)])
+        sent = any_of([sent, all_of(of_schema(name, Operator.NE) for name in whole)])
     bounds: list[Expr] = []
     if query.is_bounded:
-        parts = (
-            all_of((compiler.of_schema(Operator.EQ, n), _bounds(query, own)))
-            for n, own in whole.items()
-        )
+        parts = (all_of((of_schema(n), _bounds(query, own))) for n, own in whole.items())
         bounds.append(any_of(parts))
     return normalise(all_of((*others, sent, *bounds)))
 

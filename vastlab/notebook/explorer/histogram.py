@@ -209,7 +209,7 @@ def _title(time: pd.Timestamp, counts: Any, labels: list[str]) -> str:
 
 
 def _label(name: str) -> str:
-    return _text.cut(_text.plain(_text.cut(name, _NAME + 1)), _NAME) if name else _OTHERS
+    return _text.short(name, _NAME) if name else _OTHERS
 
 
 def _width(width: pd.Timedelta) -> str:

@@ -13,21 +13,18 @@ from vastlab import pivot
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import UsageError
-from vastlab.expression import bind, parse, parse_query
+from vastlab.expression import bind, parse
 from vastlab.expression.ast import (
-    And,
     Expr,
     FieldExtractor,
-    Meta,
-    MetaExtractor,
     Operator,
     Or,
     Predicate,
 )
+from vastlab.expression.checks import all_of, of_schema
 from vastlab.expression.literals import Double, Duration, Literal, Null, String, Time, is_quotable
 from vastlab.expression.parameters import to_literal
 from vastlab.expression.parser import parse_literal
-from vastlab.expression.rewrite import normalise
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -120,7 +117,7 @@ def _literal(value: pa.Array, type_: Type) -> Literal:
 def only(cell: Cell) -> Expr:
     """Return what holds for the events that have this value, or all values of this list."""
     operator = Operator.NI if cell.leaf.type.kind is Kind.LIST else Operator.EQ
-    return _all([Predicate(cell.field, _or_equals(operator, v), v) for v in cell.literals()])
+    return all_of(Predicate(cell.field, _or_equals(operator, v), v) for v in cell.literals())
 
 
 def without(cell: Cell, others: Mapping[str, Schema]) -> Expr:
@@ -153,10 +150,9 @@ def _elsewhere(leaf: Leaf, schemas: Mapping[str, Schema]) -> list[Expr]:
     lacking = [name for name in sorted(schemas) if name not in known]
     if not lacking:
         return []
-    kind = MetaExtractor(Meta.TYPE)
     if len(lacking) < len(known):
-        return [Predicate(kind, Operator.EQ, String(name)) for name in lacking]
-    return [_all([Predicate(kind, Operator.NE, String(name)) for name in known])]
+        return [of_schema(name) for name in lacking]
+    return [all_of(of_schema(name, Operator.NE) for name in known)]
 
 
 def around(cell: Cell, schemas: Mapping[str, Schema], taxonomy: Taxonomy) -> Expr:
@@ -174,16 +170,6 @@ def around(cell: Cell, schemas: Mapping[str, Schema], taxonomy: Taxonomy) -> Exp
     return bind(parse(question.expression), question.params or {})
 
 
-def joined(expression: str, extra: Expr) -> str:
-    """Return the expression for what matches both; the first one may be empty."""
-    asked = expression.strip()
-    return str(normalise(And((parse_query(asked), extra))) if asked else extra)
-
-
 def _or_equals(operator: Operator, value: Literal) -> Operator:
     """Only whole fields are compared with null."""
     return Operator.EQ if isinstance(value, Null) else operator
-
-
-def _all(parts: list[Expr]) -> Expr:
-    return And(tuple(parts)) if len(parts) > 1 else parts[0]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import partial
 from typing import Any, Protocol
 
 import ipywidgets as widgets
@@ -16,41 +17,29 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import _loop, _text
+from vastlab._held import joined
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.display.columns import fields_of, sensible
-from vastlab.expression.ast import Meta, MetaExtractor, Operator, Predicate
-from vastlab.expression.literals import String, Time
+from vastlab.display.preview import RIGHT_ALIGNED
+from vastlab.expression.checks import of_schema
+from vastlab.expression.literals import Time
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import ignore
 from vastlab.notebook.explorer import histogram
 from vastlab.notebook.explorer.histogram import Histogram
-from vastlab.notebook.explorer.narrow import Cell, Choice, around, joined, only, without
+from vastlab.notebook.explorer.narrow import Cell, Choice, around, only, without
 from vastlab.notebook.explorer.pages import Pages
+from vastlab.notebook.explorer.question import Question
 from vastlab.notebook.explorer.sources import Source
 from vastlab.notebook.explorer.table import Table
 from vastlab.table_slice import tables_of
-from vastlab.types import Kind, Schema
+from vastlab.types import Schema
 
 PAGE = 100  # rows
 _MOST_BYTES = 1 << 30  # of one schema's events in the kernel
 _MOST_COLUMNS = 12
 _VALUE = 2_000  # characters of a value of the chosen event
-_RIGHT = frozenset({Kind.INT64, Kind.UINT64, Kind.DOUBLE, Kind.DURATION})
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is explored; `since` and `until` are written as in forms."""
-
-    expression: str = ""
-    since: str | None = None
-    until: str | None = None
-
-    @property
-    def bounds(self) -> dict[str, str | None]:
-        """The bounds, as calls take them."""
-        return {"since": self.since, "until": self.until}
 
 
 class Owner(Protocol):
@@ -66,6 +55,14 @@ class Owner(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """Show an error."""
+        ...
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> _loop.Job[None]:
+        """Start what a click asks for, and return at once."""
+        ...
+
+    def check(self) -> None:
+        """Raise an error where nothing can be asked any more."""
         ...
 
 
@@ -109,8 +106,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         """The schema of the table: the largest one, until another is chosen."""
         self._is_picked = False
         self.histogram = Histogram(self._brushed)
-        self.table = Table(self._on_table)
-        self.event = Table(self._on_event)
+        self.table = Table(self._shielded(self._on_table))
+        self.event = Table(self._shielded(self._on_event))
         self._columns = widgets.SelectMultiple(rows=8, layout=widgets.Layout(width="30em"))
         chooser = widgets.Accordion([self._columns], titles=("columns",), selected_index=None)
         self._chooser = chooser
@@ -174,6 +171,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         return {name: counts[name] for name in found.attrs["left_out"] if name in counts}
 
     @property
+    def question(self) -> Question:
+        """What is shown, with bounds that do not move."""
+        return self._question
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many events match, by schema, most first; empty before that is known."""
         return dict(self._counts)
@@ -228,7 +230,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
 
     def stop(self) -> None:
         """Cancel what clicks have started."""
-        for job in self._jobs:
+        for job in reversed(self._jobs):  # those that wait for the first one do not begin
             job.cancel()
 
     # --- clicks -----------------------------------------------------------------------------
@@ -255,21 +257,32 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         bounds = (str(Time(first.as_unit("ns").value)), str(Time(end.as_unit("ns").value)))
         self._owner.narrowed(Question(self._question.expression, *bounds))
 
+    def _shielded(
+        self, act: Callable[[Mapping[str, Any]], None]
+    ) -> Callable[[Mapping[str, Any]], None]:
+        def received(message: Mapping[str, Any]) -> None:
+            try:
+                act(message)
+            except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
+                self._owner.fail(error)
+
+        return received
+
     def _on_table(self, message: Mapping[str, Any]) -> None:
         shown = self._shown.get(self.schema)
         if message.get("version") != self._version:
             return  # a click on what is not shown any more
         match message:
             case {"do": "schema", "name": str(name)}:
-                self._start(self.choose(name))
+                self._start(partial(self.choose, name))
             case {"do": "page", "page": int(page)} if shown:
-                self._start(self.turn(page))
+                self._start(partial(self.turn, page))
             case {"do": "sort", "column": int(column)} if shown:
-                self._start(self.sort(shown.columns[column]))
+                self._start(partial(self.sort, shown.columns[column]))
             case {"do": "filter", "column": int(column), "text": str(text)} if shown:
-                self._start(self.filter(shown.columns[column], text))
+                self._start(partial(self.filter, shown.columns[column], text))
             case {"do": "event", "row": int(row)} if shown:
-                self._start(self.look(row))
+                self._start(partial(self.look, row))
             case {"do": str(choice), "row": int(row), "column": int(column)} if shown:
                 self._clicked(choice, shown, shown.page * PAGE + row, shown.columns[column])
 
@@ -282,27 +295,24 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
                 self._clicked(choice, shown, shown.chosen, list(shown.pages.leaves)[row])
 
     def _clicked(self, choice: str, shown: _Shown, place: int, column: str) -> None:
-        try:
-            leaf = shown.pages.leaves[column]
-            self.act(Choice(choice), Cell(shown.pages.event(place), self.schema, leaf))
-        except Exception as error:  # noqa: BLE001 - nothing may raise into a callback
-            self._owner.fail(error)
+        leaf = shown.pages.leaves[column]
+        self.act(Choice(choice), Cell(shown.pages.event(place), self.schema, leaf))
 
     def _on_columns(self, change: Any) -> None:
         if not self._is_offering and self.schema in self._shown:
             self._shown[self.schema].columns = tuple(change["new"])
-            self._start(self._draw())
+            self._start(self._draw)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def shown_if_it_fails() -> None:
             try:
                 async with self._lock:
-                    await work
+                    await work()
             except Exception as error:  # noqa: BLE001 - shown in the widget, since it is not awaited
                 self._owner.fail(error)
 
         self._jobs = [job for job in self._jobs if not job.done()]
-        self._jobs.append(_loop.background().start(shown_if_it_fails()))
+        self._jobs.append(self._owner.begin(shown_if_it_fails()))
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -328,8 +338,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             return
         if self._source is None:
             return
-        kind = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(self.schema))
-        expression = joined(self._question.expression, kind)
+        self._owner.check()
+        expression = joined(self._question.expression, of_schema(self.schema))
         limit = rows if rows is not None and rows <= PAGE else 0
         batches, size, whole = [], 0, not limit
         parts = self._source.export(expression, limit=limit, **self._question.bounds, report=ignore)
@@ -346,7 +356,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
     async def _draw(self, *, is_new: bool = True) -> None:
         """Show the page, and the event that was chosen."""
         version = self._version + 1 if is_new else self._version
-        if not self.schema:
+        if self.schema not in self._counts and self.schema not in self._shown:
             self.table.show()
             self.event.show()
             return
@@ -380,9 +390,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
         is_sorted = shown.sort is not None and shown.sort[0] == name
         downwards = shown.sort is not None and shown.sort[1]
         return {
-            "label": _plain(name, 60),
-            "type": _plain(str(leaf.type), 60),
-            "right": leaf.type.kind in _RIGHT,
+            "label": _text.short(name, 60),
+            "type": _text.short(str(leaf.type), 60),
+            "right": leaf.type.kind in RIGHT_ALIGNED,
             "sorted": ("down" if downwards else "up") if is_sorted else "",
             "filter": shown.filters.get(name, ""),
         }
@@ -405,7 +415,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             shown.columns = tuple(sensible(self.schema, first, asked)[:_MOST_COLUMNS])
         self._is_offering = True
         try:
-            self._columns.options = [(_plain(name, 60), name) for name in names]
+            self._columns.options = [(_text.short(name, 60), name) for name in names]
             self._columns.value = [name for name in shown.columns if name in names]
         finally:
             self._is_offering = False
@@ -427,11 +437,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             version=self._version,
             columns=[_heading("field"), _heading("type"), _heading("value")],
             rows=[
-                [_plain(name, 80), _plain(str(leaf.type), 60), _value(texts.get(name))]
+                [_text.short(name, 80), _text.short(str(leaf.type), 60), _value(texts.get(name))]
                 for name, leaf in shown.pages.leaves.items()
             ],
             fixed=[0, 1],
-            note=f"event {shown.chosen + 1:,} of {_plain(self.schema, 60)}",
+            note=f"event {shown.chosen + 1:,} of {_text.short(self.schema, 60)}",
         )
 
 
@@ -445,13 +455,9 @@ def _heading(text: str) -> dict[str, Any]:
 
 
 def _title(name: str, count: int | None) -> str:
-    short = _plain(name, 40)
+    short = _text.short(name, 40)
     return short if count is None else f"{short} ({count:,})"
 
 
-def _plain(text: str, width: int) -> str:
-    return _text.cut(_text.plain(_text.cut(text, width + 1)), width)
-
-
 def _value(text: str | None) -> str | None:
-    return None if text is None else _plain(text, _VALUE)
+    return None if text is None else _text.short(text, _VALUE)

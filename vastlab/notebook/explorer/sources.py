@@ -11,14 +11,13 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab._arguments import Moment, as_query
-from vastlab.arrow import schema as arrow_schema
+from vastlab._held import matching, schemas_of
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.group_frames import in_few_buckets, to_frame
 from vastlab.nodes.base import ExportMode, Limit, Query, Report, ignore
-from vastlab.nodes.plan import LocalFilter, group_export
-from vastlab.store.layout import union
+from vastlab.nodes.plan import group_export
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
@@ -71,19 +70,13 @@ class Held:
 
     async def schemas(self) -> dict[str, Schema]:
         """Return the schemas; of one with several layouts, all fields of these."""
-        return {
-            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
-            for name, parts in self._tables.items()
-        }
+        return schemas_of(self._tables)
 
     async def counts(
         self, expression: str, *, since: Moment, until: Moment, report: Report
     ) -> dict[str, int]:
         """Return how many events match, by schema."""
-        found: Counter[str] = Counter()
-        async for part in self.run(self.prepare(expression, since=since, until=until)):
-            found[part.name] += part.num_rows
-        return dict(found)
+        return self._counted(self.prepare(expression, since=since, until=until))
 
     async def timeline(
         self, expression: str, *, since: Moment, until: Moment, tz: tzinfo | None, report: Report
@@ -129,10 +122,14 @@ class Held:
         self, query: Query, *, report: Report = ignore
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for."""
-        local, limit = LocalFilter(query), Limit(query.limit)
-        for name in sorted(self._tables):
-            for table in self._tables[name]:
-                for batch in table.to_batches():
-                    kept = local.keep(TableSlice(arrow_schema.named(batch, name, name)))
-                    if kept is not None and not limit.is_reached:
-                        yield limit.cut(kept)
+        limit = Limit(query.limit)
+        for part in matching(self._tables, query):
+            yield limit.cut(part)
+            if limit.is_reached:
+                return
+
+    def _counted(self, query: Query) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for part in matching(self._tables, query):
+            found[part.name] += part.num_rows
+        return dict(found)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,28 +12,27 @@ import pyarrow as pa
 import traitlets
 
 from vastlab import _loop, _text, errors
-from vastlab._arguments import moment_text
-from vastlab._call import Arrived, Call, interruptible, query_interrupted
+from vastlab._call import Arrived, Call, asked_for, interruptible, looks_ahead, query_interrupted
 from vastlab._text import plural
 from vastlab.client import VAST, ExportMode
 from vastlab.config import Settings, state_folder
 from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.display.preview import Outcome
-from vastlab.expression import parse_query
+from vastlab.expression.literals import Time
 from vastlab.notebook.explorer.keys import Keys
-from vastlab.notebook.explorer.narrow import joined
-from vastlab.notebook.explorer.panel import Panel, Question
+from vastlab.notebook.explorer.panel import Panel
+from vastlab.notebook.explorer.question import Question, among_all
 from vastlab.notebook.explorer.sources import Held
 from vastlab.notebook.notes import Pace
 from vastlab.notebook.options import MODES, written
 from vastlab.notebook.widgets.history import History
+from vastlab.notebook.widgets.query_form import back_button, forms, past_form
 from vastlab.notebook.widgets.saved import ParameterForms, SavedQueries
 from vastlab.notebook.widgets.views import RunningBox
 from vastlab.queries import SavedQuery
 from vastlab.result import Result
 
-_LARGEST_LIMIT = 2**31 - 1
 _LINE = 200  # characters of an expression in the history
 _EVERY = 0.25  # seconds between two updates of the status
 _TRAIL = 100  # questions
@@ -90,6 +87,8 @@ class QueryBox(RunningBox):
         since: str = "",
         until: str = "",
     ) -> None:
+        self._opened: dict[str, Connection] = {}
+        self._answering: Connection | None = None  # what was asked, and the panel may ask
         self._held = connection if isinstance(connection, Result) else None
         self._given: Connection | None = None
         if isinstance(connection, Result):
@@ -98,9 +97,8 @@ class QueryBox(RunningBox):
         elif isinstance(connection, Connection):
             self._given = connection
         else:
-            self._given = Connection(connection)
+            self._given = self._opened[""] = Connection(connection)
         self._profiles = {} if self._held is not None else Settings.load().profiles
-        self._opened: dict[str, Connection] = {}
         self._params: Mapping[str, object] = {}
         self._asked = History(state_folder() / "history.jsonl")
         self._trail: list[Question] = []
@@ -134,19 +132,15 @@ class QueryBox(RunningBox):
         Of a result in memory, it asks for all events that match, whatever its limit was.
         """
         asked = self._asked_for()
-        expression, since, until = asked.expression, asked.since, asked.until
         if self._held is not None:
-            with contextlib.suppress(errors.ExpressionError):  # it is being typed
-                expression = joined(self._held.expression, parse_query(expression))
-            since = since or moment_text("since", self._held.since)
-            until = until or moment_text("until", self._held.until)
+            asked = among_all(self._held, asked)
         return written(
-            expression,
+            asked.expression,
             endpoint="" if self._given is None else self._connection().endpoint,
             mode=self.mode,
             limit=self.limit,
-            since=since or "",
-            until=until or "",
+            since=asked.since or "",
+            until=asked.until or "",
         )
 
     @property
@@ -183,7 +177,8 @@ class QueryBox(RunningBox):
         try:
             self._params = self._parameters.values()
             if self._held is None:
-                self._job = self._connection().start(self._ask)
+                self._answering = self._connection()
+                self._job = self._answering.start(self._ask)
             else:
                 held = Held(self._held.to_arrow(), self._held.taxonomy)
                 self._job = _loop.background().start(self._ask(held))
@@ -215,7 +210,21 @@ class QueryBox(RunningBox):
 
     def narrowed(self, question: Question) -> None:
         """Ask a question that a click in the answer led to; it ends the one that runs."""
+        if question.bounds == self.panel.question.bounds:  # the form says them as they were written
+            written_so = self._question or self._asked_for()
+            question = replace(question, since=written_so.since, until=written_so.until)
         self._ask_for(question)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> _loop.Job[None]:
+        """Start what a click asks for; it ends with the connection that it may ask."""
+        if self._answering is None or self._answering.closed:
+            return _loop.background().start(work)
+        return self._answering.start(lambda _: work)
+
+    def check(self) -> None:
+        """Raise an error where the connection is closed that the answer came from."""
+        if self._answering is not None:
+            self._answering.check()
 
     def close(self) -> None:
         """Stop, and take the form away with everything in it; its answer stays as a table."""
@@ -244,14 +253,9 @@ class QueryBox(RunningBox):
         call, arrived = Call(), Arrived(self.limit)
         try:
             question, asked, failure = await self._collect(source, call, arrived)
-            outcome = replace(
-                asked,
-                endpoint="" if self._given is None else self._connection().endpoint,
-                asked=time.time_ns() - int(arrived.elapsed * 1e9),
-                elapsed=arrived.elapsed,
-                limit_reached=failure is None and arrived.limited,
-                partial=failure is not None,
-            )
+            outcome = arrived.ended(replace(asked, partial=failure is not None))
+            if (connection := self._answering or self._given) is not None:
+                outcome = replace(outcome, endpoint=connection.endpoint, origin=connection.origin)
             tables = await arrived.tables()
             answer, remarks = self._result(tables, outcome), call.pop_warnings()
             self._finish(answer, failure, remarks)
@@ -259,6 +263,7 @@ class QueryBox(RunningBox):
                 await self.panel.show(source, question, tables, answer.zone)
                 self._count(tables, outcome, remarks)
             elif tables or failure is None:  # nothing more can be asked
+                self._answering = None
                 held = Held(tables, answer.taxonomy)
                 await self.panel.show(held, Question(), tables, answer.zone)
         except asyncio.CancelledError:
@@ -272,22 +277,25 @@ class QueryBox(RunningBox):
         self, source: VAST | Held, call: Call, arrived: Arrived
     ) -> tuple[Question, Outcome, BaseException | None]:
         """Collect the answer; return what was asked, without parameters, and what ended it."""
-        question = self._asked_for()
-        asked = Outcome(question.expression, self.mode, self.limit)
+        question, mode, limit = self._asked_for(), ExportMode(self.mode), self.limit
+        asked = Outcome(question.expression, mode.value, limit)
+        look = looks_ahead(source.endpoint if isinstance(source, VAST) else None, mode, limit)
         ticker = asyncio.ensure_future(self._tick(call, arrived))
         failure: BaseException | None = None
         try:
             query = source.prepare(
                 question.expression,
-                ExportMode(asked.mode),
-                asked.limit,
+                mode,
+                limit + int(look),
                 since=question.since,
                 until=question.until,
                 params=self._params,
             )
-            question = replace(question, expression=query.text)
-            asked = replace(asked, expression=query.text, since=query.since, until=query.until)
-            await arrived.take(lambda: source.run(query, report=call))
+            # A span such as "2h" means the same in all that is asked for the panel.
+            bounds = (None if t is None else str(Time(t)) for t in (query.since, query.until))
+            question = Question(query.text, *bounds)
+            asked = asked_for(query, limit)
+            await arrived.take(lambda: source.run(query, report=call), look=look)
         except asyncio.CancelledError:
             failure = errors.QueryInterrupted("stopped")
         except Exception as error:  # noqa: BLE001 - shown in the box, since it is not awaited
@@ -304,8 +312,10 @@ class QueryBox(RunningBox):
             self._status.value = html.line(pace.say(step, arrived.elapsed))
 
     def _result(self, tables: Mapping[str, list[pa.Table]], outcome: Outcome) -> Result:
-        connection = None if self._given is None else self._connection()
-        zone = (self._held or self._connection()).zone
+        # Not that of the form: another profile may have been chosen since.
+        connection = self._answering or self._given
+        shown = self._held or connection
+        zone = None if shown is None else shown.zone
         return Result(tables, outcome, zone=zone, source=connection)
 
     # --- showing ----------------------------------------------------------------------------
@@ -387,7 +397,9 @@ class QueryBox(RunningBox):
         if not self.profile and self._given is not None:
             return self._given
         if self.profile not in self._opened:
-            self._opened[self.profile] = Connection(Settings.load().profile(self.profile))
+            zone = None if self._given is None else self._given.zone
+            endpoint = Settings.load().profile(self.profile)
+            self._opened[self.profile] = Connection(endpoint, tz=zone)
         return self._opened[self.profile]
 
     def _place(self) -> str:
@@ -397,7 +409,7 @@ class QueryBox(RunningBox):
 
     def _offer_history(self, _: Any = None) -> None:
         # What is offered has to be one line of text that a browser shows as it is.
-        lines = {_text.cut(_text.plain(" ".join(e.split())), _LINE): e for e in self.history[::-1]}
+        lines = {_text.short(" ".join(e.split()), _LINE): e for e in self.history[::-1]}
         self._lines = dict(reversed(lines.items()))
         self._past.options = list(self._lines)
 
@@ -419,36 +431,16 @@ class QueryBox(RunningBox):
 
     def _build(self) -> None:
         self._button = self.make_button("Run", self.start, self.stop, "warning")
-        self._back = widgets.Button(
-            description="Back",
-            icon="arrow-left",
-            tooltip="the question before",
-            disabled=True,
-            layout=widgets.Layout(width="6em"),
-        )
+        self._back = back_button()
         self._back.on_click(lambda _: self.back())
-        self._past = widgets.Combobox(
-            placeholder="history: type a part of what was asked before",
-            layout=widgets.Layout(width="auto", flex="1 1 24em"),
-            continuous_update=False,
-        )
+        self._past = past_form()
         self._status = widgets.HTML()
         self._parameters = ParameterForms()
         self._saved = SavedQueries(self._take, lambda: self.expression, self.tell)
         self.panel = Panel(self)
         """What shows the answer."""
-        self._forms = {
-            "mode": _mode_form(),
-            "limit": _limit_form(),
-            "since": _bound_form("since", "2026-03-02 or 2h"),
-            "until": _bound_form("until", "exclusive"),
-            "profile": self._profile_form(),
-            "expression": widgets.Textarea(
-                placeholder="a VAST expression, such as  resp_p == 443 && id.orig_h in 10.0.0.0/8",
-                rows=2,
-                layout=widgets.Layout(width="auto"),
-            ),
-        }
+        here = "a result" if self._given is None else self._given.endpoint
+        self._forms = forms(here, list(self._profiles))
         names = ("mode", "limit", "since", "until", "profile")
         controls = widgets.HBox(
             [*(self._forms[name] for name in names), self._button, self._back],
@@ -461,41 +453,3 @@ class QueryBox(RunningBox):
         keys = Keys(self._run_text)
         super().__init__([asked, controls, known, self._status, self.panel, keys])
         self.add_class("vastlab-box")
-
-    def _profile_form(self) -> widgets.Dropdown:
-        here = "a result" if self._given is None else self._given.endpoint
-        named = [(_text.cut(_text.plain(name), 40), name) for name in self._profiles]
-        return widgets.Dropdown(
-            options=[(_text.cut(_text.plain(here), 40), ""), *named],
-            description="profile",
-            style={"description_width": "auto"},
-            layout=widgets.Layout(width="16em", display=None if named else "none"),
-        )
-
-
-def _mode_form() -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(
-        options=MODES,
-        tooltips=("what is stored", "what arrives from now on", "first the one, then the other"),
-        style={"button_width": "auto"},
-    )
-
-
-def _limit_form() -> widgets.BoundedIntText:
-    return widgets.BoundedIntText(
-        max=_LARGEST_LIMIT,
-        description="limit",
-        tooltip="the largest number of events; 0 for all",
-        style={"description_width": "auto"},
-        layout=widgets.Layout(width="9em"),
-    )
-
-
-def _bound_form(name: str, placeholder: str) -> widgets.Text:
-    return widgets.Text(
-        placeholder=placeholder,
-        description=name,
-        style={"description_width": "auto"},
-        layout=widgets.Layout(width="14em"),
-        continuous_update=False,
-    )

@@ -134,7 +134,7 @@ class ParameterForms(widgets.HBox):  # type: ignore[misc]  # ipywidgets carries 
 
 def _hint(parameter: queries.Parameter) -> str:
     default = f" = {parameter.default}" if parameter.optional else ""
-    return _text.cut(_text.plain(f"{parameter.type}{default}"), _WIDTH)
+    return _text.short(f"{parameter.type}{default}", _WIDTH)
 
 
 def _value(text: str) -> object:

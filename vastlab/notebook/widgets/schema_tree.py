@@ -13,8 +13,8 @@ from vastlab.connection import Connection
 from vastlab.display import html
 from vastlab.errors import ExpressionError
 from vastlab.expression import parse
-from vastlab.expression.ast import FieldExtractor, Meta, MetaExtractor, Operator, Or, Predicate
-from vastlab.expression.literals import String
+from vastlab.expression.ast import FieldExtractor, Or
+from vastlab.expression.checks import of_schema
 from vastlab.notebook.widgets.query_box import QueryBox
 from vastlab.notebook.widgets.views import ClosingBox
 from vastlab.types import Schema
@@ -106,8 +106,7 @@ class SchemaTree(ClosingBox):
 
     def _insert_type(self) -> None:
         if self.schema:
-            named = Predicate(MetaExtractor(Meta.TYPE), Operator.EQ, String(self.schema))
-            self.insert(str(named))
+            self.insert(str(of_schema(self.schema)))
 
     def _insert_field(self) -> None:
         if self._members.value is not None:
@@ -185,4 +184,4 @@ def _column() -> widgets.Layout:
 
 
 def _shown(text: str) -> str:
-    return _text.cut(_text.plain(_text.cut(text, _WIDTH + 1)), _WIDTH)
+    return _text.short(text, _WIDTH)
