@@ -128,7 +128,7 @@ def test_a_limit_says_how_many_groups_are_left(tmp_path):
 def test_wrong_names_are_one_clear_line(tmp_path):
     """A field that no schema has, and one aggregate given twice."""
     with vastlab.connect(events_at(tmp_path, ["2026-01-01"], size=[1])) as vast:
-        with pytest.raises(UsageError, match=r"no schema has a field sizee: did you mean size\?"):
+        with pytest.raises(UsageError, match=r"no schema has a field sizee: did you mean size\?$"):
             vast.summarize(by="sizee")
         with pytest.raises(UsageError, match="no schema has a field byte"):
             vast.summarize(x="sum(byte)")

@@ -28,7 +28,7 @@ from vastlab.errors import (
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Expr, Meta, MetaExtractor, Operator, Predicate
 from vastlab.expression.checks import all_of, of_schema
-from vastlab.expression.literals import Null
+from vastlab.expression.literals import String
 from vastlab.expression.rewrite import predicates
 from vastlab.expression.suggest import suggest, whole_matches
 from vastlab.expression.taxonomy import Taxonomy, load
@@ -297,7 +297,7 @@ def _check_fields(asked: Summary, schemas: Iterable[Schema], taxonomy: Taxonomy)
         if name is None or name.extractor == MetaExtractor(Meta.TYPE):
             continue
         if not any(name.leaves(schema, taxonomy) for schema in schemas):
-            named = Predicate(name.extractor, Operator.NE, Null())
+            named = Predicate(name.extractor, Operator.EQ, String(""))
             lines = suggest(named, schemas, taxonomy)
             raise UsageError(next(iter(lines), f"no schema has {name.column}"))
 

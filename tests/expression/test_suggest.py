@@ -54,6 +54,14 @@ def test_unknown_name(text, expected):
     assert suggest(parse(text), [SCHEMA], WORDS) == (expected,)
 
 
+@pytest.mark.parametrize("name", ["resp_p", "id.resp_p"])
+def test_a_field_of_other_logs_has_a_concept(name):
+    """What Zeek calls so has another name in Suricata, and one that both understand."""
+    flow = Schema("suricata.flow", (Field("dest_port", Type(Kind.UINT64)),))
+    expected = f"no schema has a field {name}: did you mean net.dst.port?"
+    assert suggest(parse(f"{name} == 443"), [flow], Taxonomy.default()) == (expected,)
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [

@@ -167,6 +167,10 @@ def _unknown(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
             if inside:
                 fields = _join_names([_field(path) for path in inside[:_MAX_NAMES]])
                 return f"{extractor} is a record; use one of its fields: {fields}"
+            if concepts := _concepts_of(name, schemas, taxonomy):  # what other logs call so
+                hint = _bare_word_hint(name, predicate, schemas)
+                meant = _join_names(concepts)
+                return f"no schema has a field {extractor}: did you mean {meant}?{hint}"
             words = [*known, *taxonomy.concepts, *taxonomy.models]
             hint = _did_you_mean(name, words, _field) + _bare_word_hint(name, predicate, schemas)
             return f"no schema has a field {extractor}{hint}"
@@ -177,6 +181,19 @@ def _unknown(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
             builtin = (f":{kind.value}" for kind in Kind)
             names = [name for name in (*aliases, *builtin) if _TYPE_NAME.fullmatch(name)]
             return f"no schema has a type {extractor}{_did_you_mean(str(extractor), names)}"
+
+
+def _concepts_of(name: str, schemas: Sequence[Schema], taxonomy: Taxonomy) -> list[str]:
+    """Return the concepts that a field of this name belongs to, and that some schema has.
+
+    Those of most fields come first.
+    """
+    return [
+        concept
+        for concept in sorted(taxonomy.concepts, key=lambda name: -len(taxonomy.fields(name)))
+        if any(field.endswith(f".{name}") for field in taxonomy.fields(concept))
+        and any(_matching_leaves(FieldExtractor(concept), s, taxonomy) for s in schemas)
+    ]
 
 
 def _bare_word_hint(name: str, predicate: Predicate, schemas: Sequence[Schema]) -> str:
