@@ -43,6 +43,12 @@ def vast(database):
         yield opened
 
 
+def test_events_without_fields_are_no_table():
+    """The error says so, instead of proposing the same name."""
+    with pytest.raises(errors.UsageError, match=r"'my\.events' have no fields"):
+        Result({"my.events": [pa.table({})]}).sql("select count(*) from my.events")
+
+
 def test_the_statement_of_the_issue_gives_bytes_by_host(vast):
     """The sum of a column by a field of a record, as pandas computes it."""
     found = vast.sql(BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import warnings
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
@@ -187,6 +188,32 @@ def test_a_span_until_now_means_one_time(vast, monkeypatch):
     box.wait()
     assert box.since == "100000d"
     assert box.result.num_rows == 1
+    box.close()
+
+
+@pytest.mark.parametrize("choice", ["not", "pivot"])
+def test_what_needs_all_schemas_waits_for_them(vast, monkeypatch, choice):
+    """A click on the first events, before the others are known, loses none of them."""
+    go_on = threading.Event()
+    original = VAST.timeline
+
+    async def timeline(self, *args, **options):
+        await asyncio.to_thread(go_on.wait, 10)
+        return await original(self, *args, **options)
+
+    monkeypatch.setattr(VAST, "timeline", timeline)
+    box = QueryBox(vast, limit=10)
+    box.start()
+    while not box.panel.table.view["rows"]:
+        pass
+    place = labels(box).index("size")
+    send(box.panel, do=choice, row=0, column=place)
+    assert "was not counted yet" in box.error
+    go_on.set()
+    box.wait()
+    send(box.panel, do="not", row=0, column=place)
+    box.wait()
+    assert sum(box.panel.counts.values()) == EVENTS + 5 - 2
     box.close()
 
 

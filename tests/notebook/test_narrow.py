@@ -82,6 +82,22 @@ def test_not_this_keeps_other_schemas():
     assert texts[1].endswith('#type == "a"')
 
 
+def test_not_this_keeps_schemas_with_another_type():
+    """A text is no number: where the field holds numbers, no event has the text."""
+    texts, numbers = (
+        pa.RecordBatch.from_pydict({"n": values}).replace_schema_metadata({"VAST:name:0": name})
+        for name, values in (("a.texts", ["x", "y", None]), ("b.numbers", [1, 2, None]))
+    )
+    schemas = {
+        schema.name: schema
+        for schema in (arrow_schema.from_arrow(batch.schema) for batch in (texts, numbers))
+    }
+    cell = cell_of(pa.Table.from_batches([texts]), 0, "n")
+    expression = without(cell, schemas)
+    assert found(expression, texts) == {1, 2}
+    assert found(expression, numbers) == {0, 1, 2}
+
+
 def test_a_click_narrows_what_was_asked():
     """Both hold, whatever was asked before."""
     cell = cell_of(conn([1, 2]), 0, "id.resp_p")

@@ -191,6 +191,8 @@ class Statement:
             )
         if found := _UNKNOWN_TABLE.search(reason):
             name = found[1].removeprefix("datafusion.").removeprefix("public.")
+            if name in self._schemas:
+                return UsageError(f"the events of {name!r} have no fields, and a table needs one")
             hint = _text.did_you_mean(name, self._schemas, write=_table)
             return UsageError(f"there is no table {name!r}", hint=hint)
         if (found := _UNKNOWN_FIELD.search(reason)) and (known := self._fields(found[2])):

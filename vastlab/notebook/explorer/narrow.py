@@ -25,6 +25,7 @@ from vastlab.expression.checks import all_of, of_schema
 from vastlab.expression.literals import Double, Duration, Literal, Null, String, Time, is_quotable
 from vastlab.expression.parameters import to_literal
 from vastlab.expression.parser import parse_literal
+from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
@@ -123,8 +124,9 @@ def only(cell: Cell) -> Expr:
 def without(cell: Cell, others: Mapping[str, Schema]) -> Expr:
     """Return what holds for all events but those that have this value.
 
-    A comparison never holds for events without a value, nor for schemas without the field:
-    these are named, so that "not this" removes nothing else.
+    A comparison never holds for events without a value, nor for schemas without the field, or
+    where it has a type that is not compared with the value: these are named, so that "not this"
+    removes nothing else.
 
     Parameters
     ----------
@@ -140,13 +142,13 @@ def without(cell: Cell, others: Mapping[str, Schema]) -> Expr:
     ]
     if Null() not in values:
         parts.append(Predicate(cell.field, Operator.EQ, Null()))
-    parts += _elsewhere(cell.leaf, others)
+    parts += _elsewhere(parts[0], others)
     return Or(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
-def _elsewhere(leaf: Leaf, schemas: Mapping[str, Schema]) -> list[Expr]:
-    """Return what holds in the schemas where the field means nothing, in few words."""
-    known = [name for name in sorted(schemas) if schemas[name].leaves_by_suffix.get(leaf.name)]
+def _elsewhere(compared: Expr, schemas: Mapping[str, Schema]) -> list[Expr]:
+    """Return what holds in the schemas where a comparison means nothing, in few words."""
+    known = [name for name in sorted(schemas) if resolve(compared, schemas[name]) is not None]
     lacking = [name for name in sorted(schemas) if name not in known]
     if not lacking:
         return []

@@ -22,6 +22,7 @@ from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.display.columns import fields_of, sensible
 from vastlab.display.preview import RIGHT_ALIGNED
+from vastlab.errors import UsageError
 from vastlab.expression.checks import of_schema
 from vastlab.expression.literals import Time
 from vastlab.expression.taxonomy import Taxonomy
@@ -243,6 +244,10 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
             self._owner.tell(f"copied: {text}")
             return
         asked = self._question
+        if choice is not Choice.ONLY and not self._counts:
+            raise UsageError(
+                "what matches was not counted yet", hint="wait for it, or run the query again"
+            )
         if choice is Choice.PIVOT:
             taxonomy = Taxonomy.default() if self._source is None else self._source.taxonomy
             expression = str(around(cell, self._schemas, taxonomy))
