@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import datafusion
 import pyarrow as pa
 
 from vastlab._text import plain, plural
@@ -47,6 +46,7 @@ from vastlab.nodes.base import (
     Report,
     ignore,
 )
+from vastlab.nodes.counting import Engine
 from vastlab.nodes.files import FileNode
 from vastlab.nodes.ordering import newest_of
 from vastlab.nodes.plan import Task
@@ -68,9 +68,7 @@ class ArchiveScan(FileScan):
     Files in `held` are already open; the scan takes its own out of it.
     """
 
-    def __init__(
-        self, context: datafusion.SessionContext, task: Task, held: dict[str, OpenFile]
-    ) -> None:
+    def __init__(self, context: Engine, task: Task, held: dict[str, OpenFile]) -> None:
         super().__init__(context, task)
         self._held = held
         self._columns = _columns(task.bound)
