@@ -52,6 +52,17 @@ def test_the_first_batch_goes_out_alone(context, tmp_path, make_conn, database):
     assert len(scan.piece()) > 1
 
 
+async def test_batches_of_later_files_are_larger(context, pool, make_conn, database):
+    """Nobody waits for their first events, and larger batches cost less."""
+    database.add([make_conn(range(1000, 51_000))])
+    snapshot = database.snapshot()
+    task = list(plan.tasks(Query(), snapshot.layouts, snapshot.files))[3]
+    async with aclosing(export(context, pool, [task, task], 2)) as stream:
+        sizes = [part.num_rows async for part in stream]
+    first = next(i for i in range(len(sizes)) if sum(sizes[: i + 1]) == 50_000)
+    assert max(sizes[: first + 1]) < max(sizes[first + 1 :])
+
+
 def test_a_stopped_scan_reads_nothing_more(context, tasks):
     """After `stop` every piece is empty and every count 0."""
     scan = FileScan(context, tasks[0])

@@ -190,6 +190,7 @@ class LocalFilter:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._context = datafusion.SessionContext(_ONE_PARTITION)
+        self._known: dict[Schema, tuple[Expr, datafusion.Expr] | None] = {}
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that match, or ``None`` if there are none."""
@@ -204,10 +205,14 @@ class LocalFilter:
         """Return the positions of the events of a slice that match, in order."""
         batch = convert.normalise(part.to_pyarrow())
         schema = arrow_schema.from_arrow(batch.schema)
-        bound = bind(self._query, schema)
-        if bound is None:
+        if schema not in self._known:
+            bound = bind(self._query, schema)
+            self._known[schema] = None if bound is None else (bound, predicate(bound, schema))
+        known = self._known[schema]
+        if known is None:
             return np.empty(0, np.int64)
         places = np.arange(len(batch))
+        bound, condition = known
         if bound == Constant(True):
             return places
         flat = convert.flatten(batch)
@@ -215,12 +220,7 @@ class LocalFilter:
         arrived = pa.array([time.time_ns()] * len(batch), pa.timestamp("ns"))
         flat = flat.append_column(arrow_schema.IMPORT_TIME, arrived)
         flat = flat.append_column(_ROW, pa.array(places))
-        found = (
-            self._context.read_batch(flat)
-            .filter(predicate(bound, schema))
-            .select(f'"{_ROW}"')
-            .collect()
-        )
+        found = self._context.read_batch(flat).filter(condition).select(f'"{_ROW}"').collect()
         return np.concatenate([places[:0], *(part.column(0).to_numpy() for part in found)])
 
 

@@ -23,7 +23,8 @@ from vastlab.arrow.types import record_batch
 from vastlab.compile.pruning import Range, may_match
 from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
-from vastlab.expression.ast import Constant, Expr
+from vastlab.expression.ast import And, Constant, Expr
+from vastlab.expression.literals import LONG_LIST_LENGTH
 from vastlab.nodes import counting, plan
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
@@ -162,6 +163,9 @@ class FileScan:
         Whether what an answer depends on is compared with its checksums before it counts.
     """
 
+    is_first = True
+    """Whether somebody waits for its first events, so that its batches are small."""
+
     def __init__(self, context: Engine, task: Task, *, verify: bool = True) -> None:
         self._context = context
         self._task = task
@@ -200,20 +204,18 @@ class FileScan:
     def _count(self, expr: Expr, file: VerifiedFile | None) -> int:
         """Count what an expression finds; a verified file may be read in another way."""
         columns = plan.columns(expr)
-        if len(columns) != 1:
+        if not columns or isinstance(expr, And):
             return int(self._frame(expr).count())
-        task, (column,) = self._task, columns
+        task = self._task
         condition, schema = task.filters.of(expr), task.layout.stored_schema
-        if file is not None:
-            found = counting.count_by_value(
-                self._context, task.file.path, file, schema.field(column), condition
-            )
+        if file is not None and len(columns) == 1:
+            (field,) = (schema.field(column) for column in columns)
+            found = counting.count_by_value(self._context, task.file.path, file, field, condition)
             if found is not None:
                 return found
-        context = self._context.of_one_column
-        return int(
-            self._scan(context, counting.with_view(schema, column)).filter(condition).count()
-        )
+        if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
+            schema = counting.with_views(schema, columns)
+        return int(self._scan(self._context.counting, schema).filter(condition).count())
 
     def group(self, grouping: Grouping) -> Iterator[pa.Table]:
         """Group the events without making them."""
@@ -292,7 +294,9 @@ class FileScan:
             verified(file).verify_all()
 
     def _frame(self, expr: Expr) -> datafusion.DataFrame:
-        frame = self._scan(self._context, self._task.layout.stored_schema)
+        is_bulk = not self.is_first and not self._task.limit
+        context = self._context.bulk if is_bulk else self._context
+        frame = self._scan(context, self._task.layout.stored_schema)
         return frame if expr == Constant(True) else frame.filter(self._task.filters.of(expr))
 
     def _scan(self, context: datafusion.SessionContext, schema: pa.Schema) -> datafusion.DataFrame:
@@ -427,7 +431,9 @@ async def export(
                     break
                 limit = task.limit
                 certain += task.file.rows if task.bound == Constant(True) else 0
-                pumps.append(_Pump(make_scan(context, task), pool))
+                reader = make_scan(context, task)
+                reader.is_first = width == 1
+                pumps.append(_Pump(reader, pool))
             if not pumps:
                 return
             while slices := await pumps[0].get():
