@@ -6,7 +6,6 @@ A `VAST` opens nothing before it is used, and every call may be made from any ev
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -394,15 +393,14 @@ class VAST:
         query = self.prepare(expression, since=since, until=until, params=params)
         seconds, rows, report = as_seconds(timeout), as_limit(limit), report or warn
         in_utc = replace(asked, every=engine_bucket(asked.every, tz)) if asked.every else asked
-
-        async def answer() -> Groups:
-            node = await self._session.node()
-            grouped = node.summarize(query, in_utc, report)
-            return (await both(grouped, self._session.check(query, report, asked)))[0]
-
         with self._session.naming():
-            groups = await within(answer(), seconds)
+            groups = await within(self._groups(query, in_utc, report), seconds)
         return await asyncio.to_thread(to_frame, groups, asked, tz, rows)
+
+    async def _groups(self, query: Query, asked: Summary, report: Report) -> Groups:
+        node = await self._session.node()
+        grouped = node.summarize(query, asked, report)
+        return (await both(grouped, self._session.check(query, report, asked)))[0]
 
     async def top(
         self,
@@ -445,7 +443,12 @@ class VAST:
         *,
         every: str | timedelta | None = None,
         by: str = "#type",
-        **options: Any,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        tz: tzinfo | None = None,
+        timeout: float | None = None,
+        report: Report | None = None,
     ) -> pd.DataFrame:
         """Return how many events there are in each bucket of time, for each schema.
 
@@ -457,14 +460,36 @@ class VAST:
             The length of the buckets; by default, so that there are at most 60.
         by
             A field whose values are counted each on their own, instead of the schemas.
-        options
-            ``tz`` as in `summarize`; ``since``, ``until``, ``params``, ``timeout`` and
-            ``report`` as in `export`.
+        tz
+            As in `summarize`.
+        since, until, params, timeout, report
+            As in `export`.
         """
         if every is not None:
-            return await self.summarize(expression, by=by, every=every, **options)
-        ask = functools.partial(self.summarize, expression, by=by, **options)
-        return await in_few_buckets(lambda width: ask(every=width))
+            return await self.summarize(
+                expression,
+                by=by,
+                every=every,
+                since=since,
+                until=until,
+                params=params,
+                tz=tz,
+                timeout=timeout,
+                report=report,
+            )
+        asked = Summary.parse(by, timedelta(days=1), {})
+        query = self.prepare(expression, since=since, until=until, params=params)
+        told = report or warn
+
+        async def group(width: int) -> Groups:
+            return await self._groups(query, replace(asked, every=width), told)
+
+        async def answer() -> pd.DataFrame:
+            span = await (await self._session.node()).span(query, told)
+            return await in_few_buckets(group, asked, tz, span)
+
+        with self._session.naming():
+            return await within(answer(), as_seconds(timeout))
 
     async def sql(
         self,

@@ -42,6 +42,7 @@ from vastlab.nodes.base import (
     ExportMode,
     Limit,
     Notice,
+    NoTimes,
     Query,
     Report,
     ignore,
@@ -205,7 +206,7 @@ class _Answer:
     silence: str = ""
 
 
-class ArchiveNode(FileNode):
+class ArchiveNode(NoTimes, FileNode):
     """A node's database folder that is read by DataFusion in this process.
 
     `live` returns the files that count; by default a node that vastlab started on this folder is

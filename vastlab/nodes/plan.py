@@ -134,6 +134,20 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
         yield Task(file, layout, whole, fitting, filters, query.fields, limit)
 
 
+def span(query: Query, snapshot: Snapshot) -> int | None:
+    """Return how long a time the files of a query cover within its bounds, in nanoseconds."""
+    chosen = list(tasks(query, snapshot.layouts, snapshot.files))
+    timed = [task.file for task in chosen if task.layout.schema.event_time is not None]
+    if not timed:
+        return None
+    first, last = min(file.first for file in timed), max(file.last for file in timed)
+    if query.since is not None:
+        first = max(first, query.since)
+    if query.until is not None:
+        last = min(last, query.until - 1)
+    return max(last - first + 1, 1)
+
+
 class _Shortener:
     """Leaves out operands that every event of a file satisfies; equal results are one object."""
 
