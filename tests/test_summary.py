@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import zoneinfo
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -13,10 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vastlab
+from vastlab.arrow import schema as arrow_schema
+from vastlab.compile.groups import Groups
 from vastlab.display.histogram import histogram
 from vastlab.display.tally import tally
 from vastlab.errors import UsageError, VastlabWarning
-from vastlab.group_frames import _finer, _in_zone, engine_bucket
+from vastlab.expression.aggregates import Summary
+from vastlab.expression.taxonomy import Taxonomy
+from vastlab.group_frames import _finer, _in_zone, engine_bucket, in_few_buckets, to_frame
+from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.plan import group_batches
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 HOURS = 3_600 * 10**9
@@ -105,6 +112,59 @@ def test_a_timeline_chooses_its_buckets(tmp_path):
         assert found["#type"].unique().tolist() == ["my.events"]
         assert len(vast.timeline("ts > 2027-01-01")) == 0
         assert vast.timeline(every="1d")["events"].tolist() == [50]
+
+
+@pytest.mark.parametrize("zone", [None, BERLIN], ids=str)
+@pytest.mark.parametrize(
+    "freq, number, width",
+    [("s", 50, "1s"), ("min", 3000, "1h"), ("7h", 60, "12h"), ("5D", 50, "24h"), ("D", 90, "48h")],
+)
+def test_a_timeline_of_a_database_takes_one_pass(tmp_path, monkeypatch, zone, freq, number, width):
+    """The manifest knows the span, and coarser buckets are made of the first ones."""
+    widths = []
+    summarize = EmbeddedNode.summarize
+
+    def counting(node, query, summary, report):
+        widths.append(summary.every)
+        return summarize(node, query, summary, report)
+
+    monkeypatch.setattr(EmbeddedNode, "summarize", counting)
+    times = pd.date_range("2026-01-01 12:00", periods=number, freq=freq)
+    with vastlab.connect(events_at(tmp_path, times), tz=zone) as vast:
+        found = vast.timeline()
+        assert len(widths) == 1
+        assert found.attrs["every"] == pd.Timedelta(width)
+        pd.testing.assert_frame_equal(found, vast.timeline(every=width))
+
+
+@given(
+    days=st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    step=st.sampled_from(["s", "min", "17min", "3h"]),
+    zone=st.sampled_from([None, BERLIN]),
+    has_span=st.booleans(),
+)
+async def test_a_timeline_is_the_same_whatever_is_known_of_its_span(days, step, zone, has_span):
+    """What is grouped first changes the number of passes only."""
+    day = pd.Timedelta("1D")
+    starts = [pd.Timestamp("2026-03-10 22:30") + number * day for number in days]
+    times = [time for start in starts for time in pd.date_range(start, periods=30, freq=step)]
+    events = pa.record_batch({"ts": pa.array(times, pa.timestamp("ns"))})
+    events = events.replace_schema_metadata({"VAST:name:0": "my.events"})
+    schema = arrow_schema.from_arrow(events.schema)
+    asked = Summary.parse("#type", dt.timedelta(days=1), {})
+
+    async def group(width):
+        groups = Groups(replace(asked, every=width), Taxonomy())
+        group_batches(groups, schema, [events])
+        return groups
+
+    span = (max(times) - min(times)).value + 1 if has_span else None
+    found = await in_few_buckets(group, asked, zone, span)
+    every = found.attrs["every"].value
+    fine = await group(engine_bucket(every, zone))
+    pd.testing.assert_frame_equal(found, to_frame(fine, replace(asked, every=every), zone, 0))
+    plain = await in_few_buckets(group, asked, zone)
+    pd.testing.assert_frame_equal(found, plain)
 
 
 def test_the_top_values_are_not_null(tmp_path):

@@ -6,7 +6,6 @@ A `VAST` opens nothing before it is used, and every call may be made from any ev
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -27,13 +26,14 @@ from vastlab._arguments import (
     shorten_repr,
 )
 from vastlab._session import Session, hint, warn
+from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import table_frame
 from vastlab.group_frames import engine_bucket, in_few_buckets, to_frame, without_null
-from vastlab.nodes.base import Explanation, ExportMode, Query, Report
+from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Report
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -422,7 +422,12 @@ class VAST:
         *,
         every: str | timedelta | None = None,
         by: str = "#type",
-        **options: Any,
+        since: Moment = None,
+        until: Moment = None,
+        params: Mapping[str, object] | None = None,
+        tz: tzinfo | None = None,
+        timeout: float | None = None,
+        report: Report | None = None,
     ) -> pd.DataFrame:
         """Return how many events there are in each bucket of time, for each schema.
 
@@ -434,14 +439,33 @@ class VAST:
             The length of the buckets; by default, so that there are at most 60.
         by
             A field whose values are counted each on their own, instead of the schemas.
-        options
-            ``tz`` as in `summarize`; ``since``, ``until``, ``params``, ``timeout`` and
-            ``report`` as in `export`.
+        tz
+            As in `summarize`.
+        since, until, params, timeout, report
+            As in `export`.
         """
         if every is not None:
-            return await self.summarize(expression, by=by, every=every, **options)
-        ask = functools.partial(self.summarize, expression, by=by, **options)
-        return await in_few_buckets(lambda width: ask(every=width))
+            return await self.summarize(
+                expression,
+                by=by,
+                every=every,
+                since=since,
+                until=until,
+                params=params,
+                tz=tz,
+                timeout=timeout,
+                report=report,
+            )
+        asked, told = Summary.parse(by, timedelta(days=1), {}), report or warn
+        query = self.prepare(expression, since=since, until=until, params=params)
+
+        async def answer(node: Node) -> pd.DataFrame:
+            async def group(width: int) -> Groups:
+                return await node.summarize(query, replace(asked, every=width), told)
+
+            return await in_few_buckets(group, asked, tz, await node.span(query, told))
+
+        return await self._session.ask(query, answer, timeout, told, asked)
 
     async def sql(
         self,

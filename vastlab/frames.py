@@ -244,10 +244,11 @@ def _masked(
 def _objects(arrays: list[pa.Array]) -> npt.NDArray[np.object_]:
     """Make Python objects; bytes stay bytes, containers become what JSON rows show."""
     objects: list[Any] = []
-    for array in arrays:
-        (member,) = arrow_schema.from_arrow(pa.schema([pa.field("", array.type)])).fields
-        plain = array if member.type.kind is Kind.BLOB else render.render(array, member.type)
-        objects += render.to_python(plain)
+    with render.collector_paused():
+        for array in arrays:
+            (member,) = arrow_schema.from_arrow(pa.schema([pa.field("", array.type)])).fields
+            plain = array if member.type.kind is Kind.BLOB else render.render(array, member.type)
+            objects += render.to_python(plain)
     column = np.empty(len(objects), object)
     column[:] = objects
     return column

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, timedelta, tzinfo
+from dataclasses import replace
+from datetime import UTC, tzinfo
 from math import gcd
 from typing import Any
 
@@ -123,31 +125,51 @@ def engine_bucket(every: int, zone: tzinfo | None) -> int:
     return every if zone in (None, UTC) else gcd(every, _QUARTER)
 
 
-async def in_few_buckets(ask: Callable[[timedelta], Awaitable[pd.DataFrame]]) -> pd.DataFrame:
-    """Return the counts in the narrowest buckets of which few enough hold events.
+async def in_few_buckets(
+    group: Callable[[int], Awaitable[Groups]],
+    summary: Summary,
+    zone: tzinfo | None,
+    span: int | None = None,
+) -> pd.DataFrame:
+    """Return the groups in the narrowest buckets of which few enough hold events.
 
     Parameters
     ----------
-    ask
-        Returns the counts in buckets of a width.
+    group
+        Returns the groups in buckets of a width, in nanoseconds.
+    summary
+        What is asked for, with buckets of any length.
+    zone
+        The time zone of the buckets.
+    span
+        How much time the events cover at most, in nanoseconds. Where it is known, they are first
+        grouped as it suggests, and in most cases need not be grouped again: the coarser buckets,
+        whose number shows which width is right, are made of the finer ones.
     """
-    found, width, next_width = pd.DataFrame(), 0, _DAY
+    found, width, next_width, known = pd.DataFrame(), 0, _DAY, 0
     for _ in range(_WIDTHS_TRIED):
         if next_width == width:
             break
         width = next_width
-        found = await ask(timedelta(microseconds=width // 1000))
+        if not known or width % known:
+            known = width if known or span is None else min(width, _width(span))
+            groups = await group(engine_bucket(known, zone))
+        asked = replace(summary, every=width)
+        found = await asyncio.to_thread(to_frame, groups, asked, zone, 0)
         next_width = _finer(found[TIME], width)
     return found
+
+
+def _width(covered: int) -> int:
+    """Return the narrowest width of which few enough buckets cover a length of time."""
+    wide = (width for width in _WIDTHS if -(-covered // width) <= BUCKETS)
+    return next(wide, -(-covered // BUCKETS // _DAY) * _DAY)
 
 
 def _finer(times: pd.Series[Any], every: int) -> int:
     """Return the narrowest width of which few enough buckets cover those that were found."""
     covered = times.nunique() * every  # long spans without events do not count
-    if not covered:
-        return every
-    wide = (width for width in _WIDTHS if -(-covered // width) <= BUCKETS)
-    return next(wide, -(-covered // BUCKETS // _DAY) * _DAY)
+    return _width(covered) if covered else every
 
 
 def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) -> pd.DataFrame:
@@ -227,9 +249,9 @@ def _in_zone(
     A bucket begins at a round time of the wall clock. Where the clock passes that time twice, a
     bucket of an hour or less begins both times, and a longer one the first time.
     """
-    if zone in (None, UTC):
-        return times
     known = times != _NO_TIME
+    if zone in (None, UTC):
+        return np.where(known, times - (times - origin(every)) % every, times)
     index = _times(times[known], zone)
     wall = index.tz_localize(None).asi8
     local = pd.DatetimeIndex((wall - (wall - origin(every)) % every).view("M8[ns]"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab.arrow.address import MAPPED_PREFIX, AddressSet, PlainSet, TextSet
+from vastlab.arrow.types import IPType
 
 TEXTS = st.text(max_size=30) | st.text("ab", max_size=20) | st.just("")
 FOUR = st.binary(min_size=4, max_size=4).map(MAPPED_PREFIX.__add__)
@@ -69,6 +71,25 @@ def test_networks_wider_than_ipv4():
     assert AddressSet([four], []).contains(column).to_pylist() == [True, False, False]
     assert AddressSet([six], []).contains(column).to_pylist() == [False, False, True]
     assert AddressSet([], []).contains(column.slice(0, 1)).to_pylist() == [False]
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=3), st.lists(st.none() | TEXTS), st.integers(0, 9))
+def test_long_columns_of_texts(known, asked, start):
+    """A column much longer than the set gives the same answers in another way."""
+    asked += [*known, None, "c"] * 8
+    column = pa.array(asked, pa.string()).slice(start)
+    assert TextSet(known).contains(column).to_pylist() == [t in known for t in asked[start:]]
+
+
+@pytest.mark.parametrize("type_", [pa.binary(16), IPType()], ids=str)
+@given(known=st.lists(ADDRESSES, max_size=3), asked=st.lists(ADDRESSES), start=st.integers(0, 9))
+def test_long_columns_of_addresses(type_, known, asked, start):
+    """The same for addresses, also as the type that stands for them in files."""
+    asked += [*known, None, bytes(15) + b"\2"] * 8
+    column = pa.array(asked, pa.binary(16))
+    column = column if type_ == column.type else pa.ExtensionArray.from_storage(type_, column)
+    found = AddressSet(known, []).contains(column.slice(start))
+    assert found.to_pylist() == [a in known for a in asked[start:]]
 
 
 def test_an_empty_column():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
+import gc
 import ipaddress
 import json
 import math
 import re
+import threading
 from typing import Any
 
 import pandas as pd
@@ -318,3 +320,46 @@ def test_texts_cover_every_type(pair):
         texts = render.text(column, field)
         assert texts.type == pa.string()
         assert texts.is_null().to_pylist() == column.is_null().to_pylist()
+
+
+# --- the collector --------------------------------------------------------------------------
+
+
+def test_the_collector_is_paused_only_for_the_conversion():
+    """Pauses nest, and an error ends them, too."""
+    with pytest.raises(ZeroDivisionError), render.collector_paused():
+        with render.collector_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off():
+    """What a caller chose is not changed."""
+    gc.disable()
+    try:
+        with render.collector_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_collector_comes_back_after_the_last_of_several_threads():
+    """The first one to end does not switch it on for the others, nor the last one leave it off."""
+    first_in, first_out = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with render.collector_paused():
+            first_in.set()
+            first_out.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_in.wait(10)
+    with render.collector_paused():
+        first_out.set()
+        thread.join()
+        assert not gc.isenabled()
+    assert gc.isenabled()

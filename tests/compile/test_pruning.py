@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests import arrow_strategies as arrow
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
-from vastlab.compile.pruning import Range, may_match
+from vastlab.compile.pruning import Range, may_match, must_match
 from vastlab.expression import literals
 from vastlab.expression.ast import (
     And,
@@ -74,8 +74,11 @@ def test_sound(data):
     known = ranges(data.draw, events)
     for expr in exprs:
         bound = resolve(expr, events.schema)
-        if any(reference.answers(expr, events.schema, events.rows, Taxonomy())):
+        answers = reference.answers(expr, events.schema, events.rows, Taxonomy())
+        if any(answers):
             assert may_match(bound, known), (expr, known)
+        if bound is not None and must_match(bound, known):
+            assert all(answers), (expr, known)
 
 
 @strategies.share(60)
@@ -196,3 +199,69 @@ def test_import_time():
     expr = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.LT, Time(5))
     assert not may_match(expr, {"#import_time": Range(5, 9)})
     assert may_match(expr, {"#import_time": Range(4, 9)})
+
+
+NUMBERS, FLOATS = Range(6, 9, 0, 3), Range(0.5, 1.5, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "expr, known",
+    [
+        (Predicate(INT, Operator.GE, Int64(6)), NUMBERS),
+        (Predicate(INT, Operator.GT, Int64(5)), NUMBERS),
+        (Predicate(INT, Operator.LE, Int64(9)), NUMBERS),
+        (Predicate(INT, Operator.LT, Int64(10)), NUMBERS),
+        (Predicate(INT, Operator.NE, Int64(5)), NUMBERS),
+        (Predicate(INT, Operator.EQ, Int64(6)), Range(6, 6, 0, 3)),
+        (Predicate(INT, Operator.NOT_IN, ListLiteral((Int64(1), Int64(2)))), NUMBERS),
+        (Predicate(INT, Operator.NE, Null()), NUMBERS),
+        (Predicate(INT, Operator.EQ, Null()), Range(None, None, 3, 3)),
+        (Predicate(ADDRESS, Operator.IN, NET), Range(NET.packed, NET.extremes[1], 0, 3)),
+        (Not(Predicate(INT, Operator.EQ, Int64(5))), Range(6, 9, 2, 3)),
+        (
+            Or((Predicate(INT, Operator.EQ, Int64(6)), Predicate(INT, Operator.GT, Int64(0)))),
+            NUMBERS,
+        ),
+        (
+            And((Predicate(INT, Operator.LT, Int64(10)), Predicate(INT, Operator.GT, Int64(0)))),
+            NUMBERS,
+        ),
+    ],
+)
+def test_proves(expr, known):
+    """What the extremes prove of every row needs no look at the rows."""
+    assert must_match(expr, {"x": known})
+    assert not must_match(expr, {})
+
+
+@pytest.mark.parametrize(
+    "expr, known",
+    [
+        (Predicate(INT, Operator.GE, Int64(7)), NUMBERS),
+        (Predicate(INT, Operator.GE, Int64(6)), Range(6, 9, 1, 3)),
+        (Predicate(INT, Operator.GE, Int64(6)), Range(6, 9)),
+        (Predicate(INT, Operator.GE, Int64(6)), Range(None, 9, 0, 3)),
+        (Predicate(INT, Operator.NE, Null()), Range(6, 9)),
+        (Predicate(DOUBLE, Operator.GT, Double(0.0)), FLOATS),  # NaN may be there
+        (Predicate(DOUBLE, Operator.NE, Double(2.0)), FLOATS),
+        (Predicate(TEXT, Operator.NI, String("a")), Range("a", "a", 0, 3)),
+        (Predicate(TEXT, Operator.NOT_NI, String("x")), Range("a", "a", 0, 3)),
+        (Predicate(TEXT, Operator.EQ, Pattern("a")), Range("a", "a", 0, 3)),
+        (Predicate(ADDRESS, Operator.IN, NET), Range(NET.packed, HIGH, 0, 3)),
+        (Predicate(ADDRESS, Operator.IN, NET), Range(None, NET.packed, 0, 3)),
+        (Predicate(column(Kind.SUBNET), Operator.NE, NET), Range(0, 0, 0, 9)),
+        (Predicate(FieldExtractor("x"), Operator.GE, UInt64(0)), NUMBERS),
+        (Not(Predicate(INT, Operator.EQ, Int64(7))), NUMBERS),
+        (Constant(False), Range()),
+    ],
+)
+def test_proves_nothing_without_usable_statistics(expr, known):
+    """What only may hold for every row has to be looked at."""
+    assert not must_match(expr, {"x": known})
+
+
+def test_import_time_is_proved():
+    """The import time counts like a field."""
+    expr = Predicate(MetaExtractor(Meta.IMPORT_TIME), Operator.LT, Time(10))
+    assert must_match(expr, {"#import_time": Range(5, 9, 0, 3)})
+    assert not must_match(expr, {"#import_time": Range(5, 10, 0, 3)})

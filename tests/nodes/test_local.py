@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vastlab.expression import parse
+from vastlab.nodes import plan
 from vastlab.nodes.base import Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.plan import LocalFilter
@@ -39,3 +40,14 @@ def test_bounds_of_the_event_time_hold(make_conn):
 def test_nothing_left_is_no_slice(make_conn):
     """A slice without events is none."""
     assert LocalFilter(Query(parse("n == 500"))).keep(TableSlice(make_conn(range(3)))) is None
+
+
+def test_an_expression_is_bound_once_for_all_slices_of_a_schema(make_conn, monkeypatch):
+    """Long lists take long to bind, and results consist of many slices."""
+    calls = []
+    original = plan.resolve
+    monkeypatch.setattr(plan, "resolve", lambda *how: calls.append(how) or original(*how))
+    local = LocalFilter(Query(parse("n > 1")))
+    kept = [local.keep(TableSlice(make_conn(range(start, start + 3)))) for start in range(4)]
+    assert [part.num_rows for part in kept] == [1, 2, 3, 3]
+    assert len(calls) == 1

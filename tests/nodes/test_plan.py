@@ -10,6 +10,11 @@ def port(operator, number):
     return Predicate(FieldExtractor("resp_p"), operator, UInt64(number))
 
 
+def port_of(task, number):
+    (leaf,) = task.layout.schema.leaves_by_suffix["resp_p"]
+    return Predicate(Column(leaf), Operator.GE, UInt64(number))
+
+
 def chosen(database, query):
     snapshot = database.snapshot()
     return [task.file for task in plan.tasks(query, snapshot.layouts, snapshot.files)]
@@ -75,3 +80,31 @@ def test_expressions_are_compiled_once_for_each_layout(database, monkeypatch):
     for task in plan.tasks(query, snapshot.layouts, snapshot.files):
         assert task.filters.of(task.bound) is task.filters.of(task.bound)
     assert calls == ["zeek.conn"]
+
+
+def test_what_is_true_of_a_whole_file_is_not_asked_again(database):
+    """A file inside the time range is read, or counted, without a condition."""
+    snapshot = database.snapshot()
+    query = Query(port(Operator.GE, 150), since=100)
+    first, second = list(plan.tasks(query, snapshot.layouts, snapshot.files))[:2]
+    assert first.bound == first.disjuncts[0] == port_of(first, 150)
+    assert second.bound == Constant(True)
+    assert second.disjuncts == (Constant(True),)
+
+
+def test_equal_conditions_of_several_files_are_compiled_once(database):
+    """Files of which the same is left share one filter."""
+    snapshot = database.snapshot()
+    query = Query(Or((port(Operator.EQ, 150), port(Operator.EQ, 250))), since=0)
+    left = [task.disjuncts[0] for task in plan.tasks(query, snapshot.layouts, snapshot.files)]
+    assert len(left) > 1
+    assert all(expr is left[0] for expr in left)
+
+
+def test_a_limit_reaches_the_files_but_not_of_the_newest(database):
+    """The newest events of a file are not the first ones in it."""
+    snapshot = database.snapshot()
+    for query, limit in ((Query(limit=5), 5), (Query(limit=5, newest=True), 0), (Query(), 0)):
+        tasks = list(plan.tasks(query, snapshot.layouts, snapshot.files))
+        assert {task.limit for task in tasks} == {limit}
+        assert all(task.narrowed().limit == 0 for task in tasks)

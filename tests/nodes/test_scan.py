@@ -13,12 +13,13 @@ from vastlab.errors import CorruptFileError, NodeError
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan
 from vastlab.nodes.base import Query
-from vastlab.nodes.scan import FileGoneError, FileScan, export, in_thread, make_context, run
+from vastlab.nodes.counting import Engine
+from vastlab.nodes.scan import FileGoneError, FileScan, export, in_thread, run
 
 
 @pytest.fixture
 def context():
-    return make_context()
+    return Engine()
 
 
 @pytest.fixture
@@ -51,12 +52,42 @@ def test_the_first_batch_goes_out_alone(context, tmp_path, make_conn, database):
     assert len(scan.piece()) > 1
 
 
+async def test_batches_of_later_files_are_larger(context, pool, make_conn, database):
+    """Nobody waits for their first events, and larger batches cost less."""
+    database.add([make_conn(range(1000, 51_000))])
+    snapshot = database.snapshot()
+    task = list(plan.tasks(Query(), snapshot.layouts, snapshot.files))[3]
+    async with aclosing(export(context, pool, [task, task], 2)) as stream:
+        sizes = [part.num_rows async for part in stream]
+    first = next(i for i in range(len(sizes)) if sum(sizes[: i + 1]) == 50_000)
+    assert max(sizes[: first + 1]) < max(sizes[first + 1 :])
+
+
 def test_a_stopped_scan_reads_nothing_more(context, tasks):
     """After `stop` every piece is empty and every count 0."""
     scan = FileScan(context, tasks[0])
     scan.stop()
     assert scan.piece() == []
     assert scan.count() == 0
+
+
+def test_a_limited_scan_ends_with_its_last_event(context, tasks):
+    """What nobody takes is not decoded."""
+    scan = FileScan(context, dataclasses.replace(tasks[0], limit=7))
+    assert [part.num_rows for part in scan.piece()] == [7]
+    assert scan.piece() == []
+
+
+async def test_a_file_beyond_the_limit_is_not_opened(context, pool, tasks):
+    """It may even be gone, as long as the files before hold enough events for certain."""
+    os.unlink(tasks[2].file.path)
+    limited = [dataclasses.replace(task, limit=150) for task in tasks]
+    async with aclosing(export(context, pool, limited, 3)) as stream:
+        rows = 0
+        while rows < 150:
+            rows += (await anext(stream)).num_rows
+        with pytest.raises(FileGoneError):
+            await anext(stream)
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty"])
@@ -118,7 +149,7 @@ async def test_an_export_ends_with_whatever_its_scan_raises(pool, tasks, monkeyp
         raise error
 
     monkeypatch.setattr(FileScan, "_read", fail)
-    async with aclosing(export(make_context(), pool, tasks, 2)) as stream:
+    async with aclosing(export(Engine(), pool, tasks, 2)) as stream:
         with pytest.raises(type(error), match="ours"):
             await asyncio.wait_for(anext(stream), 60)
 

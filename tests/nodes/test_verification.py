@@ -11,7 +11,8 @@ from vastlab.errors import CorruptFileError
 from vastlab.expression import parse_query
 from vastlab.nodes import plan
 from vastlab.nodes.base import Query
-from vastlab.nodes.scan import FileScan, make_context
+from vastlab.nodes.counting import Engine
+from vastlab.nodes.scan import FileScan
 from vastlab.store import checksums, writer
 from vastlab.store.checksums import VerifiedFile
 from vastlab.store.database import Database
@@ -43,7 +44,7 @@ def database(tmp_path, make_conn, monkeypatch):
 
 @pytest.fixture
 def context():
-    return make_context()
+    return Engine()
 
 
 def task_of(database, text):
@@ -97,7 +98,7 @@ def test_damage_anywhere_is_an_error_or_does_not_matter(context, database, text)
         damage(database, offset + length - 1)
         for ask, right in ((read, rows), (FileScan.count, len(rows))):
             with contextlib.suppress(CorruptFileError):
-                assert ask(FileScan(make_context(), task)) == right, (i, name)
+                assert ask(FileScan(Engine(), task)) == right, (i, name)
         damage(database, offset + length - 1)
 
 
@@ -113,9 +114,9 @@ def test_what_is_not_asked_for_is_not_compared(context, database):
 def test_a_file_that_holds_no_answer_is_not_scanned(context, database, monkeypatch):
     """Where the Bloom filters rule out all row groups, the engine is not asked."""
     scanned = []
-    frame = FileScan._frame
+    frame = FileScan._scan
     monkeypatch.setattr(
-        FileScan, "_frame", lambda scan, disjunct: scanned.append(disjunct) or frame(scan, disjunct)
+        FileScan, "_scan", lambda scan, *how: scanned.append(how) or frame(scan, *how)
     )
     assert FileScan(context, task_of(database, "id.orig_h == 10.0.0.77")).count() == 0
     assert not scanned

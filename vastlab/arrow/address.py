@@ -216,12 +216,17 @@ class PlainSet:
         return pc.is_in(values, value_set=self._values, skip_nulls=True)
 
 
+def _outnumber(values: pa.Array, known: pa.Array) -> bool:
+    """Whether Arrow, which makes a new table of the known values for each call, is faster."""
+    return len(values) > 2 * len(known)
+
+
 class TextSet:
     """A set of strings, not empty; a table of fingerprints rejects most other strings quickly."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(texts)
-        known = pa.array(list(self._texts), pa.string())
+        known = self._known = pa.array(list(self._texts), pa.string())
         bits = (len(known) * _SLOTS_PER_VALUE - 1).bit_length()
         self._shift = np.uint64(64 - min(max(bits, _MIN_BITS), _MAX_BITS))
         self._slots = np.zeros(1 << (64 - int(self._shift)), np.bool_)
@@ -231,6 +236,8 @@ class TextSet:
         """Return which values of a column are in the set; null is not."""
         if not len(values):
             return pa.array([], pa.bool_())
+        if _outnumber(values, self._known):
+            return pc.is_in(values, value_set=self._known)
         found = self._slots[_fingerprints(values) >> self._shift]
         candidates = np.flatnonzero(found)
         found[candidates] = [text in self._texts for text in values.take(candidates).to_pylist()]
@@ -266,6 +273,11 @@ class AddressSet:
     def __init__(self, addresses: Iterable[bytes], networks: Iterable[tuple[bytes, bytes]]) -> None:
         single = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
         joined = disjoint(networks)
+        self._has_networks = bool(joined)
+        packed = pa.py_buffer(single.tobytes())
+        self._known = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(single), [None, packed]
+        )
         ipv4 = [
             (max(low, _V4_FIRST), min(high, _V4_LAST))
             for low, high in joined
@@ -278,6 +290,10 @@ class AddressSet:
 
     def contains(self, values: pa.FixedSizeBinaryArray) -> pa.BooleanArray:
         """Return which values of a column are in the set; null is not."""
+        if isinstance(values, pa.ExtensionArray):
+            values = values.storage
+        if not self._has_networks and _outnumber(values, self._known):
+            return pc.is_in(values, value_set=self._known)
         matrix = octets(values)
         ipv4 = is_v4(matrix)
         found = np.zeros(len(values), np.bool_)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +24,7 @@ from vastlab.types import Field, Kind, Type, unique
 
 __all__ = [
     "TYPE",
+    "collector_paused",
     "columns",
     "duration_text",
     "header",
@@ -161,11 +165,39 @@ def rows(
     return _record(list(batch.columns), schema.fields, batch.num_rows, None, durations, taken)
 
 
+_PAUSES = threading.Lock()
+_paused = 0  # how many conversions the collector waits for
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause the garbage collector while many objects are made that all stay alive.
+
+    Otherwise it looks at all of them again and again, which takes longer than making them. Several
+    threads may do this at once; where the collector was off already, it stays off.
+    """
+    global _paused
+    with _PAUSES:
+        pauses = _paused > 0 or gc.isenabled()
+        if pauses:
+            _paused += 1
+            gc.disable()
+    try:
+        yield
+    finally:
+        if pauses:
+            with _PAUSES:
+                _paused -= 1
+                if not _paused:
+                    gc.enable()
+
+
 def to_python(array: pa.Array) -> list[Any]:
     """Convert the result of `rows` or `render` to Python objects."""
     # Dictionaries are requested only for maps: they take ten times as long.
     how = {"maps_as_pydicts": "strict"} if _has_map(array.type) else {}
-    values: list[Any] = array.to_pylist(**how)
+    with collector_paused():
+        values: list[Any] = array.to_pylist(**how)
     return values
 
 

@@ -22,7 +22,7 @@ from vastlab.expression.ast import (
 from vastlab.expression.literals import ListLiteral, Literal, Null, Subnet
 from vastlab.types import Kind
 
-__all__ = ["Range", "may_match"]
+__all__ = ["Range", "may_match", "must_match"]
 
 # Statistics of these kinds count elements or have another order.
 _UNORDERED = frozenset({Kind.LIST, Kind.MAP, Kind.RECORD, Kind.SUBNET, Kind.BLOB, Kind.NULL})
@@ -76,6 +76,61 @@ def may_match(expr: Expr, statistics: Mapping[str, Range]) -> bool:
             return True
         case _:
             assert_never(expr)
+
+
+def must_match(expr: Expr, statistics: Mapping[str, Range]) -> bool:
+    """Return True only if every row with these statistics satisfies a bound expression."""
+    match expr:
+        case Constant(value):
+            return value
+        case And(operands):
+            return all(must_match(operand, statistics) for operand in operands)
+        case Or(operands):
+            return any(must_match(operand, statistics) for operand in operands)
+        case Not(operand):
+            return not may_match(operand, statistics)
+        case Predicate(MetaExtractor(meta), operator, literal):
+            column = statistics.get(meta.value)
+            return column is not None and _must_match_column(Kind.TIME, column, operator, literal)
+        case Predicate(Column(leaf), operator, literal):
+            column, kind = statistics.get(leaf.column), leaf.type.kind
+            return column is not None and _must_match_column(kind, column, operator, literal)
+        case Predicate():
+            return False
+        case _:
+            assert_never(expr)
+
+
+_OPPOSITE = {
+    Operator.EQ: Operator.NE,
+    Operator.NE: Operator.EQ,
+    Operator.LT: Operator.GE,
+    Operator.LE: Operator.GT,
+    Operator.GT: Operator.LE,
+    Operator.GE: Operator.LT,
+    Operator.NOT_IN: Operator.IN,
+}
+
+
+def _must_match_column(kind: Kind, column: Range, operator: Operator, literal: Literal) -> bool:
+    if kind in _UNORDERED:
+        return False
+    match operator, literal:
+        case Operator.EQ, Null():
+            return column.is_all_null
+        case Operator.NE, Null():
+            return column.null_count == 0
+        # Doubles may be NaN, which no statistics know of.
+        case _ if column.null_count != 0 or kind is Kind.DOUBLE:
+            return False
+        case Operator.IN, Subnet() if kind is Kind.IP:
+            first, last = literal.extremes
+            low, high = column.minimum, column.maximum
+            return bool(low is not None and high is not None and first <= low and high <= last)
+        case _ if operator in _OPPOSITE:
+            return not _may_match_column(kind, column, _OPPOSITE[operator], literal)
+        case _:
+            return False
 
 
 def _may_match_column(kind: Kind, column: Range, operator: Operator, literal: Literal) -> bool:

@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import datafusion
 import pyarrow as pa
 
 from vastlab._text import plain, plural
@@ -49,10 +48,12 @@ from vastlab.nodes.base import (
     ExportMode,
     Limit,
     Notice,
+    NoTimes,
     Query,
     Report,
     ignore,
 )
+from vastlab.nodes.counting import Engine
 from vastlab.nodes.files import FileNode
 from vastlab.nodes.ordering import newest_of
 from vastlab.nodes.plan import Task
@@ -74,9 +75,7 @@ class ArchiveScan(FileScan):
     Files in `held` are already open; the scan takes its own out of it.
     """
 
-    def __init__(
-        self, context: datafusion.SessionContext, task: Task, held: dict[str, OpenFile]
-    ) -> None:
+    def __init__(self, context: Engine, task: Task, held: dict[str, OpenFile]) -> None:
         super().__init__(context, task)
         self._held = held
         self._columns = _columns(task.bound)
@@ -213,7 +212,7 @@ class _Answer:
     silence: str = ""
 
 
-class ArchiveNode(FileNode):
+class ArchiveNode(NoTimes, FileNode):
     """A node's database folder that is read by DataFusion in this process.
 
     `live` returns the files that count; by default a node that vastlab started on this folder is

@@ -241,6 +241,10 @@ class Node(Protocol):
         """Group the events that match, where they are as far as possible."""
         ...
 
+    async def span(self, query: Query, report: Report = ignore) -> int | None:
+        """Return how long a time the answer covers at most, in nanoseconds; None if not known."""
+        ...
+
     async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the node's state under the keys of VAST."""
         ...
@@ -286,6 +290,16 @@ class Limit:
         room = self._left
         self._left -= part.num_rows
         return part if part.num_rows <= room else TableSlice(part.to_pyarrow().slice(0, int(room)))
+
+
+class NoTimes:
+    """A node that does not know the times of its events without reading them."""
+
+    async def span(self, query: Query, report: Report = ignore) -> int | None:
+        """Return the length of the bounds that the query has itself."""
+        if query.since is None or query.until is None:
+            return None
+        return max(query.until - query.since, 1)
 
 
 _T = TypeVar("_T")

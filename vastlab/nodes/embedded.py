@@ -180,6 +180,10 @@ class EmbeddedNode(FileNode):
         """Group the events in the engine."""
         return await self._retried(partial(self._group, query, summary), report)
 
+    async def span(self, query: Query, report: Report = ignore) -> int | None:
+        """Return how long a time the files cover, by the manifest."""
+        return plan.span(query, await self._snapshot(report))
+
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the folder holds: for each name the union over its layouts."""
         return (await self._snapshot(report)).schemas()

@@ -11,13 +11,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import datafusion
-
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import newest, plan, scan
 from vastlab.nodes.base import Limit, Query
+from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
 from vastlab.store.layout import Snapshot
 from vastlab.table_slice import TableSlice
@@ -45,7 +44,7 @@ class FileNode:
         self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
         # One thread, so that snapshots are taken in the order of the calls.
         self._snapshot_executor = ThreadPoolExecutor(1, thread_name_prefix="vastlab-snapshot")
-        self._context: datafusion.SessionContext | None = None
+        self._context: Engine | None = None
 
     async def aclose(self) -> None:
         """End what runs and release the threads."""
@@ -53,9 +52,9 @@ class FileNode:
         self._pool.shutdown(wait=False)
         self._snapshot_executor.shutdown(wait=False)
 
-    def _engine(self) -> datafusion.SessionContext:
+    def _engine(self) -> Engine:
         if self._context is None:
-            self._context = scan.make_context()
+            self._context = Engine()
         return self._context
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:

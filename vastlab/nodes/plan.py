@@ -21,7 +21,7 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.compile.datafusion import disjuncts, predicate
 from vastlab.compile.groups import Groups
-from vastlab.compile.pruning import Range, may_match
+from vastlab.compile.pruning import Range, may_match, must_match
 from vastlab.errors import CorruptFileError
 from vastlab.expression.ast import (
     And,
@@ -67,7 +67,8 @@ class Task:
     """What to read from one file.
 
     The union of `disjuncts` is `bound`, and each of them prunes better than the whole. All tasks of
-    one layout share `filters`. Of the leaves only `fields` are wanted, if not None.
+    one layout share `filters`. Of the leaves only `fields` are wanted, if not None; of the events,
+    if `limit` is not 0, no more than that many, whichever come first in the file.
     """
 
     file: DataFile
@@ -76,6 +77,7 @@ class Task:
     disjuncts: tuple[Expr, ...]
     filters: Filters = field(compare=False)
     fields: Paths | None = None
+    limit: int = 0
 
     def narrowed(self, *conditions: Expr) -> Task:
         """Return the same for the events that satisfy these bound conditions, too."""
@@ -84,6 +86,7 @@ class Task:
             bound=all_of((self.bound, *conditions)),
             disjuncts=tuple(all_of((expr, *conditions)) for expr in self.disjuncts),
             filters=Filters(self.layout.schema),
+            limit=0,
         )
 
 
@@ -101,8 +104,13 @@ def bind(query: Query, schema: Schema) -> Expr | None:
 
 
 def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]) -> Iterator[Task]:
-    """Choose the files that may hold an answer, in the order given."""
+    """Choose the files that may hold an answer, in the order given.
+
+    What the manifest says to be true of all events of a file is left out of its expressions.
+    """
     known: dict[str, tuple[Expr, tuple[Expr, ...], Filters] | None] = {}
+    limit = 0 if query.newest else query.limit
+    shorten = _Shortener()
     for file in files:
         layout = layouts[file.fingerprint]
         if file.fingerprint not in known:
@@ -116,8 +124,46 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
         bound, parts, filters = compiled
         ranges = _Ranges(file.ranges)
         fitting = tuple(expr for expr in parts if may_match(expr, ranges))
-        if fitting:
-            yield Task(file, layout, bound, fitting, filters, query.fields)
+        if not fitting:
+            continue
+        whole = shorten(bound, ranges)
+        if whole == Constant(True):
+            fitting = (whole,)  # the parts have no event in common
+        else:
+            fitting = tuple(shorten(expr, ranges) for expr in fitting)
+        yield Task(file, layout, whole, fitting, filters, query.fields, limit)
+
+
+def span(query: Query, snapshot: Snapshot) -> int | None:
+    """Return how long a time the files of a query cover within its bounds, in nanoseconds."""
+    chosen = list(tasks(query, snapshot.layouts, snapshot.files))
+    timed = [task.file for task in chosen if task.layout.schema.event_time is not None]
+    if not timed:
+        return None
+    first, last = min(file.first for file in timed), max(file.last for file in timed)
+    if query.since is not None:
+        first = max(first, query.since)
+    if query.until is not None:
+        last = min(last, query.until - 1)
+    return max(last - first + 1, 1)
+
+
+class _Shortener:
+    """Leaves out operands that every event of a file satisfies; equal results are one object."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[Expr, Expr]] = {}
+
+    def __call__(self, expr: Expr, ranges: Mapping[str, Range]) -> Expr:
+        operands = expr.operands if isinstance(expr, And) else (expr,)
+        kept = tuple(operand for operand in operands if not must_match(operand, ranges))
+        if len(kept) == len(operands):
+            return expr
+        # By identity, as in `Filters`; what is kept belongs to `expr`, which is held here.
+        key = tuple(map(id, (expr, *kept)))
+        if key not in self._known:
+            self._known[key] = expr, all_of(kept)
+        return self._known[key][1]
 
 
 class _Ranges(Mapping[str, Range]):
@@ -158,6 +204,7 @@ class LocalFilter:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._context = datafusion.SessionContext(_ONE_PARTITION)
+        self._known: dict[Schema, tuple[Expr, datafusion.Expr] | None] = {}
 
     def keep(self, part: TableSlice) -> TableSlice | None:
         """Return the events of a slice that match, or ``None`` if there are none."""
@@ -172,10 +219,14 @@ class LocalFilter:
         """Return the positions of the events of a slice that match, in order."""
         batch = convert.normalise(part.to_pyarrow())
         schema = arrow_schema.from_arrow(batch.schema)
-        bound = bind(self._query, schema)
-        if bound is None:
+        if schema not in self._known:
+            bound = bind(self._query, schema)
+            self._known[schema] = None if bound is None else (bound, predicate(bound, schema))
+        known = self._known[schema]
+        if known is None:
             return np.empty(0, np.int64)
         places = np.arange(len(batch))
+        bound, condition = known
         if bound == Constant(True):
             return places
         flat = convert.flatten(batch)
@@ -183,12 +234,7 @@ class LocalFilter:
         arrived = pa.array([time.time_ns()] * len(batch), pa.timestamp("ns"))
         flat = flat.append_column(arrow_schema.IMPORT_TIME, arrived)
         flat = flat.append_column(_ROW, pa.array(places))
-        found = (
-            self._context.read_batch(flat)
-            .filter(predicate(bound, schema))
-            .select(f'"{_ROW}"')
-            .collect()
-        )
+        found = self._context.read_batch(flat).filter(condition).select(f'"{_ROW}"').collect()
         return np.concatenate([places[:0], *(part.column(0).to_numpy() for part in found)])
 
 

@@ -23,8 +23,10 @@ from vastlab.arrow.types import record_batch
 from vastlab.compile.pruning import Range, may_match
 from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
-from vastlab.expression.ast import Constant, Expr
-from vastlab.nodes import plan
+from vastlab.expression.ast import And, Constant, Expr
+from vastlab.expression.literals import LONG_LIST_LENGTH
+from vastlab.nodes import counting, plan
+from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
 from vastlab.readers.columns import restore
 from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verified
@@ -53,7 +55,7 @@ class Verification:
         self, task: Task, file: VerifiedFile, columns: frozenset[str] | None = None
     ) -> None:
         self._task = task
-        self._file = file
+        self.file = file
         self._columns = columns
         self._all = range(len(file.groups))
         self._ends = np.cumsum([group.rows for group in file.groups])
@@ -74,16 +76,16 @@ class Verification:
         for expr in self._task.disjuncts:
             if expr == Constant(True):
                 yield expr
-                self._file.verify(self._all, self._columns if used is None else used)
+                self.file.verify(self._all, self._columns if used is None else used)
                 continue
             columns = plan.columns(expr)
-            self._file.verify_filters(columns)
+            self.file.verify_filters(columns)
             groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
             if groups:
                 if used is None:
-                    self._file.verify(groups, columns)
+                    self.file.verify(groups, columns)
                 else:
-                    self._file.verify(self._all, columns | used)
+                    self.file.verify(self._all, columns | used)
                 yield expr
 
     def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
@@ -92,11 +94,11 @@ class Verification:
 
     def times(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
         """Return what checks batches of the sorted column, found by an expression."""
-        return partial(self._check_by_order, used=plan.columns(expr) | {self._file.order})
+        return partial(self._check_by_order, used=plan.columns(expr) | {self.file.order})
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the bounds of the sorted column in each row group that has a value in it."""
-        bounds = ((group.first, group.last) for group in self._file.groups)
+        bounds = ((group.first, group.last) for group in self.file.groups)
         return [(low, high) for low, high in bounds if low is not None and high is not None]
 
     def _checks_by_number(self) -> Callable[[pa.RecordBatch], None]:
@@ -107,7 +109,7 @@ class Verification:
             first = int(np.searchsorted(self._ends, seen, "right"))
             seen += batch.num_rows
             last = int(np.searchsorted(self._ends, seen, "left"))
-            self._file.verify(self._all[first : last + 1], self._columns)
+            self.file.verify(self._all[first : last + 1], self._columns)
 
         return check
 
@@ -115,20 +117,20 @@ class Verification:
         if not batch.num_rows:
             return
         columns = self._columns if used is None else used
-        self._file.verify(self._all, {self._file.order})
-        times = batch.column(self._file.order)
+        self.file.verify(self._all, {self.file.order})
+        times = batch.column(self.file.order)
         if times.null_count:
-            self._file.verify(self._with_nulls, columns)
+            self.file.verify(self._with_nulls, columns)
         values = pc.cast(times.drop_null(), pa.int64()).to_numpy()
         # Groups share a time where one ends and the next begins, so that it names several.
         lows = np.searchsorted(self._lasts, values, "left")
         highs = np.searchsorted(self._firsts, values, "right") - 1
         pairs = np.unique(lows * len(self._all) + highs).tolist()
         for low, high in (divmod(pair, len(self._all)) for pair in pairs):
-            self._file.verify(self._all[low : high + 1], columns)
+            self.file.verify(self._all[low : high + 1], columns)
 
     def _known(self, group: int, expr: Expr, columns: set[str]) -> dict[str, Range]:
-        file, found = self._file, self._file.groups[group]
+        file, found = self.file, self.file.groups[group]
         known = {file.order: Range(found.first, found.last, found.nulls, found.rows)}
         if plan.literals(expr) <= plan.MOST_LITERALS:
             for name in columns:
@@ -137,14 +139,6 @@ class Verification:
         return known
 
 
-_SETTINGS = {
-    "datafusion.execution.collect_statistics": "false",  # else planning opens every footer
-    "datafusion.execution.target_partitions": "1",  # else the rows of a file lose their order
-    "datafusion.execution.parquet.bloom_filter_on_read": "true",
-    "datafusion.execution.parquet.pushdown_filters": "true",
-    "datafusion.execution.parquet.schema_force_view_types": "false",
-    "datafusion.execution.parquet.skip_metadata": "false",
-}
 _PIECE_BYTES = 4 << 20  # what one piece of work fetches at most, beyond its first batch
 _PIECES_AHEAD = 2  # pieces of one file that wait for the consumer
 
@@ -156,27 +150,23 @@ class FileGoneError(CorruptFileError):
     """A file is not there any more; a newer generation may know why."""
 
 
-def make_context() -> datafusion.SessionContext:
-    """Return a context with the settings that give right answers."""
-    return datafusion.SessionContext(datafusion.SessionConfig(_SETTINGS))
-
-
 class FileScan:
     """One file on its way through DataFusion; its methods run in a worker thread.
 
     Parameters
     ----------
     context
-        Of `make_context`.
+        The engine.
     task
         What to read.
     verify
         Whether what an answer depends on is compared with its checksums before it counts.
     """
 
-    def __init__(
-        self, context: datafusion.SessionContext, task: Task, *, verify: bool = True
-    ) -> None:
+    is_first = True
+    """Whether somebody waits for its first events, so that its batches are small."""
+
+    def __init__(self, context: Engine, task: Task, *, verify: bool = True) -> None:
         self._context = context
         self._task = task
         self._verify = verify and any(task.file.tail)
@@ -208,7 +198,24 @@ class FileScan:
             disjuncts = (
                 verification.disjuncts(frozenset()) if verification else self._task.disjuncts
             )
-            return sum(self._frame(expr).count() for expr in self._unchanged(disjuncts))
+            file = verification.file if verification else None
+            return sum(self._count(expr, file) for expr in self._unchanged(disjuncts))
+
+    def _count(self, expr: Expr, file: VerifiedFile | None) -> int:
+        """Count what an expression finds; a verified file may be read in another way."""
+        columns = plan.columns(expr)
+        if not columns or isinstance(expr, And):
+            return int(self._frame(expr).count())
+        task = self._task
+        condition, schema = task.filters.of(expr), task.layout.stored_schema
+        if file is not None and len(columns) == 1:
+            (field,) = (schema.field(column) for column in columns)
+            found = counting.count_by_value(self._context, task.file.path, file, field, condition)
+            if found is not None:
+                return found
+        if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
+            schema = counting.with_views(schema, columns)
+        return int(self._scan(self._context.counting, schema).filter(condition).count())
 
     def group(self, grouping: Grouping) -> Iterator[pa.Table]:
         """Group the events without making them."""
@@ -262,7 +269,10 @@ class FileScan:
             disjuncts = verification.disjuncts() if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
                 check = verification.events(expr) if verification else None
-                for batch in chosen.of(self._frame(expr)).execute_stream():
+                frame = chosen.of(self._frame(expr))
+                if self._task.limit:
+                    frame = frame.limit(self._task.limit)
+                for batch in frame.execute_stream():
                     rows = batch.to_pyarrow()
                     if check is not None:
                         check(rows)
@@ -284,13 +294,14 @@ class FileScan:
             verified(file).verify_all()
 
     def _frame(self, expr: Expr) -> datafusion.DataFrame:
-        task = self._task
-        frame = self._context.read_parquet(
-            "file://" + quote(task.file.path),
-            schema=task.layout.stored_schema,
-            skip_metadata=False,
-        )
-        return frame if expr == Constant(True) else frame.filter(task.filters.of(expr))
+        is_bulk = not self.is_first and not self._task.limit
+        context = self._context.bulk if is_bulk else self._context
+        frame = self._scan(context, self._task.layout.stored_schema)
+        return frame if expr == Constant(True) else frame.filter(self._task.filters.of(expr))
+
+    def _scan(self, context: datafusion.SessionContext, schema: pa.Schema) -> datafusion.DataFrame:
+        url = "file://" + quote(self._task.file.path)
+        return context.read_parquet(url, schema=schema, skip_metadata=False)
 
 
 class _Chosen:
@@ -383,11 +394,11 @@ def reason_of(error: BaseException) -> str:
 # --- several files --------------------------------------------------------------------------
 
 
-MakeScan = Callable[[datafusion.SessionContext, Task], FileScan]
+MakeScan = Callable[[Engine, Task], FileScan]
 
 
 async def export(
-    context: datafusion.SessionContext,
+    context: Engine,
     pool: Executor,
     tasks: Iterable[Task],
     in_flight: int,
@@ -395,10 +406,12 @@ async def export(
 ) -> AsyncGenerator[TableSlice, None]:
     """Read files in order; later ones are read ahead once the first one is through.
 
+    No file is read ahead that is not needed, as far as the limit of the tasks shows it.
+
     Parameters
     ----------
     context
-        Of `make_context`.
+        The engine.
     pool
         The worker threads.
     tasks
@@ -410,11 +423,17 @@ async def export(
     """
     waiting = iter(tasks)
     pumps: deque[_Pump] = deque()
-    width = 1
+    width, certain, limit = 1, 0, 0
     try:
         while True:
-            while len(pumps) < width and (task := next(waiting, None)) is not None:
-                pumps.append(_Pump(make_scan(context, task), pool))
+            while len(pumps) < width and not (pumps and 0 < limit <= certain):
+                if (task := next(waiting, None)) is None:
+                    break
+                limit = task.limit
+                certain += task.file.rows if task.bound == Constant(True) else 0
+                reader = make_scan(context, task)
+                reader.is_first = width == 1
+                pumps.append(_Pump(reader, pool))
             if not pumps:
                 return
             while slices := await pumps[0].get():
@@ -428,7 +447,7 @@ async def export(
 
 
 async def run(
-    context: datafusion.SessionContext,
+    context: Engine,
     pool: Executor,
     tasks: Iterable[Task],
     in_flight: int,

@@ -28,6 +28,7 @@ from vastlab.nodes.base import (
     Explanation,
     LayoutPlan,
     Limit,
+    NoTimes,
     Query,
     Report,
     ignore,
@@ -56,7 +57,7 @@ MAX_CLIENTS = 4
 _LONGEST_KNOWN = 30.0  # seconds; with an older catalog, more events count as recent
 
 
-class TenzirNode:
+class TenzirNode(NoTimes):
     """A Tenzir node that listens on a port; at most `max_clients` processes run at once."""
 
     def __init__(

@@ -27,6 +27,7 @@ from vastlab.nodes.base import (
     ExportMode,
     LayoutPlan,
     Limit,
+    NoTimes,
     Query,
     Report,
     both,
@@ -151,7 +152,7 @@ MAX_CLIENTS = 4
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 
 
-class VastNode:
+class VastNode(NoTimes):
     """A VAST node that listens on a port; at most `max_clients` processes run at once."""
 
     def __init__(

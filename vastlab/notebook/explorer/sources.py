@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta, tzinfo
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from vastlab._held import matching, schemas_of
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.group_frames import in_few_buckets, to_frame
+from vastlab.group_frames import in_few_buckets
 from vastlab.nodes.base import ExportMode, Limit, Query, Report, ignore
 from vastlab.nodes.plan import group_export
 from vastlab.table_slice import TableSlice
@@ -82,14 +83,14 @@ class Held:
         self, expression: str, *, since: Moment, until: Moment, tz: tzinfo | None, report: Report
     ) -> pd.DataFrame:
         """Return how many events of each schema there are in each bucket of time."""
+        asked = Summary.parse("#type", timedelta(days=1), {})
 
-        async def ask(every: timedelta) -> pd.DataFrame:
-            asked = Summary.parse("#type", every, {})
+        async def group(width: int) -> Groups:
             query = self.prepare(expression, since=since, until=until)
-            groups = await group_export(self.run(query), Groups(asked, self.taxonomy))
-            return to_frame(groups, asked, tz, 0)
+            in_buckets = replace(asked, every=width)
+            return await group_export(self.run(query), Groups(in_buckets, self.taxonomy))
 
-        return await in_few_buckets(ask)
+        return await in_few_buckets(group, asked, tz)
 
     def export(
         self, expression: str, *, limit: int, since: Moment, until: Moment, report: Report
