@@ -18,6 +18,7 @@ from vastlab.nodes import newest, plan, scan
 from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
+from vastlab.nodes.small_files import SmallFiles, bundles
 from vastlab.store.layout import Snapshot
 from vastlab.table_slice import TableSlice
 
@@ -25,6 +26,10 @@ EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB
 COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
 
 _T = TypeVar("_T")
+
+
+def _count(reader: SmallFiles | scan.FileScan, _: object) -> int:
+    return reader.count()
 
 
 class FileNode:
@@ -91,10 +96,18 @@ class FileNode:
                 counts[task.file.schema_name] += task.file.rows
             else:
                 scans.append(task)
-        numbers = await self._each(scans, lambda reader, _: reader.count())
-        for task, number in zip(scans, numbers, strict=True):
-            counts[task.file.schema_name] += number
+        parts = list(bundles(scans))
+        numbers = await scan.run(
+            self._engine(), self._pool, parts, COUNTED_AT_ONCE, self._counter, _count
+        )
+        for part, number in zip(parts, numbers, strict=True):
+            counts[part[0].file.schema_name] += number
         return {name: number for name, number in sorted(counts.items()) if number}
+
+    def _counter(self, context: Engine, tasks: list[Task]) -> SmallFiles | scan.FileScan:
+        if len(tasks) > 1:
+            return SmallFiles(context, tasks, self._make_scan)
+        return self._make_scan(context, tasks[0])
 
     async def _group(self, query: Query, summary: Summary, snapshot: Snapshot) -> Groups:
         """Group the events of all files, layout by layout."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import datafusion
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from datafusion import col
 
 from vastlab.arrow.types import record_batch
@@ -144,6 +145,14 @@ _PIECES_AHEAD = 2  # pieces of one file that wait for the consumer
 
 Times = npt.NDArray[np.int64]
 _T = TypeVar("_T")
+_Task = TypeVar("_Task")
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+_Reader = TypeVar("_Reader", bound=_Stoppable)
 
 
 class FileGoneError(CorruptFileError):
@@ -216,6 +225,24 @@ class FileScan:
         if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
             schema = counting.with_views(schema, columns)
         return int(self._scan(self._context.counting, schema).filter(condition).count())
+
+    def compared(self) -> Iterator[tuple[Expr, list[pa.RecordBatch]]]:
+        """Read what a small file is searched for, and the columns that this compares."""
+        if self._stopped:
+            return
+        file, schema = self._task.file, self._task.layout.stored_schema
+        with _errors(file):
+            verification = self._verification()
+            disjuncts = (
+                verification.disjuncts(frozenset()) if verification else self._task.disjuncts
+            )
+            for expr in self._unchanged(disjuncts):
+                names = sorted(plan.columns(expr)) or [schema.names[-1]]
+                fields = pa.schema([schema.field(name) for name in names])
+                with pq.ParquetFile(file.path) as parquet:
+                    # A name also selects the columns that begin with it and a dot.
+                    table = parquet.read(names, use_threads=False).select(names)
+                yield expr, [record_batch(b.columns, fields, len(b)) for b in table.to_batches()]
 
     def group(self, grouping: Grouping) -> Iterator[pa.Table]:
         """Group the events without making them."""
@@ -449,15 +476,15 @@ async def export(
 async def run(
     context: Engine,
     pool: Executor,
-    tasks: Iterable[Task],
+    tasks: Iterable[_Task],
     in_flight: int,
-    make_scan: MakeScan,
-    work: Callable[[FileScan, Task], _T],
+    make_scan: Callable[[Engine, _Task], _Reader],
+    work: Callable[[_Reader, _Task], _T],
 ) -> list[_T]:
     """Do some work with each file, several at the same time; the answers have the files' order."""
     answers: list[_T] = []
     waiting = iter(tasks)
-    running: deque[tuple[FileScan, asyncio.Future[_T]]] = deque()
+    running: deque[tuple[_Reader, asyncio.Future[_T]]] = deque()
     try:
         while True:
             while len(running) < in_flight and (task := next(waiting, None)) is not None:

@@ -1,0 +1,86 @@
+"""Counting in many small files at once: to plan a scan of each takes longer than to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from vastlab.expression.ast import Constant, Expr
+from vastlab.nodes.counting import Engine
+from vastlab.nodes.plan import Task
+from vastlab.nodes.scan import MakeScan
+
+_SMALL = 8192  # rows of a file
+_MOST_ROWS = 131_072  # that are in memory at once
+_FEWEST = 4  # files
+
+
+class SmallFiles:
+    """Several small files of one layout; its methods run in a worker thread.
+
+    Parameters
+    ----------
+    context
+        The engine.
+    tasks
+        What to read.
+    make_scan
+        Makes the scan of one of them.
+    """
+
+    def __init__(self, context: Engine, tasks: Sequence[Task], make_scan: MakeScan) -> None:
+        self._context = context
+        self._filters = tasks[0].filters
+        self._scans = [make_scan(context, task) for task in tasks]
+        self._stopped = False
+
+    def count(self) -> int:
+        """Count the events of all files."""
+        number = 0
+        parts: dict[int, tuple[Expr, list[pa.RecordBatch]]] = {}
+        for scan in self._scans:
+            if self._stopped:
+                return 0
+            for expr, batches in scan.compared():
+                # The files share their expressions, as `Filters` does.
+                parts.setdefault(id(expr), (expr, []))[1].extend(batches)
+        for expr, batches in parts.values():
+            if expr == Constant(True):
+                number += sum(map(len, batches))
+            elif batches:
+                frame = self._context.read_batches(batches)
+                number += int(frame.filter(self._filters.of(expr)).count())
+        return number
+
+    def stop(self) -> None:
+        """Read no other file; from any thread."""
+        self._stopped = True
+
+
+def bundles(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Put small files of one layout that follow each other together; others stay alone."""
+    pending: list[Task] = []
+    rows = 0
+    for task in tasks:
+        is_small = task.file.rows <= _SMALL and any(task.file.tail)
+        if pending and (
+            not is_small
+            or task.filters is not pending[0].filters
+            or rows + task.file.rows > _MOST_ROWS
+        ):
+            yield from _bundle(pending)
+            pending, rows = [], 0
+        if is_small:
+            pending.append(task)
+            rows += task.file.rows
+        else:
+            yield [task]
+    yield from _bundle(pending)
+
+
+def _bundle(tasks: list[Task]) -> Iterator[list[Task]]:
+    if len(tasks) >= _FEWEST:
+        yield tasks
+    else:
+        yield from ([task] for task in tasks)
