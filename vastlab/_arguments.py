@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from vastlab import _text
 from vastlab.errors import ExpressionSyntaxError, UsageError, VastlabError
 from vastlab.expression import bind, parse, parse_query
-from vastlab.expression.ast import Predicate, echo
+from vastlab.expression.ast import Predicate
 from vastlab.expression.literals import Duration, RelativeTime, Time
 from vastlab.expression.parameters import to_literal
 from vastlab.expression.rewrite import at
@@ -134,7 +134,7 @@ def as_query(
         limit,
         *bounds,
         taxonomy,
-        echo(bound),
+        bound,
         newest=newest,
         per_schema=per_schema,
     )

@@ -61,6 +61,26 @@ def cpu(ask, *args):
     return time.process_time() - started, rows
 
 
+def our_timeline(path):
+    async def ask():
+        async with VAST(path) as vast:
+            return await vast.timeline('#type == "zeek.conn"')
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.benchmark
+def test_timeline(benchmark, path):
+    """One pass, beside one GROUP BY with buckets of the width that was found."""
+    width = int(our_timeline(path).attrs["every"].total_seconds())
+    sql = f"select date_bin(interval '{width} seconds', ts), count(*) from conn group by 1"
+    pairs = [(cpu(our_timeline, path), cpu(bare, path, sql)) for _ in range(ROUNDS)]
+    assert {len(mine[1]) for mine, _ in pairs} == {theirs[1] for _, theirs in pairs}
+    mine, theirs = (statistics.median(pair[i][0] for pair in pairs) for i in (0, 1))
+    print(f"\ntimeline: {mine:.3f} s CPU, bare DataFusion {theirs:.3f}, ratio {mine / theirs:.2f}")
+    benchmark.pedantic(our_timeline, (path,), rounds=1)
+
+
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_summaries(benchmark, path, name):

@@ -18,7 +18,7 @@ import pyarrow as pa
 from vastlab._text import plain
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
-from vastlab.expression.ast import Constant, Expr
+from vastlab.expression.ast import Constant, Expr, echo
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot
@@ -57,7 +57,7 @@ class Query:
         The largest number of events; 0 for all.
     since, until
         Bounds of the event time in nanoseconds; `until` is exclusive.
-    text
+    asked
         The expression with parameters bound, and the rest as it was written.
     fields
         The leaves that are looked at; a node may leave out others. None for all.
@@ -73,10 +73,15 @@ class Query:
     since: int | None = None
     until: int | None = None
     taxonomy: Taxonomy | None = None
-    text: str = ""
+    asked: Expr = _EVERYTHING
     fields: Paths | None = None
     newest: bool = False
     per_schema: bool = False
+
+    @property
+    def text(self) -> str:
+        """What was asked, as it was written; made when it is shown, since lists may be long."""
+        return echo(self.asked)
 
     @property
     def total(self) -> int:
