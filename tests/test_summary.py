@@ -309,3 +309,14 @@ def test_pictures_of_a_result_count_as_the_engine_does(rows):
         line = vast.timeline(every=dt.timedelta(microseconds=drawn.width // 1000))
     found = {at: n for at, n in zip(drawn.edges, drawn.series["my.events"], strict=True) if n}
     assert found == dict(zip(line["time"].dt.tz_localize(None).array, line["events"], strict=True))
+
+
+@pytest.mark.parametrize("largest", [7, 2**61, 2**63 - 1])
+def test_a_sum_is_exact_whatever_the_largest_value(tmp_path, largest):
+    """Files of small numbers are added in another way than those of large ones."""
+    with vastlab.connect(str(tmp_path / "some.db")) as vast:
+        for numbers in ([1, 2, -3], [largest, largest, -largest, largest], [None]):
+            vast.ingest(pa.table({"n": pa.array(numbers, pa.int64())}), schema="my.numbers")
+        found = vast.summarize(total="sum(n)", mean="mean(n)")
+        assert int(found["total"][0]) == 2 * largest
+        assert found["mean"][0] == pytest.approx(2 * largest / 7)

@@ -300,3 +300,38 @@ def test_large_results_are_merged_on_the_way(monkeypatch):
     parts = [batch(n=list(range(i, i + 4))) for i in range(20)]
     found = summarized(*parts, by="n")
     assert found["events"].sum() == 80
+
+
+@given(
+    parts=st.lists(
+        st.lists(st.none() | st.integers(-(2**50), 2**50), min_size=1, max_size=8), max_size=4
+    ),
+    unsigned=st.booleans(),
+    data=st.data(),
+)
+def test_small_sums_are_added_at_once_and_are_the_same(parts, unsigned, data):
+    """Whatever parts are known to be small, also where their total is not."""
+    type_ = pa.uint64() if unsigned else pa.int64()
+    numbers = [[n if n is None or not unsigned else abs(n) for n in part] for part in parts]
+    summary = Summary.parse("k", None, {"total": "sum(n)", "mean": "mean(n)", "events": "count()"})
+    groups = Groups(summary, None)
+    keyed: dict[int, list[int]] = {}
+    for part in numbers:
+        keys = data.draw(st.lists(st.integers(0, 2), min_size=len(part), max_size=len(part)))
+        for key, number in zip(keys, part, strict=True):
+            keyed.setdefault(key, []).extend([] if number is None else [number])
+        events = batch(k=pa.array(keys), n=pa.array(part, type_))
+        schema = arrow_schema.from_arrow(events.schema)
+        small = data.draw(st.booleans())
+        frame = CONTEXT.read_batch(events)
+        groups.add(schema, groups.grouping(schema, schema).partial(frame, lambda _, s=small: s))
+    found = frames.to_frame(groups, summary, None, 0)
+    totals = {
+        key: None if pd.isna(total) else int(total)
+        for key, total in zip(found["k"], found["total"], strict=True)
+    }
+    assert totals == {key: sum(values) if values else None for key, values in keyed.items()}
+    means = dict(zip(found["k"], found["mean"], strict=True))
+    for key, values in keyed.items():
+        expected = sum(values) / len(values) if values else float("nan")
+        assert means[key] == pytest.approx(expected, nan_ok=True)

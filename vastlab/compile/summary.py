@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import datafusion
 import pyarrow as pa
@@ -82,6 +82,7 @@ class Grouping:
         """The columns of aggregates, what is computed, and of which fields; none for events."""
         self._groups: list[datafusion.Expr] = []
         self._states: list[_State] = [("n.sum", f.count(lit(1)))]
+        self._added: dict[str, tuple[datafusion.Expr, tuple[Leaf, ...]]] = {}
         if summary.every:
             self._add_bucket(summary.every)
         for number, name in enumerate(summary.by):
@@ -97,10 +98,27 @@ class Grouping:
         for number, aggregate in enumerate(summary.aggregates):
             self._add_states(f"a{number}", aggregate, taxonomy)
 
-    def partial(self, frame: datafusion.DataFrame) -> pa.Table:
-        """Group the events of a frame; its columns are named by `Leaf.column`."""
-        states = [first.alias(name) for name, first in self._states]
-        return _rendered(_collect(frame.aggregate(self._groups, states)), self.types)
+    def partial(
+        self, frame: datafusion.DataFrame, is_small: Callable[[Leaf], bool] = lambda _: False
+    ) -> pa.Table:
+        """Group the events of a frame; its columns are named by `Leaf.column`.
+
+        `is_small` tells of which fields the sum of all values fits in 63 bits: they are added at
+        once, and only the sums are parted, which takes a third less time.
+        """
+        small = {
+            name: value
+            for name, (value, leaves) in self._added.items()
+            if all(map(is_small, leaves))
+        }
+        halves = {f"{name}.{half}.sum" for name in small for half in ("high", "low")}
+        states = [state.alias(name) for name, state in self._states if name not in halves]
+        states += [f.sum(value).cast(pa.int64()).alias(name) for name, value in small.items()]
+        grouped = frame.aggregate(self._groups, states)
+        if small:
+            names = [*(name for name, _ in self.keys), *(name for name, _ in self._states)]
+            grouped = grouped.select(*(_part(name, halves).alias(name) for name in names))
+        return _rendered(_collect(grouped), self.types)
 
     def _value(self, leaves: Sequence[Leaf]) -> datafusion.Expr:
         """Return the first value of several fields; NaN is no value."""
@@ -156,6 +174,8 @@ class Grouping:
         self.types[column] = leaf.type
         self.values.append((column, function, leaves))
         self._states += _states(column, function, kind, value)
+        if kind is not Kind.DOUBLE and function in (Function.SUM, Function.MEAN):
+            self._added[column] = (value, leaves)
 
 
 def _states(
@@ -185,6 +205,15 @@ def _states(
                 yield f"{column}.low.sum", f.sum(value - high * half).cast(pa.int64())
             if function is Function.MEAN:
                 yield f"{column}.count.sum", f.count(value)
+
+
+def _part(name: str, halves: Collection[str]) -> datafusion.Expr:
+    """Return a column of a partial result, or one of the halves of a sum."""
+    if name not in halves:
+        return _named(name)
+    column, half, _ = name.rsplit(".", 2)
+    whole, size = _named(column), lit(_HALF)
+    return whole / size if half == "high" else whole - whole / size * size
 
 
 def _check_key(leaf: Leaf) -> None:

@@ -34,7 +34,7 @@ from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verif
 from vastlab.store.layout import DataFile, Layout
 from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice
-from vastlab.types import Paths, Schema, is_at, prune
+from vastlab.types import Leaf, Paths, Schema, is_at, prune
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -253,7 +253,14 @@ class FileScan:
             used = grouping.columns
             disjuncts = verification.disjuncts(used) if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
-                yield grouping.partial(self._frame(expr))
+                yield grouping.partial(self._frame(expr), self._is_small)
+
+    def _is_small(self, leaf: Leaf) -> bool:
+        """Whether the sum of all whole numbers in a field of the file fits in 63 bits."""
+        known = self._task.file.ranges.get(leaf.column)
+        bounds = () if known is None else (known.minimum, known.maximum)
+        numbers = [bound for bound in bounds if isinstance(bound, int)]
+        return len(numbers) == 2 and max(map(abs, numbers)) * self._task.file.rows < 2**63
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the bounds of the event time in parts of the file that can be read apart."""
