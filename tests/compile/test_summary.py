@@ -322,9 +322,10 @@ def test_small_sums_are_added_at_once_and_are_the_same(parts, unsigned, data):
             keyed.setdefault(key, []).extend([] if number is None else [number])
         events = batch(k=pa.array(keys), n=pa.array(part, type_))
         schema = arrow_schema.from_arrow(events.schema)
-        small = data.draw(st.booleans())
+        known = [number for number in part if number is not None]
+        bounds = {"n": (min(known), max(known))} if known and data.draw(st.booleans()) else {}
         frame = CONTEXT.read_batch(events)
-        groups.add(schema, groups.grouping(schema, schema).partial(frame, lambda _, s=small: s))
+        groups.add(schema, groups.grouping(schema, schema).partial(frame, bounds, len(part)))
     found = frames.to_frame(groups, summary, None, 0)
     totals = {
         key: None if pd.isna(total) else int(total)
@@ -335,3 +336,22 @@ def test_small_sums_are_added_at_once_and_are_the_same(parts, unsigned, data):
     for key, values in keyed.items():
         expected = sum(values) / len(values) if values else float("nan")
         assert means[key] == pytest.approx(expected, nan_ok=True)
+
+
+@given(
+    times=st.lists(st.none() | st.integers(0, 2**62), min_size=1, max_size=8),
+    every=st.sampled_from(["1s", "7m", "1h", "1d", "7d"]),
+)
+def test_buckets_of_times_after_1970_need_no_rule_for_those_before(times, every):
+    """The bounds of a file only choose the way, and not the buckets."""
+    summary = Summary.parse((), every, {})
+    events = batch(ts=pa.array(times, pa.timestamp("ns")))
+    schema = arrow_schema.from_arrow(events.schema)
+    known = [time for time in times if time is not None]
+    found = []
+    for bounds in ({}, {"ts": (min(known), max(known))} if known else {}):
+        groups = Groups(summary, None)
+        partial = groups.grouping(schema, schema).partial(CONTEXT.read_batch(events), bounds)
+        groups.add(schema, partial)
+        found.append(frames.to_frame(groups, summary, None, 0))
+    pd.testing.assert_frame_equal(*found)

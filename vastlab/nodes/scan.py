@@ -22,7 +22,7 @@ from datafusion import col
 
 from vastlab.arrow.types import record_batch
 from vastlab.compile.pruning import Range, may_match
-from vastlab.compile.summary import Grouping
+from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import And, Constant, Expr
 from vastlab.expression.literals import LONG_LIST_LENGTH
@@ -34,7 +34,7 @@ from vastlab.store.checksums import REPAIR, Stamp, VerifiedFile, stamp_of, verif
 from vastlab.store.layout import DataFile, Layout
 from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice
-from vastlab.types import Leaf, Paths, Schema, is_at, prune
+from vastlab.types import Paths, Schema, is_at, prune
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -253,14 +253,17 @@ class FileScan:
             used = grouping.columns
             disjuncts = verification.disjuncts(used) if verification else self._task.disjuncts
             for expr in self._unchanged(disjuncts):
-                yield grouping.partial(self._frame(expr), self._is_small)
+                bounds = self._bounds(used)
+                yield grouping.partial(self._frame(expr), bounds, self._task.file.rows)
 
-    def _is_small(self, leaf: Leaf) -> bool:
-        """Whether the sum of all whole numbers in a field of the file fits in 63 bits."""
-        known = self._task.file.ranges.get(leaf.column)
-        bounds = () if known is None else (known.minimum, known.maximum)
-        numbers = [bound for bound in bounds if isinstance(bound, int)]
-        return len(numbers) == 2 and max(map(abs, numbers)) * self._task.file.rows < 2**63
+    def _bounds(self, columns: Iterable[str]) -> Bounds:
+        """Return the bounds of columns of whole numbers and times that the manifest knows."""
+        found = ((name, self._task.file.ranges.get(name)) for name in columns)
+        return {
+            name: (known.minimum, known.maximum)
+            for name, known in found
+            if known and isinstance(known.minimum, int) and isinstance(known.maximum, int)
+        }
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the bounds of the event time in parts of the file that can be read apart."""
