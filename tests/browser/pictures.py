@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image  # comes with matplotlib
-from playwright.sync_api import sync_playwright
 
 from tests.browser.servers import Lab, Page, browser, write_notebook
 from tests.conftest import ROOT
@@ -99,6 +98,9 @@ def _shots(playwright: Any, root: Path) -> Iterator[tuple[str, bytes]]:
 
 def main() -> None:
     """Draw all of them."""
+    # Here, since the module is also collected where only the other tests can run.
+    from playwright.sync_api import sync_playwright
+
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         root = Path(folder, "root")
