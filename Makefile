@@ -18,7 +18,9 @@ NOTEBOOK := VAST_ENDPOINT=demo: XDG_STATE_HOME=$(CURDIR)/$(VENV)/state $(BIN)/py
 # The layers in which a branch without a test would be a wrong answer. Examples that are written
 # down reach every branch of them, in every run; what drawn examples reach does not count.
 LANGUAGE       := vastlab/arrow/*,vastlab/compile/*,vastlab/expression/*
-LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language_facts.py
+LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language_facts.py \
+	tests/test_summary.py tests/test_portable.py tests/conformance/test_sql.py \
+	tests/nodes/test_newest.py tests/nodes/test_tenzir_groups.py
 
 .PHONY: help demo test test-full lab lint bench soak pictures clean
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import arrow_strategies
 from vastlab.arrow.address import MAPPED_PREFIX, AddressSet, PlainSet, TextSet
 from vastlab.arrow.types import IPType
+from vastlab.types import Kind, Type
 
 TEXTS = st.text(max_size=30) | st.text("ab", max_size=20) | st.just("")
 FOUR = st.binary(min_size=4, max_size=4).map(MAPPED_PREFIX.__add__)
@@ -104,3 +106,15 @@ def test_plain_values():
         False,
         False,
     ]
+
+
+def test_columns_that_outnumber_a_set():
+    """Arrow looks these up; addresses of one version alone, and our own type, are found as well."""
+    four, six = MAPPED_PREFIX + bytes([10, 0, 0, 1]), bytes(15) + b"\1"
+    texts = pa.array(["a", "b", None, "a"])
+    assert TextSet(["a"]).contains(texts).to_pylist() == [True, False, False, True]
+    column = pa.array([four, four, four], pa.binary(16))
+    assert AddressSet([four], []).contains(column).to_pylist() == [True] * 3
+    assert AddressSet([six], [(four, four)]).contains(column).to_pylist() == [True] * 3
+    typed = arrow_strategies.array(Type(Kind.IP), [four, six, None])
+    assert AddressSet([four, six], [(six, six)]).contains(typed).to_pylist() == [True, True, False]

@@ -17,7 +17,7 @@ from tests import arrow_strategies as arrow
 from tests import hostile
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
-from vastlab.compile import sql
+from vastlab.compile import sql, sql_functions
 from vastlab.compile.sql import Statement
 from vastlab.errors import UsageError, VastlabError
 from vastlab.frames import table_frame
@@ -458,3 +458,67 @@ def test_engine_code_does_not_filter_for_us(conn):
     reads = Reads(*conn.batches["zeek.conn"])
     assert reads.rows("select count(*) from zeek.conn where orig_bytes is not null") == [(3,)]
     assert reads.asked == [("zeek.conn", [("orig_bytes",)])]
+
+
+def test_each_kind_of_parameter():
+    """Null, numbers of any size, times and durations."""
+    reads = Reads(events(CONN, ROWS))
+    moment = pd.Timestamp(MOMENT, tz="UTC")
+    values = {"a": None, "b": 2**63, "c": -1, "d": moment, "e": pd.Timedelta(5), "f": True}
+    text = "select $a, $b, $c, $d, $e, $f from zeek.conn limit 1"
+    (row,) = reads.rows(text, **values)
+    assert row[:3] == (None, 2**63, -1)
+    assert row[5] is True
+
+
+def test_tables_of_odd_schemas():
+    """A schema without fields is no table; of equal names one is read; lists come out."""
+    nothing = pa.RecordBatch.from_pylist([{}, {}]).replace_schema_metadata({"VAST:name:0": "empty"})
+    reads = Reads(nothing, events(CONN, ROWS))
+    with pytest.raises(UsageError, match="'empty' have no fields"):
+        reads.run("select * from empty")
+    record = Type(Kind.RECORD, fields=(Field("h", Type(Kind.IP)),))
+    schema = Schema(
+        "odd",
+        (
+            Field("x", Type(Kind.INT64)),
+            Field("x", Type(Kind.INT64)),
+            Field("l", Type(Kind.LIST, item=Type(Kind.IP))),
+            Field("r", record),
+            Field("n", Type(Kind.LIST, item=Type(Kind.RECORD))),
+        ),
+    )
+    address = V4 + bytes([10, 0, 0, 1])
+    batch = events(schema, [[1], [2], [[address]], [(address,)], [None]])
+    (row,) = Reads(batch).run("select x, l, r from odd").to_pylist()
+    assert row["x"] in (1, 2)
+    assert [str(each) for each in row["l"]] == ["10.0.0.1"]
+
+
+def test_what_the_engine_reads():
+    """Batches of the columns that it names; it filters itself."""
+    reads = Reads(events(CONN, ROWS))
+    table = sql._Table(CONN, reads, Statement(reads.schemas, reads))
+    name = table.schema.names[0]
+    assert sum(len(b) for b in table.scanner(columns=[name]).to_batches()) == len(ROWS[0])
+    with pytest.raises(AssertionError, match="filters itself"):
+        table.scanner(columns=[name], filter="x")
+
+
+def test_text_views_come_out_as_text():
+    """Also in lists."""
+    views = pa.array(["a", None], pa.string_view())
+    assert sql._type(views.type) == pa.string()
+    assert sql._typed(views).equals(pa.array(["a", None]))
+
+
+def test_an_interrupt_stays_one(conn):
+    """Only what the engine says becomes an error of ours."""
+    with pytest.raises(KeyboardInterrupt), Statement(conn.schemas, conn)._errors():
+        raise KeyboardInterrupt
+
+
+def test_no_address_is_in_an_unknown_network():
+    """Null in, null out."""
+    unknown = pa.array([None], pa.string())
+    assert sql_functions._in_subnet(pa.nulls(1, pa.binary(16)), unknown).to_pylist() == [None]

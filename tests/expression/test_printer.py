@@ -296,3 +296,8 @@ def test_an_echo_means_the_same(expr, data):
 def test_a_replaced_literal_is_not_echoed():
     """A parameter's value is shown in its place."""
     assert echo(bind(parse("$port == resp_p"), {"port": 80})) == "resp_p == 80"
+
+
+def test_a_complement_is_printed():
+    """Resolved models have some."""
+    assert str(Not(parse("a == 1"))) == "!(a == 1)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import assert_never
 
 from vastlab.expression import literals
 from vastlab.expression.literals import Literal, String, type_of
@@ -286,6 +287,8 @@ def _text(expr: Expr, write: Callable[[Predicate], str]) -> str:
             return f"!({_inside(operand, write)})"
         case Constant():
             return str(expr)
+        case _:
+            assert_never(expr)
 
 
 def _inside(
