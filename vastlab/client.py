@@ -444,26 +444,18 @@ class VAST:
         since, until, params, timeout, report
             As in `export`.
         """
-        if every is not None:
-            return await self.summarize(
-                expression,
-                by=by,
-                every=every,
-                since=since,
-                until=until,
-                params=params,
-                tz=tz,
-                timeout=timeout,
-                report=report,
-            )
-        asked, told = Summary.parse(by, timedelta(days=1), {}), report or warn
+        asked = Summary.parse(by, timedelta(days=1) if every is None else every, {})
         query = self.prepare(expression, since=since, until=until, params=params)
+        told = report or warn
 
         async def answer(node: Node) -> pd.DataFrame:
             async def group(width: int) -> Groups:
                 return await node.summarize(query, replace(asked, every=width), told)
 
-            return await in_few_buckets(group, asked, tz, await node.span(query, told))
+            if every is None:
+                return await in_few_buckets(group, asked, tz, await node.span(query, told))
+            groups = await group(engine_bucket(asked.every, tz))
+            return await asyncio.to_thread(to_frame, groups, asked, tz, 0)
 
         return await self._session.ask(query, answer, timeout, told, asked)
 

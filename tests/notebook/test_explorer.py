@@ -270,7 +270,7 @@ def counting(monkeypatch) -> threading.Event:
 
     async def endless(*_: Any, **__: Any) -> None:
         asked.set()
-        await asyncio.sleep(600)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(VAST, "timeline", endless)
     return asked
