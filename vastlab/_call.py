@@ -36,7 +36,7 @@ from vastlab.table_slice import TableSlice, tables_of
 
 _LOOK_AHEAD = 0.2  # seconds
 
-# Counts what matches in other schemas than some, in so many seconds; None where it cannot.
+# Counts what matches in other schemas than some, within at most some seconds; None where it cannot.
 Others = Callable[[Iterable[str], float], Awaitable[Mapping[str, int] | None]]
 
 

@@ -83,11 +83,11 @@ class Running:
         self._statement.stop()
 
     def _work(self, text: str, params: Mapping[str, object]) -> None:
-        # InvalidStateError: nobody waits for the answer any more.
+        # InvalidStateError: the answer is not awaited any more.
         with contextlib.suppress(InvalidStateError):
             try:
                 table = self._statement.run(text, params)
-            except BaseException as error:  # noqa: BLE001 - who waits for the answer raises it
+            except BaseException as error:  # noqa: BLE001 - raised where the answer is awaited
                 self.done.set_exception(error)
             else:
                 self.done.set_result(table)

@@ -446,18 +446,18 @@ class VAST:
         """
         asked = Summary.parse(by, timedelta(days=1) if every is None else every, {})
         query = self.prepare(expression, since=since, until=until, params=params)
-        told = report or warn
+        reporter = report or warn
 
         async def answer(node: Node) -> pd.DataFrame:
             async def group(width: int) -> Groups:
-                return await node.summarize(query, replace(asked, every=width), told)
+                return await node.summarize(query, replace(asked, every=width), reporter)
 
             if every is None:
-                return await in_few_buckets(group, asked, tz, await node.span(query, told))
+                return await in_few_buckets(group, asked, tz, await node.span(query, reporter))
             groups = await group(engine_bucket(asked.every, tz))
             return await asyncio.to_thread(to_frame, groups, asked, tz, 0)
 
-        return await self._session.ask(query, answer, timeout, told, asked)
+        return await self._session.ask(query, answer, timeout, reporter, asked)
 
     async def sql(
         self,

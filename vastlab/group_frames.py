@@ -1,4 +1,4 @@
-"""Frames of what is no event: the answer of `summarize`, counts by schema, concepts and models."""
+"""Frames that hold no events: the answer of `summarize`, counts by schema, concepts, models."""
 
 from __future__ import annotations
 

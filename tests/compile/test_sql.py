@@ -207,7 +207,7 @@ def test_parameters_are_values(conn):
     evil = "x' or 1=1; drop table zeek.conn; --"
     assert conn.rows("select $evil from zeek.conn where proto = $evil", evil=evil) == []
     assert conn.rows("select $evil limit 1", evil=evil) == [(evil,)]
-    with pytest.raises(UsageError, match=r"\$list is no single value"):
+    with pytest.raises(UsageError, match=r"\$list must be a single value"):
         conn.run("select $list", list=[1, 2])
     with pytest.raises(UsageError, match=r"the parameter \$none has no value"):
         conn.run("select $none")

@@ -373,7 +373,8 @@ def _scalar(name: str, value: Literal) -> pa.Scalar:
             return pa.scalar(str(value))
         case _:
             raise UsageError(
-                f"the parameter ${name} is no single value", hint="SQL takes one value for a name"
+                f"the parameter ${name} must be a single value",
+                hint="SQL takes one value for a name",
             )
 
 

@@ -29,7 +29,7 @@ _WHOLE = 128  # bits of an address
 def register(context: datafusion.SessionContext, failed: Callable[[UsageError], None]) -> None:
     """Register the functions; `failed` takes an error before the engine wraps it as text."""
 
-    def told(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
+    def reporting(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
         def call(*arrays: pa.Array) -> pa.Array:
             try:
                 return function(*arrays)
@@ -46,7 +46,7 @@ def register(context: datafusion.SessionContext, failed: Callable[[UsageError], 
         ("subnet", _subnet, [TEXT], TEXT),
         ("in_subnet", _in_subnet, [BYTES, TEXT], pa.bool_()),
     ):
-        context.register_udf(datafusion.udf(told(function), takes, gives, "immutable", name))
+        context.register_udf(datafusion.udf(reporting(function), takes, gives, "immutable", name))
 
 
 def _ip(texts: pa.StringArray) -> pa.Array:

@@ -10,7 +10,7 @@ all else the events are grouped on this side. Measured on Tenzir 6.20:
 - `any` and `all` are null if a value is null, unless another decides: they are computed as the
   largest and least of numbers;
 - `floor` of a span of time is exact and rounds down, but wraps around near the first of all times;
-- the program keeps all groups in memory unless it is told to send and forget them now and then.
+- the program keeps all groups in memory unless it is set to send and drop them periodically.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def _style_times(axes: Axes, share: float) -> None:
         first = axes.get_xlim()[0]
         axes.set_xticks([first], [f"{dates.num2date(first):%Y-%b-%d\n%H:%M}"], ha="left")
         return
-    # So many ticks, or matplotlib finds no interval for some spans.
+    # At least this number of ticks, or matplotlib finds no interval for some spans.
     locator = dates.AutoDateLocator(minticks=2, maxticks=max(5, round(10 * share)))
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))

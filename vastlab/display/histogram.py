@@ -34,7 +34,7 @@ _WIDTHS = (
 )
 _BINS = 65_536
 _MOST_CUTS = 3
-_SHORT = 86400 * _SECOND  # a gap of a day is no reason to cut the axis
+_SHORT = 86400 * _SECOND  # the axis is not cut for a gap of a day
 _FEW = 20  # events that have no shape to see
 
 Counts = npt.NDArray[np.int64]

@@ -38,7 +38,7 @@ class Engine(datafusion.SessionContext):  # type: ignore[misc]  # the engine car
 
     @cached_property
     def bulk(self) -> datafusion.SessionContext:
-        """The same with larger batches, for what nobody waits for."""
+        """The same with larger batches, where the first rows are not awaited."""
         return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGE))
 
     @cached_property

@@ -173,7 +173,7 @@ class FileScan:
     """
 
     is_first = True
-    """Whether somebody waits for its first events, so that its batches are small."""
+    """Whether its first events are awaited, so that its batches are small."""
 
     def __init__(self, context: Engine, task: Task, *, verify: bool = True) -> None:
         self._context = context

@@ -89,7 +89,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no type i
     Parameters
     ----------
     owner
-        What is told of clicks and errors.
+        What is called on clicks and errors.
     """
 
     def __init__(self, owner: Owner) -> None:
