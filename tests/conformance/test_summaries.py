@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vastlab.frames import to_frames
@@ -61,6 +61,12 @@ def exported():
     by=st.lists(st.sampled_from(BY), max_size=2, unique=True),
     every=st.sampled_from([None, *SPANS]),
     functions=st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=4, unique=True),
+)
+@example(
+    expression=EXPRESSIONS[0],
+    by=["service", "#type"],
+    every=None,
+    functions=["mean(orig_bytes)", "min(ts)", "count(service)"],  # a VAST node groups these
 )
 async def test_a_summary_is_a_group_by(demo, exported, expression, by, every, functions):
     """By any fields, in any buckets, with any functions."""

@@ -18,7 +18,7 @@ def test_equal_forms_mean_equal_trees(a, b):
 
 
 @pytest.mark.parametrize(
-    ("type_", "form"),
+    "type_, form",
     [
         (":record{a: bool}", '(record ("a" bool))'),
         (':record{a: bool, "b.c": list<ip>}', '(record ("a" bool) ("b.c" (list ip)))'),

@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import socket
 import struct
 import sys
@@ -24,6 +23,7 @@ import pyarrow as pa
 
 from tests import reference_evaluator as reference
 from tests.nodes.vast_indexes import Indexes
+from tests.nodes.vast_steps import Step, parse_pipeline
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
@@ -222,8 +222,8 @@ class FakeVast:
             case "status", _:
                 link.out(json.dumps(self._status(), indent=2).encode())
             case "show", "schemas":
-                layouts = {s.name: layout_of(s) for s in {e.schema: 0 for e in self.stored}}
-                link.out(json.dumps([{name: layout} for name, layout in layouts.items()]).encode())
+                layouts = dict.fromkeys(part.schema for part in self.stored)
+                link.out(json.dumps([{each.name: layout_of(each)} for each in layouts]).encode())
             case "count", _:
                 self._count(request["query"], link)
             case "export", "arrow":
@@ -288,9 +288,9 @@ class FakeVast:
         text, options = request["query"], request["options"]
         with self.changed:
             stored = len(self.stored)
-        piped = re.fullmatch(r"where \((.*)\) \| select ([A-Za-z0-9_., ]+)", text, re.DOTALL)
+        asked, step = parse_pipeline(text)
         try:
-            expr = self._parse(piped[1] if piped else text.removeprefix("where "))
+            expr = self._parse(asked)
         except ExpressionError:
             link.fail(
                 "unspecified: failed to spawn 'spawn exporter' at node: !! syntax_error: "
@@ -298,8 +298,7 @@ class FakeVast:
                 "operator name is invalid"
             )
             return
-        fields = piped[2].split(", ") if piped else []
-        export = Export(link, expr, int(options.get("max-events", 0)), self.faults, fields)
+        export = Export(link, expr, int(options.get("max-events", 0)), self.faults, step)
         if "unified" in options:
             candidates = [e for e in self.stored[:stored] if matching(expr, e).num_rows]
             self._send(export, stored, since=0, live=bool(candidates))
@@ -399,7 +398,7 @@ class Export:
     expr: object
     limit: int
     faults: Faults
-    fields: list[str] = field(default_factory=list)
+    step: Step
     sent: int = 0
     batches: int = 0
     schema: pa.Schema | None = None
@@ -415,7 +414,7 @@ class Export:
             return self._break(found)
         if self.limit > 0:
             found = found.slice(0, self.limit - self.sent)
-        self.link.out(self.encoded(selected(found, self.fields) if self.fields else found))
+        self.link.out(self.encoded(self.step(found)))
         self.sent += found.num_rows
         self.batches += 1
         return "full" if 0 < self.limit <= self.sent else ""
@@ -453,18 +452,6 @@ def arriving(expr, part: Stored) -> pa.RecordBatch:
     """Return the events that it would find where they arrive: without indexes and concepts."""
     answers = reference.answers(expr, part.schema, part.rows, Taxonomy(), same=TYPED)
     return part.batch.filter(pa.array(answers, pa.bool_()))
-
-
-def selected(batch: pa.RecordBatch, fields: list[str]) -> pa.RecordBatch:
-    """Keep the fields whose dotted path ends with one of these names."""
-    schema = arrow_schema.from_arrow(batch.schema)
-    kept = [
-        leaf.path[0]
-        for leaf in schema.leaves
-        if any(name in reference.dotted_endings(leaf.name) for name in fields)
-    ]
-    assert kept
-    return batch.select([name for name in batch.schema.names if name in kept])
 
 
 def has_null(field: pa.Field) -> bool:

@@ -186,11 +186,11 @@ class VastClient:
         text: str,
         mode: ExportMode = ExportMode.HISTORICAL,
         limit: int = 0,
-        fields: tuple[str, ...] = (),
+        step: str = "",
     ) -> AsyncGenerator[TableSlice, None]:
-        """Return what one process prints: all fields, or only these where it knows pipelines."""
+        """Return what one process prints, after a step of a pipeline where it knows these."""
         async with self._slots.take():
-            child = await self._start(text, mode, limit, fields)
+            child = await self._start(text, mode, limit, step)
             parts = Pump(
                 lambda: _slices(child),
                 child.end,
@@ -203,12 +203,10 @@ class VastClient:
             if child.returncode:
                 raise self._error(Completed(child.returncode, b"", child.stderr))
 
-    async def _start(
-        self, text: str, mode: ExportMode, limit: int, fields: tuple[str, ...]
-    ) -> Child:
+    async def _start(self, text: str, mode: ExportMode, limit: int, step: str) -> Child:
         """Start an export as of 3.1, while the program may still be asked for its version."""
-        piped = f"where ({text or _EVERYTHING}) | select {', '.join(fields)}" if fields else text
-        piped = f"where {piped}" if piped and not fields else piped
+        piped = f"where ({text or _EVERYTHING}) | {step}" if step else text
+        piped = f"where {piped}" if piped and not step else piped
         child = self._child(piped, mode, limit)
         try:
             if await self.knows_pipelines() or not piped:

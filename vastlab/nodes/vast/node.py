@@ -36,8 +36,9 @@ from vastlab.nodes.base import (
 from vastlab.nodes.ordering import newest_of, of_each_schema
 from vastlab.nodes.plan import bind, group_export
 from vastlab.nodes.vast.client import VastClient
+from vastlab.nodes.vast.groups import NodeGroups, groups_of
 from vastlab.nodes.vast.indexes import is_certain
-from vastlab.nodes.vast.plan import Filter, Plan, plans
+from vastlab.nodes.vast.plan import Filter, Plan, plans, without
 from vastlab.readers.problems import Problem
 from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import union
@@ -190,14 +191,33 @@ class VastNode(NoTimes):
         return dict(sorted(counts.items()))
 
     async def summarize(self, query: Query, summary: Summary, report: Report = ignore) -> Groups:
-        """Group the events on this side, batch by batch.
+        """Let the node group what it can, and group all other events on this side."""
+        groups, whole = Groups(summary, query.taxonomy), replace(query, limit=0)
+        schemas = await self._schemas()
+        for plan in plans(whole, schemas):
+            asked = tuple(groups_of(plan, summary, schemas))
+            if asked and not await self._client.knows_pipelines():
+                asked = ()
+            done = [each.layout.name for each in asked if await self._group(each, groups)]
+            rest = without(plan.query, done)
+            if not done or any(bind(rest, layout) is not None for layout in schemas):
+                await group_export(self._events(rest), groups)
+        return groups
 
-        Of the node's own ``summarize`` one answer is known: ``count`` of a field that was never
-        null, by a text. How it treats nulls, several aggregates, other types and names inside
-        records is not, so that no answer of it could be relied on.
-        """
-        groups = Groups(summary, query.taxonomy)
-        return await group_export(self._events(replace(query, limit=0)), groups)
+    async def _group(self, asked: NodeGroups, groups: Groups) -> bool:
+        """Add the groups that the node found; return False if its answer cannot be used."""
+        partials: list[pa.Table] = []
+        async with aclosing(self._client.export(asked.text, step=asked.step)) as parts:
+            async for part in parts:
+                partial = asked.read(part.to_pyarrow())
+                if partial is None:
+                    return False
+                partials.append(partial)
+        await self._client.must_answer("")
+        if groups.grouping(asked.layout, asked.layout) is not None:
+            for partial in partials:
+                groups.add(asked.layout, partial)
+        return True
 
     async def schemas(self, report: Report = ignore) -> dict[str, Schema]:
         """Return what the node holds: for each name the union over its layouts."""
@@ -318,7 +338,7 @@ class _Question:
     text: str
     mode: ExportMode
     limit: int = 0
-    fields: tuple[str, ...] = ()
+    step: str = ""
     chosen: Filter | None = None
 
 
@@ -327,7 +347,8 @@ def _questions(asked: Iterable[Plan], counting: bool) -> Iterator[_Question]:
         mode = plan.query.mode
         if counting:  # as much of the events as is needed to count them
             if plan.exact is not None:
-                yield _Question(str(plan.exact), mode, fields=plan.counting)
+                step = f"select {', '.join(plan.counting)}" if plan.counting else ""
+                yield _Question(str(plan.exact), mode, step=step)
             if plan.inexact is not None:
                 yield _Question(str(plan.inexact), mode, chosen=Filter(plan))
         elif (text := plan.text) is not None:
@@ -379,7 +400,7 @@ class _Answers(AsyncIterator[TableSlice]):
                 if question is None:
                     return None
                 self._stream = self._client.export(
-                    question.text, question.mode, question.limit, question.fields
+                    question.text, question.mode, question.limit, question.step
                 )
                 self._chosen = question.chosen
             part = await anext(self._stream, None)

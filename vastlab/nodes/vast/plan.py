@@ -100,6 +100,12 @@ def plans(query: Query, schemas: Iterable[Schema], *, counting: bool = False) ->
     return tuple(_plan(part, layouts, counting) for part in by_import_time(query))
 
 
+def without(query: Query, names: Iterable[str]) -> Query:
+    """Leave out the events of some schemas."""
+    others = [of_schema(name, Operator.NE) for name in names]
+    return replace(query, expression=normalise(all_of([*others, query.expression])))
+
+
 def _plan(query: Query, named: Mapping[str, list[Schema]], counting: bool) -> Plan:
     live, bounded = query.is_live, query.is_bounded
     asked = replace(query, since=None, until=None) if live else query
