@@ -110,3 +110,12 @@ def test_lines_stay_lines(texts):
     """Text of several lines keeps them, and each of them is safe."""
     text = "\n".join(texts)
     assert _text.plain_lines(text).split("\n") == [_text.plain(line) for line in text.split("\n")]
+
+
+@given(st.integers(1, 10**20))
+def test_a_duration_is_written_exactly(nanoseconds):
+    """The unit is the largest that keeps the number whole."""
+    number, unit = _text.duration(nanoseconds).split()
+    sizes = {"d": 86_400 * 10**9, "h": 3_600 * 10**9, "min": 60 * 10**9, "s": 10**9, "ms": 10**6}
+    assert int(number.replace(",", "")) * sizes.get(unit, 1) == nanoseconds
+    assert not any(nanoseconds % size == 0 for size in sizes.values() if size > sizes.get(unit, 1))

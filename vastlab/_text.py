@@ -102,3 +102,24 @@ def listed(names: Collection[str]) -> str:
 def plural(count: int, noun: str) -> str:
     """Write a count with its noun: ``1 event``, ``1,200 events``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+_UNITS = (
+    (86_400_000_000_000, "d"),
+    (3_600_000_000_000, "h"),
+    (60_000_000_000, "min"),
+    (1_000_000_000, "s"),
+    (1_000_000, "ms"),
+)
+
+
+def duration(nanoseconds: int) -> str:
+    """Write a duration in the largest unit of which it is a multiple.
+
+    >>> duration(5_400_000_000_000), duration(250_000_000), duration(1)
+    ('90 min', '250 ms', '1 ns')
+    """
+    for unit, word in _UNITS:
+        if nanoseconds >= unit and nanoseconds % unit == 0:
+            return f"{nanoseconds // unit} {word}"
+    return f"{nanoseconds:,} ns"

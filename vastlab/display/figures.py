@@ -33,15 +33,6 @@ _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
 _STEPS = 120
 _NARROW = 0.3  # of the picture: too little for a scale of time
-_UNITS = (
-    (86_400_000_000_000, "d"),
-    (3_600_000_000_000, "h"),
-    (60_000_000_000, "min"),
-    (1_000_000_000, "s"),
-    (1_000_000, "ms"),
-)
-
-
 _LONG_UNITS = (
     (365 * 86_400_000_000_000, "years"),
     (86_400_000_000_000, "days"),
@@ -88,7 +79,9 @@ def timeline(counted: Histogram, *, zone: tzinfo | None = None) -> Picture:
         first += span.buckets
     for axes, gap in zip(parts[1:], counted.left_out, strict=True):
         _cut(axes, gap)
-    parts[0].set_ylabel(f"events per {_width(counted.width)}", color=_INK)
+    parts[0].set_ylabel(
+        f"events per {_text.duration(counted.width).removeprefix('1 ')}", color=_INK
+    )
     parts[-1].legend(
         loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, labelcolor=_INK, fontsize=9
     )
@@ -222,7 +215,7 @@ def _about(nanoseconds: int) -> str:
     for unit, word in _LONG_UNITS:
         if nanoseconds >= 2 * unit:
             return f"{nanoseconds / unit:,.0f} {word}"
-    return _width(nanoseconds)
+    return _text.duration(nanoseconds)
 
 
 def _style_times(axes: Axes, share: float) -> None:
@@ -253,11 +246,3 @@ def _label(name: str) -> str:
     # A dollar would begin mathematics, a leading underscore would hide the entry.
     hidden = "\N{ZERO WIDTH SPACE}" if text.startswith("_") else ""
     return hidden + text.replace("$", r"\$")
-
-
-def _width(nanoseconds: int) -> str:
-    for unit, word in _UNITS:
-        if nanoseconds >= unit and nanoseconds % unit == 0:
-            count = nanoseconds // unit
-            return word if count == 1 else f"{count} {word}"
-    return f"{nanoseconds:,} ns"

@@ -100,7 +100,8 @@ def draw(found: pd.DataFrame, zone: tzinfo | None) -> Chart:
         {"label": f"{label} {total:,}", "color": _COLOURS[number if name else _SERIES]}
         for number, (name, label, total) in enumerate(zip(order, labels, totals, strict=True))
     ]
-    facts = [f"{_width(width)} a bar", str(zone or UTC), *([note] if note else [])]
+    length = _text.duration(width.as_unit("ns").value)
+    facts = [f"{length} a bar", str(zone or UTC), *([note] if note else [])]
     view = {
         "slots": len(starts),
         "highest": int(counts.sum(axis=1).max()),
@@ -210,11 +211,3 @@ def _title(time: pd.Timestamp, counts: Any, labels: list[str]) -> str:
 
 def _label(name: str) -> str:
     return _text.short(name, _NAME) if name else _OTHERS
-
-
-def _width(width: pd.Timedelta) -> str:
-    seconds = int(width.total_seconds())
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
