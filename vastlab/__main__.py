@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import NoReturn
 
 _INTERRUPTED = 130
+_COLLECTED = 50_000  # objects: what imports make stays, and was looked through 100 times
 
 
 def main() -> NoReturn:
@@ -17,6 +19,7 @@ def main() -> NoReturn:
     usual = signal.getsignal(signal.SIGINT)
     if usual is not signal.SIG_IGN:  # as for a job in the background of a shell
         signal.signal(signal.SIGINT, _end)
+    gc.set_threshold(_COLLECTED)
     # Not at the top: the handler has to be in place before anything large is imported.
     from vastlab import cli
 

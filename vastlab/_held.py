@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import pandas as pd
 import pyarrow as pa
 
 from vastlab._call import interruptible
+from vastlab._lazy import pd
 from vastlab._sql import Running
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema

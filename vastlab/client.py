@@ -11,11 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta, tzinfo
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from vastlab import _sql
 from vastlab._arguments import (
     OLDEST,
     Moment,
@@ -25,18 +22,19 @@ from vastlab._arguments import (
     as_seconds,
     shorten_repr,
 )
+from vastlab._lazy import pd
 from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.frames import table_frame
-from vastlab.group_frames import engine_bucket, in_few_buckets, to_frame, without_null
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Report
-from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
+
+if TYPE_CHECKING:
+    from vastlab.store.ingest import IngestProgress, IngestReport
 
 __all__ = ["VAST", "ExportMode"]
 
@@ -373,6 +371,9 @@ class VAST:
             An unknown function, an ambiguous field, a field of another type than the function
             takes, or too many groups.
         """
+        # Here, as in all methods that return a frame: a count need not load pandas.
+        from vastlab.group_frames import engine_bucket, to_frame
+
         if twice := sorted(named.keys() & (aggregates or {}).keys()):
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")
         asked = Summary.parse(by, every, {**(aggregates or {}), **named})
@@ -408,6 +409,8 @@ class VAST:
         options
             ``since``, ``until``, ``params``, ``timeout`` and ``report`` as in `export`.
         """
+        from vastlab.group_frames import without_null
+
         column = "count" if field.strip() == by == "events" else by  # a field may be called so
         aggregates = {column: "count()" if by == "events" else by}
         rows = as_limit(n)
@@ -444,6 +447,8 @@ class VAST:
         since, until, params, timeout, report
             As in `export`.
         """
+        from vastlab.group_frames import engine_bucket, in_few_buckets, to_frame
+
         asked = Summary.parse(by, timedelta(days=1) if every is None else every, {})
         query = self.prepare(expression, since=since, until=until, params=params)
         reporter = report or warn
@@ -511,6 +516,9 @@ class VAST:
         >>> asyncio.run(main())["bytes"].tolist()
         [5051243882, 11985069]
         """
+        from vastlab import _sql
+        from vastlab.frames import table_frame
+
         if not isinstance(statement, str):
             raise UsageError(f"the statement must be a text, got {shorten_repr(statement)}")
         query = self.prepare(expression, since=since, until=until, params=params)

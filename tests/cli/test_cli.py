@@ -139,9 +139,19 @@ def test_interrupt_ends_with_130(cache, tmp_path, database):
     assert one_line(err.decode()) == "vastlab: interrupted"
 
 
-@pytest.mark.parametrize("command", ["count", "check"])
-@pytest.mark.parametrize("module", ["vastlab.cli", "cyclopts", "pyarrow", "pandas", "datafusion"])
-def test_interrupt_while_python_imports_is_one_line(module, command, tmp_path):
+_IMPORTED = ("vastlab.cli", "cyclopts", "pyarrow", "vastlab.store.database")
+
+
+@pytest.mark.parametrize(
+    "module, args",
+    [
+        *((name, [command]) for name in _IMPORTED for command in ("count", "check")),
+        ("datafusion", ["count", "resp_p == 53"]),
+        ("datafusion", ["top", "id.resp_p"]),
+        ("pandas", ["top", "id.resp_p"]),
+    ],
+)
+def test_interrupt_while_python_imports_is_one_line(module, args, database):
     """From the entry point on, there is no moment in which Ctrl-C shows a traceback."""
     code = f"""
 import os, signal, sys
@@ -153,7 +163,7 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["vastlab", {command!r}, "-e", {str(tmp_path)!r}]
+sys.argv = ["vastlab", *{args!r}, "-e", {database!r}]
 __main__.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

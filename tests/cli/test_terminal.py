@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vastlab.cli import output
+from vastlab.cli.progress import Reporter, progress
 from vastlab.nodes.base import Step
 
 
@@ -30,9 +30,9 @@ class Screen(io.StringIO):
 def test_progress_shows_preparation_first(monkeypatch, step, shown):
     """The bar shows the preparation, and the query otherwise; escape sequences are shown."""
     monkeypatch.setattr(sys, "stderr", Screen())
-    reporter = output.Reporter()
+    reporter = Reporter()
     reporter(step)
-    with output.progress("count", reporter=reporter):
+    with progress("count", reporter=reporter):
         pass
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sys.stderr.getvalue())
     assert re.search(shown, plain)

@@ -299,7 +299,7 @@ async def test_a_stopped_ingest_adds_nothing(tmp_path, monkeypatch):
         cancelled.wait()
         stopped.set()
 
-    monkeypatch.setattr(embedded, "ingest", ingest)
+    monkeypatch.setattr("vastlab.store.ingest.ingest", ingest)
     node = EmbeddedNode(tmp_path / "new.db")
     task = asyncio.create_task(node.ingest("x.log"))
     await asyncio.to_thread(started.wait)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.arrow.address import MAPPED_PREFIX
 from vastlab.errors import FormatError
 from vastlab.types import Kind
+
+if TYPE_CHECKING:
+    from vastlab.arrow.labels import LabelsDtype
 
 
 def storage_of(array: pa.Array) -> pa.Array:
@@ -92,17 +94,6 @@ class SubnetScalar(pa.ExtensionScalar):  # type: ignore[misc]  # pyarrow carries
             return None
         packed, length = _plain(self.value[0]), self.value[1].as_py()
         return None if packed is None or length is None else network_of(packed, length)
-
-
-class LabelsDtype(pd.CategoricalDtype):
-    """Converts an enumeration to a categorical; pyarrow itself would crash."""
-
-    def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> pd.Categorical:
-        """Convert the storage of the labels."""
-        chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
-        storage = pa.chunked_array([part.storage for part in chunks], array.type.storage_type)
-        labels: pd.Categorical = storage.to_pandas().array
-        return labels
 
 
 def address_of(packed: bytes) -> Address:
@@ -245,6 +236,8 @@ class EnumerationType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow carrie
 
     def to_pandas_dtype(self) -> LabelsDtype:
         """Convert columns to categoricals."""
+        from vastlab.arrow.labels import LabelsDtype  # here, since it is a class of pandas
+
         return LabelsDtype([label for label, _ in self.labels])
 
 

@@ -31,7 +31,7 @@ from cyclopts import (
 
 from vastlab._text import did_you_mean, plain
 from vastlab.cli import databases, programs, queries, summaries
-from vastlab.cli.app import app
+from vastlab.cli.app import ALONE, app
 from vastlab.cli.messages import complain, warnings_as_lines
 from vastlab.errors import QueryInterrupted, UsageError, VastlabError
 
@@ -49,7 +49,7 @@ def main() -> NoReturn:
     """Run the command line of this process, and end it."""
     try:
         _open_standard_streams()
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:], alone=True)
         # From here on a Ctrl-C ends the process at once: nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:  # a second one, while the first was dealt with
@@ -72,8 +72,9 @@ def _open_standard_streams() -> None:
         os._exit(_ERROR)
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+def run(argv: Sequence[str], *, alone: bool = False) -> int:
+    """Run one command and return its exit code; `alone` where the process ends with it."""
+    ALONE.set(alone)
     try:
         with warnings_as_lines():
             code = app.meta(argv) or 0  # nothing is returned after help and the version

@@ -9,11 +9,10 @@ engine.
 from __future__ import annotations
 
 import inspect
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import App, Group, Parameter
-from rich.table import Table
-from rich.text import Text
 
 from vastlab.cli.options import Endpoint
 from vastlab.errors import UsageError
@@ -21,6 +20,11 @@ from vastlab.errors import UsageError
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
+    from rich.text import Text
+
+
+ALONE = ContextVar("ALONE", default=False)
+"""Whether nothing else runs in this process, so that a command may do without a library."""
 
 
 def _version() -> str:
@@ -38,6 +42,8 @@ class _PlainHelp:
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Write one group of options, arguments or commands."""
         from cyclopts.help import DescriptionRenderer  # here, since only help needs it
+        from rich.table import Table
+        from rich.text import Text
 
         if not panel.entries:
             return
@@ -54,6 +60,8 @@ class _PlainHelp:
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Text) -> None:
         """Write how the command is called."""
+        from rich.text import Text
+
         console.print(Text.assemble(("Usage: ", "bold"), usage))
 
 

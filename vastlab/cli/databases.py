@@ -50,6 +50,7 @@ async def demo(
         How many events, where -e names a new folder. [default: 200000]
     """
     from vastlab.cli import output  # here, as in all commands, since help does not need it
+    from vastlab.cli.progress import Reporter
 
     endpoint = _demo_database(endpoint, events)
     out = console()
@@ -60,7 +61,7 @@ async def demo(
         output.draw_counts(out, (await vast.counts(DEMO_EXPRESSION)).items())
         out.print()
         async with aclosing(vast.export(DEMO_EXPRESSION, limit=0)) as stream:
-            await table(output.Reporter(), stream, 0, output.Sample(_DEMO_ROWS))
+            await table(Reporter(), stream, 0, output.Sample(_DEMO_ROWS))
     for line in _next_steps(shlex.quote(endpoint)):
         out.print(plain(line), soft_wrap=True)
     return 0
@@ -68,7 +69,7 @@ async def demo(
 
 def _demo_database(named: str | None, events: int | None) -> str:
     """Return the endpoint of the demo events, and make them where they are missing."""
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
     from vastlab.config import resolve_endpoint
     from vastlab.endpoints import DemoEndpoint, PathEndpoint
     from vastlab.nodes import demo as demo_node
@@ -89,7 +90,7 @@ def _demo_database(named: str | None, events: int | None) -> str:
             raise UsageError(f"{path} holds something else", hint="name one that does not exist")
         events = demo_node.EVENTS if events is None else events
         announce_demo(events)
-        with output.progress("demo") as update:
+        with progress("demo") as update:
             demo_node.make(path, events, progress=update)
     return str(endpoint)
 
@@ -160,11 +161,11 @@ async def import_(
     force
         Also add files that were added before.
     """
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
     from vastlab.client import VAST
 
     async with VAST(endpoint) as vast:
-        with output.progress("import", "bytes") as update:
+        with progress("import", "bytes") as update:
 
             def watch(state: IngestProgress) -> None:
                 update(state.bytes_done, state.bytes_total)
@@ -241,14 +242,14 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
     repair
         Keep what is intact, move the rest to a folder inside the database, list the losses.
     """
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
     from vastlab.store.check import FaultKind
     from vastlab.store.check import check as check_database
 
     path = _database(endpoint)
     if repair:
         return _repair(path)
-    with output.progress("check", "files") as update:
+    with progress("check", "files") as update:
         faults = check_database(path, progress=update)
     for fault in faults:
         complain(plain(str(fault)))
@@ -265,11 +266,11 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
 
 
 def _repair(path: Path) -> int:
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
     from vastlab.store.repair import DAMAGED
     from vastlab.store.repair import repair as repair_database
 
-    with output.progress("repair", "files") as update:
+    with progress("repair", "files") as update:
         report = repair_database(path, progress=update)
     for note in report.notes:
         complain(plain(note), style="yellow")
@@ -292,12 +293,12 @@ Examples:
 )
 def compact(*, endpoint: Endpoint = None) -> int:
     """Merge the small files of a database into few."""
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
     from vastlab.store.compact import compact as compact_database
     from vastlab.store.database import Database
 
     path = _database(endpoint)
-    with output.progress("compact", "files") as update:
+    with progress("compact", "files") as update:
         report = compact_database(Database.open(path), progress=update)
     for problem in report.problems:
         complain(plain(problem))

@@ -6,18 +6,21 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from vastlab._text import plain
 from vastlab.errors import VastlabWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WIDTH = 120  # without a terminal
 
 
 def console(*, error: bool = False) -> Console:
     """Return a console that writes text as it is: no markup, no guessed colours."""
+    from rich.console import Console  # here, since most answers are plain text
+
     stream = sys.stderr if error else sys.stdout
     return Console(
         file=stream,
@@ -30,6 +33,8 @@ def console(*, error: bool = False) -> Console:
 
 def complain(text: str, *, word: str = "", style: str = "red") -> None:
     """Write a line about trouble to stderr; lines of context may follow it."""
+    from rich.text import Text
+
     first, *rest = text.split("\n")
     shown = Text.assemble(("vastlab: ", "bold"), (word, style), (first, style))
     out = console(error=True)

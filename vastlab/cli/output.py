@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -24,74 +21,12 @@ from vastlab._text import plain
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.render import TYPE
-from vastlab.cli.messages import console, show_warning
 from vastlab.display.columns import fields_of
 from vastlab.display.preview import Preview, make_preview
 from vastlab.errors import UsageError
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.nodes.base import Notice, Step
 from vastlab.readers import portable
 from vastlab.table_slice import TableSlice, row_values
-
-
-class Reporter:
-    """Shows the warnings of a call at once, and keeps its newest step for a progress bar."""
-
-    def __init__(self) -> None:
-        self.step = Step()
-
-    def __call__(self, item: Step | Notice) -> None:
-        """Take a step or a notice, from any thread."""
-        match item:
-            case Notice(text):
-                show_warning(text)
-            case Step():
-                self.step = item
-
-
-@contextlib.contextmanager
-def progress(
-    label: str, unit: str = "events", reporter: Reporter | None = None
-) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on stderr if it is a terminal; yield a function of (done, total or 0)."""
-    with _Bar(reporter or Reporter()) as bar:
-        task = bar.add_task(label, total=None, detail="")
-
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total or None, detail=f"{done:,} {unit}")
-
-        yield update
-
-
-class _Bar(Progress):
-    """A progress bar that gives way to another one while something else is done first."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
-            TimeElapsedColumn(),
-            console=console(error=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        """Show the step before the events, if there is one, or the tasks."""
-        step = self._reporter.step
-        shown = [_task(task, step) for task in self.tasks] if step.doing else self.tasks
-        yield self.make_tasks_table(shown)
-
-
-def _task(task: Task, step: Step) -> Task:
-    shown = copy(task)  # all that is kept is when it began
-    shown.description = plain(step.doing)
-    shown.completed, shown.total = step.share or 0, None if step.share is None else 1
-    shown.fields = {"detail": "" if step.events is None else f"{step.events:,} events"}
-    return shown
-
 
 ROWS = 50  # of each schema in a table, by default
 _CELL = 44

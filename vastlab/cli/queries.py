@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from vastlab._lazy import leave_out, pd
 from vastlab._text import plural
-from vastlab.cli.app import QUERIES, app
+from vastlab.cli.app import ALONE, QUERIES, app
 from vastlab.cli.messages import complain, console
 from vastlab.cli.options import (
     NO_BOUNDS,
@@ -29,7 +30,8 @@ from vastlab.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vastlab.cli.output import Reporter, Sample
+    from vastlab.cli.output import Sample
+    from vastlab.cli.progress import Reporter
     from vastlab.client import VAST
     from vastlab.nodes.base import Query
     from vastlab.table_slice import TableSlice
@@ -70,9 +72,10 @@ async def query(
         At most N events of each schema.
     """
     from vastlab.cli import output  # here, as in all commands, since help does not need it
+    from vastlab.cli.progress import Reporter
 
     form = format_or_default(format_)
-    reporter = output.Reporter()
+    reporter = Reporter()
     async with opened(endpoint) as vast:
         asked = vast.prepare(
             expression,
@@ -124,11 +127,14 @@ async def count(
     schemas
         A number for each schema.
     """
-    from vastlab.cli import output
+    from vastlab.cli.progress import Reporter, progress
 
-    reporter = output.Reporter()
-    async with opened(endpoint) as vast:
-        with output.progress("count", reporter=reporter):
+    reporter = Reporter()
+    vast = opened(endpoint)
+    if ALONE.get() and _is_database(vast):
+        leave_out(pd)
+    async with vast:
+        with progress("count", reporter=reporter):
             counts = await vast.counts(
                 expression,
                 **bounds.of(expression),
@@ -137,6 +143,8 @@ async def count(
     if not schemas:
         sys.stdout.write(f"{sum(counts.values())}\n")
         return 0
+    from vastlab.cli import output
+
     match format_or_default(format_):
         case "table":
             output.draw_counts(console(), counts.items())
@@ -158,10 +166,11 @@ Examples:
 async def status(*, format_: StatusFormat = None, endpoint: Endpoint = None) -> int:
     """Print the state of a node or a database."""
     from vastlab.cli import output
+    from vastlab.cli.progress import Reporter, progress
 
-    reporter = output.Reporter()
+    reporter = Reporter()
     async with opened(endpoint) as vast:
-        with output.progress("status", reporter=reporter):
+        with progress("status", reporter=reporter):
             found = await vast.status(report=reporter)
     if format_or_default(format_) == "json":
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -186,6 +195,21 @@ def opened(endpoint: str | None) -> VAST:
     if isinstance(client.endpoint, DemoEndpoint) and not is_database(demo.path()):
         announce_demo(demo.EVENTS)
     return client
+
+
+def _is_database(vast: VAST) -> bool:
+    """Whether all events are in a database by now, so that no reader of logs is needed."""
+    from vastlab.endpoints import DemoEndpoint, PathEndpoint
+    from vastlab.nodes import demo
+    from vastlab.store.database import is_database
+
+    match vast.endpoint:
+        case DemoEndpoint():
+            return is_database(demo.path())
+        case PathEndpoint(path):
+            return is_database(path)
+        case _:
+            return False
 
 
 def announce_demo(events: int) -> None:
@@ -234,10 +258,10 @@ async def _tell_of_limit(vast: VAST, asked: Query, found: Counter[str]) -> None:
 @contextlib.contextmanager
 def _counter(reporter: Reporter, limit: int) -> Iterator[Callable[[int], None]]:
     """Count events on a progress bar."""
-    from vastlab.cli import output
+    from vastlab.cli.progress import progress
 
     done = 0
-    with output.progress("query", reporter=reporter) as update:
+    with progress("query", reporter=reporter) as update:
 
         def counted(number: int) -> None:
             nonlocal done

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from vastlab._text import plain, plural
 from vastlab.cli.app import QUERIES, app
@@ -32,6 +29,7 @@ from vastlab.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.text import Text
 
 
 _BAR = 40  # characters
@@ -157,11 +155,11 @@ async def timeline(
 
 async def _asked(endpoint: str | None, call: str, *words: str, **options: Any) -> pd.DataFrame:
     """Make one call of a client, and show its progress."""
-    from vastlab.cli import output  # here, as in all commands, since help does not need it
+    from vastlab.cli.progress import Reporter, progress  # here, since help does not need it
 
-    reporter = output.Reporter()
+    reporter = Reporter()
     async with opened(endpoint) as vast:
-        with output.progress("summarize", reporter=reporter):
+        with progress("summarize", reporter=reporter):
             frame: pd.DataFrame = await getattr(vast, call)(*words, **options, report=reporter)
             return frame
 
@@ -236,6 +234,10 @@ def _cell(value: Any) -> str | None:
 
 def _draw(frame: pd.DataFrame, bar: str | None, keys: Sequence[str]) -> None:
     """Draw a table, with a bar for each value of one column."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name in frame.columns:
         numeric = frame[name].dtype.kind in "iuf"
@@ -264,6 +266,8 @@ def _length(value: Any) -> float:
 
 
 def _drawn(value: Any, is_key: bool) -> Text:
+    from rich.text import Text
+
     if value is None:
         return Text("-", "dim")
     grouped = isinstance(value, int) and not isinstance(value, bool) and not is_key

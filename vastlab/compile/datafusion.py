@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import pyarrow as pa
-from datafusion import Expr as Compiled
-from datafusion import col, lit, udf
-from datafusion import functions as f
 
+from vastlab._lazy import col, datafusion, lit
+from vastlab._lazy import functions as f
 from vastlab.arrow.address import AddressSet, PlainSet, TextSet, ValueSet, disjoint
 from vastlab.compile.regex import to_rust
 from vastlab.errors import ExpressionError
@@ -43,6 +42,9 @@ from vastlab.expression.literals import (
     UInt64,
 )
 from vastlab.types import Kind, Leaf, Schema, Type
+
+if TYPE_CHECKING:
+    from datafusion import Expr as Compiled
 
 __all__ = ["bounds", "disjuncts", "plain", "predicate", "value_set"]
 
@@ -321,7 +323,8 @@ def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
     type_ = _TABLE_TYPES[leaf.type.kind]
     # Functions with the same name are treated as equal.
     name = f"is_one_of_{next(_COUNTER)}"
-    function = udf(value_set(literal, type_).contains, [type_], pa.bool_(), "immutable", name)
+    contains = value_set(literal, type_).contains
+    function = datafusion.udf(contains, [type_], pa.bool_(), "immutable", name)
     cell = _column(leaf.column)
     if operator is Operator.NOT_IN:
         return cell.is_not_null() & ~function(cell)

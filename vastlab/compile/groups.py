@@ -6,11 +6,11 @@ import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-import datafusion
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
+from vastlab._lazy import datafusion
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.compile.summary import Grouping, merge, text_of
 from vastlab.errors import UsageError

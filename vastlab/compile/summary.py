@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-import datafusion
 import pyarrow as pa
-from datafusion import col, lit
-from datafusion import functions as f
 
 from vastlab import _text
+from vastlab._lazy import col, datafusion, lit
+from vastlab._lazy import functions as f
 from vastlab.arrow import render
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.arrow.types import list_parts
@@ -29,7 +28,7 @@ _AS_TEXT = frozenset({Kind.ENUM, Kind.SUBNET})  # of which the engine cannot com
 
 
 Bounds = Mapping[str, tuple[int, int]]
-_State = tuple[str, datafusion.Expr]  # a column of a partial result, and how it is computed
+_State = tuple[str, "datafusion.Expr"]  # a column of a partial result, and how it is computed
 
 
 def _merge_lists(lists: datafusion.Expr) -> datafusion.Expr:
@@ -37,11 +36,11 @@ def _merge_lists(lists: datafusion.Expr) -> datafusion.Expr:
 
 
 _MERGE: dict[str, Callable[[datafusion.Expr], datafusion.Expr]] = {
-    "sum": f.sum,
-    "min": f.min,
-    "max": f.max,
-    "any": f.bool_or,
-    "all": f.bool_and,
+    "sum": lambda state: f.sum(state),
+    "min": lambda state: f.min(state),
+    "max": lambda state: f.max(state),
+    "any": lambda state: f.bool_or(state),
+    "all": lambda state: f.bool_and(state),
     "list": _merge_lists,
 }
 

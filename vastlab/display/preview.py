@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab import _text
+from vastlab._lazy import pd
 from vastlab._text import plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema

@@ -10,13 +10,13 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab._lazy import is_loaded, pd
 from vastlab._text import did_you_mean
 from vastlab.arrow.address import DOTTED, Mask, Octets, parse_ipv4
 from vastlab.errors import ParameterError, UsageError
@@ -278,8 +278,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _COMPOUND = frozenset({Kind.LIST, Kind.MAP, Kind.RECORD})
 _DAY = 86_400 * 10**9  # nanoseconds
 _MICROSECOND = datetime.timedelta(microseconds=1)
-_ARRAYS = (pd.Series, pd.Index, pd.api.extensions.ExtensionArray, np.ndarray)
-_COLLECTIONS = (list, tuple, set, frozenset, *_ARRAYS)
+_COLLECTIONS = (list, tuple, set, frozenset)
 _ACCEPTED = "strings, numbers, bools, None, times, durations, addresses, networks or lists of these"
 
 
@@ -309,7 +308,13 @@ def to_literal(value: object) -> Literal:
     """
     if isinstance(value, Literal) and not isinstance(value, Parameter):
         return value
-    return _list_literal(value) if isinstance(value, _COLLECTIONS) else _scalar_literal(value)
+    is_list = isinstance(value, _COLLECTIONS) or _is_array(value)
+    return _list_literal(cast("Iterable[object]", value)) if is_list else _scalar_literal(value)
+
+
+def _is_array(value: object) -> bool:
+    arrays = (pd.Series, pd.Index, pd.api.extensions.ExtensionArray) if is_loaded(pd) else ()
+    return isinstance(value, (np.ndarray, *arrays))
 
 
 def _value(name: str, params: Mapping[str, object]) -> Literal:
@@ -359,7 +364,7 @@ def _any_field_in(values: ListLiteral) -> Expr:
 
 def _list_literal(value: Iterable[object]) -> ListLiteral:
     items = [_FAST_LITERALS.get(type(item), _scalar_literal)(item) for item in _items(value)]
-    if isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
+    if is_loaded(pd) and isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
         items = _parse_addresses(items)
     if isinstance(value, set | frozenset):
         items.sort(key=lambda item: (type(item).__name__, str(item)))
@@ -377,9 +382,9 @@ def _parse_addresses(items: list[Literal]) -> list[Literal]:
     return [known[item.value] if isinstance(item, String) else item for item in items]
 
 
-def _items(value: Iterable[object]) -> Iterable[object]:
-    if not isinstance(value, _ARRAYS):
-        return value
+def _items(value: Any) -> Iterable[object]:
+    if not _is_array(value):
+        return cast("Iterable[object]", value)
     if value.ndim != 1 or isinstance(value, pd.MultiIndex):
         raise _unsupported(value, "one-dimensional values")
     # pandas marks missing strings by NaN, which is not a number here.
@@ -420,11 +425,11 @@ def _to_python(value: object) -> object:
                 return _to_python(pd.Timestamp(value))
             case np.timedelta64():
                 return _to_python(pd.Timedelta(value))
-            case _ if value is pd.NA or value is pd.NaT:
+            case _ if is_loaded(pd) and (value is pd.NA or value is pd.NaT):
                 return None
-            case pd.Timestamp():
+            case _ if is_loaded(pd) and isinstance(value, pd.Timestamp):
                 return Time(value.as_unit("ns").value)
-            case pd.Timedelta():
+            case _ if is_loaded(pd) and isinstance(value, pd.Timedelta):
                 return Duration(value.as_unit("ns").value)
             case np.bool_():
                 return bool(value)

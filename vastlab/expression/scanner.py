@@ -343,7 +343,7 @@ _BODY = {
     quote: re.compile(rf"{quote}((?>\\\\|\\{quote}|[^{quote}\x00-\x1f\x7f])*+)") for quote in '"/'
 }
 _ESCAPE = {quote: re.compile(rf"\\\\|\\{quote}") for quote in '"/'}
-_EMPTY = pa.scalar("")
+_NULL = pa.nulls(1, pa.string())
 
 
 def string(text: str, at: int) -> tuple[String, int] | None:
@@ -374,7 +374,7 @@ def pattern(text: str, at: int) -> tuple[Pattern, int] | None:
 def pattern_error(regex: str, *, ignore_case: bool = False) -> tuple[str, int] | None:
     """Compile a pattern with RE2; return the reason and the offset of an error."""
     try:
-        pc.match_substring_regex(_EMPTY, regex, ignore_case=ignore_case)
+        pc.match_substring_regex(_NULL, regex, ignore_case=ignore_case)
     except pa.ArrowInvalid as error:
         reason = str(error).removeprefix("Invalid regular expression: ")
         reason, _, part = reason.partition(": ")

@@ -9,6 +9,7 @@ and ``TENZIR_*`` variables. A node that goes away during an answer is a `NodeErr
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_never
 
 from vastlab.endpoints import (
@@ -21,12 +22,10 @@ from vastlab.endpoints import (
 )
 from vastlab.errors import UsageError
 from vastlab.nodes import demo
-from vastlab.nodes.archive import ArchiveNode
 from vastlab.nodes.base import Node
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import ReadOptions
-from vastlab.store.archive import is_archive
 from vastlab.store.database import is_database
 
 _SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
@@ -43,8 +42,8 @@ def open_node(
     match endpoint:
         case DemoEndpoint():
             return EmbeddedNode(demo.path(), make=demo.make, verify=verify)
-        case PathEndpoint(path) if is_archive(path) and not is_database(path):
-            return ArchiveNode(path)
+        case PathEndpoint(path) if not is_database(path) and (archive := _archive(path)):
+            return archive
         case PathEndpoint(path):
             return EmbeddedNode(path, options=options, verify=verify)
         case NodeEndpoint():
@@ -53,3 +52,14 @@ def open_node(
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:
             assert_never(endpoint)
+
+
+def _archive(path: Path) -> Node | None:
+    """Return the node of the folder of a VAST or Tenzir node, if it is one."""
+    from vastlab.store.archive import is_archive  # here, since few folders are
+
+    if not is_archive(path):
+        return None
+    from vastlab.nodes.archive import ArchiveNode
+
+    return ArchiveNode(path)

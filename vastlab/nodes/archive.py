@@ -91,7 +91,7 @@ class ArchiveScan(FileScan):
         """Group the events without making them."""
         with self._reading():
             for group in self._groups():
-                frame = self._context.read_batches([self._whole(part) for part in group])
+                frame = self._context.usual.read_batches([self._whole(part) for part in group])
                 if self._task.bound != Constant(True):
                     frame = frame.filter(self._task.filters.of(self._task.bound))
                 yield grouping.partial(frame)
@@ -127,7 +127,7 @@ class ArchiveScan(FileScan):
     def _kept(self, group: list[Part]) -> list[pa.BooleanArray]:
         """Say for each event of each batch whether it is wanted; null is no."""
         bound = self._task.filters.of(self._task.bound)
-        frame = self._context.read_batches([self._flat(part) for part in group])
+        frame = self._context.usual.read_batches([self._flat(part) for part in group])
         chunks = [
             batch.to_pyarrow().column(0)
             for batch in frame.select(bound.alias("kept")).execute_stream()

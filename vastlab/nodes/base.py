@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import datafusion
-import pandas as pd
 import pyarrow as pa
 
+from vastlab._lazy import pd
 from vastlab._text import plain
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant, Expr, echo
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.store.ingest import IngestReport
 from vastlab.store.layout import DataFile, Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
+
+if TYPE_CHECKING:
+    from vastlab.store.ingest import IngestReport
 
 _EVERYTHING: Expr = Constant(True)
 
@@ -391,7 +392,7 @@ def describe(snapshot: Snapshot, path: Path) -> dict[str, Any]:
         "version": {
             "vastlab": _own_version(),
             "Apache Arrow": pa.__version__,
-            "DataFusion": datafusion.__version__,
+            "DataFusion": metadata.version("datafusion"),
         },
         "system": {"database-path": str(path), "in-memory-table-slices": 0, **memory()},
         "catalog": {

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 
-import datafusion
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vastlab._lazy import datafusion
 from vastlab.store.checksums import VerifiedFile
 
 SETTINGS = {
@@ -30,11 +30,13 @@ _FEW = 4  # bytes of a column for each row, of which a dictionary of few values 
 _FEWEST = 4096  # rows for which it pays off
 
 
-class Engine(datafusion.SessionContext):  # type: ignore[misc]  # the engine carries no types
-    """The engine with the settings that give right answers."""
+class Engine:
+    """The engine with the settings that give right answers, made when it is first asked."""
 
-    def __init__(self) -> None:
-        super().__init__(datafusion.SessionConfig(SETTINGS))
+    @cached_property
+    def usual(self) -> datafusion.SessionContext:
+        """The engine for the first events, which come in small batches."""
+        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS))
 
     @cached_property
     def bulk(self) -> datafusion.SessionContext:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,11 +39,13 @@ from vastlab.nodes.base import (
 from vastlab.nodes.files import FileNode
 from vastlab.readers import SCHEMAS, ReadOptions, Schemas, load_schemas, values
 from vastlab.store.database import Database, OtherFilesError, is_database
-from vastlab.store.ingest import IngestProgress, IngestReport, ingest
 from vastlab.store.layout import Snapshot
-from vastlab.store.log_folder import LogFolder
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Leaf, Schema, Type
+
+if TYPE_CHECKING:
+    from vastlab.store.ingest import IngestProgress, IngestReport
+    from vastlab.store.log_folder import LogFolder
 
 _Path = tuple[str, ...]
 
@@ -370,6 +372,8 @@ class EmbeddedNode(FileNode):
             return self._database
         self._must_be_folder()
         if self._folder is None:
+            from vastlab.store.log_folder import LogFolder  # here, since a database needs it not
+
             self._folder = LogFolder(self._path, **self._options)
         return self._folder.refresh(
             lambda progress: report(_reading(progress)), cancelled=cancelled
@@ -391,6 +395,8 @@ class EmbeddedNode(FileNode):
         )
 
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
+        from vastlab.store.ingest import ingest  # here, since most calls only read
+
         if self._make is not None:
             raise UsageError(f"{self._path} is read-only", hint="import into a folder of your own")
         if self._path.exists() and not self._path.is_dir():

@@ -16,8 +16,6 @@ from vastlab.errors import ClientNotFoundError, ConfigError, NodeConnectionError
 from vastlab.nodes import process
 from vastlab.nodes.base import Node
 from vastlab.nodes.process import Slots
-from vastlab.nodes.tenzir import TenzirNode
-from vastlab.nodes.vast import VastNode
 
 CLIENTS = ("auto", "vast", "tenzir")
 
@@ -30,10 +28,22 @@ class _Client(Node, Protocol):
         ...
 
 
+def _vast(endpoint: NodeEndpoint, program: Path) -> _Client:
+    from vastlab.nodes.vast import VastNode  # here, since most endpoints are folders
+
+    return VastNode(endpoint, program)
+
+
+def _tenzir(endpoint: NodeEndpoint, program: Path) -> _Client:
+    from vastlab.nodes.tenzir import TenzirNode
+
+    return TenzirNode(endpoint, program)
+
+
 # In the order in which they are preferred, should a node ever answer both.
 _KINDS: Mapping[str, tuple[Callable[[], Path | None], Callable[[NodeEndpoint, Path], _Client]]] = {
-    "vast": (lambda: process.find_vast(), VastNode),
-    "tenzir": (lambda: process.find_tenzir(), TenzirNode),
+    "vast": (lambda: process.find_vast(), _vast),
+    "tenzir": (lambda: process.find_tenzir(), _tenzir),
 }
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import datafusion
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vastlab._lazy import datafusion
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
@@ -195,7 +195,7 @@ def _bounds(query: Query, schema: Schema) -> Iterator[Predicate]:
 _ROW = "#row"
 _GROUPED_AT_ONCE = 65_536  # events
 # In one partition nothing is handed to threads of the engine, which may not call Python.
-_ONE_PARTITION = datafusion.SessionConfig({"datafusion.execution.target_partitions": "1"})
+_ONE_PARTITION = {"datafusion.execution.target_partitions": "1"}
 
 
 class LocalFilter:
@@ -203,7 +203,7 @@ class LocalFilter:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._context = datafusion.SessionContext(_ONE_PARTITION)
+        self._context = datafusion.SessionContext(datafusion.SessionConfig(_ONE_PARTITION))
         self._known: dict[Schema, tuple[Expr, datafusion.Expr] | None] = {}
 
     def keep(self, part: TableSlice) -> TableSlice | None:
@@ -357,7 +357,7 @@ def group_batches(groups: Groups, schema: Schema, batches: Sequence[pa.RecordBat
     """Group flat events of one layout that are in memory."""
     grouping = groups.grouping(schema, schema)
     if grouping is not None and batches:
-        context = datafusion.SessionContext(_ONE_PARTITION)
+        context = datafusion.SessionContext(datafusion.SessionConfig(_ONE_PARTITION))
         groups.add(schema, grouping.partial(context.read_batches(batches)))
 
 

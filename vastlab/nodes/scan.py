@@ -12,14 +12,13 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-import datafusion
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datafusion import col
 
+from vastlab._lazy import col, datafusion
 from vastlab.arrow.types import record_batch
 from vastlab.compile.pruning import Range, may_match
 from vastlab.compile.summary import Bounds, Grouping
@@ -219,7 +218,8 @@ class FileScan:
         condition, schema = task.filters.of(expr), task.layout.stored_schema
         if file is not None and len(columns) == 1:
             (field,) = (schema.field(column) for column in columns)
-            found = counting.count_by_value(self._context, task.file.path, file, field, condition)
+            engine, path = self._context.usual, task.file.path
+            found = counting.count_by_value(engine, path, file, field, condition)
             if found is not None:
                 return found
         if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
@@ -332,7 +332,7 @@ class FileScan:
 
     def _frame(self, expr: Expr) -> datafusion.DataFrame:
         is_bulk = not self.is_first and not self._task.limit
-        context = self._context.bulk if is_bulk else self._context
+        context = self._context.bulk if is_bulk else self._context.usual
         frame = self._scan(context, self._task.layout.stored_schema)
         return frame if expr == Constant(True) else frame.filter(self._task.filters.of(expr))
 

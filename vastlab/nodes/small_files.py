@@ -49,7 +49,7 @@ class SmallFiles:
             if expr == Constant(True):
                 number += sum(map(len, batches))
             elif batches:
-                frame = self._context.read_batches(batches)
+                frame = self._context.usual.read_batches(batches)
                 number += int(frame.filter(self._filters.of(expr)).count())
         return number
 

@@ -36,7 +36,7 @@ _PLAIN = {
     pa.uint64(): Scalar.UINT64,
     pa.float64(): Scalar.DOUBLE,
 }
-_MILLISECONDS_FROM = pa.scalar(10**10, pa.decimal128(38, 24))
+_MILLISECONDS_FROM = 10**10
 
 Lines = npt.NDArray[np.int64]
 Remark = Callable[[str, int, object, Leaf], None]
@@ -373,7 +373,8 @@ def _of_type(array: pa.Array, type_: Type) -> pa.Array:
 def _of_seconds(seconds: pa.Array, type_: Type) -> pa.Array:
     """Convert decimals to times or durations."""
     if type_.kind is Kind.TIME and inference.is_event_time(type_):
-        large = pc.greater_equal(pc.abs(seconds), _MILLISECONDS_FROM)
+        bound = pa.scalar(_MILLISECONDS_FROM, pa.decimal128(38, 24))
+        large = pc.greater_equal(pc.abs(seconds), bound)
         if pc.any(large).as_py():
             thousandth = pa.scalar("0.001").cast(pa.decimal128(4, 3))
             scaled = pc.multiply(seconds.cast(pa.decimal128(33, 19)), thousandth)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vastlab import _text
+from vastlab._lazy import pd
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import CorruptFileError, LockedError
 from vastlab.readers import columns

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-import pandas as pd
 import pyarrow as pa
 
+from vastlab._lazy import pd
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, QueryInterrupted, UsageError, VastlabError
 from vastlab.store.database import is_database

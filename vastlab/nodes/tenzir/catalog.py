@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
+from vastlab._lazy import pd
 from vastlab.compile import tql
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Constant
