@@ -15,6 +15,11 @@ PYTEST   := $(BIN)/python -m pytest -n 2 --dist worksteal -p no:nbmake
 # What the notebooks ask for is no part of anybody's history.
 NOTEBOOK := VAST_ENDPOINT=demo: XDG_STATE_HOME=$(CURDIR)/$(VENV)/state $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -p no:randomly
 
+# How many events benchmarks ask for (1 M takes minutes, 13 M an hour), and a file for their numbers.
+EVENTS ?= 1000000
+JSON   ?= .benchmarks/$@.json
+BENCH   = VASTLAB_BENCH_EVENTS=$(EVENTS) VASTLAB_BENCH_JSON=$(JSON)
+
 # The layers in which a branch without a test would be a wrong answer. Examples that are written
 # down reach every branch of them, in every run; what drawn examples reach does not count.
 LANGUAGE       := vastlab/arrow/*,vastlab/compile/*,vastlab/expression/*
@@ -22,10 +27,10 @@ LANGUAGE_TESTS := tests/arrow tests/compile tests/expression tests/test_language
 	tests/test_summary.py tests/test_portable.py tests/conformance/test_sql.py \
 	tests/nodes/test_newest.py tests/nodes/test_tenzir_groups.py
 
-.PHONY: help demo test test-full lab lint bench soak pictures clean
+.PHONY: help demo test test-full lab lint bench bench-compare soak pictures clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: $(RUNTIME) ## Make the demo database, query it, and show what was found.
 	VAST_ENDPOINT=demo: $(BIN)/vastlab demo
@@ -50,8 +55,12 @@ lint: $(DEV) ## Check style, types and the direction of imports.
 	$(BIN)/lint-imports
 	$(BIN)/codespell vastlab tests notebooks README.md Makefile pyproject.toml
 
-bench: $(DEV) ## Measure speed, as ratios taken in one run.
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -s
+bench: $(DEV) ## Measure speed beside other engines, as ratios taken in one run.
+	$(BENCH) $(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -s
+
+bench-compare: $(DEV) ## Measure speed beside an earlier commit: make bench-compare REV=HEAD~1
+	@test -n "$(REV)" || { echo "make bench-compare REV=COMMIT names what to compare with"; exit 2; }
+	$(BENCH) $(BIN)/python -m tests.benchmarks.revisions "$(REV)"
 
 soak: $(FULL) ## Try for half an hour what must never lose or change an event.
 	$(BIN)/python -m tests.soak

@@ -1,18 +1,13 @@
 """Counts beside other engines, which ask the same Parquet files the same questions.
 
-Each engine runs in turn, so that the load of the machine is the same for all, and the median of
-its CPU time counts. All answers are compared before anything is timed. Engines that are not
-installed are said to be absent. ``VASTLAB_BENCH_EVENTS`` is the number of events.
+`measure` says how they are compared.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import random
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pytest
 
+from tests.benchmarks.measure import ABSENT, EVENTS, OTHERWISE, version
 from vastlab import demo
 from vastlab.client import VAST
 from vastlab.store.database import Database
 
-EVENTS = int(os.environ.get("VASTLAB_BENCH_EVENTS", "1000000"))
-ROUNDS = 7
 LISTED = 10_000
+TABLE = "Counts of connections: the CPU of others over that of vastlab"
+NOTES = {
+    "subnet": "addresses are bytes to the others",
+    f"{LISTED:,} texts": "vastlab is given the list with the question, others have it bound",
+}
 
 
 @dataclass(frozen=True)
@@ -162,43 +161,26 @@ PEERS = {
 }
 
 
-def cpu(ask):
-    started = time.process_time()
-    answer = ask()
-    return time.process_time() - started, answer
-
-
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_counts(benchmark, database, paths, listed, name):
+def test_counts(compare, database, paths, listed, name):
     """How many connections match."""
     question = QUESTIONS[name]
     loop = asyncio.new_event_loop()
     vast = VAST(database.path)
     params = {"listed": listed} if "$listed" in question.ours else None
     expression = f'#type == "zeek.conn" && {question.ours}'
-    engines = {
+    asks = {
         "vastlab": lambda: loop.run_until_complete(vast.count(expression, params=params)),
+        **{peer: ask(peer, paths, question, listed) for peer in PEERS},
     }
-    absent = []
-    for peer, make in PEERS.items():
-        try:
-            importlib.import_module(peer)
-        except ImportError:
-            absent.append(f"{peer} is absent")
-            continue
-        if (ask := make(paths, question, listed)) is not None:
-            engines[peer] = ask
-    answers = {peer: ask() for peer, ask in engines.items()}
-    assert len(set(answers.values())) == 1, answers
-    spent = [{peer: cpu(ask)[0] for peer, ask in engines.items()} for _ in range(ROUNDS)]
-    medians = {peer: statistics.median(each[peer] for each in spent) for peer in engines}
-    mine = medians.pop("vastlab")
-    shown = [f"{peer} {taken / mine:.2f}" for peer, taken in medians.items()]
-    print(
-        f"\n{name}: {answers['vastlab']:,} events, {1000 * mine:.1f} ms CPU; x the CPU of vastlab:"
-    )
-    print(" ", ", ".join([*shown, *absent]))
-    benchmark.pedantic(engines["vastlab"], rounds=1)
+    compare(TABLE, name, asks, note=NOTES.get(name, ""))
     loop.run_until_complete(vast.aclose())
     loop.close()
+
+
+def ask(peer, paths, question, listed):
+    """Return what asks an engine, or why it is not asked."""
+    if version(peer) == ABSENT:
+        return ABSENT
+    return PEERS[peer](paths, question, listed) or OTHERWISE
