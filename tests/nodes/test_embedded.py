@@ -18,7 +18,7 @@ from tests.doubles import read_without_end
 from vastlab.errors import CorruptFileError, DatabaseError, NodeError, UsageError
 from vastlab.expression.ast import Constant, FieldExtractor, Operator, Predicate, TypeExtractor
 from vastlab.expression.literals import IP, Double, String, UInt64
-from vastlab.nodes import embedded, scan
+from vastlab.nodes import scan
 from vastlab.nodes.base import ExportMode, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.store.database import Database

@@ -43,7 +43,7 @@ class CompactReport:
 
 
 def compact(
-    database: Database, *, progress: _Report | None = None, budget: int = BUDGET
+    database: Database, *, progress: _Report | None = None, budget: int = 2 * BUDGET
 ) -> CompactReport:
     """Merge all small files, and add checksums, while other processes may read and write."""
     snapshot = database.snapshot()

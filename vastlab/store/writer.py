@@ -191,7 +191,8 @@ def file_name(nanoseconds: int, stem: str) -> str:
     return f"{pc.strftime(seconds, format='%Y%m%dT%H%M%S').as_py()}-{stem}.parquet"
 
 
-BUDGET = 256 * 1024 * 1024
+# With it sorting, reading and writing stay below 400 MiB, also where events come in no order.
+BUDGET = 128 * 1024 * 1024
 # The memory of a column of a batch in addition to its values; it matters for small batches.
 _COLUMN_OVERHEAD = 512
 
