@@ -29,7 +29,7 @@ from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
-from vastlab.expression.aggregates import Summary
+from vastlab.expression.aggregates import Aggregate, Name, Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.frames import table_frame
 from vastlab.group_frames import engine_bucket, in_few_buckets, to_frame, without_null
@@ -373,9 +373,11 @@ class VAST:
             An unknown function, an ambiguous field, a field of another type than the function
             takes, or too many groups.
         """
+        asked = Summary.parse(by, every, aggregates or {})
         if twice := sorted(named.keys() & (aggregates or {}).keys()):
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")
-        asked = Summary.parse(by, every, {**(aggregates or {}), **named})
+        if named:
+            asked = Summary.parse(by, every, {**(aggregates or {}), **named})
         query = self.prepare(expression, since=since, until=until, params=params)
         rows, report = as_limit(limit), report or warn
         in_utc = replace(asked, every=engine_bucket(asked.every, tz)) if asked.every else asked
@@ -408,13 +410,15 @@ class VAST:
         options
             ``since``, ``until``, ``params``, ``timeout`` and ``report`` as in `export`.
         """
-        column = "count" if field.strip() == by == "events" else by  # a field may be called so
+        name = Name.parse(field, "field").column
+        column = "count" if name == by == "events" else by  # a field may be called so
         aggregates = {column: "count()" if by == "events" else by}
-        rows = as_limit(n)
+        Aggregate.parse("by", aggregates[column])
+        rows = as_limit(n, "n")
         found = await self.summarize(
             expression, by=field, aggregates=aggregates, limit=rows and rows + 1, **options
         )
-        return without_null(found, field.strip(), rows)
+        return without_null(found, name, rows)
 
     async def timeline(
         self,
