@@ -77,6 +77,21 @@ def test_a_result_gives_the_same(vast):
         result.sql(5)
 
 
+def test_tables_that_are_read_side_by_side_do_not_wait_for_each_other(vast):
+    """The tables of a union may be more than the engine has threads, in memory too."""
+    result = vast.query(limit=0)
+    names = list(result) * (1 + (os.cpu_count() or 1) // len(result))
+    union = " union all ".join(
+        f"select '{name}' as name, * from (select 1 from {name})" for name in names
+    )
+    statement = f"select name, count(*) as n from ({union}) group by 1 order by 1"
+    wanted = [len(result[name]) * names.count(name) for name in sorted(set(names))]
+    assert vast.sql(statement, timeout=60)["n"].tolist() == wanted
+    assert result.sql(statement)["n"].tolist() == wanted
+    few = vast.sql("select id.resp_h from zeek.conn union select id.resp_h from zeek.dns")
+    assert len(few) == len({*result["zeek.conn"]["id.resp_h"], *result["zeek.dns"]["id.resp_h"]})
+
+
 def test_an_expression_and_bounds_say_what_the_tables_hold(vast):
     """As in any query, with parameters for the statement and the expression."""
     count = "select count(*) as n from zeek.conn where id.resp_p < $most"

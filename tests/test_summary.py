@@ -320,3 +320,30 @@ def test_a_sum_is_exact_whatever_the_largest_value(tmp_path, largest):
         found = vast.summarize(total="sum(n)", mean="mean(n)")
         assert int(found["total"][0]) == 2 * largest
         assert found["mean"][0] == pytest.approx(2 * largest / 7)
+
+
+def test_fields_that_are_null_in_one_log_are_aggregated_over_the_others(tmp_path):
+    """A log of JSON may have no value of a field; that is no reason for an error."""
+    (tmp_path / "a.json").write_text('{"n": 3, "k": "x"}\n{"n": 4, "k": "x"}\n')
+    (tmp_path / "b.json").write_text('{"n": null, "k": "x", "other": 1}\n')
+    with vastlab.connect(tmp_path) as vast:
+        found = vast.summarize(by="k", total="sum(n)", most="max(n)", known="count(n)")
+        assert found.to_dict("list") == {"k": ["x"], "total": [7], "most": [4], "known": [2]}
+        nothing = vast.summarize("other == 1", known="count(n)", total="sum(n)")
+        assert nothing["known"].tolist() == [0]
+        assert nothing["total"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "named, message",
+    [
+        ({"field": 3}, "field must be a text, got int"),
+        ({"field": "resp_p", "by": "nosuch"}, "by must be an aggregate, got 'nosuch'"),
+        ({"field": "resp_p", "by": None}, "by must be an aggregate, got None"),
+        ({"field": "resp_p", "n": -1}, "n must not be negative"),
+    ],
+)
+def test_what_top_cannot_rank_is_named(named, message):
+    """By the name of the argument."""
+    with vastlab.connect("demo:") as vast, pytest.raises(UsageError, match=message):
+        vast.top(**named)

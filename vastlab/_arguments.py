@@ -41,16 +41,16 @@ def as_mode(mode: ExportMode | str) -> ExportMode:
         raise UsageError(f"unknown mode: {shorten_repr(mode)}", hint=f"one of {known}") from None
 
 
-def as_limit(limit: int) -> int:
+def as_limit(limit: int, name: str = "limit") -> int:
     """Return a limit as a plain number, if it is one."""
     if isinstance(limit, bool) or not hasattr(limit, "__index__"):
         raise UsageError(
-            f"limit must be an integer, got {shorten_repr(limit)}", hint="0 for all events"
+            f"{name} must be an integer, got {shorten_repr(limit)}", hint="0 for all events"
         )
     number = limit.__index__()
     if not 0 <= number <= MOST:
         rule = "must not be negative" if number < 0 else f"must be at most {MOST}"
-        raise UsageError(f"limit {rule}, got {shorten_repr(number)}", hint="0 for all events")
+        raise UsageError(f"{name} {rule}, got {shorten_repr(number)}", hint="0 for all events")
     return number
 
 

@@ -296,7 +296,8 @@ def _check_fields(asked: Summary, schemas: Iterable[Schema], taxonomy: Taxonomy)
     for name in (*asked.by, *(each.field for each in asked.aggregates)):
         if name is None or name.extractor == MetaExtractor(Meta.TYPE):
             continue
-        if not any(name.leaves(schema, taxonomy) for schema in schemas):
+        field = replace(name, of_values=False)
+        if not any(field.leaves(schema, taxonomy) for schema in schemas):
             named = Predicate(name.extractor, Operator.EQ, String(""))
             lines = suggest(named, schemas, taxonomy)
             raise UsageError(next(iter(lines), f"no schema has {name.column}"))

@@ -27,7 +27,7 @@ from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
-from vastlab.expression.aggregates import Summary
+from vastlab.expression.aggregates import Aggregate, Name, Summary
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Report
 from vastlab.table_slice import TableSlice
@@ -374,9 +374,11 @@ class VAST:
         # Here, as in all methods that return a frame: a count need not load pandas.
         from vastlab.group_frames import engine_bucket, to_frame
 
+        asked = Summary.parse(by, every, aggregates or {})
         if twice := sorted(named.keys() & (aggregates or {}).keys()):
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")
-        asked = Summary.parse(by, every, {**(aggregates or {}), **named})
+        if named:
+            asked = Summary.parse(by, every, {**(aggregates or {}), **named})
         query = self.prepare(expression, since=since, until=until, params=params)
         rows, report = as_limit(limit), report or warn
         in_utc = replace(asked, every=engine_bucket(asked.every, tz)) if asked.every else asked
@@ -411,13 +413,15 @@ class VAST:
         """
         from vastlab.group_frames import without_null
 
-        column = "count" if field.strip() == by == "events" else by  # a field may be called so
+        name = Name.parse(field, "field").column
+        column = "count" if name == by == "events" else by  # a field may be called so
         aggregates = {column: "count()" if by == "events" else by}
-        rows = as_limit(n)
+        Aggregate.parse("by", aggregates[column])
+        rows = as_limit(n, "n")
         found = await self.summarize(
             expression, by=field, aggregates=aggregates, limit=rows and rows + 1, **options
         )
-        return without_null(found, field.strip(), rows)
+        return without_null(found, name, rows)
 
     async def timeline(
         self,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import ipaddress
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,6 +101,34 @@ def conn() -> Reads:
 
 
 # --- what statements give -------------------------------------------------------------------
+
+
+def test_tables_of_a_union_are_read_in_the_thread_of_the_statement():
+    """The engine's own threads may be needed to read what is asked for; each part is read once."""
+    reads = Reads(events(CONN, ROWS))
+    threads = set()
+
+    def scan(name: str, fields: Paths) -> Iterator[pa.RecordBatch]:
+        threads.add(threading.get_ident())
+        return reads(name, fields)
+
+    half = "select orig_bytes as x from zeek.conn"
+    text = f"select x, count(*) as n from ({half} union all {half}) group by 1 order by 1"
+    rows = Statement(reads.schemas, scan).run(text).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(5, 2), (7, 2), (2**63, 2), (None, 2)]
+    assert threads == {threading.get_ident()}
+    assert reads.asked == [("zeek.conn", [("orig_bytes",)])]
+
+
+def test_a_temporary_folder_that_is_full_is_an_error(conn, monkeypatch):
+    """Tables that are read side by side are written to it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pa.ipc, "new_file", full)
+    with pytest.raises(VastlabError, match=r"written to .*: No space .*TMPDIR"):
+        conn.run("select proto from zeek.conn union all select proto from zeek.conn")
 
 
 def test_record_fields_are_named_with_dots(conn):

@@ -48,6 +48,9 @@ def test_a_bucket_is_a_span_of_time(every):
         ("\ud800", None, {}, "by must be the name of a field"),
         ("", None, {}, "by must be the name of a field"),
         ([1], None, {}, "by must be a text, got int"),
+        (3, None, {}, "by must be a field or several, got 3"),
+        ((), None, "count()", "aggregates must be a dict, got 'count\\(\\)'"),
+        ((), None, {"x": "count(#type)"}, "x: count\\(\\) takes a field, and #type is none"),
         ("#import_time", None, {}, "by cannot be #import_time"),
         ((), "0s", {}, "every must be more than 0 s"),
         ((), "-1h", {}, "every must be more than 0 s"),
@@ -73,7 +76,8 @@ def test_a_wrong_summary_is_one_clear_line(by, every, aggregates, message):
 def test_an_aggregate_is_a_function_of_a_field():
     """Blanks do not matter."""
     parsed = Aggregate.parse("bytes", " sum( id.p ) ")
-    assert (parsed.function, parsed.field) == (Function.SUM, Name("id.p", FieldExtractor("id.p")))
+    field = Name("id.p", FieldExtractor("id.p"), of_values=True)
+    assert (parsed.function, parsed.field) == (Function.SUM, field)
     assert Function.SUM.kinds < Function.COUNT.kinds
 
 
@@ -105,3 +109,14 @@ def test_a_concept_means_all_its_fields_of_one_type():
         field_of(Name.parse("source", "by"), CONN, mixed)
     unknown = Taxonomy({"src": Concept("src", fields=("zeek.dns.src",))})
     assert [leaf.column for leaf in field_of(Name.parse("src", "by"), CONN, unknown)] == ["src"]
+
+
+def test_a_field_that_is_always_null_is_none_to_aggregate():
+    """What another schema has under its name counts; to group by it is possible."""
+    empty = Schema("a.log", (Field("bytes", Type(Kind.NULL)),))
+    (total,) = Summary.parse((), None, {"x": "sum(bytes)"}).aggregates
+    assert total.field is not None
+    assert field_of(total.field, empty, Taxonomy()) == ()
+    assert [leaf.column for leaf in field_of(Name.parse("bytes", "by"), empty, Taxonomy())] == [
+        "bytes"
+    ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import ipywidgets as widgets
 import pytest
 from IPython.utils.capture import capture_output
 
+from tests.conftest import ROOT
 from tests.display.test_html import check
 from vastlab.connection import Connection
 from vastlab.notebook import LiveView, QueryBox, SchemaTree
@@ -88,3 +92,24 @@ def test_the_text_of_a_form_is_whole(shell, folder):
     (output,) = shown._outputs
     assert output["data"]["text/plain"] == repr(box)
     assert len(repr(box)) > 200
+
+
+_SESSION = """
+import sys
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+
+shell = TerminalInteractiveShell.instance()
+shell.run_cell("%load_ext vastlab")
+shell.run_cell(f"%vast_use {sys.argv[1]}")
+for _ in range(3):
+    shell.run_cell("%vast --explore", store_history=True)
+"""
+
+
+def test_a_terminal_ends_quietly_after_an_explorer(folder, tmp_path):
+    """Python takes its modules apart before the widgets that are still shown."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path)}
+    command = [sys.executable, "-c", _SESSION, str(folder)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert "QueryBox" in done.stdout
+    assert "Exception ignored" not in done.stderr

@@ -230,6 +230,13 @@ def test_an_endpoint_is_used_as_a_profile_is(shell, beside, folder):
     assert shell.run("%vast resp_p == 4").num_rows == 1
 
 
+def test_a_folder_may_be_named_by_one_word(shell, beside, folder, monkeypatch):
+    """As for `connect`, where no profile has that name."""
+    monkeypatch.chdir(folder.parent)
+    assert repr(shell.run(f"%vast_use {folder.name}")) == f"using {folder.name}"
+    assert shell.run("%vast resp_p == 4").num_rows == 1
+
+
 def test_saved_queries(shell, beside):
     """``%vast_run`` asks a saved query, with options, values and variables."""
     assert shell.run("%vast_run port").num_rows == 1
@@ -449,6 +456,8 @@ def test_summaries_are_frames(shell):
     found = shell.run("%vast_top resp_p resp_p == 3")
     assert found.to_numpy().tolist() == [[3, len(shell.run("%vast resp_p == 3").one())]]
     assert len(shell.run("%vast_top -n 1 resp_p")) == 1
+    ranked = shell.run("%vast_top resp_p by=max(resp_p) resp_p in [3, 4]")
+    assert ranked["max(resp_p)"].tolist() == [4, 3]
     days = shell.run("%vast_timeline every=1d by=#type resp_p == 3")
     assert days["events"].sum() == found["events"].sum()
     found = shell.run("%vast_summarize by=#type every=1d most=max(resp_p) n=count() resp_p < 4")
@@ -506,6 +515,7 @@ def test_wrong_statements_are_one_clear_line(shell, cell, message):
     [
         ("%vast_top", "the field is missing"),
         ("%vast_top nope", "no schema has a field nope"),
+        ("%vast_top resp_p every=1h", "%vast_top has no every"),
         ("%vast_timeline often=1d", "%vast_timeline has no often"),
         ("%vast_timeline -n 3", "%vast_timeline takes no limit"),
         ("%vast_top --live resp_p", "a summary takes no --live"),

@@ -198,8 +198,11 @@ def _print(
             names = list(map(str, frame.columns))
             rows = (dict(zip(names, row, strict=True)) for row in _rows(frame))
             output.write_lines(json.dumps(row, ensure_ascii=False) for row in rows)
+    lacking: dict[str, list[str]] = {}
     for name, missing in frame.attrs["left_out"].items():
-        complain(plain(f"{name} is left out: it has no {missing}"), style="dim")
+        lacking.setdefault(missing, []).append(name)
+    for missing, names in lacking.items():
+        complain(plain(f"left out, without {missing}: {', '.join(names)}"), style="dim")
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:

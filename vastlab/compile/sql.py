@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import datafusion
@@ -49,6 +51,8 @@ MAX_MEMORY = 512 << 20
 MAX_ANSWER = 512 << 20
 """The bytes of the rows that a statement may return."""
 
+_Part = tuple[str, tuple[str, ...]]  # a table, and some of its columns
+
 Scan = Callable[[str, Paths], Iterator[pa.RecordBatch]]
 """Reads the events of a schema, with the fields at these paths at least; from any thread."""
 
@@ -58,6 +62,7 @@ _SETTINGS = {
     # Fields are named as they are: `AA` is not `aa`.
     "datafusion.sql_parser.enable_ident_normalization": "false",
 }
+_PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 _NAMED = re.compile(r"\$([A-Za-z_]\w*)")
 _UNKNOWN_TABLE = re.compile(r"table '([^']*)' not found")
 _PREFIXES = re.compile(
@@ -94,6 +99,9 @@ class Statement:
         self._schemas = schemas
         self._stopped = False
         self._failure: Exception | None = None
+        self._thread = threading.get_ident()
+        self._missing: dict[_Part, _Table] = {}
+        self._kept: dict[_Part, str] = {}
         config = datafusion.SessionConfig(_SETTINGS).with_information_schema(False)
         runtime = datafusion.RuntimeEnvBuilder().with_disk_manager_os()
         self._context = datafusion.SessionContext(config, runtime.with_fair_spill_pool(MAX_MEMORY))
@@ -118,6 +126,7 @@ class Statement:
         """
         if not text.strip():
             raise UsageError("the statement is empty", hint="such as select * from zeek.conn")
+        self._thread = threading.get_ident()
         with self._errors():
             options = (
                 datafusion.SQLOptions()
@@ -127,19 +136,59 @@ class Statement:
             )
             values = _values(text, params or {})
             frame = self._context.sql_with_options(text, options, param_values=values)
-            schema = frame.schema()
-            batches, size = [], 0
-            for batch in frame.execute_stream():
-                self.check()
-                rows = batch.to_pyarrow()
-                size += rows.nbytes
-                if size > MAX_ANSWER:
-                    raise UsageError(
-                        f"the answer has more than {MAX_ANSWER >> 20:,} MiB",
-                        hint="add a limit, or group the events",
-                    )
-                batches.append(rows)
-        return _answer(schema, batches, self._schemas)
+        with tempfile.TemporaryDirectory(prefix="vastlab-sql-") as folder:
+            while True:
+                try:
+                    with self._errors():
+                        return _answer(frame.schema(), self._rows(frame), self._schemas)
+                except VastlabError:
+                    if not self._missing:
+                        raise
+                self._keep(folder)
+
+    def _rows(self, frame: datafusion.DataFrame) -> list[pa.RecordBatch]:
+        batches, size = [], 0
+        for batch in frame.execute_stream():
+            self.check()
+            rows = batch.to_pyarrow()
+            size += rows.nbytes
+            if size > MAX_ANSWER:
+                raise UsageError(
+                    f"the answer has more than {MAX_ANSWER >> 20:,} MiB",
+                    hint="add a limit, or group the events",
+                )
+            batches.append(rows)
+        return batches
+
+    def kept(self, table: _Table, part: _Part) -> str | None:
+        """Return the file with a part of a table, if it is read in a thread of the engine.
+
+        The engine has a thread for each core, and reads tables side by side in them, such as those
+        of a union. A database is read by the same engine: were all its threads to wait for
+        events, none would be left to read them. So these tables are written to files first.
+        """
+        if threading.get_ident() == self._thread:
+            return None
+        if part not in self._kept:
+            self._missing[part] = table
+            raise _SideBySide
+        return self._kept[part]
+
+    def _keep(self, folder: str) -> None:
+        """Write what the engine reads in its own threads to files."""
+        while self._missing:
+            part, table = self._missing.popitem()
+            path = f"{folder}/{len(self._kept)}.arrow"
+            try:
+                with pa.ipc.new_file(path, table.columns(part[1]), options=_PACKED) as file:
+                    for batch in table.batches(part[1]):
+                        file.write_batch(batch)
+            except OSError as error:
+                raise VastlabError(
+                    f"a table cannot be written to {tempfile.gettempdir()}: {error.strerror}",
+                    hint="set TMPDIR to a folder with more room, or narrow the expression",
+                ) from None
+            self._kept[part] = path
 
     def stop(self) -> None:
         """Let the statement end with an error at the next events that it asks for."""
@@ -212,6 +261,10 @@ class Statement:
         return UsageError(reason)
 
 
+class _SideBySide(Exception):
+    """A table is read in a thread of the engine, and is not in a file yet."""
+
+
 class _Table(pyarrow.dataset.Dataset):  # type: ignore[misc]  # pyarrow carries no type information
     """The leaves of a schema as columns, as the engine reads them: it takes any Arrow data set."""
 
@@ -243,13 +296,24 @@ class _Table(pyarrow.dataset.Dataset):  # type: ignore[misc]  # pyarrow carries 
         columns = iter(self._leaves)
         return frame.select(*(expr.alias(name) for name, expr in _nested(self.events, columns)))
 
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def columns(self, names: Iterable[str]) -> pa.Schema:
+        """Return some of the columns."""
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Read some of the columns."""
         leaves = [self._leaves[name] for name in columns]
         paths = frozenset(leaf.path for leaf in leaves)
-        target = pa.schema([self.schema.field(name) for name in columns])
+        target = self.columns(columns)
         wanted = prune(self.events.fields, paths)
         try:
+            file = self._statement.kept(self, (self._name, tuple(columns)))
+            if file is not None:
+                with pa.memory_map(file) as source, pa.ipc.open_file(source) as reader:
+                    for number in range(reader.num_record_batches):
+                        self._statement.check()
+                        yield reader.get_batch(number)
+                return
             for batch in self._scan(self._name, paths):
                 self._statement.check()
                 events = convert.normalise(batch)
@@ -258,6 +322,8 @@ class _Table(pyarrow.dataset.Dataset):  # type: ignore[misc]  # pyarrow carries 
                 flat = dict(_flat(arrays, wanted, ()))
                 ordered = [flat[leaf.path] for leaf in leaves]
                 yield record_batch(ordered, target, events.num_rows)
+        except _SideBySide:
+            raise
         except Exception as error:
             self._statement._fail(error)  # the engine would make a text of it
             raise
@@ -293,7 +359,7 @@ class _Scan:
     @property
     def projected_schema(self) -> pa.Schema:
         """The columns that `to_batches` returns."""
-        return pa.schema([self._table.schema.field(name) for name in self._columns])
+        return self._table.columns(self._columns)
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Read the events."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 
@@ -73,6 +73,8 @@ class Name:
 
     column: str
     extractor: Extractor
+    of_values: bool = False
+    """Whether only fields are meant that can have a value: their type is not null."""
 
     @classmethod
     def parse(cls, text: str, place: str) -> Name:
@@ -91,12 +93,17 @@ class Name:
 
     def leaves(self, schema: Schema, taxonomy: Taxonomy) -> tuple[Leaf, ...]:
         """Return the fields of a schema that are meant: of a concept, those that it has."""
+        found: tuple[Leaf, ...] = ()
         match self.extractor:
             case FieldExtractor(name) if name in taxonomy.concepts:
                 fields = map(FieldExtractor, taxonomy.fields(name))
-                found = dict.fromkeys(leaf for field in fields for leaf in match(field, schema))
-                return tuple(found) or match(self.extractor, schema)
-        return match(self.extractor, schema)
+                found = tuple(
+                    dict.fromkeys(leaf for field in fields for leaf in match(field, schema))
+                )
+        found = found or match(self.extractor, schema)
+        if not self.of_values:
+            return found
+        return tuple(leaf for leaf in found if leaf.type.kind is not Kind.NULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,13 @@ class Aggregate:
             hint = _text.did_you_mean(name, known)
             raise UsageError(f"{column}: unknown function {name}", hint=hint) from None
         if inside:
-            return cls(column, function, Name.parse(inside, f"{column}: {name}(...)"))
+            field = Name.parse(inside, f"{column}: {name}(...)")
+            if isinstance(field.extractor, MetaExtractor):
+                raise UsageError(
+                    f"{column}: {name}() takes a field, and {inside} is none",
+                    hint="count() counts events, and by can be #type",
+                )
+            return cls(column, function, replace(field, of_values=True))
         if function is not Function.COUNT:
             raise UsageError(f"{column}: {name}() needs a field", hint=f'such as "{name}(ts)"')
         return cls(column, function)
@@ -175,6 +188,13 @@ class Summary:
         aggregates: Mapping[str, str],
     ) -> Summary:
         """Parse the arguments of `summarize`; without aggregates, ``events="count()"``."""
+        if not isinstance(by, Iterable | None):
+            raise UsageError(f"by must be a field or several, got {_text.cut(repr(by), 80)}")
+        if not isinstance(aggregates, Mapping):
+            raise UsageError(
+                f"aggregates must be a dict, got {_text.cut(repr(aggregates), 80)}",
+                hint='such as {"bytes": "sum(orig_bytes)"}',
+            )
         listed = (by,) if isinstance(by, str) else tuple(by or ())
         names = tuple(Name.parse(text, "by") for text in listed)
         parsed = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -176,12 +177,20 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_top(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
-        """Count the values of a field: ``%vast_top [options] FIELD [EXPRESSION]``."""
+        """Count the values of a field: ``%vast_top FIELD [by=sum(FIELD)] [EXPRESSION]``."""
         asked = options.parse(line)
         if asked.help:
-            return Note("%vast_top [-n N] [options] FIELD [EXPRESSION]")
+            return Note("%vast_top [-n N] [options] FIELD [by=sum(FIELD)] [EXPRESSION]")
         field, asked = arguments.first_word(asked, "%vast_top id.orig_h resp_p == 443")
-        call = functools.partial(Connection.top, field=field, n=arguments.limit_of(asked, 20))
+        asked, given = arguments.assigned(asked)
+        if unknown := sorted(given.keys() - {"by"}):
+            raise errors.UsageError(f"%vast_top has no {unknown[0]}", hint="by=sum(orig_bytes), -n")
+        call = functools.partial(
+            Connection.top,
+            field=field,
+            n=arguments.limit_of(asked, 20),
+            by=given.get("by", "events"),
+        )
         return self._summary(asked, call, local_ns)
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython has no types
@@ -378,7 +387,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
 def _chosen(name: str, settings: Settings) -> str:
     """Return the endpoint that is to be used; a profile of that name comes first."""
     spelled = ":" in name or "/" in name or is_bare_host(name)
-    is_endpoint = name not in settings.profiles and spelled
+    is_known = name in settings.profiles or name in settings.refused
+    is_endpoint = not is_known and (spelled or os.path.exists(name))
     return name if is_endpoint else settings.profile(name)
 
 

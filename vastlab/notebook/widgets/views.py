@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ class ClosingBox(widgets.VBox):  # type: ignore[misc]  # ipywidgets carries no t
 
     def close(self) -> None:
         """Take the box away with everything in it; twice is once."""
+        if sys.is_finalizing():
+            return  # what is left of Python cannot display, and there is no page any more
         shown, self._shown = self._shown, ()
         for handle in shown:
             handle.update(self.final_mime_bundle(), raw=True)
