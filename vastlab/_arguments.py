@@ -58,6 +58,11 @@ def as_newest(order: str, mode: ExportMode, per_schema: bool) -> bool:
     """Return whether the newest events come first, if a mode allows that."""
     if not isinstance(order, str) or order not in (OLDEST, NEWEST):
         raise UsageError(f"unknown order: {shorten_repr(order)}", hint=f"{OLDEST!r} or {NEWEST!r}")
+    if not isinstance(per_schema, bool):
+        raise UsageError(
+            f"per_schema must be True or False, got {shorten_repr(per_schema)}",
+            hint="limit=5, per_schema=True is 5 events of each schema",
+        )
     live = mode is not ExportMode.HISTORICAL
     if live and order == NEWEST:
         raise UsageError(

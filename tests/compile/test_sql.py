@@ -120,6 +120,12 @@ def test_tables_of_a_union_are_read_in_the_thread_of_the_statement():
     assert reads.asked == [("zeek.conn", [("orig_bytes",)])]
 
 
+def test_an_aggregate_of_text_is_one_short_line(conn):
+    """And not the list of all types that the engine would take."""
+    with pytest.raises(UsageError, match=r"^sum\(\) takes no string \(cast"):
+        conn.run("select sum(proto) from zeek.conn")
+
+
 def test_a_temporary_folder_that_is_full_is_an_error(conn, monkeypatch):
     """Tables that are read side by side are written to it."""
 

@@ -195,3 +195,10 @@ def test_an_unknown_order_is_an_error(tmp_path, order):
     with pytest.raises(UsageError, match="unknown order") as caught:
         VAST(tmp_path).export("", order=order)
     assert "'oldest' or 'newest'" in str(caught.value)
+
+
+@pytest.mark.parametrize("per_schema", [5, "yes", None])
+def test_a_limit_for_each_schema_is_yes_or_no(tmp_path, per_schema):
+    """A number would be taken for the limit, which is another argument."""
+    with pytest.raises(UsageError, match="per_schema must be True or False, got"):
+        VAST(tmp_path).export("", per_schema=per_schema)

@@ -71,6 +71,7 @@ _PREFIXES = re.compile(
 )
 _PARSER = re.compile(r'ParserError\("(.*)"\)', re.DOTALL)
 _MEMBER = re.compile(r"\[([^\[\]]+)\]")
+_NO_SIGNATURE = re.compile(r"Function '(\w+)' failed to match any signature.*? received (\w+)")
 _NO_VALUE = re.compile(r"Placeholder '(\$\w+)' was not provided")
 _UNKNOWN_FIELD = re.compile(r'No field named ("?)([^".]+)\1\.(?: |$)')
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
@@ -251,6 +252,11 @@ class Statement:
             reason = reason.replace("FixedSizeBinary(16)", "address").replace("Utf8", "text")
             hint = "write addresses as ip('192.0.2.1'), and see in_subnet(a, '10.0.0.0/8')"
             return UsageError(reason, hint=hint)
+        if found := _NO_SIGNATURE.search(reason):
+            kind = found[2].lower()
+            return UsageError(
+                f"{found[1]}() takes no {kind}", hint="cast(x as double) makes a number"
+            )
         if found := _NO_VALUE.search(reason):
             return UsageError(f"the parameter {found[1]} has no value")
         if "Resources exhausted" in reason:
