@@ -21,7 +21,14 @@ from vastlab.display.tally import tally
 from vastlab.errors import UsageError, VastlabWarning
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.group_frames import _finer, _in_zone, engine_bucket, in_few_buckets, to_frame
+from vastlab.group_frames import (
+    GroupFrame,
+    _finer,
+    _in_zone,
+    engine_bucket,
+    in_few_buckets,
+    to_frame,
+)
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.plan import group_batches
 
@@ -347,3 +354,18 @@ def test_what_top_cannot_rank_is_named(named, message):
     """By the name of the argument."""
     with vastlab.connect("demo:") as vast, pytest.raises(UsageError, match=message):
         vast.top(**named)
+
+
+def test_a_frame_says_what_it_does_not_show():
+    """Groups beyond the limit, and schemas without the field; hostile names are escaped."""
+    frame = GroupFrame({"host": ["a"]})
+    frame.attrs = {"other_groups": 2, "left_out": {"x": "<b>", "y": "<b>", "\x1b[2J": "q"}}
+    text, page = repr(frame), frame._repr_html_()
+    assert text.splitlines()[2:] == [
+        "2 more groups: limit=0 returns all",
+        "left out, without <b>: x, y",
+        "left out, without q: \\x1b[2J",
+    ]
+    assert "left out, without &lt;b&gt;: x, y" in page
+    assert "\x1b" not in page + text
+    assert "left out" not in repr(pd.concat([frame, frame]))

@@ -49,16 +49,34 @@ class GroupFrame(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        return pd.DataFrame.__repr__(self._plain())
+        return "\n".join([pd.DataFrame.__repr__(self._plain()), *self._notes()])
 
     def _repr_html_(self) -> str | None:
         with pd.option_context("display.html.use_mathjax", False):
             html: str | None = self._plain()._repr_html_()  # type: ignore[operator]  # not in stubs
-            return html
+        notes = "<br>".join(map(_text.html, self._notes()))
+        return f"{html}<p>{notes}</p>" if html and notes else html
+
+    def _notes(self) -> list[str]:
+        """Say what the frame does not show."""
+        more = self.attrs.get("other_groups", 0)
+        notes = [f"{_text.plural(more, 'more group')}: limit=0 returns all"] if more else []
+        return notes + left_out_notes(self)
 
     def _plain(self) -> pd.DataFrame:
         shown = {_text.plain(str(name)): self[name].map(_plain) for name in self.columns}
         return pd.DataFrame(shown, index=self.index)
+
+
+def left_out_notes(frame: pd.DataFrame) -> list[str]:
+    """Name the schemas that were left out, a line for each field that they lack."""
+    lacking: dict[str, list[str]] = {}
+    for name, missing in frame.attrs.get("left_out", {}).items():
+        lacking.setdefault(missing, []).append(name)
+    return [
+        _text.plain(f"left out, without {missing}: {', '.join(names)}")
+        for missing, names in lacking.items()
+    ]
 
 
 class Counts(pd.Series):

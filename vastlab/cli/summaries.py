@@ -187,6 +187,7 @@ def _print(
     frame: pd.DataFrame, format_: str | None, bar: str | None, keys: Sequence[str] = ()
 ) -> None:
     from vastlab.cli import output
+    from vastlab.group_frames import left_out_notes
 
     match format_or_default(format_):
         case "table":
@@ -198,11 +199,8 @@ def _print(
             names = list(map(str, frame.columns))
             rows = (dict(zip(names, row, strict=True)) for row in _rows(frame))
             output.write_lines(json.dumps(row, ensure_ascii=False) for row in rows)
-    lacking: dict[str, list[str]] = {}
-    for name, missing in frame.attrs["left_out"].items():
-        lacking.setdefault(missing, []).append(name)
-    for missing, names in lacking.items():
-        complain(plain(f"left out, without {missing}: {', '.join(names)}"), style="dim")
+    for note in left_out_notes(frame):
+        complain(note, style="dim")
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
