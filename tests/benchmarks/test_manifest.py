@@ -112,7 +112,7 @@ def commit(root, change, known):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Make a database of many files that are not there, in commits of 1,000."""
+    """Make a database of many files that are not there, in commits of 20,000."""
     folder = tmp_path_factory.mktemp("benchmark")
     small = Database.create(folder / "small.db")
     small.add(demo.batches(100_000))
@@ -121,8 +121,8 @@ def large(tmp_path_factory):
     generator = random.Random(0)  # noqa: S311 - the same in each run
     files = list(entries(root, {f.schema_name: f for f in held.files}, generator, FILES))
     known = None
-    for start in range(0, len(files), 1000):
-        part = files[start : start + 1000]
+    for start in range(0, len(files), 20_000):
+        part = files[start : start + 20_000]
         sources = {
             f"/logs/{f.source}.log": Source(
                 f"/logs/{f.source}.log", 1, f.source, segments=(f.source,)
