@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import expression_strategies as strategies
+from tests.store.test_checkpoint import new_file
+from vastlab.arrow import schema as arrow_schema
 from vastlab.expression.ast import And, Column, Constant, FieldExtractor, Operator, Or, Predicate
 from vastlab.expression.literals import Time, UInt64
 from vastlab.nodes import plan
 from vastlab.nodes.base import Query
+from vastlab.store.files import Files
+from vastlab.store.layout import Layout
 
 
 def port(operator, number):
@@ -108,3 +117,41 @@ def test_a_limit_reaches_the_files_but_not_of_the_newest(database):
         tasks = list(plan.tasks(query, snapshot.layouts, snapshot.files))
         assert {task.limit for task in tasks} == {limit}
         assert all(task.narrowed().limit == 0 for task in tasks)
+
+
+@strategies.share(40)
+@given(st.data())
+def test_a_table_is_planned_as_its_files_are(data):
+    """What is chosen by masks for all files, and what is left of it, is the same one by one."""
+    drawn = [data.draw(strategies.events(max_rows=3)) for _ in range(data.draw(st.integers(1, 2)))]
+    layouts = {arrow_schema.fingerprint(each.schema): each.schema for each in drawn}
+    layouts = {key: Layout(key, schema) for key, schema in layouts.items()}
+    choices = list(layouts.values())
+    drawn_files = [
+        data.draw(new_file("/db", choices, n)) for n in range(data.draw(st.integers(0, 9)))
+    ]
+    split = data.draw(st.integers(0, len(drawn_files)))
+    table = Files.of(drawn_files[:split], "/db").tabled(layouts)
+    assert not table.added
+    dropped = [file.path for file in drawn_files[:split] if data.draw(st.integers(0, 4)) == 0]
+    files = table.changed(drawn_files[split:], dropped)
+    few = data.draw(st.sampled_from((0, 1, 64)))
+    for expr in data.draw(st.lists(strategies.expressions(drawn[0]), min_size=3, max_size=8)):
+        query = Query(expr, since=data.draw(st.sampled_from((None, 0, 3))), limit=5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan, "_FEW", few)
+            patch.setattr(plan, "_MOST_NUMBERS", 1)
+            found = list(plan.tasks(query, layouts, files))
+        assert found == list(plan.tasks(query, layouts, tuple(files)))
+
+
+def test_files_of_one_sort_share_their_expressions(database):
+    """Many files are planned with one filter for all that have the same left to ask."""
+    snapshot = database.snapshot()
+    query = Query(Or((port(Operator.EQ, 150), port(Operator.EQ, 250))), since=0)
+    tabled = snapshot.files.tabled(snapshot.layouts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_FEW", 0)
+        left = [task.disjuncts[0] for task in plan.tasks(query, snapshot.layouts, tabled)]
+    assert len(left) > 1
+    assert all(expr is left[0] for expr in left)

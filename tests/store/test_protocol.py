@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from tests.store.interleaving import Actor, KilledError, controlled
 from vastlab.errors import LockedError
-from vastlab.store import disk, manifest
+from vastlab.store import checkpoint, disk, manifest
 from vastlab.store.database import Database
 from vastlab.store.layout import DataFile, Layout
 from vastlab.store.writer import StagedFile
@@ -76,6 +76,8 @@ def rewrite(root):
 class Writers(RuleBasedStateMachine):
     """Several writers, readers and sweepers of one database, and their deaths."""
 
+    least = 512  # files of a database with checkpoints
+
     def __init__(self):
         super().__init__()
         self.root = Path(tempfile.mkdtemp()) / "db"
@@ -89,6 +91,7 @@ class Writers(RuleBasedStateMachine):
         patch = self.control.__enter__()
         patch.setattr(manifest, "SPAN", 2)
         patch.setattr(manifest, "BLOCK", 4)
+        patch.setattr(checkpoint, "LEAST", self.least)
         patch.setattr(Database, "_sweep_periodically", lambda database: None)
         patch.setattr(manifest, "_pause", lambda attempt: None)
         here = disk._machine_id()
@@ -216,24 +219,32 @@ class Writers(RuleBasedStateMachine):
             shutil.rmtree(self.root.parent)
 
 
+class WritersOfCheckpoints(Writers):
+    """The same where a checkpoint follows each commit."""
+
+    least = 1
+
+
 def _is_elsewhere():
     actor = threading.current_thread()
     return isinstance(actor, Actor) and actor.on_other_machine
 
 
-def test_no_order_of_system_calls_loses_a_commit():
+@pytest.mark.parametrize("writers", [Writers, WritersOfCheckpoints])
+def test_no_order_of_system_calls_loses_a_commit(writers):
     """Every acknowledged commit is there exactly once, and every leftover can be removed."""
     short = settings(max_examples=40, stateful_step_count=30, deadline=None)
-    run_state_machine_as_test(Writers, settings=short)
+    run_state_machine_as_test(writers, settings=short)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_no_order_of_system_calls_loses_a_commit_in_many_examples():
+@pytest.mark.parametrize("writers", [Writers, WritersOfCheckpoints])
+def test_no_order_of_system_calls_loses_a_commit_in_many_examples(writers):
     """The same with longer examples; PROTOCOL_EXAMPLES is their number."""
     number = int(os.environ.get("PROTOCOL_EXAMPLES", "300"))
     long = settings(max_examples=number, stateful_step_count=80, deadline=None)
-    run_state_machine_as_test(Writers, settings=long)
+    run_state_machine_as_test(writers, settings=long)
 
 
 def commit_many(root, name, count, notes):

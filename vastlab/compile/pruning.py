@@ -22,10 +22,10 @@ from vastlab.expression.ast import (
 from vastlab.expression.literals import ListLiteral, Literal, Null, Subnet
 from vastlab.types import Kind
 
-__all__ = ["Range", "may_match", "must_match"]
+__all__ = ["OPPOSITE", "UNORDERED", "Range", "is_one_between", "may_match", "must_match"]
 
 # Statistics of these kinds count elements or have another order.
-_UNORDERED = frozenset({Kind.LIST, Kind.MAP, Kind.RECORD, Kind.SUBNET, Kind.BLOB, Kind.NULL})
+UNORDERED = frozenset({Kind.LIST, Kind.MAP, Kind.RECORD, Kind.SUBNET, Kind.BLOB, Kind.NULL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def must_match(expr: Expr, statistics: Mapping[str, Range]) -> bool:
             assert_never(expr)
 
 
-_OPPOSITE = {
+OPPOSITE = {
     Operator.EQ: Operator.NE,
     Operator.NE: Operator.EQ,
     Operator.LT: Operator.GE,
@@ -113,7 +113,7 @@ _OPPOSITE = {
 
 
 def _must_match_column(kind: Kind, column: Range, operator: Operator, literal: Literal) -> bool:
-    if kind in _UNORDERED:
+    if kind in UNORDERED:
         return False
     match operator, literal:
         case Operator.EQ, Null():
@@ -127,14 +127,14 @@ def _must_match_column(kind: Kind, column: Range, operator: Operator, literal: L
             first, last = literal.extremes
             low, high = column.minimum, column.maximum
             return bool(low is not None and high is not None and first <= low and high <= last)
-        case _ if operator in _OPPOSITE:
-            return not _may_match_column(kind, column, _OPPOSITE[operator], literal)
+        case _ if operator in OPPOSITE:
+            return not _may_match_column(kind, column, OPPOSITE[operator], literal)
         case _:
             return False
 
 
 def _may_match_column(kind: Kind, column: Range, operator: Operator, literal: Literal) -> bool:
-    if kind in _UNORDERED:
+    if kind in UNORDERED:
         return True
     match operator, literal:
         case Operator.EQ, Null():
@@ -144,7 +144,7 @@ def _may_match_column(kind: Kind, column: Range, operator: Operator, literal: Li
         case _ if column.is_all_null:
             return False
         case Operator.IN, ListLiteral() if literal.is_long:
-            return _may_contain_any(column, literal)
+            return is_one_between(column.minimum, column.maximum, literal)
         case Operator.IN, ListLiteral(items):
             return any(_may_match_column(kind, column, Operator.EQ, item) for item in items)
         case Operator.IN, Subnet() if kind is Kind.IP:
@@ -154,10 +154,9 @@ def _may_match_column(kind: Kind, column: Range, operator: Operator, literal: Li
             return _may_compare(kind, column, operator, plain(literal))
 
 
-def _may_contain_any(column: Range, literal: ListLiteral) -> bool:
-    """Whether one of many values lies between minimum and maximum."""
+def is_one_between(low: Any, high: Any, literal: ListLiteral) -> bool:
+    """Return whether one of many values lies between two bounds; None is no bound."""
     lows, highs = bounds(literal)
-    low, high = column.minimum, column.maximum
     try:
         until = len(lows) if high is None else bisect_right(lows, high)
         return until > 0 and (low is None or bool(highs[until - 1] >= low))

@@ -61,7 +61,8 @@ from vastlab.nodes.scan import FileGoneError, FileScan, reason_of
 from vastlab.nodes.tenzir import TenzirNode
 from vastlab.store.archive import Archive, OpenFile, Part, Stamp, View, key
 from vastlab.store.ingest import IngestReport
-from vastlab.store.layout import DataFile, Snapshot
+from vastlab.store.layout import DataFile
+from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 

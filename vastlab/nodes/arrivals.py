@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vastlab._text import plain
 from vastlab.store.database import Database
-from vastlab.store.layout import DataFile, Range, Snapshot
+from vastlab.store.layout import DataFile, Range
+from vastlab.store.snapshot import Snapshot
 
 _SEPARATE = 256  # files of one schema; of more, the oldest count as one
 

@@ -19,7 +19,8 @@ from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant, Expr, echo
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.store.layout import DataFile, Snapshot
+from vastlab.store.layout import DataFile
+from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
 

@@ -39,7 +39,7 @@ from vastlab.nodes.base import (
 from vastlab.nodes.files import FileNode
 from vastlab.readers import SCHEMAS, ReadOptions, Schemas, load_schemas, values
 from vastlab.store.database import Database, OtherFilesError, is_database
-from vastlab.store.layout import Snapshot
+from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Leaf, Schema, Type
 
@@ -274,9 +274,7 @@ class EmbeddedNode(FileNode):
         path, snapshot = await self._look(_state, report)
         self._report_problems(report)
         while True:
-            files = snapshot.files
-            if query.is_live:
-                files = settled(files)
+            files = settled(snapshot.files) if query.is_live else snapshot.files
             tasks = plan.tasks(query, snapshot.layouts, files)
             if query.newest or query.per_schema:
                 stream = self._read_by_schema(query, tasks, self._read)

@@ -19,7 +19,7 @@ from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.small_files import SmallFiles, bundles
-from vastlab.store.layout import Snapshot
+from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 
 EXPORTED_AT_ONCE = 2  # each file in flight holds up to 100 MB

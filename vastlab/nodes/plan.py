@@ -19,6 +19,7 @@ from vastlab._lazy import datafusion
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
+from vastlab.compile import masks
 from vastlab.compile.datafusion import disjuncts, predicate
 from vastlab.compile.groups import Groups
 from vastlab.compile.pruning import Range, may_match, must_match
@@ -41,7 +42,10 @@ from vastlab.expression.rewrite import predicates
 from vastlab.nodes.base import Explanation, LayoutPlan, Query
 from vastlab.store import layout as store_layout
 from vastlab.store.checksums import VerifiedFile, verified
-from vastlab.store.layout import DataFile, Layout, Snapshot
+from vastlab.store.file_table import FileTable
+from vastlab.store.files import Files
+from vastlab.store.layout import DataFile, Layout
+from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Paths, Schema
 
@@ -98,7 +102,7 @@ def bind(query: Query, schema: Schema) -> Expr | None:
     bounds = tuple(_bounds(query, schema))
     if not bounds:
         return bound
-    operands = (bound.operands if isinstance(bound, And) else (bound,)) + bounds
+    operands = _operands(bound) + bounds
     kept = tuple(operand for operand in operands if operand != Constant(True))
     return And(kept) if len(kept) > 1 else kept[0]
 
@@ -108,30 +112,119 @@ def tasks(query: Query, layouts: Mapping[str, Layout], files: Iterable[DataFile]
 
     What the manifest says to be true of all events of a file is left out of its expressions.
     """
-    known: dict[str, tuple[Expr, tuple[Expr, ...], Filters] | None] = {}
-    limit = 0 if query.newest else query.limit
-    shorten = _Shortener()
-    for file in files:
-        layout = layouts[file.fingerprint]
-        if file.fingerprint not in known:
-            bound = bind(query, layout.schema)
-            known[file.fingerprint] = (
-                None if bound is None else (bound, disjuncts(bound), Filters(layout.schema))
+    chooser = _Chooser(query, layouts)
+    if isinstance(files, Files):
+        return chooser.of_table(files)
+    return (task for file in files if (task := chooser.of(file)) is not None)
+
+
+_Parts = tuple[Expr, tuple[Expr, ...]]  # the bound expression, and its disjuncts
+_FEW = 64  # files, for which masks are not worth it
+_UNWANTED, _SINGLE = -2, -1
+
+
+class _Chooser:
+    """Chooses files for a query."""
+
+    def __init__(self, query: Query, layouts: Mapping[str, Layout]) -> None:
+        self._query = query
+        self._layouts = layouts
+        self._limit = 0 if query.newest else query.limit
+        self._bound: dict[str, tuple[Expr, tuple[Expr, ...], Filters] | None] = {}
+        self._shorten = _Shortener()
+
+    def of(self, file: DataFile) -> Task | None:
+        """Return what to read from a file, or None."""
+        bound = self._bind(file.fingerprint)
+        parts = None if bound is None else self._parts(*bound[:2], _Ranges(file.ranges))
+        return None if parts is None else self._task(file, parts)
+
+    def of_table(self, files: Files) -> Iterator[Task]:
+        """Choose files by masks for the whole table; files for which all is the same share it."""
+        classes = np.full(len(files.table), _UNWANTED)
+        known: list[_Parts] = []
+        for fingerprint in files.table.fingerprints:
+            bound = self._bind(fingerprint) if fingerprint in self._layouts else None
+            if bound is not None:
+                self._classify(bound, files.table, fingerprint, classes, known)
+        for row, file in files.select(classes != _UNWANTED):
+            number = _SINGLE if row < 0 else int(classes[row])
+            task = self.of(file) if number == _SINGLE else self._task(file, known[number])
+            if task is not None:
+                yield task
+
+    def _classify(
+        self,
+        bound: tuple[Expr, tuple[Expr, ...], Filters],
+        table: FileTable,
+        fingerprint: str,
+        classes: npt.NDArray[np.int64],
+        known: list[_Parts],
+    ) -> None:
+        """Give files that have the same parts one number."""
+        whole, disjuncts_, _ = bound
+        rows, bounds = table.rows_of[fingerprint], table.bounds[fingerprint]
+        may = [masks.may_match(expr, bounds, len(rows)) for expr in disjuncts_]
+        wanted = np.flatnonzero(np.logical_or.reduce(may))
+        if len(wanted) <= _FEW:
+            classes[rows[wanted]] = _SINGLE
+            return
+        operands = {id(each): each for expr in (whole, *disjuncts_) for each in _operands(expr)}
+        must = [masks.must_match(expr, bounds, len(rows)) for expr in operands.values()]
+        firsts, numbers = _same([mask[wanted] for mask in (*may, *must)], len(wanted))
+        classes[rows[wanted]] = len(known) + numbers
+        for file in table.files(rows[wanted[firsts]]):
+            parts = self._parts(whole, disjuncts_, _Ranges(file.ranges))
+            if parts is None:
+                raise AssertionError("a mask that differs from the rule for one file")
+            known.append(parts)
+
+    def _bind(self, fingerprint: str) -> tuple[Expr, tuple[Expr, ...], Filters] | None:
+        if fingerprint not in self._bound:
+            schema = self._layouts[fingerprint].schema
+            bound = bind(self._query, schema)
+            self._bound[fingerprint] = (
+                None if bound is None else (bound, disjuncts(bound), Filters(schema))
             )
-        compiled = known[file.fingerprint]
-        if compiled is None:
-            continue
-        bound, parts, filters = compiled
-        ranges = _Ranges(file.ranges)
+        return self._bound[fingerprint]
+
+    def _parts(
+        self, bound: Expr, parts: tuple[Expr, ...], ranges: Mapping[str, Range]
+    ) -> _Parts | None:
         fitting = tuple(expr for expr in parts if may_match(expr, ranges))
         if not fitting:
-            continue
-        whole = shorten(bound, ranges)
+            return None
+        whole = self._shorten(bound, ranges)
         if whole == Constant(True):
-            fitting = (whole,)  # the parts have no event in common
-        else:
-            fitting = tuple(shorten(expr, ranges) for expr in fitting)
-        yield Task(file, layout, whole, fitting, filters, query.fields, limit)
+            return whole, (whole,)  # the parts have no event in common
+        return whole, tuple(self._shorten(expr, ranges) for expr in fitting)
+
+    def _task(self, file: DataFile, parts: _Parts) -> Task:
+        bound = self._bound[file.fingerprint]
+        if bound is None:
+            raise AssertionError("a file of a layout without answers")
+        layout = self._layouts[file.fingerprint]
+        return Task(file, layout, *parts, bound[2], self._query.fields, self._limit)
+
+
+def _operands(expr: Expr) -> tuple[Expr, ...]:
+    return expr.operands if isinstance(expr, And) else (expr,)
+
+
+def _same(
+    masks_: Sequence[npt.NDArray[np.bool_]], size: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where each combination of masks occurs first, and the numbers of all of them."""
+    numbers = np.zeros(size, np.int64)
+    for mask in masks_:
+        numbers = 2 * numbers + mask
+        if numbers.max() > _MOST_NUMBERS:
+            numbers = np.unique(numbers, return_inverse=True)[1]
+    _, firsts, numbers = np.unique(numbers, return_index=True, return_inverse=True)
+    return firsts, numbers
+
+
+_MOST_NUMBERS = 1 << 60
 
 
 def span(query: Query, snapshot: Snapshot) -> int | None:
@@ -155,7 +248,7 @@ class _Shortener:
         self._known: dict[tuple[int, ...], tuple[Expr, Expr]] = {}
 
     def __call__(self, expr: Expr, ranges: Mapping[str, Range]) -> Expr:
-        operands = expr.operands if isinstance(expr, And) else (expr,)
+        operands = _operands(expr)
         kept = tuple(operand for operand in operands if not must_match(operand, ranges))
         if len(kept) == len(operands):
             return expr

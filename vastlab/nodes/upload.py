@@ -22,7 +22,7 @@ from vastlab.nodes.process import Child, Completed, finish
 from vastlab.readers.problems import Problem
 from vastlab.store.database import Database
 from vastlab.store.ingest import IngestReport, ingest
-from vastlab.store.layout import Snapshot
+from vastlab.store.snapshot import Snapshot
 
 Send = Callable[[Iterator[pa.RecordBatch]], Awaitable[None]]
 

@@ -11,6 +11,8 @@ write.
 
     manifest.json                                    the format's version
     generations/000000042.json                       what changed; see `vastlab.store.manifest`
+    generations/000000042.zip                        all files as of then, as Parquet tables; only
+                                                     of many files; see `vastlab.store.checkpoint`
     data/zeek.conn/<fingerprint>/<time>-<id>.parquet one column per leaf, and `#import_time`
     staging/<id>/                                    files of an import in progress
 

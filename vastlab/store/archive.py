@@ -19,7 +19,8 @@ from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.ipc import check
 from vastlab.errors import FormatError, UsageError
 from vastlab.readers import parquet
-from vastlab.store.layout import DataFile, Layout, Range, Snapshot, make_snapshot
+from vastlab.store.layout import DataFile, Layout, Range
+from vastlab.store.snapshot import Snapshot, make_snapshot
 from vastlab.types import Schema
 
 FEATHER, PARQUET, SEGMENT = ".feather", ".parquet", ".store"

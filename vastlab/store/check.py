@@ -15,9 +15,11 @@ import pyarrow as pa
 from vastlab import _text
 from vastlab.errors import CorruptFileError
 from vastlab.readers import columns
-from vastlab.store import checksums, generation, manifest
+from vastlab.store import checkpoint, checksums, generation, manifest
 from vastlab.store.database import GRACE, Database
-from vastlab.store.layout import DataFile, Layout, Snapshot
+from vastlab.store.generation import NewerVersionError
+from vastlab.store.layout import DataFile, Layout
+from vastlab.store.snapshot import Snapshot
 
 __all__ = ["Fault", "FaultKind", "check"]
 
@@ -76,6 +78,25 @@ def _check_generations(root: Path) -> Iterator[Fault]:
             manifest.read_closing_file(path)
         except (OSError, ValueError, LookupError) as error:
             yield Fault(str(path), FaultKind.DAMAGED, str(error))
+    yield from _check_checkpoints(root)
+
+
+def _check_checkpoints(root: Path) -> Iterator[Fault]:
+    """Compare the checkpoints with the generations; those of newer versions are not used."""
+    for number in checkpoint.numbers(root):
+        path = str(checkpoint.file_of(root, number))
+        try:
+            held = checkpoint.read(root, number)
+            expected = manifest.load_generation(root, number)
+        except (FileNotFoundError, NewerVersionError, manifest.MovedError):
+            continue  # deleted by a sweeper, or of generations that a sweeper deleted
+        except CorruptFileError:
+            continue  # of a generation, which is reported
+        except Exception as error:  # noqa: BLE001 - a damaged file can cause any error
+            yield Fault(path, FaultKind.DAMAGED, str(error))
+            continue
+        if not checkpoint.is_same(held, expected):
+            yield Fault(path, FaultKind.DAMAGED, "it differs from the generations")
 
 
 def _check_generation(root: Path, number: int) -> Iterator[Fault]:

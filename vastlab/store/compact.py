@@ -21,7 +21,8 @@ import pyarrow as pa
 from vastlab.errors import CorruptFileError, DatabaseError, LockedError
 from vastlab.store import checksums, writer
 from vastlab.store.database import Database
-from vastlab.store.layout import DataFile, Layout, Snapshot, Source
+from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
 
 __all__ = ["CompactReport", "compact", "merge_after_import"]

@@ -30,7 +30,8 @@ from vastlab.store.generation import (
     is_database,
     read_marker,
 )
-from vastlab.store.layout import DataFile, Layout, Snapshot, Source
+from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import Buffer, StagedFile
 
 __all__ = ["GRACE", "Database", "OtherFilesError", "is_database"]

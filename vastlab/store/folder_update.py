@@ -36,7 +36,8 @@ from vastlab.store.follow import (
     resume,
     skip,
 )
-from vastlab.store.layout import COPY, TAIL, Layout, Snapshot, Source, new_segment
+from vastlab.store.layout import COPY, TAIL, Layout, Source, new_segment
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import Digest, HashingReader, Meter, as_format_error, reason_of
 from vastlab.store.writer import Buffer, StagedFile
 

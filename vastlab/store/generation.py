@@ -42,6 +42,14 @@ def unseal(data: bytes) -> tuple[dict[str, Any], str]:
     return document, digest
 
 
+def read_digest(path: Path) -> str:
+    """Return the checksum at the beginning of a sealed file, or ``""``, without comparing it."""
+    with path.open("rb") as file:
+        found = _SEAL.match(file.read(_LONGEST_SEAL))
+    return found[1].decode() if found else ""
+
+
+_LONGEST_SEAL = 80
 FORMAT = "vastlab"
 VERSION = 2
 
@@ -118,7 +126,7 @@ def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
             "layouts": {
                 key: columns.encode_schema(layout.schema) for key, layout in change.layouts.items()
             },
-            "sources": {key: _encode_source(source) for key, source in change.sources.items()},
+            "sources": {key: encode_source(source) for key, source in change.sources.items()},
             "forgotten": sorted(change.forgotten),
         }
     )
@@ -144,13 +152,14 @@ def decode_generation(data: bytes, number: int, root: Path) -> tuple[Generation,
             key: Layout(key, columns.decode_schema(text))
             for key, text in document["layouts"].items()
         },
-        sources={key: _decode_source(key, item) for key, item in document["sources"].items()},
+        sources={key: decode_source(key, item) for key, item in document["sources"].items()},
         forgotten=frozenset(document["forgotten"]),
     )
     return Generation(number, since, change), digest
 
 
-def _encode_source(source: Source) -> dict[str, Any]:
+def encode_source(source: Source) -> dict[str, Any]:
+    """Return a source as JSON, without its key."""
     document = asdict(source)
     del document["key"]
     if not source.remarks:
@@ -158,7 +167,8 @@ def _encode_source(source: Source) -> dict[str, Any]:
     return document
 
 
-def _decode_source(key: str, document: dict[str, Any]) -> Source:
+def decode_source(key: str, document: dict[str, Any]) -> Source:
+    """Read a source from JSON, which is used up."""
     problems = tuple((line, reason) for line, reason in document.pop("problems"))
     segments = tuple(document.pop("segments"))
     remarks = tuple(document.pop("remarks", ()))

@@ -23,7 +23,8 @@ from vastlab.readers.problems import Problem, Problems
 from vastlab.readers.source import check_encoding, stream_name
 from vastlab.store import compact
 from vastlab.store.database import Database, refuse_duplicates
-from vastlab.store.layout import Snapshot, Source
+from vastlab.store.layout import Source
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import (
     EventSource,
     FileSource,

@@ -1,4 +1,4 @@
-"""The content of a database at one generation: layouts, data files and sources."""
+"""What a snapshot consists of: layouts, data files and sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from uuid import uuid4
 import pyarrow as pa
 
 from vastlab.readers import columns
-from vastlab.readers.problems import Problem
 from vastlab.types import Field, Kind, Schema, Type
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "DataFile",
     "Layout",
     "Range",
-    "Snapshot",
     "Source",
     "new_segment",
     "union",
@@ -141,62 +139,6 @@ class Source:
         """Line numbers and reasons, including those of an incomplete last line."""
         tail = ((self.lines + 1, self.tail_problem),) if self.tail_problem else ()
         return self.problems + tail
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The content of a database at one generation."""
-
-    generation: int  # 0 for the empty database
-    layouts: Mapping[str, Layout]  # by fingerprint; only those of existing files
-    files: tuple[DataFile, ...]  # sorted by schema name, first event time and path
-    sources: Mapping[str, Source] = field(default_factory=dict)  # by key
-    digest: str = ""  # of the generation
-    # The id of the database; another one may replace it at the same path.
-    database: str = field(default="", compare=False)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The problems of the sources: first those of logs, then files that are not logs."""
-        return tuple(
-            Problem(source.key, line, reason)
-            for source in sorted(self.sources.values(), key=lambda source: not source.format)
-            for line, reason in source.all_problems
-        )
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Remarks on the fields of the sources, without duplicates."""
-        found = (text for source in self.sources.values() for text in source.remarks)
-        return tuple(dict.fromkeys(found))
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """The number of events by schema name."""
-        counts: dict[str, int] = {}
-        for file in self.files:
-            counts[file.schema_name] = counts.get(file.schema_name, 0) + file.rows
-        return counts
-
-    def schemas(self) -> dict[str, Schema]:
-        """Return the union of all layouts of each name."""
-        named: dict[str, list[Schema]] = {}
-        for layout in self.layouts.values():
-            named.setdefault(layout.schema.name, []).append(layout.schema)
-        return {name: union(named[name]) for name in sorted(named)}
-
-
-def make_snapshot(
-    generation: int,
-    layouts: Mapping[str, Layout],
-    files: Iterable[DataFile],
-    sources: Mapping[str, Source],
-) -> Snapshot:
-    """Sort the files, and leave out layouts that no file has."""
-    ordered = sorted(files, key=lambda file: (file.schema_name, file.first, file.path))
-    used = {file.fingerprint for file in ordered}
-    kept = {key: layouts[key] for key in sorted(used)}
-    return Snapshot(generation, kept, tuple(ordered), dict(sources))
 
 
 # --- unions of schemas ----------------------------------------------------------------------

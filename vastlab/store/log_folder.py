@@ -24,8 +24,9 @@ from vastlab.store import compact, follow
 from vastlab.store.database import Database
 from vastlab.store.disk import disk_errors, lock, try_lock
 from vastlab.store.folder_update import OutdatedError, Update
-from vastlab.store.layout import Snapshot, Source
+from vastlab.store.layout import Source
 from vastlab.store.manifest import SPAN
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import IngestProgress, Meter
 
 LIMIT = 20 * 1024**3

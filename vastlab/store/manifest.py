@@ -4,7 +4,9 @@ Generation N lists the files that were added and dropped since an earlier genera
 N, it covers the last 32 generations; if 1024 divides N, the last 1024; and so on. A reader follows
 this chain from the newest generation back to the one that it knows, or to the beginning. It reads
 a few dozen files at most, and a commit writes little more than its own change. The content of a
-generation is described in `vastlab.store.generation`.
+generation is described in `vastlab.store.generation`. In a database of many files, a reader stops
+at the first generation with a checkpoint (see `vastlab.store.checkpoint`), which saves time and is
+needed for nothing.
 
 The protocol needs one atomic operation, ``publish``: create a name if it does not exist.
 
@@ -15,7 +17,8 @@ Each writer has its own staging folder S. Its steps are, in this order:
    is taken, wait a random time and repeat step 2, up to a limit.
 3. Sync ``generations/``. If the block of N + 1 is closed, and its closing file has another digest
    for N + 1, go back to step 2. Otherwise the commit is complete.
-4. Replace ``manifest.json``, which names a generation that exists. Remove S.
+4. Replace ``manifest.json``, which names a generation that exists. If one is due, write the
+   checkpoint of N + 1 to S, sync it and publish it. Remove S.
 
 A sweeper removes, in this order:
 
@@ -24,7 +27,8 @@ A sweeper removes, in this order:
 2. Generations, in complete blocks of 1024 numbers, if the last of the block is not the newest.
    The sweeper first publishes a closing file with the digests of the block. Then it deletes the
    generations that the chain of the newest generation does not use.
-3. Files in ``data/`` that have no hard link in a staging folder and that the newest generation
+3. All checkpoints but the newest two.
+4. Files in ``data/`` that have no hard link in a staging folder and that the newest generation
    does not name. The generation is read after the links were counted.
 
 This guarantees:
@@ -38,6 +42,8 @@ This guarantees:
 - A committed file exists. It is deleted only after S was renamed. At that time, either its
   generation was already published and names the file, or it can never be published.
 - A crash between two steps leaves the state before or after the commit, and some unused files.
+- A checkpoint is of a generation that was published, is never changed, and counts only if it has
+  the digest that the chain has for its generation. The chain is complete without it.
 """
 
 from __future__ import annotations
@@ -47,12 +53,14 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from vastlab.errors import CorruptFileError, LockedError
+from vastlab.store import checkpoint
 from vastlab.store.disk import publish, sync_folder, write_synced
+from vastlab.store.files import Files
 from vastlab.store.generation import (
     GENERATIONS,
     REPAIR,
@@ -63,12 +71,14 @@ from vastlab.store.generation import (
     NewerVersionError,
     decode_generation,
     encode_generation,
+    read_digest,
     read_marker,
     replace_marker,
     seal,
     unseal,
 )
-from vastlab.store.layout import DataFile, Snapshot, make_snapshot
+from vastlab.store.layout import DataFile
+from vastlab.store.snapshot import Snapshot, make_snapshot
 
 SPAN = 32
 BLOCK = SPAN * SPAN
@@ -97,11 +107,23 @@ def load(root: Path, known: Snapshot | None = None) -> Snapshot:
         if known is not None and known.generation == newest:
             return known
         try:
-            return _load(root, newest, marker, known)
+            if _closing_file(root, newest).exists():
+                # A suspended writer published it late, or the listing is outdated.
+                msg = f"the newest generations are missing from {str(root / GENERATIONS)!r}"
+                raise MovedError(msg)
+            if known is not None:
+                with contextlib.suppress(MovedError):
+                    return _load(root, newest, marker, known)
+            # A generation covers more than what is new, or the known one was replaced.
+            return _load(root, newest, marker, None, checkpoint.numbers(root))
         except MovedError as error:
             if newest <= seen:
+                _require_known_checkpoints(root)
                 raise CorruptFileError(str(error), hint=REPAIR) from error
             seen = newest
+        except CorruptFileError:
+            _require_known_checkpoints(root)
+            raise
 
 
 def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
@@ -110,7 +132,7 @@ def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
     If a file was merged from earlier and later ones, the later ones are returned instead. They are
     no longer part of the database, but exist for a grace period.
     """
-    files = [file for file in snapshot.files if file.generation > since]
+    files: Iterable[DataFile] = snapshot.files.since(since)
     if any(0 < file.oldest <= since for file in files):
         try:
             newer = [read(root, number)[0] for number in range(since + 1, snapshot.generation + 1)]
@@ -133,14 +155,26 @@ def _is_stale(known: Snapshot, marker: Marker) -> bool:
     )
 
 
-def _load(root: Path, newest: int, marker: Marker, known: Snapshot | None) -> Snapshot:
-    if _closing_file(root, newest).exists():
-        # A suspended writer published it late, or the listing is outdated.
-        raise MovedError(f"the newest generations are missing from {str(root / GENERATIONS)!r}")
-    base = known or Snapshot(0, {}, (), database=marker.database)
+def load_generation(root: Path, number: int) -> Snapshot:
+    """Read the content at one generation without using checkpoints."""
+    return _load(root, number, read_marker(root))
+
+
+def _load(
+    root: Path,
+    newest: int,
+    marker: Marker,
+    known: Snapshot | None = None,
+    checkpoints: Collection[int] = (),
+) -> Snapshot:
+    base = known or Snapshot(0, {}, Files.of((), str(root)), database=marker.database)
     link, digest = Link(newest, ""), ""
     chain: list[Generation] = []
     while link.number > base.generation:
+        if link.number in checkpoints and (held := _from_checkpoint(root, link, marker)):
+            base, link = held, Link(held.generation, held.digest)
+            digest = digest or held.digest
+            break
         generation, found = read(root, link.number)
         if chain and found != link.digest:
             raise MovedError(_wrong_generation(root, link.number))
@@ -150,28 +184,53 @@ def _load(root: Path, newest: int, marker: Marker, known: Snapshot | None) -> Sn
         chain.append(generation)
         link = generation.since
     if link != Link(base.generation, base.digest):
-        if known is None:
-            raise MovedError(_wrong_generation(root, link.number))
-        # A generation covers more than what is new, or the known one was replaced.
-        return _load(root, newest, marker, None)
-    return _apply(base, reversed(chain), digest)
+        raise MovedError(_wrong_generation(root, link.number))
+    snapshot = _apply(base, reversed(chain), digest)
+    if len(snapshot.files.table) or len(snapshot.files.added) < checkpoint.LEAST:
+        return snapshot
+    return replace(snapshot, files=snapshot.files.tabled(snapshot.layouts))
+
+
+def _from_checkpoint(root: Path, link: Link, marker: Marker) -> Snapshot | None:
+    """Read the checkpoint of a generation; None if it cannot be used."""
+    try:
+        held = checkpoint.read(root, link.number)
+        digest = link.digest or read_digest(file_of(root, link.number))
+    except Exception:  # noqa: BLE001 - a damaged file can cause any error; the generations count
+        return None
+    if held.digest != digest or (link.number == marker.generation and held.digest != marker.digest):
+        return None
+    return replace(held, database=marker.database)
+
+
+def _require_known_checkpoints(root: Path) -> None:
+    """Raise NewerVersionError if a newer version could read what this one cannot."""
+    for number in checkpoint.numbers(root):
+        try:
+            checkpoint.read(root, number)
+        except NewerVersionError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - the generations are damaged, too: that is said
+            continue
 
 
 def _apply(base: Snapshot, generations: Iterable[Generation], digest: str) -> Snapshot:
-    layouts, sources = dict(base.layouts), dict(base.sources)
-    files = {file.path: file for file in base.files}
+    layouts, sources = dict(base.layouts), base.sources
+    files: dict[str, DataFile] = {}
+    dropped: set[str] = set()
     number = base.generation
     for generation in generations:
         change, number = generation.change, generation.number
         layouts |= change.layouts
         for path in change.dropped:
             files.pop(path, None)
-        for key in change.forgotten:
-            sources.pop(key, None)
+        dropped |= change.dropped
         files |= {file.path: file for file in change.files}
-        sources |= change.sources
-    made = make_snapshot(number, layouts, files.values(), sources)
-    return replace(made, digest=digest, database=base.database)
+        if change.sources or change.forgotten:
+            kept = {key: item for key, item in sources.items() if key not in change.forgotten}
+            sources = {**kept, **change.sources}
+    made = make_snapshot(number, layouts, base.files.changed(files.values(), dropped), sources)
+    return replace(made, digest=digest, database=base.database, checkpoint=base.checkpoint)
 
 
 def _newest(root: Path, marker: Marker, known: Snapshot | None) -> int:
@@ -242,14 +301,19 @@ def commit(
         change = _number_files(decide(known), number, known)
         new = Generation(number, Link(known.generation, known.digest), change)
         try:
-            digest = _publish(root, staging, _merge_covered(root, new))
+            merged = _merge_covered(root, new)
+            digest = _publish(root, staging, merged)
         except MovedError:
             known = None
             continue
         if digest:
             with contextlib.suppress(OSError):
                 replace_marker(root, staging, Marker(known.database, number, digest))
-            return _apply(known, [new], digest)
+            made = _apply(known, [new], digest)
+            if checkpoint.is_due(made, merged.since.number):
+                with contextlib.suppress(Exception):  # the commit is complete without it
+                    made = checkpoint.publish(root, staging, made)
+            return made
     msg = f"other processes keep writing to {str(root)!r}; nothing was added"
     raise LockedError(msg, hint="try again later")
 
@@ -327,6 +391,7 @@ def _recorded_digest(root: Path, number: int) -> str | None:
 def sweep(root: Path, staging: Path, grace: float) -> None:
     """Delete covered generations, in blocks that have been complete for `grace` seconds."""
     newest = load(root).generation
+    checkpoint.remove_old(root)
     deadline = time.time() - grace
     for leftover in (root / GENERATIONS).glob("*.tmp"):  # of vastlab 1.0
         if _modified(leftover) < deadline:

@@ -18,7 +18,7 @@ from vastlab._lazy import pd
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import CorruptFileError, LockedError
 from vastlab.readers import columns
-from vastlab.store import checksums, generation, manifest, statistics, writer
+from vastlab.store import checkpoint, checksums, generation, manifest, statistics, writer
 from vastlab.store.check import FaultKind, check
 from vastlab.store.checksums import VerifiedFile
 from vastlab.store.compact import names, with_generations
@@ -36,7 +36,8 @@ from vastlab.store.generation import (
     read_marker,
     replace_marker,
 )
-from vastlab.store.layout import DataFile, Layout, Snapshot, Source
+from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.snapshot import Snapshot
 
 __all__ = [
     "DAMAGED",
@@ -220,7 +221,9 @@ class _Repair:
     def replace_generation(self, path: Path) -> None:
         """Move a damaged file of the manifest that is not needed; its number stays taken."""
         aside = self._damaged_path(path)
-        if path in manifest.closing_files(self.root):
+        if path in checkpoint.files(self.root):
+            os.rename(path, aside)
+        elif path in manifest.closing_files(self.root):
             os.rename(path, aside)
             with Database(self.root).staging() as staging:
                 manifest.close(self.root, staging, manifest.last_of_block(path))
