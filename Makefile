@@ -56,7 +56,7 @@ lint: $(DEV) ## Check style, types and the direction of imports.
 	$(BIN)/codespell vastlab tests notebooks README.md Makefile pyproject.toml
 
 bench: $(DEV) ## Measure speed beside other engines, as ratios taken in one run.
-	$(BENCH) $(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:randomly -s
+	$(BENCH) $(BIN)/python -m pytest tests/benchmarks --benchmark-only --timeout=0 -p no:randomly -s
 
 bench-compare: $(DEV) ## Measure speed beside an earlier commit: make bench-compare REV=HEAD~1
 	@test -n "$(REV)" || { echo "make bench-compare REV=COMMIT names what to compare with"; exit 2; }
