@@ -304,7 +304,9 @@ class AddressSet:
             pa.binary(16), len(single), [None, packed]
         )
         self._single = np.sort(_packed(single))
-        self._slots, self._shift = _slots(_address_fingerprints(single))
+        fingerprints = _address_fingerprints(single)
+        self._fingerprints = np.sort(fingerprints)
+        self._slots, self._shift = _slots(fingerprints)
         ipv4 = [
             (max(low, _V4_FIRST), min(high, _V4_LAST))
             for low, high in joined
@@ -318,9 +320,9 @@ class AddressSet:
         if isinstance(values, pa.ExtensionArray):
             values = values.storage
         matrix = octets(values)
-        found = self._slots[_address_fingerprints(matrix) >> self._shift]
-        candidates = np.flatnonzero(found)
-        found[candidates] = self._is_single(values, matrix, candidates)
+        found = np.zeros(len(values), np.bool_)
+        rows = self._alike(matrix)
+        found[rows] = self._is_single(values, matrix, rows)
         if len(self._networks[0]):
             ipv4 = is_v4(matrix)
             found[ipv4] |= _in_ranges(_ipv4_numbers(matrix[ipv4]), *self._ipv4_numbers)
@@ -333,6 +335,12 @@ class AddressSet:
     def count(self, chunks: list[pa.FixedSizeBinaryArray]) -> int:
         """Return how many values of a column are in the set."""
         return sum(_number_of(self.contains(chunk)) for chunk in chunks)
+
+    def _alike(self, matrix: Octets) -> npt.NDArray[np.intp]:
+        """Return the rows whose fingerprints are in the set; sixteen bytes take much longer."""
+        fingerprints = _address_fingerprints(matrix)
+        rows = np.flatnonzero(self._slots[fingerprints >> self._shift])
+        return rows[_in_ranges(fingerprints[rows], self._fingerprints, self._fingerprints)]
 
     def _is_single(
         self, values: pa.FixedSizeBinaryArray, matrix: Octets, rows: npt.NDArray[np.intp]
