@@ -210,7 +210,7 @@ def duckdb_peer(paths, question, lists, rows):
     if rows is None:
         return lambda: connection.execute(f"select count(*) {start}").fetchone()[0]
     end = f" limit {rows}" if rows else ""
-    return lambda: connection.execute(f"select * {start}{end}").to_arrow_table()
+    return lambda: connection.sql(f"select * {start}{end}").to_arrow_table()
 
 
 def polars_peer(paths, question, lists, rows):
