@@ -118,3 +118,17 @@ def test_columns_that_outnumber_a_set():
     assert AddressSet([six], [(four, four)]).contains(column).to_pylist() == [True] * 3
     typed = arrow_strategies.array(Type(Kind.IP), [four, six, None])
     assert AddressSet([four, six], [(six, six)]).contains(typed).to_pylist() == [True, True, False]
+
+
+@pytest.mark.parametrize("times", [1, 9], ids=["few values", "many values"])
+def test_numbers_of_values(times):
+    """As many as are in the set, in all parts of a column."""
+    four, six = MAPPED_PREFIX + bytes([10, 0, 0, 1]), bytes(15) + b"\1"
+    texts = [pa.array(["a", None, "b"] * times), pa.array(["b"]), pa.array([], pa.string())]
+    assert TextSet(["a", "b", "c", "d"]).count(texts) == 2 * times + 1
+    assert TextSet(["c"]).count([]) == 0
+    addresses = [pa.array([four, None, six] * times, pa.binary(16)), pa.array([six], pa.binary(16))]
+    assert AddressSet([six], []).count(addresses) == times + 1
+    assert AddressSet([], [(four, four)]).count(addresses) == times
+    assert PlainSet(pa.array([1, 2])).count([pa.array([1, None, 3] * times)]) == times
+    assert PlainSet(pa.array([1])).count([]) == 0

@@ -1,4 +1,4 @@
-"""Counts beside other engines, which ask the same Parquet files the same questions.
+"""Counts and events beside other engines, which ask the same Parquet files the same questions.
 
 `measure` says how they are compared.
 """
@@ -10,6 +10,8 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import datafusion
@@ -25,6 +27,7 @@ from vastlab.store.database import Database
 
 LISTED = 10_000
 TABLE = "Counts of connections: the CPU of others over that of vastlab"
+EVENTS_TABLE = "Connections as Arrow: the CPU of others over that of vastlab"
 NOTES = {
     "subnet": "addresses are bytes to the others",
     f"{LISTED:,} texts": "vastlab is given the list with the question, others have it bound",
@@ -33,16 +36,51 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Question:
-    """One question in the language of each engine; `where` is SQL with ``{blob}`` for a cast."""
+    """One question in the language of each engine; `where` is SQL with placeholders for values."""
 
     ours: str
     where: str
-    arrow: Callable[[list[str]], Any]
+    arrow: Callable[[list[str]], Any] | None = None
     polars: Callable[[Any, list[str]], Any] | None = None
 
 
-LOW, HIGH = "00000000000000000000ffff0a000000", "00000000000000000000ffff0affffff"
+CONNECTIONS = '#type == "zeek.conn"'
+ADDRESSES = {
+    "low": "00000000000000000000ffff0a000000",
+    "high": "00000000000000000000ffff0affffff",
+    "needle": "00000000000000000000ffffcb007163",
+}
+FIRST, LAST = (f"2026-03-0{day} 06:00:00" for day in (3, 4))
+LISTED_ADDRESSES = f"{LISTED:,} addresses, two columns"
 QUESTIONS = {
+    "everything": Question("", "true", lambda _: None, lambda pl, _: pl.lit(True)),
+    "time range": Question(
+        "ts >= 2026-03-03T06:00:00Z && ts < 2026-03-04T06:00:00Z",
+        f"ts >= timestamp '{FIRST}' and ts < timestamp '{LAST}'",
+        lambda _: (pc.field("ts") >= _time(FIRST)) & (pc.field("ts") < _time(LAST)),
+        lambda pl, _: (pl.col("ts") >= _moment(FIRST)) & (pl.col("ts") < _moment(LAST)),
+    ),
+    "one address, two columns": Question(
+        ":ip == 203.0.113.99", '("id.orig_h" = {needle} or "id.resp_h" = {needle})'
+    ),
+    "an absent uid": Question(
+        'uid == "CAbsentAbsentAbse"',
+        "uid = 'CAbsentAbsentAbse'",
+        lambda _: pc.field("uid") == "CAbsentAbsentAbse",
+        lambda pl, _: pl.col("uid") == "CAbsentAbsentAbse",
+    ),
+    "regular expression, few distinct values": Question(
+        "history == /ShA.*f/",
+        "{matches}(history, '^(ShA.*f)$')",
+        lambda _: pc.match_substring_regex(pc.field("history"), "^(ShA.*f)$"),
+        lambda pl, _: pl.col("history").str.contains("^(ShA.*f)$"),
+    ),
+    "regular expression, all distinct": Question(
+        "uid == /C.*ab.*1/",
+        "{matches}(uid, '^(C.*ab.*1)$')",
+        lambda _: pc.match_substring_regex(pc.field("uid"), "^(C.*ab.*1)$"),
+        lambda pl, _: pl.col("uid").str.contains("^(C.*ab.*1)$"),
+    ),
     "one port": Question(
         "id.resp_p == 53",
         '"id.resp_p" = 53',
@@ -70,10 +108,6 @@ QUESTIONS = {
     "subnet": Question(
         "id.orig_h in 10.0.0.0/8",
         '"id.orig_h" between {low} and {high}',
-        lambda _: (
-            (pc.field("id.orig_h") >= pa.scalar(bytes.fromhex(LOW), pa.binary(16)))
-            & (pc.field("id.orig_h") <= pa.scalar(bytes.fromhex(HIGH), pa.binary(16)))
-        ),
     ),
     f"{LISTED:,} texts": Question(
         "uid in $listed",
@@ -81,7 +115,58 @@ QUESTIONS = {
         lambda listed: pc.field("uid").isin(listed),
         lambda pl, listed: pl.col("uid").is_in(listed),
     ),
+    LISTED_ADDRESSES: Question(
+        ":ip in $addresses",
+        '("id.orig_h" in (select ip from addresses) or "id.resp_h" in (select ip from addresses))',
+    ),
 }
+
+
+# The question, and how many of the events that match; 0 for all.
+EVENTS_OF = {
+    "one address, events": (QUESTIONS["one address, two columns"], 0),
+    "first 100 of one port": (QUESTIONS["one port"], 100),
+    f"{LISTED:,} texts, events": (QUESTIONS[f"{LISTED:,} texts"], 0),
+    "1 %, as Arrow": (
+        Question(
+            'history == "S"',
+            "history = 'S'",
+            lambda _: pc.field("history") == "S",
+            lambda pl, _: pl.col("history") == "S",
+        ),
+        0,
+    ),
+    "all, as Arrow": (QUESTIONS["everything"], 0),
+}
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Long lists of values."""
+
+    texts: list[str]
+    addresses: list[IPv4Address | IPv6Address]
+
+    @property
+    def table_of_texts(self):
+        return pa.table({"uid": self.texts})
+
+    @property
+    def table_of_addresses(self):
+        values = [packed(address) for address in self.addresses]
+        return pa.table({"ip": pa.array(values, pa.binary(16))})
+
+
+def packed(address):
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def _time(text):
+    return pa.scalar(_moment(text), pa.timestamp("ns"))
+
+
+def _moment(text):
+    return datetime.fromisoformat(text)
 
 
 @pytest.fixture(scope="module")
@@ -97,90 +182,150 @@ def paths(database):
 
 
 @pytest.fixture(scope="module")
-def listed(paths):
-    """Draw texts of which a tenth occur."""
+def lists(paths):
+    """Draw texts of which a tenth occur, and addresses of which a hundredth do."""
     chosen = random.Random(1)  # noqa: S311 - a sample, and no secret
-    known = pyarrow.dataset.dataset(paths[:1]).head(200_000, columns=["uid"])["uid"].to_pylist()
-    some = chosen.sample(known, min(len(known), LISTED // 10))
-    return some + [f"C{chosen.getrandbits(80):x}" for _ in range(LISTED - len(some))]
+    head = pyarrow.dataset.dataset(paths[:1]).head(200_000, columns=["uid", "id.resp_h"])
+    texts = head["uid"].to_pylist()
+    some = chosen.sample(texts, min(len(texts), LISTED // 10))
+    texts = some + [f"C{chosen.getrandbits(80):x}" for _ in range(LISTED - len(some))]
+    known = sorted(set(head["id.resp_h"].to_pylist()), key=int)[-LISTED // 100 :]
+    others = (IPv4Address(chosen.getrandbits(32)) for _ in range(LISTED - len(known)))
+    return Lists(texts, [*known, *others])
 
 
-def duckdb_count(paths, question, listed):
+def duckdb_peer(paths, question, lists, rows):
     import duckdb
 
     connection = duckdb.connect()
-    connection.register("listed", pa.table({"uid": listed}))
-    blobs = {
-        name: "'" + "".join(f"\\x{byte:02X}" for byte in bytes.fromhex(end)) + "'::BLOB"
-        for name, end in (("low", LOW), ("high", HIGH))
+    connection.register("listed", lists.table_of_texts)
+    connection.register("addresses", lists.table_of_addresses)
+    values = {
+        name: "'" + "".join(f"\\x{byte:02X}" for byte in bytes.fromhex(value)) + "'::BLOB"
+        for name, value in ADDRESSES.items()
     }
-    where = question.where.format(**blobs)
+    where = question.where.format(**values, matches="regexp_matches")
     files = ", ".join(f"'{path}'" for path in paths)
-    sql = f"select count(*) from read_parquet([{files}]) where {where}"
-    return lambda: connection.execute(sql).fetchone()[0]
+    start = f"from read_parquet([{files}]) where {where}"
+    if rows is None:
+        return lambda: connection.execute(f"select count(*) {start}").fetchone()[0]
+    end = f" limit {rows}" if rows else ""
+    return lambda: connection.sql(f"select * {start}{end}").to_arrow_table()
 
 
-def polars_count(paths, question, listed):
+def polars_peer(paths, question, lists, rows):
     import polars
 
-    condition = question.polars
-    if condition is None:
+    if question.polars is None:
         return None
-    names = {"id.resp_p", "history", "uid"}
-    frame = polars.scan_parquet(paths).select(*sorted(names)).filter(condition(polars, listed))
-    return lambda: frame.select(polars.len()).collect().item()
+    frame = polars.scan_parquet(paths)
+    if rows is None:
+        frame = frame.select("ts", "id.resp_p", "history", "uid")
+    frame = frame.filter(question.polars(polars, lists.texts))
+    if rows is None:
+        return lambda: frame.select(polars.len()).collect().item()
+    return lambda: (frame.head(rows) if rows else frame).collect()
 
 
-def pyarrow_count(paths, question, listed):
+def pyarrow_peer(paths, question, lists, rows):
+    if question.arrow is None:  # its filters do not know the type of addresses
+        return None
     dataset = pyarrow.dataset.dataset(paths)
-    if question.polars is None:  # its filters do not know the type of addresses
-        return None
-    condition = question.arrow(listed)
-    return lambda: dataset.count_rows(filter=condition)
+    condition = question.arrow(lists.texts)
+    if rows is None:
+        return lambda: dataset.count_rows(filter=condition)
+    if rows:
+        return lambda: dataset.head(rows, filter=condition)
+    return lambda: dataset.to_table(filter=condition)
 
 
-def datafusion_count(paths, question, listed):
+def datafusion_peer(paths, question, lists, rows):
     context = datafusion.SessionContext(
         datafusion.SessionConfig({"datafusion.execution.target_partitions": "2"})
     )
     context.register_parquet("conn", os.path.dirname(paths[0]))
-    context.from_pydict({"uid": listed}, "listed")
-    ends = {
-        name: f"arrow_cast(X'{end}', 'FixedSizeBinary(16)')"
-        for name, end in (("low", LOW), ("high", HIGH))
+    context.from_arrow(lists.table_of_texts, "listed")
+    context.from_arrow(lists.table_of_addresses, "addresses")
+    values = {
+        name: f"arrow_cast(X'{value}', 'FixedSizeBinary(16)')" for name, value in ADDRESSES.items()
     }
-    sql = f"select count(*) from conn where {question.where.format(**ends)}"
-    return lambda: context.sql(sql).collect()[0].column(0)[0].as_py()
+    start = f"from conn where {question.where.format(**values, matches='regexp_like')}"
+    if rows is None:
+        return lambda: context.sql(f"select count(*) {start}").collect()[0].column(0)[0].as_py()
+    end = f" limit {rows}" if rows else ""
+    return lambda: context.sql(f"select * {start}{end}").to_arrow_table()
 
 
 PEERS = {
-    "duckdb": duckdb_count,
-    "polars": polars_count,
-    "pyarrow": pyarrow_count,
-    "datafusion": datafusion_count,
+    "duckdb": duckdb_peer,
+    "polars": polars_peer,
+    "pyarrow": pyarrow_peer,
+    "datafusion": datafusion_peer,
 }
+
+
+def uids_of(events):
+    uids = events["uid"]
+    return sorted(uids.to_pylist() if isinstance(events, pa.Table) else uids.to_list())
+
+
+def asked_of_us(question, lists):
+    params = {"listed": lists.texts, "addresses": lists.addresses}
+    used = {name: values for name, values in params.items() if f"${name}" in question.ours}
+    expression = f'#type == "zeek.conn" && {question.ours}' if question.ours else CONNECTIONS
+    return expression, used
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_counts(compare, database, paths, listed, name):
+def test_counts(compare, database, paths, lists, name):
     """How many connections match."""
-    question = QUESTIONS[name]
     loop = asyncio.new_event_loop()
     vast = VAST(database.path)
-    params = {"listed": listed} if "$listed" in question.ours else None
-    expression = f'#type == "zeek.conn" && {question.ours}'
+    expression, params = asked_of_us(QUESTIONS[name], lists)
     asks = {
         "vastlab": lambda: loop.run_until_complete(vast.count(expression, params=params)),
-        **{peer: ask(peer, paths, question, listed) for peer in PEERS},
+        **{peer: ask(peer, paths, QUESTIONS[name], lists, None) for peer in PEERS},
     }
     compare(TABLE, name, asks, note=NOTES.get(name, ""))
     loop.run_until_complete(vast.aclose())
     loop.close()
 
 
-def ask(peer, paths, question, listed):
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", EVENTS_OF)
+def test_events(compare, database, paths, lists, name):
+    """The connections that match as Arrow: nested ones of vastlab, columns of the others."""
+    question, rows = EVENTS_OF[name]
+    loop = asyncio.new_event_loop()
+    vast = VAST(database.path)
+    expression, params = asked_of_us(question, lists)
+
+    async def export():
+        parts = vast.export(expression, limit=rows, params=params)
+        return pa.Table.from_batches([part.to_pyarrow() async for part in parts])
+
+    every = ask("datafusion", paths, question, lists, 0)
+    known = set(uids_of(every())) if rows else set()
+
+    def same(ours, theirs):
+        """Which events a limit leaves is up to each engine."""
+        mine, other = uids_of(ours), uids_of(theirs)
+        if not rows:
+            return mine == other
+        return len(mine) == len(other) == rows and known.issuperset(mine + other)
+
+    asks = {
+        "vastlab": lambda: loop.run_until_complete(export()),
+        **{peer: ask(peer, paths, question, lists, rows) for peer in PEERS},
+    }
+    compare(EVENTS_TABLE, name, asks, same=same, show=lambda found: f"{found.num_rows:,}")
+    loop.run_until_complete(vast.aclose())
+    loop.close()
+
+
+def ask(peer, paths, question, lists, rows):
     """Return what asks an engine, or why it is not asked."""
     if version(peer) == ABSENT:
         return ABSENT
-    return PEERS[peer](paths, question, listed) or OTHERWISE
+    return PEERS[peer](paths, question, lists, rows) or OTHERWISE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
-from vastlab.compile.datafusion import predicate
+from vastlab.compile.datafusion import lookup, predicate
 from vastlab.errors import ExpressionError
 from vastlab.expression import literals, parse
 from vastlab.expression.ast import And, Column, FieldExtractor, Not, Operator, Or, Predicate
@@ -235,6 +235,23 @@ def test_long_lists_by_hand():
         bound = resolve(parse(text), schema)
         frame = SessionContext().read_batches([batch]).filter(predicate(bound, schema))
         assert frame.to_pydict()[ROW] == rows, text[:20]
+
+
+def test_an_expression_that_is_one_lookup():
+    """Long lists of texts or addresses, negated or not; anything else is none."""
+    kinds = {"query": Kind.STRING, "risk": Kind.DOUBLE}
+    schema = Schema("x", tuple(Field(name, Type(kind)) for name, kind in kinds.items()))
+    texts, doubles = map(Column, schema.leaves)
+    literal = ListLiteral(tuple(String(f"host-{number}") for number in range(200)))
+    column = pa.array(["host-7", None, "other"])
+    for operator in (Operator.IN, Operator.NOT_IN):
+        values, is_negated = lookup(Predicate(texts, operator, literal))
+        assert values.contains(column).to_pylist() == [True, False, False]
+        assert is_negated == (operator is Operator.NOT_IN)
+    short = ListLiteral(literal.items[:2])
+    assert lookup(Predicate(texts, Operator.IN, short)) is None
+    assert lookup(Not(Predicate(texts, Operator.IN, literal))) is None
+    assert lookup(Predicate(doubles, Operator.IN, literal)) is None
 
 
 def test_thousands_of_operands():

@@ -9,7 +9,7 @@ from datafusion import SessionContext, col, functions, lit
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vastlab.compile.regex import to_rust
+from vastlab.compile.regex import required, to_rust
 
 ATOMS = (
     *"ab1 _-é\u0661{}],:<>&~",
@@ -186,3 +186,41 @@ def test_known_differences(regex, text, expected):
 def test_unicode_properties_have_one_spelling(written, expected):
     """A property keeps its meaning, negated by its letter, by a caret or by both."""
     assert expected in to_rust(written)
+
+
+REQUIRED = {
+    "evil": "evil",
+    "^GET /admin.*x$": "GET /admin",
+    r"a\.exe": "a.exe",
+    "ab*cde": "cde",
+    "ab?": "a",
+    "abc+d": "abc",
+    "abc+?d": "abc",
+    "ab*?c": "a",
+    "abc{2}defg": "ab",
+    "abc[de]fghi": "abc",
+    "abc(def)?": "abc",
+    "(abc)": "",
+    "abcd|e": "",
+    "ab(?i)cd": "",
+    r"ab\dcde": "ab",
+    ".*": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("regex, text", REQUIRED.items())
+def test_what_a_pattern_requires(regex, text):
+    """Optional parts are left out, and what follows the first part that is not plain."""
+    assert required(regex) == text
+
+
+@given(
+    patterns() | st.text("ab.*?+^$", max_size=8),
+    st.lists(TEXTS | st.text("ab", max_size=8), min_size=1),
+)
+def test_every_match_holds_what_is_required(regex, texts):
+    """RE2 finds no text without it."""
+    found = re2(regex, texts, ignore_case=False, full=False)
+    assume(found is not None)
+    assert all(required(regex) in text for text, match in zip(texts, found, strict=True) if match)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
-from tests.nodes.conftest import dns_batch
+from tests.nodes.conftest import conn_batch, dns_batch
 from vastlab.arrow import convert
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.expression import parse
@@ -19,12 +19,13 @@ from vastlab.nodes import counting, plan
 from vastlab.nodes.base import Query
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.scan import FileScan
+from vastlab.store import checksums, writer
 from vastlab.store.database import Database
 from vastlab.types import Kind
 
 
-def count(database, expr, *, verify=True):
-    snapshot, engine = database.snapshot(), Engine()
+def count(database, expr, *, verify=True, engine=None):
+    snapshot, engine = database.snapshot(), engine or Engine()
     tasks = plan.tasks(Query(expr), snapshot.layouts, snapshot.files)
     return sum(FileScan(engine, task, verify=verify).count() for task in tasks)
 
@@ -40,11 +41,16 @@ def test_counts_equal_the_reference(tmp_path_factory, few, data):
     database = Database.create(tmp_path_factory.mktemp("count") / "test.db")
     database.add([stored])
     expressions = strategies.expressions(events, depth=1)
-    with mock.patch.multiple(counting, _FEWEST=0, _FEW=few):
+    engine = Engine()
+    with (
+        mock.patch.multiple(counting, _FEWEST=0, _FEW=few),
+        mock.patch.object(checksums, "_TIMESTAMP_STEP", 0),
+    ):
         for expr in data.draw(st.lists(expressions, min_size=3, max_size=6)):
             if IMPORT_TIME not in str(expr):  # which is another one in the database
                 expected = reference.answers(expr, events.schema, events.rows, Taxonomy())
-                assert count(database, expr) == sum(expected), expr
+                for _ in range(3):  # by row, made into a tally, and from the tally
+                    assert count(database, expr, engine=engine) == sum(expected), expr
 
 
 QUESTIONS = [
@@ -82,3 +88,63 @@ def test_distinct_texts_are_compared_row_by_row(tmp_path):
             f"host-{number * 7919 % 9001}".startswith("host-9") for number in range(9000)
         )
     assert seen
+
+
+@pytest.fixture
+def connections(tmp_path, monkeypatch):
+    """Make 9,000 connections of nine numbers, in row groups of 1,000."""
+    monkeypatch.setattr(checksums, "_TIMESTAMP_STEP", 0)
+    monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 1000)
+    database = Database.create(tmp_path / "test.db")
+    database.add([conn_batch([number // 1000 for number in range(9000)])])
+    return database
+
+
+@pytest.mark.parametrize(
+    "text, number", [("resp_p != 3", 8000), ("orig_h in 10.0.0.4/30", 4000), ("n < 2", 2000)]
+)
+def test_a_column_asked_for_again_is_remembered(connections, monkeypatch, text, number):
+    """From the third question on, whatever it is, the file is not read."""
+    engine = Engine()
+    assert count(connections, parse(text), engine=engine) == number
+    assert count(connections, parse(text), engine=engine) == number
+    monkeypatch.setattr(FileScan, "_scan", mock.Mock(side_effect=AssertionError))
+    assert count(connections, parse(text), engine=engine) == number
+    assert count(connections, parse(f"! ({text})"), engine=engine) == 9000 - number
+
+
+def test_what_is_remembered_is_bounded(connections, monkeypatch):
+    """Beyond that, columns are read again."""
+    monkeypatch.setattr(counting, "_MOST_BYTES", 0)
+    engine = Engine()
+    for _ in range(4):
+        assert count(connections, parse("resp_p != 3"), engine=engine) == 8000
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        ("ts >= 1970-01-01T00:00:00.000000002 && ts < 1970-01-01T00:00:00.000000004", 2000),
+        ("! (ts < 1970-01-01T00:00:00.000000002)", 7000),
+        ("ts != 1970-01-01T00:00:00.000000002", 8000),
+        ("ts == 1970-01-01T00:00:00.000000002 || ts == null", 1000),
+    ],
+)
+def test_a_sorted_column_needs_few_row_groups(connections, monkeypatch, text, number):
+    """Row groups within the bounds are counted by what is known of them."""
+    expr = parse(text)
+    assert count(connections, expr, verify=False) == number
+    monkeypatch.setattr(FileScan, "_scan", mock.Mock(side_effect=AssertionError))
+    assert count(connections, expr) == number
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 24])
+def test_long_lists_are_looked_up_in_whole_columns(tmp_path, monkeypatch, at_once):
+    """Nulls are neither in a list nor outside of it."""
+    monkeypatch.setattr(counting, "_LOOKED_UP", at_once)
+    texts = [f"host-{number}" for number in range(40_000)]
+    database = Database.create(tmp_path / "test.db")
+    database.add([dns_batch([*texts, None, None])])
+    items = ", ".join(f'"host-{number}"' for number in range(0, 4000, 10))
+    assert count(database, parse(f"query in [{items}]")) == 400
+    assert count(database, parse(f"query !in [{items}]")) == 39_600

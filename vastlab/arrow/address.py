@@ -187,7 +187,7 @@ _Words = npt.NDArray[np.uint64]
 _Value = TypeVar("_Value", bound=Any)
 _Sorted = npt.NDArray[Any]
 
-_SLOTS_PER_VALUE = 32  # 3 % of the other strings need a second comparison
+_SLOTS_PER_VALUE = 32  # 3 % of the other values need a second comparison
 _MIN_BITS, _MAX_BITS = 10, 24
 _FACTORS = np.array(
     (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63), np.uint64
@@ -204,6 +204,14 @@ class ValueSet(Protocol):
         """Return which values of a column are in the set; null is not."""
         ...
 
+    def count(self, chunks: list[pa.Array]) -> int:
+        """Return how many values of a column are in the set."""
+        ...
+
+
+def _number_of(found: pa.Array | pa.ChunkedArray) -> int:
+    return pc.sum(found).as_py() or 0
+
 
 class PlainSet:
     """Values of any type that Arrow can look up."""
@@ -215,10 +223,15 @@ class PlainSet:
         """Return which values of a column are in the set; null is not."""
         return pc.is_in(values, value_set=self._values, skip_nulls=True)
 
+    def count(self, chunks: list[pa.Array]) -> int:
+        """Return how many values of a column are in the set."""
+        values = pa.chunked_array(chunks, self._values.type)
+        return _number_of(pc.is_in(values, value_set=self._values, skip_nulls=True))
 
-def _outnumber(values: pa.Array, known: pa.Array) -> bool:
+
+def _outnumber(number: int, known: pa.Array) -> bool:
     """Whether Arrow, which makes a new table of the known values for each call, is faster."""
-    return len(values) > 2 * len(known)
+    return number > 2 * len(known)
 
 
 class TextSet:
@@ -227,21 +240,34 @@ class TextSet:
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(texts)
         known = self._known = pa.array(list(self._texts), pa.string())
-        bits = (len(known) * _SLOTS_PER_VALUE - 1).bit_length()
-        self._shift = np.uint64(64 - min(max(bits, _MIN_BITS), _MAX_BITS))
-        self._slots = np.zeros(1 << (64 - int(self._shift)), np.bool_)
-        self._slots[_fingerprints(known) >> self._shift] = True
+        self._slots, self._shift = _slots(_fingerprints(known))
 
     def contains(self, values: pa.StringArray) -> pa.BooleanArray:
         """Return which values of a column are in the set; null is not."""
         if not len(values):
             return pa.array([], pa.bool_())
-        if _outnumber(values, self._known):
+        if _outnumber(len(values), self._known):
             return pc.is_in(values, value_set=self._known)
         found = self._slots[_fingerprints(values) >> self._shift]
         candidates = np.flatnonzero(found)
         found[candidates] = [text in self._texts for text in values.take(candidates).to_pylist()]
         return pa.array(found)
+
+    def count(self, chunks: list[pa.StringArray]) -> int:
+        """Return how many values of a column are in the set."""
+        if _outnumber(sum(map(len, chunks)), self._known):
+            values = pa.chunked_array(chunks, pa.string())
+            return _number_of(pc.is_in(values, value_set=self._known))
+        return sum(_number_of(self.contains(chunk)) for chunk in chunks)
+
+
+def _slots(fingerprints: _Words) -> tuple[Mask, np.uint64]:
+    """Return a table of the first bits of fingerprints, and by how much they are shifted."""
+    bits = (len(fingerprints) * _SLOTS_PER_VALUE - 1).bit_length()
+    shift = np.uint64(64 - min(max(bits, _MIN_BITS), _MAX_BITS))
+    slots = np.zeros(1 << (64 - int(shift)), np.bool_)
+    slots[fingerprints >> shift] = True
+    return slots, shift
 
 
 def _fingerprints(texts: pa.StringArray) -> _Words:
@@ -273,18 +299,19 @@ class AddressSet:
     def __init__(self, addresses: Iterable[bytes], networks: Iterable[tuple[bytes, bytes]]) -> None:
         single = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
         joined = disjoint(networks)
-        self._has_networks = bool(joined)
         packed = pa.py_buffer(single.tobytes())
         self._known = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(16), len(single), [None, packed]
         )
+        self._single = np.sort(_packed(single))
+        fingerprints = _address_fingerprints(single)
+        self._fingerprints = np.sort(fingerprints)
+        self._slots, self._shift = _slots(fingerprints)
         ipv4 = [
             (max(low, _V4_FIRST), min(high, _V4_LAST))
             for low, high in joined
             if low <= _V4_LAST and high >= _V4_FIRST
         ]
-        self._single_ipv4 = np.sort(_ipv4_numbers(single[is_v4(single)]))
-        self._single = np.sort(_packed(single))
         self._ipv4_numbers = tuple(_ipv4_numbers(ends) for ends in _range_ends(ipv4))
         self._networks = tuple(_packed(ends) for ends in _range_ends(joined))
 
@@ -292,17 +319,47 @@ class AddressSet:
         """Return which values of a column are in the set; null is not."""
         if isinstance(values, pa.ExtensionArray):
             values = values.storage
-        if not self._has_networks and _outnumber(values, self._known):
-            return pc.is_in(values, value_set=self._known)
         matrix = octets(values)
-        ipv4 = is_v4(matrix)
         found = np.zeros(len(values), np.bool_)
-        found[ipv4] = _is_in(_ipv4_numbers(matrix[ipv4]), self._single_ipv4, self._ipv4_numbers)
-        if not ipv4.all():  # comparing 16 bytes is much slower than four
-            found[~ipv4] = _is_in(_packed(matrix[~ipv4]), self._single, self._networks)
+        rows = self._alike(matrix)
+        found[rows] = self._is_single(values, matrix, rows)
+        if len(self._networks[0]):
+            ipv4 = is_v4(matrix)
+            found[ipv4] |= _in_ranges(_ipv4_numbers(matrix[ipv4]), *self._ipv4_numbers)
+            if not ipv4.all():  # comparing 16 bytes is much slower than four
+                found[~ipv4] |= _in_ranges(_packed(matrix[~ipv4]), *self._networks)
         if values.null_count:
             found &= values.is_valid().to_numpy(zero_copy_only=False)
         return pa.array(found)
+
+    def count(self, chunks: list[pa.FixedSizeBinaryArray]) -> int:
+        """Return how many values of a column are in the set."""
+        return sum(_number_of(self.contains(chunk)) for chunk in chunks)
+
+    def _alike(self, matrix: Octets) -> npt.NDArray[np.intp]:
+        """Return the rows whose fingerprints are in the set; sixteen bytes take much longer."""
+        fingerprints = _address_fingerprints(matrix)
+        rows = np.flatnonzero(self._slots[fingerprints >> self._shift])
+        return rows[_in_ranges(fingerprints[rows], self._fingerprints, self._fingerprints)]
+
+    def _is_single(
+        self, values: pa.FixedSizeBinaryArray, matrix: Octets, rows: npt.NDArray[np.intp]
+    ) -> Mask:
+        if _outnumber(len(rows), self._known):
+            found = pc.is_in(values.take(pa.array(rows)), value_set=self._known)
+            return np.asarray(found.to_numpy(zero_copy_only=False))
+        return _in_ranges(_packed(matrix[rows]), self._single, self._single)
+
+
+def _address_fingerprints(matrix: Octets) -> _Words:
+    """Mix the two halves of each address."""
+    words = matrix.view(np.uint64)
+    mixed: _Words = words[:, 0] * _FACTORS[0]
+    mixed ^= words[:, 1]
+    mixed *= _FACTORS[1]
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _FACTORS[2]
+    return mixed
 
 
 def _ipv4_numbers(matrix: Octets) -> npt.NDArray[np.uint32]:
@@ -321,11 +378,6 @@ def _range_ends(ranges: Ranges) -> tuple[Octets, Octets]:
         for side in (0, 1)
     )
     return lows, highs
-
-
-def _is_in(values: _Sorted, single: _Sorted, networks: tuple[_Sorted, ...]) -> Mask:
-    lows, highs = networks
-    return _in_ranges(values, single, single) | _in_ranges(values, lows, highs)
 
 
 def _in_ranges(values: _Sorted, lows: _Sorted, highs: _Sorted) -> Mask:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from vastlab._lazy import col, datafusion, lit
 from vastlab._lazy import functions as f
 from vastlab.arrow.address import AddressSet, PlainSet, TextSet, ValueSet, disjoint
-from vastlab.compile.regex import to_rust
+from vastlab.compile.regex import required, to_rust
 from vastlab.errors import ExpressionError
 from vastlab.expression.ast import (
     And,
@@ -46,7 +46,7 @@ from vastlab.types import Kind, Leaf, Schema, Type
 if TYPE_CHECKING:
     from datafusion import Expr as Compiled
 
-__all__ = ["bounds", "disjuncts", "plain", "predicate", "value_set"]
+__all__ = ["bounds", "disjuncts", "lookup", "plain", "predicate", "value_set"]
 
 _MAX_DISJUNCTS = 8
 
@@ -288,7 +288,9 @@ def _compare_text(cell: Compiled, operator: Operator, literal: Literal) -> Compi
         case _, Pattern(regex, ignore_case):
             full = operator is Operator.EQ
             pattern = to_rust(regex, ignore_case=ignore_case, full=full)
-            return f.regexp_like(cell, _literal(String(pattern)))
+            found = f.regexp_like(cell, _literal(String(pattern)))
+            needed = "" if ignore_case else required(regex)
+            return f.contains(cell, _literal(String(needed))) & found if needed else found
         case Operator.IN, String():
             return f.contains(_literal(literal), cell)
         case Operator.NI, _:
@@ -318,6 +320,17 @@ def _compare_enum(type_: Type, cell: Compiled, operator: Operator, literal: Lite
 # --- long lists -----------------------------------------------------------------------------
 
 
+def lookup(expr: Expr) -> tuple[ValueSet, bool] | None:
+    """Return the set that a whole expression looks values up in, and whether it is negated."""
+    match expr:
+        case Predicate(
+            Column(leaf), Operator.IN | Operator.NOT_IN as operator, ListLiteral() as literal
+        ) if literal.is_long and leaf.type.kind in _TABLE_TYPES:
+            return value_set(literal, _TABLE_TYPES[leaf.type.kind]), operator.is_negated
+        case _:
+            return None
+
+
 def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
     """Look a cell up in a table: planning thousands of literals for each file takes seconds."""
     type_ = _TABLE_TYPES[leaf.type.kind]
@@ -328,10 +341,10 @@ def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
     cell = _column(leaf.column)
     if operator is Operator.NOT_IN:
         return cell.is_not_null() & ~function(cell)
-    # Minimum and maximum exclude row groups.
+    # Minimum and maximum exclude row groups; few of their rows are compared with them.
     lows, highs = bounds(literal)
     low, high = (lit(pa.scalar(end, type_)) for end in (lows[0], highs[-1]))
-    return cell.between(low, high) & function(cell)
+    return function(cell) & cell.between(low, high)
 
 
 # --- networks -------------------------------------------------------------------------------

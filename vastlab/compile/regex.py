@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["to_rust"]
+__all__ = ["required", "to_rust"]
 
 _PERL_CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": r"\t\n\f\r "}
 _REPEAT = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
@@ -19,6 +19,8 @@ _PROPERTY = re.compile(r"([pP])(?:\{(\^?)([^}]*)\}|(.))", re.DOTALL)
 _POSIX = re.compile(r"\[:\^?[a-z]+:\]")
 _GROUP_NAME = re.compile(r"\(\?P?<[^>]*>")
 _FLAGS = re.compile(r"\(\?[a-zA-Z-]*[:)]")
+# The parts of a plain pattern: a character that stands for itself, and how often it comes.
+_PLAIN = re.compile(r"(?:\\([^\w\s])|([^\\\[\](){}|.^$*+?]))([*?{]|\+\??)?|([.^$])[*+?]*")
 
 
 def to_rust(regex: str, *, ignore_case: bool = False, full: bool = False) -> str:
@@ -30,6 +32,34 @@ def to_rust(regex: str, *, ignore_case: bool = False, full: bool = False) -> str
     flags = "i" if ignore_case else ""
     body = f"(?{flags}:{_Translator(regex).run()})"
     return rf"\A{body}\z" if full else body
+
+
+def required(regex: str) -> str:
+    r"""Return the longest text that all matches hold, as far as it is easy to see; or ``""``.
+
+    To look for a text takes a fraction of the time of a pattern.
+
+    >>> required(r"^GET /admin.*\.php$")
+    'GET /admin'
+    """
+    if "|" in regex or "(?" in regex:
+        return ""
+    runs, position = [""], 0
+    while found := _PLAIN.match(regex, position):
+        escaped, plain, times, _ = found.groups()
+        character = escaped or plain or ""
+        if times and times[0] in "*?{":  # it may be absent
+            runs.append("")
+            if times == "{":
+                break
+            position = found.end() + (regex[found.end() : found.end() + 1] in ("?", "+"))
+            continue
+        if character:
+            runs[-1] += character
+        if not character or times:
+            runs.append("")
+        position = found.end()
+    return max(runs, key=len)
 
 
 class _Translator:

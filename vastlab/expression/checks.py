@@ -249,17 +249,21 @@ def _fit_ni(leaf: Leaf, literal: Literal) -> Expr | None:
 def _fit_members(leaf: Leaf, literal: ListLiteral) -> Expr:
     """Bind ``in [...]``: equality with any element, and containment in a network."""
     what = leaf.type.kind, leaf.type.labels
-    members = literal.cached(what, lambda: tuple(_members(leaf.type, literal.items)))
+    members = literal.cached(what, lambda: tuple(_members(leaf.type, literal)))
     return any_of(Predicate(Column(leaf), operator, value) for operator, value in members)
 
 
-def _members(type_: Type, items: tuple[Literal, ...]) -> Iterator[tuple[Operator, Literal]]:
+def _members(type_: Type, literal: ListLiteral) -> Iterator[tuple[Operator, Literal]]:
     """Convert list items to comparisons with cells of a type; a long list stays one comparison."""
+    simple = frozenset(_DIRECT_TYPES.get(type_.kind, ())) - {Pattern}
+    if literal.is_long and literal.kinds <= simple and not literal.kinds & {Subnet}:
+        # What is derived from the list is derived once, for all that is bound to it.
+        yield Operator.IN, literal
+        return
     values: dict[Literal, None] = {}
     networks: dict[Literal, None] = {}
     patterns: dict[Literal, None] = {}
-    simple = frozenset(_DIRECT_TYPES.get(type_.kind, ())) - {Pattern}
-    for item in items:
+    for item in literal.items:
         if type_.kind in (Kind.IP, Kind.SUBNET) and isinstance(item, Subnet):
             networks[item] = None
             continue

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vastlab._lazy import col, datafusion
+from vastlab._lazy import col, datafusion, functions, lit
 from vastlab.arrow.types import record_batch
-from vastlab.compile.pruning import Range, may_match
+from vastlab.compile.datafusion import lookup
+from vastlab.compile.pruning import Range, may_match, must_match
 from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import And, Constant, Expr
@@ -63,6 +64,7 @@ class Verification:
         self._firsts = np.array([_NEVER if first is None else first for first, _ in bounds])
         self._lasts = np.array([_NEVER if last is None else last for _, last in bounds])
         self._with_nulls = [i for i in self._all if file.groups[i].nulls]
+        self.groups: list[int] = []  # that may hold something of the last expression yielded
 
     def disjuncts(self, used: frozenset[str] | None = None) -> Iterator[Expr]:
         """Yield the expressions of the task that have to be scanned for.
@@ -75,6 +77,7 @@ class Verification:
         """
         for expr in self._task.disjuncts:
             if expr == Constant(True):
+                self.groups = list(self._all)
                 yield expr
                 self.file.verify(self._all, self._columns if used is None else used)
                 continue
@@ -86,6 +89,7 @@ class Verification:
                     self.file.verify(groups, columns)
                 else:
                     self.file.verify(self._all, columns | used)
+                self.groups = groups
                 yield expr
 
     def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
@@ -100,6 +104,15 @@ class Verification:
         """Return the bounds of the sorted column in each row group that has a value in it."""
         bounds = ((group.first, group.last) for group in self.file.groups)
         return [(low, high) for low, high in bounds if low is not None and high is not None]
+
+    @property
+    def is_unpruned(self) -> bool:
+        """Whether all row groups are needed for the last expression yielded."""
+        return len(self.groups) == len(self._all)
+
+    def certain(self, expr: Expr) -> list[int]:
+        """Return the row groups of which all events match an expression on the sorted column."""
+        return [i for i in self.groups if must_match(expr, self._known(i, expr, set()))]
 
     def _checks_by_number(self) -> Callable[[pa.RecordBatch], None]:
         seen = 0
@@ -206,25 +219,63 @@ class FileScan:
             disjuncts = (
                 verification.disjuncts(frozenset()) if verification else self._task.disjuncts
             )
-            file = verification.file if verification else None
-            return sum(self._count(expr, file) for expr in self._unchanged(disjuncts))
+            return sum(self._count(expr, verification) for expr in self._unchanged(disjuncts))
 
-    def _count(self, expr: Expr, file: VerifiedFile | None) -> int:
+    def _count(self, expr: Expr, verification: Verification | None) -> int:
         """Count what an expression finds; a verified file may be read in another way."""
         columns = plan.columns(expr)
-        if not columns or isinstance(expr, And):
+        if not columns or (len(columns) > 1 and isinstance(expr, And)):
             return int(self._frame(expr).count())
-        task = self._task
-        condition, schema = task.filters.of(expr), task.layout.stored_schema
-        if file is not None and len(columns) == 1:
-            (field,) = (schema.field(column) for column in columns)
-            engine, path = self._context.usual, task.file.path
-            found = counting.count_by_value(engine, path, file, field, condition)
-            if found is not None:
-                return found
+        if verification is None:
+            return self._count_rows(expr, columns, is_pruned=True)
+        if len(columns) > 1:
+            return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
+        (name,) = columns
+        if name == verification.file.order:
+            return self._count_sorted(expr, verification)
+        field = self._task.layout.stored_schema.field(name)
+        found = self._context.tallies.count(
+            self._task.file.path,
+            verification.file,
+            field,
+            self._task.filters.of(expr),
+            partial(self._grouped, field),
+        )
+        if found is not None:
+            return found
+        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
+
+    def _count_rows(self, expr: Expr, columns: Collection[str], *, is_pruned: bool) -> int:
+        context = self._context.searching if is_pruned else self._context.counting
+        schema = self._task.layout.stored_schema
+        listed = lookup(expr)
+        if listed is not None:
+            frame = self._scan(context, schema)
+            values, is_negated = listed
+            chosen = frame.select(*(col(_quoted(name)) for name in columns))
+            return counting.count_listed(chosen, values, is_negated=is_negated)
         if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
             schema = counting.with_views(schema, columns)
-        return int(self._scan(self._context.counting, schema).filter(condition).count())
+        frame = self._scan(context, schema)
+        return int(frame.filter(self._task.filters.of(expr)).count())
+
+    def _count_sorted(self, expr: Expr, verification: Verification) -> int:
+        """Count by the column that the file is sorted by: few row groups have to be read."""
+        certain = verification.certain(expr)
+        rest = [group for group in verification.groups if group not in certain]
+        found = sum(verification.file.groups[group].rows for group in certain)
+        if not rest:
+            return found
+        name = verification.file.order
+        with pq.ParquetFile(self._task.file.path) as parquet:
+            table = parquet.read_row_groups(rest, [name], use_threads=False).select([name])
+        frame = self._context.usual.read_batches(table.to_batches())
+        return found + int(frame.filter(self._task.filters.of(expr)).count())
+
+    def _grouped(self, field: pa.Field) -> datafusion.DataFrame:
+        frame = self._scan(self._context.counting, self._task.layout.stored_schema)
+        number = functions.count(lit(1)).alias("#count")
+        return frame.aggregate([col(_quoted(field.name))], [number])
 
     def compared(self) -> Iterator[tuple[Expr, list[pa.RecordBatch]]]:
         """Read what a small file is searched for, and the columns that this compares."""
