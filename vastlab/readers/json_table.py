@@ -17,6 +17,7 @@ from vastlab.arrow import types as arrow_types
 from vastlab.readers import inference, json_documents, schemas
 from vastlab.readers.inference import Context
 from vastlab.readers.json_columns import Columns, enumerate_labels
+from vastlab.readers.json_documents import Lines
 from vastlab.readers.json_forms import (
     TYPE_KEY,
     KeyForm,
@@ -86,21 +87,24 @@ class JSONTable:
 
     # --- with Arrow's parser ----------------------------------------------------------------
 
-    def fast(
-        self, lines: Sequence[bytes], numbers: Sequence[int], joined: bytes | None = None
-    ) -> pa.RecordBatch | None:
-        """Convert lines, not deeply nested, with Arrow's recursive parser; None if it cannot."""
+    def fast(self, lines: Lines, wanted: tuple[str, str] | None = None) -> pa.RecordBatch | None:
+        """Convert lines with Arrow's parser; None if it cannot, or if an event is not `wanted`.
+
+        `wanted` is a field, and the text that it must have in all events. Arrow's parser is
+        recursive, but the schema ends it at the first level that is not expected.
+        """
         if not self._sampled:
             self._sampled = True
-            sample = lines[:: len(lines) // SAMPLE + 1]
+            sample = lines.texts()[:: len(lines) // SAMPLE + 1]
             decoded = json_documents.decode_lines(sample, range(len(sample)), "", Problems(keep=0))
             self.observe([*decoded])
-        data = b"\n".join(lines) if joined is None else joined
         mismatches = Mismatches(self._path, self._context.problems)
         try:
-            data.isascii() or data.decode()
-            columns = self._parse(data, len(lines))
-            batch = self._convert(columns, np.asarray(numbers, np.int64), mismatches)
+            lines.data.isascii() or lines.data.decode()
+            columns = self._parse(lines.data, len(lines))
+            if wanted is not None and not _all_equal(columns.get(wanted[0]), wanted[1]):
+                return None
+            batch = self._convert(columns, lines.numbers, mismatches)
         except REFUSALS:
             return None
         mismatches.report()
@@ -204,6 +208,12 @@ class JSONTable:
     def _remark(self, field: str, sentence: str) -> None:
         where = f"{sentence} (in {self._path})"
         self._context.inference.remark(self._name, field, where)
+
+
+def _all_equal(column: pa.Array | None, text: str) -> bool:
+    if column is None or not pa.types.is_string(column.type) or column.null_count:
+        return False
+    return bool(pc.all(pc.equal(column, text)).as_py())
 
 
 def _has_long_exponent(data: bytes) -> bool:
