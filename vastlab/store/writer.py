@@ -219,7 +219,7 @@ class Buffer:
     """Collects events of any number of schemas.
 
     `discard` removes what was added since the last `keep`, so that an unreadable source adds
-    nothing.
+    nothing. Layouts that are `known`, by fingerprint, are not made again.
     """
 
     def __init__(
@@ -230,6 +230,7 @@ class Buffer:
         budget: int | None = None,
         target_size: int | None = None,
         source: str = "",
+        known: Mapping[str, Layout] | None = None,
     ) -> None:
         self._root = root
         self._staging = staging
@@ -239,6 +240,7 @@ class Buffer:
         self._kept = _Part()
         self._new = _Part()
         self._layouts: dict[str, Layout] = {}
+        self._known = known or {}
         self._last: tuple[pa.Schema, Layout] | None = None
 
     @property
@@ -312,7 +314,8 @@ class Buffer:
             return self._last[1]
         described = arrow_schema.from_arrow(schema)
         key = arrow_schema.fingerprint(described)
-        layout = self._layouts.setdefault(key, Layout(key, described))
+        known = self._known.get(key) or Layout(key, described)
+        layout = self._layouts.setdefault(key, known)
         self._last = schema, layout
         return layout
 
