@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
 
+from vastlab.errors import FormatError
 from vastlab.readers import json_documents, json_table, schemas
 from vastlab.readers.inference import Context
 from vastlab.readers.json_documents import Documents, Lines, first_events, spans_lines, wrapper_of
 from vastlab.readers.json_forms import TYPE_KEY
-from vastlab.readers.json_table import REFUSALS, JSONTable
+from vastlab.readers.json_table import REFUSALS, JSONTable, Parsed
 from vastlab.readers.source import Source, blocks
 
 _HEAD = 1 << 16
 _MIN_LINES = 500
 _MAX_PENDING_SIZE = 4 << 20  # bytes of lines that wait for more of their schema
+_AHEAD = 2  # groups that are parsed or wait for it
+_MIN_SIZE_AHEAD = 1 << 18  # bytes
 _Keys = tuple[str | None, str | None]
 _Wanted = tuple[str, str]
 
@@ -54,16 +59,34 @@ class EventReader:
         self._tables: dict[str, JSONTable] = {}
         self._pending: dict[tuple[str, _Wanted | None], Lines] = {}
         self._size = 0
+        self._queue: deque[tuple[str, _Group, Parsed | None]] = deque()
+        # One thread parses while this one finds lines and converts what was parsed.
+        self._pool = ThreadPoolExecutor(1, "vastlab-json")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the file."""
+        with self._pool:
+            yield from self._batches()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         head = self._source.peek(_HEAD)
         wrapper = wrapper_of(head)
         parts = self._documents(wrapper) if wrapper or spans_lines(head) else self._lines()
-        for lines in parts:
+        damage = None
+        while True:
+            try:
+                lines = next(parts, None)
+            except FormatError as error:  # the events before it come first
+                damage = error
+                break
+            if lines is None:
+                break
             if len(lines):
                 yield from self._block(lines)
         yield from self._flush()
+        yield from self._take(0)
+        if damage is not None:
+            raise damage
 
     def _lines(self) -> Iterator[Lines]:
         for block in blocks(self._source, self._context.problems):
@@ -81,16 +104,18 @@ class EventReader:
         groups = self._groups_by_text(lines) if by_text else None
         if groups is None and not json_documents.has_deep(lines.data):
             groups = self._groups(lines)
-        if groups is not None:
-            take = self._collect if by_text else self._convert
+        if groups is not None and by_text:
             for name, group in groups.items():
-                yield from take(name, group)
-        elif len(lines) > _MIN_LINES:
+                yield from self._collect(name, group)
+            return
+        if by_text:
+            yield from self._take(0)
+        if groups is None and len(lines) > _MIN_LINES:
             for piece in lines.split():
                 yield from self._block(piece, by_text=by_text)
-        else:
-            for name, group in self._decoded_groups(lines).items():
-                yield from self._convert(name, group)
+            return
+        for name, group in (groups or self._decoded_groups(lines)).items():
+            yield from self._convert(name, group)
 
     def _collect(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
         """Convert lines of one schema; collects lines until a batch is worth its cost."""
@@ -100,7 +125,7 @@ class EventReader:
             self._size -= len(pending.data)
             group = _Group(pending + group.lines, wanted=group.wanted)
         if len(group.lines) >= _MIN_LINES:
-            yield from self._convert(name, group)
+            yield from self._add(name, group)
             return
         self._pending[key] = group.lines
         self._size += len(group.lines.data)
@@ -110,12 +135,26 @@ class EventReader:
     def _flush(self) -> Iterator[pa.RecordBatch]:
         pending, self._pending, self._size = self._pending, {}, 0
         for (name, wanted), lines in pending.items():
-            yield from self._convert(name, _Group(lines, wanted=wanted))
+            yield from self._add(name, _Group(lines, wanted=wanted))
 
-    def _convert(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
+    def _add(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
+        """Parse large groups in the other thread, and convert those before."""
+        large = len(group.lines.data) >= _MIN_SIZE_AHEAD
+        ahead = self._table(name).parse_ahead(group.lines, self._pool) if large else None
+        self._queue.append((name, group, ahead))
+        yield from self._take(_AHEAD if large else 0)
+
+    def _take(self, left: int) -> Iterator[pa.RecordBatch]:
+        """Convert the groups of the queue in order, until only some are left."""
+        while len(self._queue) > left:
+            yield from self._convert(*self._queue.popleft())
+
+    def _convert(
+        self, name: str, group: _Group, ahead: Parsed | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Convert lines of one schema; if Arrow cannot parse them, split them."""
         table, lines = self._table(name), group.lines
-        batch = table.fast(lines, group.wanted) if len(lines) else None
+        batch = table.fast(lines, group.wanted, ahead) if len(lines) else None
         if batch is None and len(lines) > _MIN_LINES and not group.events:
             for part in lines.split():
                 yield from self._convert(name, _Group(part, wanted=group.wanted))

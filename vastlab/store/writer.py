@@ -49,6 +49,7 @@ def write(
     The list `batches` is emptied, so that memory becomes free while the files are written.
     """
     order = order_column(layout.schema)
+    rows = left = sum(batch.num_rows for batch in batches)
     groups = _sorted_groups(batches, order, layout.stored_schema)
     written: list[StagedFile] = []
     group = next(groups, None)
@@ -59,9 +60,13 @@ def write(
             while group is not None:
                 writer.writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 ranges.append(statistics.of(group, layout.schema))
+                left -= group.num_rows
                 group = next(groups, None)
-                if writer.sink.tell() >= target_size:
+                size = writer.sink.tell()
+                # Not if the rest would be a small file.
+                if size >= target_size and size * left >= target_size * (rows - left) // 2:
                     break
+            rows = left
         merged = statistics.merge(ranges)
         written.append(describe(path, root, layout, merged, source, writer.tail))
     return written
