@@ -1,56 +1,225 @@
-"""What it costs to put a log into a database, beside Arrow merely reading the same bytes."""
+"""What it costs to put logs into a database, beside DuckDB and pyarrow.
+
+DuckDB writes the same lines as sorted Parquet, and pyarrow merely reads them. All three run in
+turn, and the least CPU time counts. The number of events, a sum and the digest of a text column
+are compared first. vastlab also digests the file, types addresses, and writes Bloom filters and
+checksums. ``VASTLAB_BENCH_LINES`` is the number of lines.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+import pytest
 
-from tests.benchmarks.test_readers import HEADER, ROWS, body, cpu
+from tests.benchmarks.test_readers import HEADER, body
+from vastlab import demo
+from vastlab.arrow import render
+from vastlab.arrow import schema as arrow_schema
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
+from vastlab.store.log_folder import LogFolder
+from vastlab.table_slice import TableSlice, row_values
 
-# The largest resident size of a process of its own, above what the imports take.
-PEAK = """
-import re, sys
+LINES = int(os.environ.get("VASTLAB_BENCH_LINES", "200000"))
+ROUNDS = 3
+_SIGNED = 1 << 63  # DuckDB takes the type of a number from a sample, and fails at larger ones
+# Peak memory above the imports, and wall time, in a process of its own on some cores.
+CHILD = """
+import os, re, sys, time
 from pathlib import Path
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
 def kib(key):
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{key}:\\s+([0-9]+)", status)[1])
-before = kib("VmRSS")
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:int(sys.argv[3])])
+before, start = kib("VmRSS"), time.perf_counter()
 ingest(Database.create(sys.argv[2]), sys.argv[1])
-print((kib("VmHWM") - before) // 1024)
+print((kib("VmHWM") - before) // 1024, time.perf_counter() - start)
 """
 
 
-def test_ingest_of_zeek_tsv_beside_csv(benchmark, tmp_path):
-    """Typed, sorted, indexed and on disk, against untyped columns of the same bytes."""
-    data = body(ROWS)
-    log = tmp_path / "conn.log"
-    log.write_bytes(HEADER + data)
+@dataclass(frozen=True)
+class Case:
+    """Lines of one format, and how the others read them."""
+
+    path: Path
+    duckdb: str  # the table function
+    arrow: Callable[[], object]
+    time: str
+    text: str
+    number: str
+
+
+def events(module: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield events of the demo until there are enough of a module."""
+    left = LINES
+    for batch in demo.batches(LINES * 6):
+        name = arrow_schema.name_of(batch.schema)
+        if name.startswith(module) and left > 0:
+            yield name, batch.slice(0, left)
+            left -= batch.num_rows
+
+
+def objects(module: str) -> Iterator[dict[str, Any]]:
+    """Yield events as JSON objects, without numbers that are too large for DuckDB."""
+    for name, batch in events(module):
+        for row in row_values(TableSlice(batch)):
+            if all(not isinstance(value, int) or value < _SIGNED for value in row.values()):
+                yield {"#type": name, **row}
+
+
+def zeek_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Write an event as Zeek does: flat names, seconds, no nulls."""
+    seconds = pa.scalar(row["ts"]).cast(pa.timestamp("ns")).cast(pa.int64()).as_py() / 1e9
+    flat = {**row, **{f"id.{key}": value for key, value in row["id"].items()}}
+    flat |= {"ts": round(seconds, 6), "duration": row["duration"] and row["orig_pkts"] % 997 / 7}
+    return {k: v for k, v in flat.items() if v is not None and k not in ("#type", "id")}
+
+
+def eve(row: dict[str, Any]) -> dict[str, Any]:
+    """Write an event as Suricata does: without nulls, times with a zone."""
+    return {
+        key: eve(value)
+        if isinstance(value, dict)
+        else f"{value[:26]}+0000"
+        if key in ("timestamp", "start", "end")
+        else value
+        for key, value in row.items()
+        if value is not None and key != "#type"
+    }
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w") as file:
+        file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+
+def make(format_: str, folder: Path) -> Case:
+    """Write the lines of a format."""
+    path = folder / {"zeek": "conn.log", "csv": "conn.csv"}.get(format_, f"{format_}.json")
+    if format_ == "zeek":
+        found = folder / "body.tsv"
+        found.write_bytes(body(LINES))
+        path.write_bytes(HEADER + found.read_bytes())
+        fields = next(line for line in HEADER.decode().split("\n") if line.startswith("#fields"))
+        names = fields.split("\t")[1:]
+        function = f"read_csv('{found}', delim='\t', header=false, nullstr='-', names={names})"
+
+        def arrow() -> object:
+            options = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
+            read = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
+            return pyarrow.csv.read_csv(found, read, options)
+
+    elif format_ == "csv":
+        columns = [render.columns(batch) for _, batch in events("zeek.conn")]
+        texts = pa.concat_tables([pa.table(dict(one)) for one in columns])
+        texts = texts.filter(pc.less(pc.utf8_length(pc.fill_null(texts["orig_bytes"], "")), 19))
+        texts = texts.filter(pc.less(pc.utf8_length(pc.fill_null(texts["resp_bytes"], "")), 19))
+        names = pa.array(["zeek.conn"] * texts.num_rows)
+        render.write_csv(texts.add_column(0, render.TYPE, names), path)
+        function = f"read_csv('{path}')"
+
+        def arrow() -> object:
+            return pyarrow.csv.read_csv(path)
+
+    else:
+        change = {"zeek-json": zeek_json, "eve": eve, "ndjson": dict}[format_]
+        write_lines(path, map(change, objects("suricata" if format_ == "eve" else "zeek.conn")))
+        function = f"read_json('{path}', format='newline_delimited')"
+
+        def arrow() -> object:
+            return pyarrow.json.read_json(path)
+
+    if format_ == "eve":
+        return Case(path, function, arrow, "timestamp", "community_id", "src_port")
+    return Case(path, function, arrow, "ts", "uid", "orig_bytes")
+
+
+def summary(case: Case, files: Iterable[str]) -> tuple[int, int, str]:
+    """Return the number of events, the sum of a number, and a digest of a text."""
+    parts = [pq.ParquetFile(file).read([case.text, case.number]) for file in files]
+    numbers = pa.chunked_array([c.cast(pa.int64()) for p in parts for c in p[case.number].chunks])
+    texts = sorted(str(value) for part in parts for value in part[case.text].to_pylist())
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    return len(texts), pc.sum(numbers).as_py(), digest
+
+
+def cpu(function: Callable[[], object]) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("format_", ["zeek", "csv", "zeek-json", "eve", "ndjson"])
+def test_ingest_beside_others(benchmark, tmp_path, format_):
+    """Typed, sorted, indexed and on disk, against sorted Parquet, and against merely reading."""
+    case = make(format_, tmp_path)
+    target = tmp_path / "duckdb.parquet"
     made = iter(range(1000))
 
-    def whole() -> int:
+    def whole() -> Database:
         database = Database.create(tmp_path / f"{next(made)}.db")
-        return ingest(database, log).events["zeek.conn"]
+        assert ingest(database, case.path).problem_count == 0
+        return database
 
-    def split() -> object:
-        return pyarrow.csv.read_csv(
-            tmp_path / "body.tsv",
-            pyarrow.csv.ReadOptions(autogenerate_column_names=True),
-            pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-        )
+    def sorted_parquet() -> None:
+        question = f'SELECT * FROM {case.duckdb} ORDER BY "{case.time}"'
+        duckdb.connect().execute(f"COPY ({question}) TO '{target}' (COMPRESSION zstd)")
 
-    (tmp_path / "body.tsv").write_bytes(data)
-    assert benchmark.pedantic(whole, rounds=3) == ROWS
-    mine, base = cpu(whole), cpu(split)
-    argv = (sys.executable, "-c", PEAK, str(log), str(tmp_path / "peak.db"))
-    peak = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=300)
+    sorted_parquet()
+    files = [file.path for file in benchmark.pedantic(whole, rounds=1).snapshot().files]
+    assert summary(case, files) == summary(case, [str(target)])
+    rounds = [(cpu(whole), cpu(sorted_parquet), cpu(case.arrow)) for _ in range(ROUNDS)]
+    mine, other, read = map(min, zip(*rounds, strict=True))
+    (peak, two), (_, one) = (child(case.path, tmp_path / f"child{n}.db", n) for n in (2, 1))
     print(
-        f"\ningest of Zeek TSV, {len(data) / 1e6:.0f} MB: {mine:.2f} s CPU, "
-        f"pyarrow.csv {base:.2f} s, ratio {mine / base:.2f}, "
-        f"peak {peak.stdout.strip()} MiB above the imports"
+        f"\n{format_}, {case.path.stat().st_size / 1e6:.0f} MB: {mine:.2f} s CPU; "
+        f"x DuckDB {other / mine:.2f}, x pyarrow {read / mine:.2f}; {peak:.0f} MiB above the "
+        f"imports; wall on two cores {two / one:.2f} of one"
     )
+
+
+def child(log: Path, database: Path, cores: int) -> tuple[float, float]:
+    """Ingest in a process of its own; return its peak memory in MiB, and its wall time."""
+    argv = (sys.executable, "-c", CHILD, str(log), str(database), str(cores))
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=600)
+    peak, wall = map(float, done.stdout.split())
+    return peak, wall
+
+
+def test_folder_of_small_logs(benchmark, tmp_path):
+    """1,000 logs of 200 lines: the first opening, and the next one."""
+    folder, lines = tmp_path / "logs", body(200_000).splitlines(keepends=True)
+    folder.mkdir()
+    for i in range(1000):
+        (folder / f"conn.{i:04d}.log").write_bytes(
+            HEADER + b"".join(lines[i * 200 : (i + 1) * 200])
+        )
+    old = time.time() - 3600
+    for path in folder.iterdir():
+        os.utime(path, (old, old))
+
+    def opened() -> int:
+        return LogFolder(folder, tmp_path / "cache").refresh().snapshot().counts["zeek.conn"]
+
+    first = cpu(lambda: benchmark.pedantic(opened, rounds=1))
+    second = cpu(opened)
+    assert opened() == 200_000
+    print(f"\n1,000 logs of 200 lines: first opening {first:.1f} s CPU, second {second:.2f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import ipaddress
 import json
@@ -17,7 +18,8 @@ from tests.readers import reading
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError
-from vastlab.readers import json_table
+from vastlab.readers import json as json_reader
+from vastlab.readers import json_table, source
 from vastlab.readers.source import encoding_error
 
 read = partial(reading.read, format="json", schema="x")
@@ -97,6 +99,36 @@ def test_both_ways_read_the_same(lines):
     assert [b.to_pylist() for b in batches] == [b.to_pylist() for b in others]
     assert [b.schema for b in batches] == [b.schema for b in others]
     assert sorted(map(str, problems)) == sorted(map(str, other_problems))
+
+
+def test_types_that_change_between_blocks_read_the_same(monkeypatch):
+    """Blocks that were parsed ahead, with earlier types, are parsed again with the later ones."""
+    monkeypatch.setattr(source.blocks, "__kwdefaults__", {"size": 1 << 15, "longest": 1 << 20})
+    monkeypatch.setattr(json_reader, "_MIN_SIZE_AHEAD", 1)
+    monkeypatch.setattr(json_reader, "_MIN_LINES", 100)
+    kinds = ("1", "-5", "2.5", '"1.2.3.4"', '"x"', "[1]", "null", '{"c": 1}')
+    lines = [
+        f'{{"n":{i},"a":{kinds[i // 1500 % len(kinds)]},"k{i // 4000}":{i}}}' for i in range(15_000)
+    ]
+    lines[7_000:7_000] = ['{"n":', "", "  "]
+    batches, problems = read("\n".join(lines))
+    monkeypatch.setattr(json_table.JSONTable, "fast", lambda *_: None)
+    others, other_problems = read("\n".join(lines))
+    assert [row["n"] for batch in batches for row in batch.to_pylist()] == list(range(15_000))
+    assert [str(problem) for problem in problems] == [str(problem) for problem in other_problems]
+    assert batches[-1].schema == others[-1].schema
+
+
+def test_events_before_damage_are_read_first():
+    """What was found before the end of an incomplete file is converted before the error."""
+    text = "\n".join(f'{{"a":{i},"b":"{i * 7919:x}"}}' for i in range(3_000)).encode()
+    packed = gzip.compress(text)
+    found = []
+    with pytest.raises(FormatError, match="incomplete"):
+        for batch in readers.read(io.BytesIO(packed[:-100]), format="json", schema="x"):
+            found += batch.column("a").to_pylist()
+    assert len(found) > 2_000
+    assert found == list(range(len(found)))
 
 
 # --- inference ------------------------------------------------------------------------------

@@ -93,6 +93,47 @@ def test_the_type_is_not_looked_for_in_payloads():
     assert [arrow_schema.name_of(batch.schema) for batch in batches] == ["suricata.alert"]
 
 
+NAMED = (
+    ('{"event_type":"dns","a":1}', {"dns": 1}),
+    ('{"event_type": "dns", "a": 1}', {"dns": 1}),
+    ('{"event_type":"dns","m":"\\"event_type\\":\\"x\\""}', {"dns": 1}),
+    ('{"event_type":"dns","m":"event_type"}', {"dns": 1}),
+    ('{"event_type":"dns","m":{"event_type":"x"}}', {"dns": 1}),
+    ('{"m":{"event_type":"x"},"event_type":"dns"}', {"dns": 1}),
+    ('{"event_type":"d\\u006es","a":1}', {"dns": 1}),
+    ('{"event\\u005ftype":"dns","m":{"event_type":"x"}}', {"dns": 1}),
+    ('{"m":{"event_type":"x"}}', {}),
+    ('{"event_type":5,"m":{"event_type":"x"}}', {}),
+    ('{"event_type":"dns","#type":"other"}', {"other": 1}),
+    ('{"event_type":"dns"}{"event_type":"flow"}', {"dns": 1, "flow": 1}),
+    ("", {}),
+    ("  ", {}),
+    ('"event_type":"x"', {}),
+)
+
+
+@pytest.mark.parametrize("line, found", NAMED)
+@pytest.mark.parametrize("other", ["dns", "flow"])
+def test_the_schema_is_that_of_the_member_of_the_event(line, found, other):
+    """However a line spells its type, and whatever looks like one, among many plain lines."""
+    plain = [f'{{"event_type":"{other}","a":{i}}}' for i in range(700)]
+    batches, problems = read_events(*plain[:350], line, *plain[350:], format="suricata")
+    counts: dict[str, int] = {}
+    for batch in batches:
+        name = arrow_schema.name_of(batch.schema).removeprefix("suricata.")
+        counts[name] = counts.get(name, 0) + batch.num_rows
+    expected = {other: 700}
+    for name, count in found.items():
+        expected[name] = expected.get(name, 0) + count
+    assert counts == expected
+    bad = bool(line.strip()) and not found
+    assert [problem.line for problem in problems] == [351] * bad
+    values = [v for b in batches if "a" in b.schema.names for v in b.column("a").to_pylist()]
+    assert sorted(v for v in values if v is not None) == sorted(
+        [*range(700), *[1] * line.count('"a"')]
+    )
+
+
 def test_numbers_beyond_the_signed_range_are_exact():
     """Flow identifiers use all 64 bits."""
     (batch,), _ = read_events(event("flow", flow_id=(1 << 64) - 1))

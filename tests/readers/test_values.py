@@ -264,3 +264,47 @@ def test_columns_read_as_single_values_do(texts):
             assert column.cast(pa.int64()).to_pylist() == single
         else:
             assert column.to_pylist() == single
+
+
+DURATION_COLUMN = (
+    "0 days 00:00:00.003062183",
+    "-1 days +23:59:59",
+    "1 day 02:03:04.5",
+    "-99999 days +00:00:00",
+    "106751 days 23:47:16",
+    "106752 days 00:00:00",
+    "3 days",
+    "0 days -01:00:00",
+    "0 days 24:00:00",
+    "12ns",
+    "-999999999999999999ns",
+    "9999999999999999999ns",
+    "0.0000000015ms",
+    "163.82ms",
+    "2h",
+    "7",
+    "x",
+)
+
+
+@pytest.mark.parametrize("texts", [DURATION_COLUMN, *zip(DURATION_COLUMN, strict=True)])
+def test_a_column_of_durations_reads_each_as_a_single_value(texts):
+    """Also in columns of one notation, with nulls between the values, which Arrow converts."""
+    column = pa.array([None, *texts, None])
+    found = values.from_text(column, Kind.DURATION).cast(pa.int64()).to_pylist()
+    assert found == [_duration_or_none(text) for text in column.to_pylist()]
+
+
+@pytest.mark.parametrize("text", ["0 days 00:00:00.003062183", "2523108449ns", "163.82ms"])
+def test_durations_in_a_column_with_nulls_are_not_read_one_by_one(monkeypatch, text):
+    """The usual notations are converted by Arrow."""
+    monkeypatch.setattr(values, "_one_by_one", lambda *_: pytest.fail("read one by one"))
+    found = values.from_text(pa.array([text, None]), Kind.DURATION)
+    assert found.null_count == 1
+
+
+def _duration_or_none(text: str | None) -> int | None:
+    try:
+        return None if text is None else values.duration(text)
+    except ValueError:
+        return None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
-from vastlab.store import statistics
+from vastlab.store import statistics, writer
 from vastlab.types import Field, Kind, Schema, Type
 
 
@@ -28,6 +28,19 @@ def test_events_are_sorted_by_event_time(parquet):
     assert times == [1_000_000_000, 2_000_000_000, 3_000_000_000, None]
     (order,) = parquet.metadata.row_group(0).sorting_columns
     assert (order.column_index, order.descending, order.nulls_first) == (0, False, False)
+
+
+@pytest.mark.parametrize("rows, files", [(5, 1), (13, 1), (31, 2)])
+def test_the_rest_of_a_large_write_is_no_small_file(database, events, monkeypatch, rows, files):
+    """A file is closed at its size only if what is left fills half of another."""
+    monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 1)
+    database.add([events(range(rows))])
+    (whole,) = database.snapshot().files
+    groups = whole.size - whole.tail[0]  # the bytes of the row groups
+    database.add([events(range(rows))], target_size=groups * 10 // rows)
+    added = [file.rows for file in database.snapshot().files if file.path != whole.path]
+    assert len(added) == files
+    assert sum(added) == rows
 
 
 def test_files_have_bloom_filters_and_indexes(parquet):

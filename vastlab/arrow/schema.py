@@ -264,6 +264,7 @@ def to_arrow(schema: Schema) -> pa.Schema:
     return pa.schema([field_to_arrow(member) for member in schema.fields], metadata)
 
 
+@functools.lru_cache(maxsize=4096)
 def field_to_arrow(member: Field) -> pa.Field:
     """Return the Arrow field of a VAST one, with the names of its type."""
     metadata = _metadata(member.type.names, member.type.attributes)

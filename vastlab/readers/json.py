@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
 
+from vastlab.errors import FormatError
 from vastlab.readers import json_documents, json_table, schemas
 from vastlab.readers.inference import Context
-from vastlab.readers.json_documents import Documents, first_events, spans_lines, wrapper_of
+from vastlab.readers.json_documents import Documents, Lines, first_events, spans_lines, wrapper_of
 from vastlab.readers.json_forms import TYPE_KEY
-from vastlab.readers.json_table import REFUSALS, JSONTable
+from vastlab.readers.json_table import REFUSALS, JSONTable, Parsed
 from vastlab.readers.source import Source, blocks
 
-_BLANKS = b" \t\r"
 _HEAD = 1 << 16
 _MIN_LINES = 500
-_SPLITS = 8
 _MAX_PENDING_SIZE = 4 << 20  # bytes of lines that wait for more of their schema
-_Numbered = tuple[list[int], list[bytes]]
+_AHEAD = 2  # groups that are parsed or wait for it
+_MIN_SIZE_AHEAD = 1 << 18  # bytes
 _Keys = tuple[str | None, str | None]
+_Wanted = tuple[str, str]
 
 
 @dataclass(slots=True)
 class _Group:
-    """Lines of one schema, as text, and decoded if that was necessary."""
+    """Lines of one schema, and their events if decoding them was necessary.
 
-    lines: list[bytes] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    `wanted` is the field and the text by which the lines were found: a parser must confirm it.
+    """
+
+    lines: Lines
     events: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    data: bytes | None = None  # the joined lines, if they are available
+    wanted: _Wanted | None = None
 
 
 class EventReader:
@@ -51,71 +57,110 @@ class EventReader:
         self._key = key
         self._name = name
         self._tables: dict[str, JSONTable] = {}
-        self._pending: dict[str, _Group] = {}
+        self._pending: dict[tuple[str, _Wanted | None], Lines] = {}
         self._size = 0
+        self._queue: deque[tuple[str, _Group, Parsed | None]] = deque()
+        # One thread parses while this one finds lines and converts what was parsed.
+        self._pool = ThreadPoolExecutor(1, "vastlab-json")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the file."""
+        with self._pool:
+            yield from self._batches()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         head = self._source.peek(_HEAD)
         wrapper = wrapper_of(head)
-        lines = self._documents(wrapper) if wrapper or spans_lines(head) else self._lines()
-        for numbers, texts in lines:
-            if texts:
-                yield from self._block(texts, numbers)
+        parts = self._documents(wrapper) if wrapper or spans_lines(head) else self._lines()
+        damage = None
+        while True:
+            try:
+                lines = next(parts, None)
+            except FormatError as error:  # the events before it come first
+                damage = error
+                break
+            if lines is None:
+                break
+            if len(lines):
+                yield from self._block(lines)
         yield from self._flush()
+        yield from self._take(0)
+        if damage is not None:
+            raise damage
 
-    def _lines(self) -> Iterator[_Numbered]:
+    def _lines(self) -> Iterator[Lines]:
         for block in blocks(self._source, self._context.problems):
-            split = [line.strip(_BLANKS) for line in block.data.split(b"\n")]
-            numbers = [number for number, line in enumerate(split, block.line) if line]
-            yield numbers, [line for line in split if line]
+            yield Lines.of_block(block)
 
-    def _documents(self, wrapper: int) -> Iterator[_Numbered]:
+    def _documents(self, wrapper: int) -> Iterator[Lines]:
         documents = Documents(self._source.name, self._context.problems, wrapper)
         for block in blocks(self._source, self._context.problems):
             found = list(documents.feed(block))
-            yield [number for number, _ in found], [text for _, text in found]
+            yield Lines.of([text for _, text in found], [number for number, _ in found])
         documents.close()
 
-    def _block(self, lines: list[bytes], numbers: list[int]) -> Iterator[pa.RecordBatch]:
-        data = b"\n".join(lines)
-        groups = None if json_documents.has_deep(data) else self._groups(data, lines, numbers)
-        if groups is not None:
+    def _block(self, lines: Lines, *, by_text: bool = True) -> Iterator[pa.RecordBatch]:
+        """Convert lines; `by_text` finds their schemas before they are parsed."""
+        groups = self._groups_by_text(lines) if by_text else None
+        if groups is None and not json_documents.has_deep(lines.data):
+            groups = self._groups(lines)
+        if groups is not None and by_text:
             for name, group in groups.items():
                 yield from self._collect(name, group)
-        elif len(lines) > _MIN_LINES:
-            for piece in _split(lines, numbers):
-                yield from self._block(*piece)
-        else:
-            for name, group in self._decoded_groups(lines, numbers).items():
-                yield from self._convert(name, group)
+            return
+        if by_text:
+            yield from self._take(0)
+        if groups is None and len(lines) > _MIN_LINES:
+            for piece in lines.split():
+                yield from self._block(piece, by_text=by_text)
+            return
+        for name, group in (groups or self._decoded_groups(lines)).items():
+            yield from self._convert(name, group)
 
     def _collect(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
         """Convert lines of one schema; collects lines until a batch is worth its cost."""
-        pending = self._pending.pop(name, None)
+        key = name, group.wanted
+        pending = self._pending.pop(key, None)
         if pending is not None:
-            self._size -= sum(map(len, pending.lines))
-            group = _Group(pending.lines + group.lines, pending.numbers + group.numbers)
+            self._size -= len(pending.data)
+            group = _Group(pending + group.lines, wanted=group.wanted)
         if len(group.lines) >= _MIN_LINES:
-            yield from self._convert(name, group)
+            yield from self._add(name, group)
             return
-        self._pending[name] = group
-        self._size += sum(map(len, group.lines))
+        self._pending[key] = group.lines
+        self._size += len(group.lines.data)
         if self._size > _MAX_PENDING_SIZE:
             yield from self._flush()
 
     def _flush(self) -> Iterator[pa.RecordBatch]:
         pending, self._pending, self._size = self._pending, {}, 0
-        for name, group in pending.items():
-            yield from self._convert(name, group)
+        for (name, wanted), lines in pending.items():
+            yield from self._add(name, _Group(lines, wanted=wanted))
 
-    def _convert(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
+    def _add(self, name: str, group: _Group) -> Iterator[pa.RecordBatch]:
+        """Parse large groups in the other thread, and convert those before."""
+        large = len(group.lines.data) >= _MIN_SIZE_AHEAD
+        ahead = self._table(name).parse_ahead(group.lines, self._pool) if large else None
+        self._queue.append((name, group, ahead))
+        yield from self._take(_AHEAD if large else 0)
+
+    def _take(self, left: int) -> Iterator[pa.RecordBatch]:
+        """Convert the groups of the queue in order, until only some are left."""
+        while len(self._queue) > left:
+            yield from self._convert(*self._queue.popleft())
+
+    def _convert(
+        self, name: str, group: _Group, ahead: Parsed | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Convert lines of one schema; if Arrow cannot parse them, split them."""
-        table = self._table(name)
-        batch = table.fast(group.lines, group.numbers, group.data) if group.lines else None
-        if batch is None and len(group.lines) > _MIN_LINES and not group.events:
-            for lines, numbers in _split(group.lines, group.numbers):
-                yield from self._convert(name, _Group(lines, numbers))
+        table, lines = self._table(name), group.lines
+        batch = table.fast(lines, group.wanted, ahead) if len(lines) else None
+        if batch is None and len(lines) > _MIN_LINES and not group.events:
+            for part in lines.split():
+                yield from self._convert(name, _Group(part, wanted=group.wanted))
+            return
+        if batch is None and group.wanted is not None:
+            yield from self._block(lines, by_text=False)
             return
         if batch is None:
             batch = self._decode_and_convert(table, group)
@@ -129,21 +174,26 @@ class EventReader:
         return self._tables[name]
 
     def _decode_and_convert(self, table: JSONTable, group: _Group) -> pa.RecordBatch | None:
-        events = group.events or list(self._decode(group.lines, group.numbers))
+        events = group.events or list(self._decode(group.lines))
         table.observe(events)
         readable = {number for number, _ in events}
-        pairs = [p for p in zip(group.lines, group.numbers, strict=True) if p[1] in readable]
+        pairs = [
+            pair
+            for pair in zip(group.lines.texts(), group.lines.numbers.tolist(), strict=True)
+            if pair[1] in readable
+        ]
         batch = None
         if pairs and len(pairs) == len(events):
             # Without the bad lines, and with the shapes of the others, Arrow may parse them.
-            batch = table.fast([line for line, _ in pairs], [number for _, number in pairs])
+            texts, numbers = zip(*pairs, strict=True)
+            batch = table.fast(Lines.of(texts, numbers))
         return table.slow(events) if batch is None else batch
 
-    def _decode(
-        self, lines: Sequence[bytes], numbers: Sequence[int]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _decode(self, lines: Lines) -> Iterator[tuple[int, dict[str, Any]]]:
         source, problems = self._source, self._context.problems
-        return json_documents.decode_lines(lines, numbers, source.name, problems, source.encoding)
+        return json_documents.decode_lines(
+            lines.texts(), lines.numbers.tolist(), source.name, problems, source.encoding
+        )
 
     # --- schemas ----------------------------------------------------------------------------
 
@@ -152,57 +202,73 @@ class EventReader:
         value, named = keys
         return self._context.schema or named or self._name(value)
 
-    def _groups(
-        self, data: bytes, lines: list[bytes], numbers: list[int]
-    ) -> dict[str, _Group] | None:
-        """Group lines by schema without decoding them; ``None`` if that is not possible."""
-        named = b'"#type"' in data
-        if self._key is None and not named:
-            return {self._name_of((None, None)): _Group(lines, numbers, data=data)}
-        wanted = [] if self._key is None else [self._key]
-        keys = _columns(data, [*wanted, TYPE_KEY] if named else wanted)
-        if keys is None or any(len(texts) != len(lines) for texts in keys.values()):
+    def _groups_by_text(self, lines: Lines) -> dict[str, _Group] | None:
+        """Group lines by the text after a key, which may also be that of a member of a record.
+
+        ``None`` if a line has not exactly one such key.
+        """
+        named = b'"#type"' in lines.data
+        if self._context.schema or (self._key is None and not named):
+            return {self._name_of((None, None)): _Group(lines)}
+        if self._key is not None and named:
             return None
-        nothing = [None] * len(lines)
-        values = keys.get(self._key or "", nothing)
-        types = keys.get(TYPE_KEY, nothing)
+        key = self._key or TYPE_KEY
+        texts = _texts_after(lines.data, key)
+        if texts is None or len(texts) != len(lines):
+            return None
+        codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
         groups: dict[str, _Group] = {}
-        names: dict[_Keys, str] = {}
-        for line, number, *pair in zip(lines, numbers, values, types, strict=True):
-            value = (pair[0], pair[1])
-            if value not in names:
-                try:
-                    names[value] = self._name_of(value)
-                except ValueError:
-                    return None
-            group = groups.setdefault(names[value], _Group())
-            group.lines.append(line)
-            group.numbers.append(number)
+        parts = [lines] if len(codes) == 1 else lines.grouped([codes[text] for text in texts])
+        for text, part in zip(codes, parts, strict=True):
+            if not text or b"\\" in text:
+                return None
+            try:
+                value = text.decode()
+                name = self._name_of((None, value) if named else (value, None))
+            except ValueError:
+                return None
+            if name in groups:
+                return None
+            groups[name] = _Group(part, wanted=(key, value))
         return groups
 
-    def _decoded_groups(self, lines: list[bytes], numbers: list[int]) -> dict[str, _Group]:
-        groups: dict[str, _Group] = {}
-        whole = dict(zip(numbers, lines, strict=True))
-        last = 0
-        for number, event in self._decode(lines, numbers):
+    def _groups(self, lines: Lines) -> dict[str, _Group] | None:
+        """Group lines by schema after parsing their keys; ``None`` if that is not possible."""
+        wanted = [*([] if self._key is None else [self._key]), TYPE_KEY]
+        keys = _columns(lines.data, wanted)
+        if keys is None or any(len(texts) != len(lines) for texts in keys.values()):
+            return None
+        values = keys.get(self._key or "", [None] * len(lines))
+        names: dict[_Keys, str] = {}
+        codes: dict[str, int] = {}
+        found = []
+        for pair in zip(values, keys[TYPE_KEY], strict=True):
+            if pair not in names:
+                try:
+                    names[pair] = self._name_of(pair)
+                except ValueError:
+                    return None
+            found.append(codes.setdefault(names[pair], len(codes)))
+        return {name: _Group(part) for name, part in zip(codes, lines.grouped(found), strict=True)}
+
+    def _decoded_groups(self, lines: Lines) -> dict[str, _Group]:
+        events: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        for number, event in self._decode(lines):
             pair = (_text(event, self._key), _text(event, TYPE_KEY))
             try:
                 name = self._name_of(pair)
             except ValueError as error:
                 self._context.problems.add(self._source.name, number, str(error))
                 continue
-            group = groups.setdefault(name, _Group())
-            group.events.append((number, event))
-            group.lines.append(whole[number])
-            group.numbers.append(number)
-            if number == last:
-                # Two objects on one line can only be separated by decoding.
-                group.lines.clear()
-            last = number
-        for group in groups.values():
-            if len(group.lines) != len(group.events):
-                group.lines.clear()
-                group.numbers.clear()
+            events.setdefault(name, []).append((number, event))
+        whole = dict(zip(lines.numbers.tolist(), lines.texts(), strict=True))
+        groups: dict[str, _Group] = {}
+        for name, found in events.items():
+            numbers = [number for number, _ in found]
+            # Two objects on one line can only be separated by decoding.
+            single = len({*numbers}) == len(numbers)
+            used = numbers if single else []
+            groups[name] = _Group(Lines.of([whole[number] for number in used], used), found)
         return groups
 
 
@@ -211,11 +277,17 @@ def _text(event: dict[str, Any], key: str | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _split(lines: list[bytes], numbers: list[int]) -> Iterator[tuple[list[bytes], list[int]]]:
-    """Split lines into a few shorter lists."""
-    step = len(lines) // _SPLITS + 1
-    for start in range(0, len(lines), step):
-        yield lines[start : start + step], numbers[start : start + step]
+def _texts_after(data: bytes, key: str) -> list[bytes] | None:
+    """Return the text that follows a key in each line; ``None`` if a line has not one such key."""
+    found = re.search(rb'"%s": ?"' % re.escape(key.encode()), data)
+    if found is None:
+        return None
+    # Within a text, the quotes would be escaped.
+    first, *rest = data.split(found.group())
+    newlines = [part.find(b"\n") for part in rest]
+    if b"\n" in first or -1 in newlines[:-1] or data.count(b"\n") != len(rest) - 1:
+        return None
+    return [part[: part.find(b'"')] for part in rest]
 
 
 def _columns(data: bytes, keys: list[str]) -> dict[str, list[str | None]] | None:

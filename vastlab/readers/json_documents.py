@@ -7,8 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from vastlab.errors import FormatError
 from vastlab.readers import source
@@ -86,6 +91,68 @@ def _skip_blanks(text: str, position: int) -> int:
     while position < len(text) and text[position] in _BLANK:
         position += 1
     return position
+
+
+_SPLITS = 8
+_NEWLINE, _OPEN, _CLOSE = b"\n{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a file, without blanks around them, and their numbers."""
+
+    data: bytes  # joined
+    numbers: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes], numbers: Sequence[int]) -> Lines:
+        """Join lines."""
+        return cls(b"\n".join(texts), np.array(numbers, np.int64))
+
+    @classmethod
+    def of_block(cls, block: Block) -> Lines:
+        """Return the lines of a block that are not blank."""
+        data = block.data.removesuffix(b"\n")
+        octets = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(octets == _NEWLINE)
+        clean = data.startswith(b"{") and data.endswith(b"}")
+        if clean and (octets[ends - 1] == _CLOSE).all() and (octets[ends + 1] == _OPEN).all():
+            return cls(data, np.arange(block.line, block.line + len(ends) + 1))
+        texts = [line.strip(_BLANK.encode()) for line in data.split(b"\n")]
+        numbers = [number for number, line in enumerate(texts, block.line) if line]
+        return cls.of([line for line in texts if line], numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __add__(self, other: Lines) -> Lines:
+        return Lines(self.data + b"\n" + other.data, np.concatenate([self.numbers, other.numbers]))
+
+    def texts(self) -> list[bytes]:
+        """Return the lines."""
+        return self.data.split(b"\n") if len(self) else []
+
+    def split(self) -> Iterator[Lines]:
+        """Split the lines into a few shorter parts."""
+        texts, step = self.texts(), len(self) // _SPLITS + 1
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
+            yield Lines(b"\n".join(texts[part]), self.numbers[part])
+
+    def grouped(self, keys: Sequence[int]) -> Iterator[Lines]:
+        """Yield the lines of each key; the keys are 0, 1, 2 and so on."""
+        codes = np.array(keys)
+        data = self.data + b"\n"
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE) + 1
+        offsets = np.concatenate([[0], ends]).astype(np.int32)
+        whole = pa.Array.from_buffers(
+            pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        )
+        order = np.argsort(codes, kind="stable")
+        for rows in np.split(order, np.cumsum(np.bincount(codes))[:-1]):
+            part = whole.take(pa.array(rows))
+            size = int((offsets[rows + 1] - offsets[rows]).sum())
+            yield Lines(part.buffers()[2].slice(0, size - 1).to_pybytes(), self.numbers[rows])
 
 
 def decode_lines(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +19,7 @@ from vastlab.arrow import types as arrow_types
 from vastlab.readers import inference, json_documents, schemas
 from vastlab.readers.inference import Context
 from vastlab.readers.json_columns import Columns, enumerate_labels
+from vastlab.readers.json_documents import Lines
 from vastlab.readers.json_forms import (
     TYPE_KEY,
     KeyForm,
@@ -71,6 +74,14 @@ _EXPONENT = r"[:,\[][ \t]*-?[0-9]+(\.[0-9]+)?[eE]-([0-9]{3,}|[3-9][0-9])"
 _Numbered = Sequence[tuple[int, dict[str, Any]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Lines that another thread parses, and the schema for them."""
+
+    schema: pa.Schema
+    columns: Future[dict[str, pa.Array]]
+
+
 class JSONTable:
     """Converts the events of one schema in one file; adds fields to the shape `root`."""
 
@@ -87,24 +98,48 @@ class JSONTable:
     # --- with Arrow's parser ----------------------------------------------------------------
 
     def fast(
-        self, lines: Sequence[bytes], numbers: Sequence[int], joined: bytes | None = None
+        self,
+        lines: Lines,
+        wanted: tuple[str, str] | None = None,
+        ahead: Parsed | None = None,
     ) -> pa.RecordBatch | None:
-        """Convert lines, not deeply nested, with Arrow's recursive parser; None if it cannot."""
-        if not self._sampled:
-            self._sampled = True
-            sample = lines[:: len(lines) // SAMPLE + 1]
-            decoded = json_documents.decode_lines(sample, range(len(sample)), "", Problems(keep=0))
-            self.observe([*decoded])
-        data = b"\n".join(lines) if joined is None else joined
+        """Convert lines with Arrow's parser; None if it cannot, or if an event is not `wanted`.
+
+        `wanted` is a field, and the text that it must have in all events. Arrow's parser is
+        recursive, but the schema ends it at the first level that is not expected. `ahead` is the
+        result of `parse_ahead`, which is used if no later type has changed.
+        """
         mismatches = Mismatches(self._path, self._context.problems)
         try:
-            data.isascii() or data.decode()
-            columns = self._parse(data, len(lines))
-            batch = self._convert(columns, np.asarray(numbers, np.int64), mismatches)
+            schema = self._expected(lines)
+            if ahead is not None and ahead.schema == schema:
+                columns = ahead.columns.result()
+            else:
+                columns = _parse(lines, schema)
+            if wanted is not None and not _all_equal(columns.get(wanted[0]), wanted[1]):
+                return None
+            batch = self._convert(columns, lines.numbers, mismatches)
         except REFUSALS:
             return None
         mismatches.report()
         return batch
+
+    def parse_ahead(self, lines: Lines, pool: Executor) -> Parsed | None:
+        """Start to parse lines with the types that are known now; None if that is not possible."""
+        try:
+            schema = self._expected(lines)
+        except REFUSALS:
+            return None
+        return Parsed(schema, pool.submit(_parse, lines, schema))
+
+    def _expected(self, lines: Lines) -> pa.Schema:
+        """Return the schema for Arrow's parser, which a sample of the first lines gives."""
+        if not self._sampled:
+            self._sampled = True
+            sample = lines.texts()[:: len(lines) // SAMPLE + 1]
+            decoded = json_documents.decode_lines(sample, range(len(sample)), "", Problems(keep=0))
+            self.observe([*decoded])
+        return schema_of(self._key_forms, self._root)
 
     def observe(self, events: _Numbered) -> None:
         """Extend the shapes and forms for decoded events."""
@@ -114,19 +149,6 @@ class JSONTable:
             self._observer.observe(fields)
             for key, value in event.items():
                 self._key_forms.setdefault(key, KeyForm()).note(value)
-
-    def _parse(self, data: bytes, count: int) -> dict[str, pa.Array]:
-        schema = schema_of(self._key_forms, self._root)
-        if has_decimals(schema) and _has_long_exponent(data):
-            raise ValueError("an exponent is too long for Arrow's parser")
-        table = pyarrow.json.read_json(
-            pa.BufferReader(data),
-            pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 64),
-            pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-        if table.num_rows != count or table.schema != schema:
-            raise ValueError("a value does not match the shape")
-        return {name: table.column(name).combine_chunks() for name in schema.names}
 
     def _convert(
         self, columns: dict[str, pa.Array], numbers: np.ndarray, mismatches: Mismatches
@@ -204,6 +226,27 @@ class JSONTable:
     def _remark(self, field: str, sentence: str) -> None:
         where = f"{sentence} (in {self._path})"
         self._context.inference.remark(self._name, field, where)
+
+
+def _parse(lines: Lines, schema: pa.Schema) -> dict[str, pa.Array]:
+    data = lines.data
+    data.isascii() or data.decode()
+    if has_decimals(schema) and _has_long_exponent(data):
+        raise ValueError("an exponent is too long for Arrow's parser")
+    table = pyarrow.json.read_json(
+        pa.BufferReader(data),
+        pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 64),
+        pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+    )
+    if table.num_rows != len(lines) or table.schema != schema:
+        raise ValueError("a value does not match the shape")
+    return {name: table.column(name).combine_chunks() for name in schema.names}
+
+
+def _all_equal(column: pa.Array | None, text: str) -> bool:
+    if column is None or not pa.types.is_string(column.type) or column.null_count:
+        return False
+    return bool(pc.all(pc.equal(column, text)).as_py())
 
 
 def _has_long_exponent(data: bytes) -> bool:

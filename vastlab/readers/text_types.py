@@ -89,9 +89,6 @@ _WHOLE, _POSITIVE = "^(0|-?[1-9][0-9]{0,17})$", "^(0|[1-9][0-9]{0,17})$"
 # Texts that do not change a state; Arrow matches a whole column at once.
 _PATTERNS = {
     Scalar.BOOL: "^(true|false)$",
-    Scalar.NATURAL: _POSITIVE,
-    Scalar.INT64: _WHOLE,
-    Scalar.UINT64: _POSITIVE,
     Scalar.DOUBLE: f"^{_REAL}$",
     Scalar.QUOTED_NATURAL: _POSITIVE,
     Scalar.QUOTED_INT64: _WHOLE,
@@ -100,6 +97,7 @@ _PATTERNS = {
     Scalar.TIME: f"^(?:{_TIME.pattern})$",
     Scalar.DURATION: f"^(?:{_SPAN.pattern}|{_TIMEDELTA.pattern})$",
 }
+_WRITTEN_ONE_WAY = (Scalar.NATURAL, Scalar.INT64, Scalar.UINT64)
 _MAY_BE_TYPED = frozenset("0123456789+-.:abcdefABCDEFtTinIN")  # first characters of typed text
 
 
@@ -210,6 +208,8 @@ def _convert_uniform(state: Scalar, texts: pa.Array, *, numbers: bool) -> pa.Arr
     """Convert a column if all texts match the type of earlier ones; otherwise return ``None``."""
     if state is Scalar.TIME and (times := values.uniform_times(texts)) is not None:
         return times
+    if state in _WRITTEN_ONE_WAY:
+        return _whole_numbers(state, texts)
     pattern = _PATTERNS.get(state)
     if pattern is not None:
         ignore_case = numbers and state is Scalar.BOOL
@@ -222,6 +222,17 @@ def _convert_uniform(state: Scalar, texts: pa.Array, *, numbers: bool) -> pa.Arr
     if len(values.lost_rows(texts, column)) or _first_inexact(state, texts) is not None:
         return None
     return column
+
+
+def _whole_numbers(state: Scalar, texts: pa.Array) -> pa.Array | None:
+    """Convert whole numbers if all are written as Arrow writes them; cheaper than a pattern."""
+    try:
+        numbers = texts.cast(pa.uint64() if state is Scalar.UINT64 else pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if state is Scalar.NATURAL and pc.min(numbers).as_py() < 0:
+        return None
+    return numbers if numbers.cast(pa.string()).equals(texts) else None
 
 
 def _first_inexact(state: Scalar, texts: pa.Array) -> int | None:

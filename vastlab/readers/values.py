@@ -300,7 +300,9 @@ _SECONDS = r"^-?[0-9]{1,10}(\.[0-9]{1,9})?$"
 _SMALL = r"^-?[0-9](\.[0-9]{1,9})?[eE]-[0-9]$"  # Arrow keeps all digits of these
 _NAIVE = rf"^\d\d\d\d-\d\d-\d\d([T ]{_CLOCK})?$"
 _ZONED = rf"^\d\d\d\d-\d\d-\d\d[T ]{_CLOCK}(Z|[+-]\d\d:?\d\d)$"
-_DURATION_COLUMN = rf"^(?P<number>-?[0-9]{{1,9}}(\.[0-9]{{1,9}})?)(?P<unit>{'|'.join(UNITS)})$"
+_DURATION_COLUMN = rf"^(?P<number>-?[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)(?P<unit>{'|'.join(UNITS)})$"
+_NANOSECOND_COLUMN = "^-?[0-9]{1,18}ns$"
+_TIMEDELTA_COLUMN = rf"^-?[0-9]{{1,5}} days? \+?{_CLOCK}$"
 _STORAGE = {
     Kind.BOOL: pa.bool_(),
     Kind.INT64: pa.int64(),
@@ -327,7 +329,7 @@ def from_text(texts: pa.Array, kind: Kind) -> pa.Array:
         case Kind.TIME:
             return times(texts)
         case Kind.DURATION:
-            return _mixed(texts, [(_SECONDS, _decimals(kind)), (_DURATION_COLUMN, _spans)], kind)
+            return _mixed(texts, _DURATIONS, kind)
         case Kind.STRING:
             return texts
         case _:
@@ -474,12 +476,36 @@ def _decimals(kind: Kind) -> Convert:
 def _spans(valid: pa.Array) -> pa.Array:
     """Convert durations such as ``163.82ms``, rounded half to even."""
     parts = pc.extract_regex(valid, _DURATION_COLUMN)
+    # Not `parts.field`, which has no nulls.
+    number, unit = (pc.struct_field(parts, name) for name in ("number", "unit"))
     units = pa.array(UNITS, pa.string())
-    factors = pa.array(UNITS.values(), pa.int64()).cast(pa.decimal128(18, 0))
-    factor = factors.take(pc.index_in(parts.field("unit"), value_set=units))
-    product = pc.multiply(parts.field("number").cast(pa.decimal128(18, 9)), factor)
+    factors = pa.array(UNITS.values(), pa.int64()).cast(pa.decimal128(19, 0))
+    factor = factors.take(pc.index_in(unit, value_set=units))
+    product = pc.multiply(number.cast(pa.decimal128(18, 9)), factor)
     rounded = pc.round(product, 0, round_mode="half_to_even").cast(pa.decimal128(38, 0))
     return from_decimal(rounded, Kind.DURATION)
+
+
+def _timedeltas(valid: pa.Array) -> pa.Array:
+    """Convert durations such as ``1 days 02:03:04.5``."""
+    parts = pc.split_pattern(valid, " ", max_splits=2)
+    days = pc.list_element(parts, 0).cast(pa.int64())
+    clock = pc.ascii_ltrim(pc.list_element(parts, 2), "+")
+    moment = pc.binary_join_element_wise("1970-01-01", clock, " ").cast(pa.timestamp("ns"))
+    return pc.add(pc.multiply(days, _DAY), moment.cast(pa.int64())).cast(pa.duration("ns"))
+
+
+def _whole_nanoseconds(valid: pa.Array) -> pa.Array:
+    """Convert durations such as ``163820000ns``."""
+    return pc.ascii_rtrim(valid, "ns").cast(pa.int64()).cast(pa.duration("ns"))
+
+
+_DURATIONS: tuple[tuple[str, Convert], ...] = (
+    (_SECONDS, _decimals(Kind.DURATION)),
+    (_TIMEDELTA_COLUMN, _timedeltas),
+    (_NANOSECOND_COLUMN, _whole_nanoseconds),
+    (_DURATION_COLUMN, _spans),
+)
 
 
 def _mixed(

@@ -403,8 +403,10 @@ class Update:
         tail = new_segment(TAIL)
         if plan.base is not None:
             self._seed_types(plan.base)
-        buffer = Buffer(database.path, staging, source=segment)
-        tail_buffer = Buffer(database.path, staging, source=tail)
+        buffer, tail_buffer = (
+            Buffer(database.path, staging, source=name, known=self.layouts)
+            for name in (segment, tail)
+        )
         try:
             add = functools.partial(self._add, buffer)
             source = read(plan, segment, add, self.meter.tick, self.inference, **self.options)
@@ -445,9 +447,14 @@ class Update:
 
         If an incomplete last line becomes final, a file that holds it back is not a duplicate.
         """
-        if not source.content[0]:
+        size, _ = source.content
+        if not size:
             return None
-        same = (other for other in self.sources.values() if other.content == source.content)
+        same = (
+            other
+            for other in self.sources.values()
+            if other.size + other.tail_size == size and other.content == source.content
+        )
         return next((other for other in same if not (plan.is_final and other.tail_size)), None)
 
     def _commit(self, database: Database) -> None:

@@ -109,6 +109,7 @@ def upper_bound(text: str) -> str | None:
 _IDENTIFIERS = frozenset({"community_id", "fuid", "ja3", "ja3s", "md5", "sha1", "sha256", "uid"})
 _LONGEST_IDENTIFIER = 128
 _FEWEST = 100
+_SMALL = 1000  # rows; in fewer, the choice is not worth its cost
 # Whether values repeat is estimated from this many rows. In a whole row group, more values repeat:
 # 80 % distinct values in the sample are about 50 % in the group, and 97 % about 90 %.
 _SAMPLE = 32_768
@@ -144,7 +145,7 @@ def options(layout: Layout, sample: pa.Table, group_rows: int) -> dict[str, Any]
 
 def _distinct(leaf: Leaf, sample: pa.Table) -> float:
     """Return the proportion of distinct values; 0 if there are too few values."""
-    if leaf.type.kind not in _COUNTABLE:
+    if leaf.type.kind not in _COUNTABLE or sample.num_rows < _SMALL:
         return 0.0
     values = plain(sample.column(leaf.column).slice(0, _SAMPLE), leaf.type.kind)
     present = len(values) - values.null_count

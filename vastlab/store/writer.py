@@ -49,6 +49,7 @@ def write(
     The list `batches` is emptied, so that memory becomes free while the files are written.
     """
     order = order_column(layout.schema)
+    rows = left = sum(batch.num_rows for batch in batches)
     groups = _sorted_groups(batches, order, layout.stored_schema)
     written: list[StagedFile] = []
     group = next(groups, None)
@@ -59,9 +60,13 @@ def write(
             while group is not None:
                 writer.writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 ranges.append(statistics.of(group, layout.schema))
+                left -= group.num_rows
                 group = next(groups, None)
-                if writer.sink.tell() >= target_size:
+                size = writer.sink.tell()
+                # Not if the rest would be a small file.
+                if size >= target_size and size * left >= target_size * (rows - left) // 2:
                     break
+            rows = left
         merged = statistics.merge(ranges)
         written.append(describe(path, root, layout, merged, source, writer.tail))
     return written
@@ -220,7 +225,7 @@ class Buffer:
     """Collects events of any number of schemas.
 
     `discard` removes what was added since the last `keep`, so that an unreadable source adds
-    nothing.
+    nothing. Layouts that are `known`, by fingerprint, are not made again.
     """
 
     def __init__(
@@ -231,6 +236,7 @@ class Buffer:
         budget: int | None = None,
         target_size: int | None = None,
         source: str = "",
+        known: Mapping[str, Layout] | None = None,
     ) -> None:
         self._root = root
         self._staging = staging
@@ -240,6 +246,7 @@ class Buffer:
         self._kept = _Part()
         self._new = _Part()
         self._layouts: dict[str, Layout] = {}
+        self._known = known or {}
         self._last: tuple[pa.Schema, Layout] | None = None
 
     @property
@@ -313,7 +320,8 @@ class Buffer:
             return self._last[1]
         described = arrow_schema.from_arrow(schema)
         key = arrow_schema.fingerprint(described)
-        layout = self._layouts.setdefault(key, Layout(key, described))
+        known = self._known.get(key) or Layout(key, described)
+        layout = self._layouts.setdefault(key, known)
         self._last = schema, layout
         return layout
 
