@@ -26,6 +26,7 @@ SETTINGS = {
     "datafusion.execution.parquet.skip_metadata": "false",
 }
 _LARGE = {"datafusion.execution.batch_size": "32768"}
+_LARGEST = {"datafusion.execution.batch_size": "65536"}
 _FEW = 4  # bytes of a column for each row, of which a dictionary of few values needs less
 _FEWEST = 4096  # rows for which it pays off
 
@@ -42,6 +43,11 @@ class Engine:
     def bulk(self) -> datafusion.SessionContext:
         """The same with larger batches, where the first rows are not awaited."""
         return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGE))
+
+    @cached_property
+    def grouping(self) -> datafusion.SessionContext:
+        """The engine for groups, of which the batches are read column by column."""
+        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGEST))
 
     @cached_property
     def counting(self) -> datafusion.SessionContext:
