@@ -426,3 +426,18 @@ def test_buckets_are_plain_where_all_times_are_recent(first, expected):
     schema = arrow_schema.from_arrow(batch(ts=pa.array([1], pa.timestamp("ns"))).schema)
     found = Groups(Summary.parse((), "1h", {}), None).grouping(schema, schema)
     assert found.is_plain({} if first is None else {"ts": (first, 5)}, 1000) is expected
+
+
+@pytest.mark.parametrize("by", ["a", "s", ()])
+def test_where_nothing_is_found_there_are_no_groups(by):
+    """Neither of addresses nor of networks, which are made of what the engine returns."""
+    network = arrow_schema.type_to_arrow(Type(Kind.SUBNET))
+    networks = pa.ExtensionArray.from_storage(network, pa.nulls(1, network.storage_type))
+    plain = convert.normalise(batch(a=addresses("10.0.0.1"), s=networks))
+    schema = arrow_schema.from_arrow(plain.schema)
+    summary = Summary.parse(by, None, {"all": "distinct(a)", "nets": "distinct(s)"})
+    groups = Groups(summary, None)
+    frame = CONTEXT.read_batch(convert.flatten(plain)).filter(datafusion.col("a").is_null())
+    groups.add(schema, groups.grouping(schema, schema).partial(frame))
+    found = frames.to_frame(groups, summary, None, 0)
+    assert found["all"].tolist() == ([] if by else [[]])

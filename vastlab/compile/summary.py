@@ -359,7 +359,8 @@ def _rendered(table: pa.Table, types: dict[str, Type]) -> pa.Table:
         type_ = types.get(base)
         if type_ is None or ending not in ("", "list"):
             continue
-        chunks = table.column(name).chunks
+        column = table.column(name)
+        chunks = column.chunks or [pa.nulls(0, column.type)]
         if type_.kind in _AS_TEXT:
             member = field_to_arrow(Field(name, type_))
             chunks = [text_of(chunk, member) for chunk in chunks]
