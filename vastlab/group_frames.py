@@ -164,7 +164,7 @@ async def in_few_buckets(
         grouped as it suggests, and in most cases need not be grouped again: the coarser buckets,
         whose number shows which width is right, are made of the finer ones.
     """
-    found, width, next_width, known = pd.DataFrame(), 0, _DAY, 0
+    width, next_width, known = 0, _DAY, 0
     for _ in range(_WIDTHS_TRIED):
         if next_width == width:
             break
@@ -172,16 +172,22 @@ async def in_few_buckets(
         if not known or width % known:
             known = width if known or span is None else min(width, _width(span))
             groups = await group(engine_bucket(known, zone))
-        asked = replace(summary, every=width)
-        found = await asyncio.to_thread(to_frame, groups, asked, zone, 0)
-        next_width = _finer(found[TIME], width)
-    return found
+        next_width = _finer(await asyncio.to_thread(_starts, groups, width, zone), width)
+    return await asyncio.to_thread(to_frame, groups, replace(summary, every=width), zone, 0)
 
 
 def _width(covered: int) -> int:
     """Return the narrowest width of which few enough buckets cover a length of time."""
     wide = (width for width in _WIDTHS if -(-covered // width) <= BUCKETS)
     return next(wide, -(-covered // BUCKETS // _DAY) * _DAY)
+
+
+def _starts(groups: Groups, every: int, zone: tzinfo | None) -> pd.Series[Any]:
+    """Return the beginnings of the buckets that hold events, in nanoseconds since 1970."""
+    table, _ = groups.result()
+    moments = np.empty(0, np.int64) if table is None else np.unique(_moments(table))
+    with _representable(zone):
+        return pd.Series(_in_zone(moments[moments != _NO_TIME], every, zone))
 
 
 def _finer(times: pd.Series[Any], every: int) -> int:
@@ -216,10 +222,12 @@ def to_frame(groups: Groups, summary: Summary, zone: tzinfo | None, limit: int) 
         return empty
     if summary.every:
         with _representable(zone):
-            buckets = _in_zone(_moments(table), summary.every, zone)
-        place = table.schema.get_field_index(TIME)
-        starts = pa.array(buckets, pa.int64(), mask=buckets == _NO_TIME)
-        table = groups.merged([table.set_column(place, TIME, starts)])
+            moments = _moments(table)
+            buckets = _in_zone(moments, summary.every, zone)
+        if not np.array_equal(buckets, moments):
+            place = table.schema.get_field_index(TIME)
+            starts = pa.array(buckets, pa.int64(), mask=buckets == _NO_TIME)
+            table = groups.merged([table.set_column(place, TIME, starts)])
     columns: dict[str, Any] = {}
     if summary.every:
         with _representable(zone):

@@ -355,3 +355,89 @@ def test_buckets_of_times_after_1970_need_no_rule_for_those_before(times, every)
         groups.add(schema, partial)
         found.append(frames.to_frame(groups, summary, None, 0))
     pd.testing.assert_frame_equal(*found)
+
+
+def test_addresses_are_keys_and_values_as_they_are():
+    """Also where an event has none, and a group has none at all."""
+    parts = [
+        batch(a=addresses("10.0.0.2", None, "10.0.0.2"), b=addresses("9.0.0.1", "8.0.0.1", None)),
+        batch(a=addresses("10.0.0.1", "10.0.0.2"), b=addresses(None, "10.0.0.9")),
+    ]
+    found = summarized(*parts, by="a", events="count()", n="count_distinct(b)", b="distinct(b)")
+    rows = {str(row.a): (row.events, row.n, row.b) for row in found.itertuples()}
+    assert rows == {
+        "10.0.0.2": (3, 2, ["9.0.0.1", "10.0.0.9"]),
+        "10.0.0.1": (1, 0, []),
+        "nan": (1, 1, ["8.0.0.1"]),
+    }
+    sliced = batch(a=addresses("1.1.1.1", "2.2.2.2", "3.3.3.3")).slice(1)
+    assert summarized(sliced, by="a")["a"].tolist() == ["2.2.2.2", "3.3.3.3"]
+
+
+@pytest.mark.parametrize("numbers", [["n"], ["n", "m"]])
+def test_different_values_beside_other_aggregates(numbers):
+    """Of one field they are found by grouping, of several by lists; the rest is the same."""
+    events = batch(k=["a", "a", "a", "b"], n=[1, 2, 2, None], m=[5, 5, 5, 6], x=[0.5, 0.5, 1, 2])
+    asked = {f"different_{name}": f"count_distinct({name})" for name in numbers}
+    found = summarized(
+        events,
+        by="k",
+        total="sum(n)",
+        mean="mean(m)",
+        least="min(x)",
+        most="max(x)",
+        halves="sum(x)",
+        values="distinct(n)",
+        **asked,
+    ).set_index("k")
+    rest = found.drop(columns=list(asked))
+    assert rest.loc["a"].tolist() == [5, 5.0, 0.5, 1.0, 2.0, [1, 2]]
+    assert rest.loc["b"].tolist()[1:] == [6.0, 2.0, 2.0, 2.0, []]
+    assert found["different_n"].to_dict() == {"a": 2, "b": 0}
+    if "m" in numbers:
+        assert found["different_m"].to_dict() == {"a": 1, "b": 1}
+
+
+def test_the_two_zeros_are_one_value():
+    """A minus sign makes no other number of zero."""
+    found = summarized(batch(x=[0.0, -0.0, 1.0]), n="count_distinct(x)")
+    assert found["n"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "asked, bounds, expected",
+    [
+        ({"s": "sum(n)"}, {"n": (-1, 2**53)}, True),
+        ({"s": "sum(n)"}, {"n": (-(2**60), 0)}, False),
+        ({"s": "sum(n)"}, {}, False),
+        ({"s": "max(n)"}, {}, True),
+    ],
+)
+def test_sums_are_plain_where_they_fit(asked, bounds, expected):
+    """And where nothing is known, they may not."""
+    schema = arrow_schema.from_arrow(batch(n=[1]).schema)
+    found = Groups(Summary.parse((), None, asked), None).grouping(schema, schema)
+    assert found.is_plain(bounds, 1000) is expected
+
+
+@pytest.mark.parametrize("first, expected", [(0, True), (-1, False), (None, False)])
+def test_buckets_are_plain_where_all_times_are_recent(first, expected):
+    """Files with others are grouped on their own."""
+    schema = arrow_schema.from_arrow(batch(ts=pa.array([1], pa.timestamp("ns"))).schema)
+    found = Groups(Summary.parse((), "1h", {}), None).grouping(schema, schema)
+    assert found.is_plain({} if first is None else {"ts": (first, 5)}, 1000) is expected
+
+
+@pytest.mark.parametrize("by", ["a", "s", ()])
+def test_where_nothing_is_found_there_are_no_groups(by):
+    """Neither of addresses nor of networks, which are made of what the engine returns."""
+    network = arrow_schema.type_to_arrow(Type(Kind.SUBNET))
+    networks = pa.ExtensionArray.from_storage(network, pa.nulls(1, network.storage_type))
+    plain = convert.normalise(batch(a=addresses("10.0.0.1"), s=networks))
+    schema = arrow_schema.from_arrow(plain.schema)
+    summary = Summary.parse(by, None, {"all": "distinct(a)", "nets": "distinct(s)"})
+    groups = Groups(summary, None)
+    frame = CONTEXT.read_batch(convert.flatten(plain)).filter(datafusion.col("a").is_null())
+    groups.add(schema, groups.grouping(schema, schema).partial(frame))
+    found = frames.to_frame(groups, summary, None, 0)
+    assert found["all"].tolist() == ([] if by else [[]])

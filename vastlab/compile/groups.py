@@ -55,6 +55,7 @@ class Groups:
         settings = {"datafusion.execution.target_partitions": "1"}
         self._context = datafusion.SessionContext(datafusion.SessionConfig(settings))
         self._layouts: dict[Hashable, _Layout] = {}
+        self._result: tuple[pa.Table | None, dict[str, Type]] | None = None
         self._lock = threading.Lock()
 
     def grouping(self, key: Hashable, schema: Schema) -> Grouping | None:
@@ -77,7 +78,7 @@ class Groups:
             There are more groups than fit.
         """
         with self._lock:
-            layout = self._layouts[key]
+            layout, self._result = self._layouts[key], None
             layout.tables.append(partial)
             rows = sum(map(_size, layout.tables))
             if len(layout.tables) > 1 and rows > 2 * layout.merged + _MERGED_ROWS:
@@ -88,6 +89,11 @@ class Groups:
 
     def result(self) -> tuple[pa.Table | None, dict[str, Type]]:
         """Return the groups of all layouts, and the types of keys and values; None for none."""
+        if self._result is None:
+            self._result = self._joined()
+        return self._result
+
+    def _joined(self) -> tuple[pa.Table | None, dict[str, Type]]:
         layouts = [layout for layout in self._layouts.values() if layout.tables]
         if not layouts:
             return None, {}

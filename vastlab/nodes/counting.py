@@ -31,6 +31,7 @@ SETTINGS = {
     "datafusion.execution.parquet.skip_metadata": "false",
 }
 _LARGE = {"datafusion.execution.batch_size": "32768"}
+_LARGEST = {"datafusion.execution.batch_size": "65536"}
 _WHOLE = {"datafusion.execution.parquet.pushdown_filters": "false"}
 # For row groups of which all are needed, looking at their indexes is in vain.
 _UNPRUNED = {
@@ -54,6 +55,11 @@ class Engine:
     def bulk(self) -> datafusion.SessionContext:
         """The same with larger batches, where the first rows are not awaited."""
         return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGE))
+
+    @cached_property
+    def grouping(self) -> datafusion.SessionContext:
+        """The engine for groups, of which the batches are read column by column."""
+        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGEST))
 
     @cached_property
     def searching(self) -> datafusion.SessionContext:

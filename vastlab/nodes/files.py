@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import groupby
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from vastlab.compile.groups import Groups
+from vastlab.compile.summary import Grouping
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
-from vastlab.nodes import newest, plan, scan
+from vastlab.nodes import grouped, newest, plan, scan
 from vastlab.nodes.base import Limit, Query
 from vastlab.nodes.counting import Engine
+from vastlab.nodes.grouped import FilesTogether
 from vastlab.nodes.plan import Task
 from vastlab.nodes.small_files import SmallFiles, bundles
 from vastlab.store.snapshot import Snapshot
@@ -112,20 +114,27 @@ class FileNode:
     async def _group(self, query: Query, summary: Summary, snapshot: Snapshot) -> Groups:
         """Group the events of all files, layout by layout."""
         groups = Groups(summary, query.taxonomy)
-        tasks = [
-            task
-            for task in plan.tasks(query, snapshot.layouts, snapshot.files)
-            if groups.grouping(task.file.fingerprint, task.layout.schema) is not None
-        ]
+        groupings: dict[str, Grouping] = {}
+        tasks = []
+        for task in plan.tasks(query, snapshot.layouts, snapshot.files):
+            layout = task.file.fingerprint
+            if (grouping := groups.grouping(layout, task.layout.schema)) is not None:
+                groupings[layout] = grouping
+                tasks.append(task)
 
-        def work(reader: scan.FileScan, task: Task) -> None:
-            grouping = groups.grouping(task.file.fingerprint, task.layout.schema)
-            if grouping is not None:
-                for partial in reader.group(grouping):
-                    groups.add(task.file.fingerprint, partial)
+        def work(reader: FilesTogether | scan.FileScan, part: Sequence[Task]) -> None:
+            layout = part[0].file.fingerprint
+            for partial in reader.group(groupings[layout]):
+                groups.add(layout, partial)
 
-        await self._each(tasks, work)
+        parts = grouped.bundles(tasks, groupings, COUNTED_AT_ONCE)
+        await scan.run(self._engine(), self._pool, parts, COUNTED_AT_ONCE, self._grouper, work)
         return groups
+
+    def _grouper(self, context: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
+        if len(tasks) > 1:
+            return FilesTogether(context, tasks, self._make_scan)
+        return self._make_scan(context, tasks[0])
 
     async def _each(
         self, tasks: Iterable[Task], work: Callable[[scan.FileScan, Task], _T]

@@ -214,12 +214,8 @@ class FileScan:
         """Count the events without making them."""
         if self._stopped:
             return 0
-        with _errors(self._task.file):
-            verification = self._verification()
-            disjuncts = (
-                verification.disjuncts(frozenset()) if verification else self._task.disjuncts
-            )
-            return sum(self._count(expr, verification) for expr in self._unchanged(disjuncts))
+        with self.search(frozenset()) as (verification, disjuncts):
+            return sum(self._count(expr, verification) for expr in disjuncts)
 
     def _count(self, expr: Expr, verification: Verification | None) -> int:
         """Count what an expression finds; a verified file may be read in another way."""
@@ -282,12 +278,8 @@ class FileScan:
         if self._stopped:
             return
         file, schema = self._task.file, self._task.layout.stored_schema
-        with _errors(file):
-            verification = self._verification()
-            disjuncts = (
-                verification.disjuncts(frozenset()) if verification else self._task.disjuncts
-            )
-            for expr in self._unchanged(disjuncts):
+        with self.search(frozenset()) as (_, disjuncts):
+            for expr in disjuncts:
                 names = sorted(plan.columns(expr)) or [schema.names[-1]]
                 fields = pa.schema([schema.field(name) for name in names])
                 with pq.ParquetFile(file.path) as parquet:
@@ -299,30 +291,17 @@ class FileScan:
         """Group the events without making them."""
         if self._stopped:
             return
-        with _errors(self._task.file):
-            verification = self._verification()
-            used = grouping.columns
-            disjuncts = verification.disjuncts(used) if verification else self._task.disjuncts
-            for expr in self._unchanged(disjuncts):
-                bounds = self._bounds(used)
-                yield grouping.partial(self._frame(expr), bounds, self._task.file.rows)
-
-    def _bounds(self, columns: Iterable[str]) -> Bounds:
-        """Return the bounds of columns of whole numbers and times that the manifest knows."""
-        found = ((name, self._task.file.ranges.get(name)) for name in columns)
-        return {
-            name: (known.minimum, known.maximum)
-            for name, known in found
-            if known and isinstance(known.minimum, int) and isinstance(known.maximum, int)
-        }
+        file, used = self._task.file, grouping.columns
+        with self.search(used) as (_, disjuncts):
+            for expr in disjuncts:
+                yield grouping.partial(self.found(expr), bounds_of(file, used), file.rows)
 
     def spans(self) -> list[tuple[int, int]]:
         """Return the bounds of the event time in parts of the file that can be read apart."""
         file = self._task.file
         if self._stopped:
             return []
-        with _errors(file):
-            verification = self._verification()
+        with self.search() as (verification, _):
             return [(file.first, file.last)] if verification is None else verification.spans()
 
     def times(self) -> Times:
@@ -331,10 +310,8 @@ class FileScan:
         found: list[Times] = []
         if leaf is None:
             return np.empty(0, np.int64)
-        with _errors(self._task.file):
-            verification = self._verification()
-            disjuncts = verification.disjuncts() if verification else self._task.disjuncts
-            for expr in self._unchanged(disjuncts):
+        with self.search() as (verification, disjuncts):
+            for expr in disjuncts:
                 check = verification.times(expr) if verification else None
                 column = datafusion.col('"' + leaf.column.replace('"', '""') + '"')
                 for batch in self._frame(expr).select(column).execute_stream():
@@ -352,10 +329,8 @@ class FileScan:
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         chosen = _Chosen(self._task.layout, self._task.fields)
-        with _errors(self._task.file):
-            verification = self._verification(chosen.columns)
-            disjuncts = verification.disjuncts() if verification else self._task.disjuncts
-            for expr in self._unchanged(disjuncts):
+        with self.search(columns=chosen.columns) as (verification, disjuncts):
+            for expr in disjuncts:
                 check = verification.events(expr) if verification else None
                 frame = chosen.of(self._frame(expr))
                 if self._task.limit:
@@ -366,29 +341,51 @@ class FileScan:
                         check(rows)
                     yield chosen.events(rows)
 
-    def _verification(self, columns: frozenset[str] | None = None) -> Verification | None:
-        _check(self._task.file)
-        if not self._verify:
-            return None
-        return Verification(self._task, verified(self._task.file), columns)
+    @contextlib.contextmanager
+    def search(
+        self, used: frozenset[str] | None = None, columns: frozenset[str] | None = None
+    ) -> Iterator[tuple[Verification | None, Iterable[Expr]]]:
+        """Return the checks that go with a scan, and the expressions to scan for.
 
-    def _unchanged(self, disjuncts: Iterable[Expr]) -> Iterator[Expr]:
-        """Yield what to scan for; the file must still be there and the same afterwards."""
+        At the end the file must still be there, and the same.
+
+        Parameters
+        ----------
+        used
+            As of `Verification.disjuncts`.
+        columns
+            As of `Verification`.
+        """
         file = self._task.file
-        before = _check(file)
-        yield from disjuncts
-        if _check(file) != before and self._verify:
-            # Writers touch files that they drop; anything else has changed the content.
-            verified(file).verify_all()
+        with _errors(file):
+            before = _check(file)
+            if self._verify:
+                verification = Verification(self._task, verified(file), columns)
+                yield verification, verification.disjuncts(used)
+            else:
+                yield None, self._task.disjuncts
+            if _check(file) != before and self._verify:
+                # Writers touch files that they drop; anything else has changed the content.
+                verified(file).verify_all()
+
+    def found(self, expr: Expr, folder: str = "") -> datafusion.DataFrame:
+        """Return what an expression finds in the file, or in a folder of files of its layout."""
+        return self._filtered(self._context.grouping, expr, folder)
 
     def _frame(self, expr: Expr) -> datafusion.DataFrame:
         is_bulk = not self.is_first and not self._task.limit
-        context = self._context.bulk if is_bulk else self._context.usual
-        frame = self._scan(context, self._task.layout.stored_schema)
+        return self._filtered(self._context.bulk if is_bulk else self._context.usual, expr)
+
+    def _filtered(
+        self, context: datafusion.SessionContext, expr: Expr, folder: str = ""
+    ) -> datafusion.DataFrame:
+        frame = self._scan(context, self._task.layout.stored_schema, folder)
         return frame if expr == Constant(True) else frame.filter(self._task.filters.of(expr))
 
-    def _scan(self, context: datafusion.SessionContext, schema: pa.Schema) -> datafusion.DataFrame:
-        url = "file://" + quote(self._task.file.path)
+    def _scan(
+        self, context: datafusion.SessionContext, schema: pa.Schema, folder: str = ""
+    ) -> datafusion.DataFrame:
+        url = "file://" + quote(folder or self._task.file.path)
         return context.read_parquet(url, schema=schema, skip_metadata=False)
 
 
@@ -425,6 +422,16 @@ class _Chosen:
         ]
         chosen = record_batch(arrays, pa.schema(fields), rows.num_rows)
         return restore(chosen, self._schema)
+
+
+def bounds_of(file: DataFile, columns: Iterable[str]) -> Bounds:
+    """Return the bounds of columns of whole numbers and times that the manifest knows."""
+    found = ((name, file.ranges.get(name)) for name in columns)
+    return {
+        name: (known.minimum, known.maximum)
+        for name, known in found
+        if known and isinstance(known.minimum, int) and isinstance(known.maximum, int)
+    }
 
 
 def _quoted(name: str) -> str:

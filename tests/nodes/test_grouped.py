@@ -1,0 +1,209 @@
+"""Grouping several files in one plan: the same groups, checks and errors as in each file alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tests.nodes.conftest import conn_batch, dns_batch
+from vastlab import group_frames
+from vastlab.compile.groups import Groups
+from vastlab.errors import CorruptFileError
+from vastlab.expression import parse
+from vastlab.expression.aggregates import Summary
+from vastlab.nodes import grouped, plan
+from vastlab.nodes.base import Query
+from vastlab.nodes.counting import Engine
+from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.grouped import FilesTogether, bundles
+from vastlab.nodes.scan import FileGoneError, FileScan
+from vastlab.store import checksums
+from vastlab.store.database import Database
+
+SUMMARY = Summary.parse(
+    "id.orig_h", "20s", {"total": "sum(n)", "ports": "count_distinct(id.resp_p)"}
+)
+QUESTIONS = ["", "n != 15", "n in [5, 25, 26] || n > 41", "n > 12"]
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database.create(tmp_path / "test.db")
+    for number in range(6):
+        database.add([conn_batch(range(number * 10, number * 10 + 10))])
+    database.add([dns_batch(["a", "b"])])
+    return database
+
+
+def changed(name, numbers):
+    """Make connections with other numbers in one column."""
+    batch = conn_batch(range(len(numbers)))
+    field = batch.schema.field(name)
+    return batch.set_column(
+        batch.schema.get_field_index(name), field, pa.array(numbers, field.type)
+    )
+
+
+def chosen(database, text='#type == "zeek.conn"'):
+    snapshot = database.snapshot()
+    return list(plan.tasks(Query(parse(text)), snapshot.layouts, snapshot.files))
+
+
+def grouping(tasks, groups=None):
+    return (groups or Groups(SUMMARY, None)).grouping("conn", tasks[0].layout.schema)
+
+
+def together(tasks, scan=FileScan):
+    return list(FilesTogether(Engine(), tasks, scan).group(grouping(tasks)))
+
+
+def frame(tables, tasks):
+    groups = Groups(SUMMARY, None)
+    grouping(tasks, groups)
+    for table in tables:
+        groups.add("conn", table)
+    return group_frames.to_frame(groups, SUMMARY, None, 0)
+
+
+@pytest.mark.parametrize("text", QUESTIONS)
+def test_the_groups_are_those_of_each_file(database, text):
+    """Whatever is asked, and also where some files match as a whole."""
+    tasks = chosen(database, f'#type == "zeek.conn" && ({text or "n >= 0"})')
+    alone = [t for task in tasks for t in FileScan(Engine(), task).group(grouping(tasks))]
+    pd.testing.assert_frame_equal(frame(together(tasks), tasks), frame(alone, tasks))
+
+
+async def test_a_summary_makes_no_plan_for_each_file(database, monkeypatch):
+    """Several files are grouped in one."""
+    monkeypatch.setattr(FileScan, "group", mock.Mock(side_effect=AssertionError))
+    node = EmbeddedNode(database.path)
+    groups = await node.summarize(Query(parse('#type == "zeek.conn"')), SUMMARY)
+    found = group_frames.to_frame(groups, SUMMARY, None, 0)
+    assert found["total"].sum() == sum(range(60))
+    await node.aclose()
+
+
+def parts(tasks, at_once=1):
+    groups = Groups(SUMMARY, None)
+    known = {
+        task.file.fingerprint: groups.grouping(task.file.fingerprint, task.layout.schema)
+        for task in tasks
+    }
+    return [len(part) for part in bundles(tasks, known, at_once)]
+
+
+def test_files_are_put_together_as_far_as_is_good(database, monkeypatch):
+    """Both workers have something to do, and neither can be stopped only after a long time."""
+    tasks = chosen(database)
+    assert parts(tasks) == [6]
+    assert parts(tasks, at_once=2) == [3, 3]
+    monkeypatch.setattr(grouped, "_MOST_ROWS", 20)
+    assert parts(tasks) == [2, 2, 2]
+    monkeypatch.setattr(grouped, "_MOST_ROWS", 9)
+    assert parts(tasks) == [1] * 6
+    monkeypatch.setattr(grouped, "_MOST_ROWS", 100)
+    monkeypatch.setattr(grouped, "_MOST_FILES", 4)
+    assert parts(tasks) == [4, 2]
+
+
+def test_a_file_with_large_values_or_old_times_is_grouped_alone(database):
+    """Its rules take longer, and are not needed for the others."""
+    database.add([changed("n", [2**62])])
+    database.add([changed("ts", [-1])])
+    assert sorted(parts(chosen(database))) == [1, 1, 6]
+
+
+def test_a_sum_that_fits_each_file_may_not_fit_all(tmp_path):
+    """The bounds of several files are those of all their values, for as many rows."""
+    database = Database.create(tmp_path / "test.db")
+    most = (2**63 - 1) // grouped._MOST_ROWS
+    for number in range(4):
+        database.add([changed("n", [most - number] * 3)])
+    tasks = chosen(database)
+    assert parts(tasks) == [4]
+    found = frame(together(tasks), tasks)
+    assert found["total"].sum() == sum(3 * (most - number) for number in range(4))
+
+
+@pytest.mark.parametrize("name", ["with space", "odd [*] ?%20 é #", ".hidden", "_x"])
+def test_the_temporary_folder_may_have_any_name(database, tmp_path, monkeypatch, name):
+    """The engine sees the files in it wherever it is."""
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    tasks = chosen(database)
+    monkeypatch.setattr(FileScan, "group", mock.Mock(side_effect=AssertionError))
+    assert frame(together(tasks), tasks)["total"].sum() == sum(range(60))
+    assert os.listdir(tmp_path / name) == []
+
+
+def test_without_a_temporary_folder_the_files_are_grouped_one_by_one(
+    database, tmp_path, monkeypatch
+):
+    """The answer is the same."""
+    tasks = chosen(database)
+    expected = frame(together(tasks), tasks)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    found = together(tasks)
+    assert len(found) == len(tasks)
+    pd.testing.assert_frame_equal(frame(found, tasks), expected)
+
+
+def test_a_damaged_file_is_named(database):
+    """What is read together is verified as well; and where it is not, the engine complains."""
+    tasks = chosen(database)
+    path = Path(tasks[2].file.path)
+    content, end = path.read_bytes(), tasks[2].file.size - tasks[2].file.tail[0]
+    path.write_bytes(content[:4] + bytes(byte ^ 1 for byte in content[4:end]) + content[end:])
+    checksums.forget()
+    with pytest.raises(CorruptFileError, match=path.name):
+        together(tasks)
+    with pytest.raises(CorruptFileError, match=path.name):
+        together(tasks, partial(FileScan, verify=False))
+
+
+def test_a_missing_file_is_an_error(database):
+    """A newer generation may know why; the engine would take it for one without events."""
+    tasks = chosen(database)
+    Path(tasks[2].file.path).unlink()
+    with pytest.raises(FileGoneError):
+        together(tasks)
+
+
+def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch):
+    """The files are looked at again after the engine has read them."""
+    tasks = chosen(database)
+    found = FilesTogether._found
+
+    def late(self, *arguments):
+        Path(tasks[2].file.path).unlink()
+        return found(self, *arguments)
+
+    monkeypatch.setattr(FilesTogether, "_found", late)
+    with pytest.raises(FileGoneError):
+        together(tasks)
+
+
+def test_an_error_of_ours_is_no_damaged_file(database, monkeypatch):
+    """It is raised as it is."""
+    monkeypatch.setattr(FilesTogether, "_grouped", mock.Mock(side_effect=TypeError("a fault")))
+    with pytest.raises(TypeError, match="a fault"):
+        together(chosen(database))
+    error = CorruptFileError("damaged")
+    monkeypatch.setattr(FilesTogether, "_grouped", mock.Mock(side_effect=error))
+    with pytest.raises(CorruptFileError, match="damaged"):
+        together(chosen(database))
+
+
+def test_a_stopped_summary_reads_nothing_more(database):
+    """Its answer counts no more."""
+    tasks = chosen(database)
+    several = FilesTogether(Engine(), tasks, FileScan)
+    several.stop()
+    assert list(several.group(grouping(tasks))) == []
