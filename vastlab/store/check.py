@@ -18,10 +18,12 @@ from vastlab.readers import columns
 from vastlab.store import checksums, generation, manifest
 from vastlab.store.database import GRACE, Database
 from vastlab.store.layout import DataFile, Layout, Snapshot
+from vastlab.store.place import Folder, Place
 
 __all__ = ["Fault", "FaultKind", "check"]
 
 _ARROW_SCHEMA = b"ARROW:schema"
+_DELETE = "delete it with the tools of the store while no import runs"
 
 
 class FaultKind(Enum):
@@ -47,16 +49,22 @@ class Fault:
 
 
 def check(
-    database: Database | str | Path, progress: Callable[[int, int], None] | None = None
+    database: Database | str | Path | Place, progress: Callable[[int, int], None] | None = None
 ) -> list[Fault]:
     """Find files that are missing, damaged, unreadable or left over."""
-    root = database.path if isinstance(database, Database) else Path(database).absolute()
-    faults = list(_check_generations(root))
+    match database:
+        case Database():
+            place = database.place
+        case Place():
+            place = database
+        case _:
+            place = Folder(Path(database).absolute())
+    faults = list(_check_generations(place))
     try:
-        snapshot = Database.open(root).snapshot()
+        snapshot = Database.open(place).snapshot()
     except CorruptFileError as error:
         if not any(fault.path in error.message for fault in faults):
-            marker = str(root / generation.NAME)
+            marker = place.url(generation.NAME)
             faults.append(Fault(marker, FaultKind.DAMAGED, error.message))
         return faults
     for done, file in enumerate(snapshot.files, 1):
@@ -64,33 +72,34 @@ def check(
         faults += [] if fault is None else [fault]
         if progress is not None:
             progress(done, len(snapshot.files))
-    return [*faults, *_leftovers(root, snapshot)]
+    return [*faults, *_leftovers(place, snapshot)]
 
 
-def _check_generations(root: Path) -> Iterator[Fault]:
+def _check_generations(place: Place) -> Iterator[Fault]:
     with contextlib.suppress(FileNotFoundError):  # reading the snapshot reports this
-        for number in manifest.numbers(root):
-            yield from _check_generation(root, number)
-    for path in manifest.closing_files(root):
-        try:
-            manifest.read_closing_file(path)
-        except (OSError, ValueError, LookupError) as error:
-            yield Fault(str(path), FaultKind.DAMAGED, str(error))
+        for number in manifest.numbers(place):
+            yield from _check_generation(place, number)
+        for key in manifest.closing_keys(place):
+            try:
+                manifest.read_closing_file(place, key)
+            except (OSError, ValueError, LookupError) as error:
+                yield Fault(place.url(key), FaultKind.DAMAGED, str(error))
 
 
-def _check_generation(root: Path, number: int) -> Iterator[Fault]:
-    path = manifest.file_of(root, number)
+def _check_generation(place: Place, number: int) -> Iterator[Fault]:
+    key = manifest.key_of(number)
+    url = place.url(key)
     with contextlib.suppress(manifest.MovedError, FileNotFoundError):  # deleted by a sweeper
-        if not path.stat().st_size:
+        if not place.stat(key).size:
             return  # emptied by a repair; if it is needed, reading the snapshot reports it
         try:
-            manifest.read(root, number)
+            manifest.read(place, number)
         except CorruptFileError as error:
             cause = error.__cause__
             if isinstance(cause, OSError):
-                yield Fault(str(path), FaultKind.UNREADABLE, cause.strerror or str(cause))
+                yield Fault(url, FaultKind.UNREADABLE, cause.strerror or str(cause))
             else:
-                yield Fault(str(path), FaultKind.DAMAGED, str(cause))
+                yield Fault(url, FaultKind.DAMAGED, str(cause))
 
 
 def check_file(file: DataFile, layout: Layout) -> Fault | None:
@@ -129,10 +138,12 @@ def _check_content(file: DataFile, layout: Layout) -> None:
             parquet.read_row_group(group)
 
 
-def _leftovers(root: Path, snapshot: Snapshot) -> Iterator[Fault]:
+def _leftovers(place: Place, snapshot: Snapshot) -> Iterator[Fault]:
     named = {file.path for file in snapshot.files}
     deadline = time.time() - GRACE
-    for path in sorted((root / generation.DATA).rglob("*.parquet")):
-        if str(path) not in named and path.stat().st_mtime < deadline:
-            detail = "it was replaced, or its writer failed; the next import deletes it"
-            yield Fault(str(path), FaultKind.LEFTOVER, detail)
+    for entry in place.entries(generation.DATA):
+        url = place.url(entry.key)
+        if url.endswith(".parquet") and url not in named and entry.modified < deadline:
+            what = "the next import deletes it" if place.is_local else _DELETE
+            detail = f"it was replaced, or its writer failed; {what}"
+            yield Fault(url, FaultKind.LEFTOVER, detail)

@@ -111,10 +111,10 @@ class _Compaction:
             used, batches = self._read(waiting, layout)
             if len(used) > 1:
                 source = uuid4().hex if used[0].source else ""
-                root = self._database.path
+                place = self._database.place
                 with self._database.staging() as staging:
                     new = writer.write(
-                        batches, layout, root, staging, source=source, replaces=names(used)
+                        batches, layout, place, staging, source=source, replaces=names(used)
                     )
                     if len(new) < len(used):
                         self._replace(used, new)

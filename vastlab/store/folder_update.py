@@ -402,8 +402,8 @@ class Update:
         tail = new_segment(TAIL)
         if plan.base is not None:
             self._seed_types(plan.base)
-        buffer = Buffer(database.path, staging, source=segment)
-        tail_buffer = Buffer(database.path, staging, source=tail)
+        buffer = Buffer(database.place, staging, source=segment)
+        tail_buffer = Buffer(database.place, staging, source=tail)
         try:
             add = functools.partial(self._add, buffer)
             source = read(plan, segment, add, self.meter.tick, self.inference, **self.options)
