@@ -47,6 +47,7 @@ from vastlab.types import Schema
 __all__ = ["Connection", "connect"]
 
 T = TypeVar("T")
+_WITH_PARTIAL = (errors.NodeError, errors.DatabaseError, errors.QueryInterrupted)
 
 
 def connect(
@@ -247,8 +248,8 @@ class Connection:
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
                 self.last = self._result(arrived, partial)
-            if isinstance(error, errors.NodeError | errors.QueryInterrupted):
-                error.partial = self.last
+                if isinstance(error, _WITH_PARTIAL):
+                    error.partial = self.last
             raise
         self.last = self._result(arrived, outcome)
         return self.last

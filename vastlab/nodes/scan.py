@@ -79,14 +79,19 @@ class Verification:
                 self.file.verify(self._all, self._columns if used is None else used)
                 continue
             columns = plan.columns(expr)
-            self.file.verify_filters(columns)
-            groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
+            groups = self.groups(expr)
             if groups:
                 if used is None:
                     self.file.verify(groups, columns)
                 else:
                     self.file.verify(self._all, columns | used)
                 yield expr
+
+    def groups(self, expr: Expr) -> list[int]:
+        """Return the row groups in which an expression may find something."""
+        columns = plan.columns(expr)
+        self.file.verify_filters(columns)
+        return [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
 
     def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
         """Return what checks the batches of a scan, which come in the order of the file."""
@@ -300,7 +305,7 @@ class FileScan:
         self._stopped = True
 
     def _read(self) -> Iterator[pa.RecordBatch]:
-        chosen = _Chosen(self._task.layout, self._task.fields)
+        chosen = Chosen(self._task.layout, self._task.fields)
         with _errors(self._task.file):
             verification = self._verification(chosen.columns)
             disjuncts = verification.disjuncts() if verification else self._task.disjuncts
@@ -341,7 +346,7 @@ class FileScan:
         return context.read_parquet(url, schema=schema, skip_metadata=False)
 
 
-class _Chosen:
+class Chosen:
     """Some of the leaves of a layout, or all of them."""
 
     def __init__(self, layout: Layout, fields: Paths | None) -> None:
@@ -385,7 +390,7 @@ def _check(file: DataFile) -> Stamp:
     try:
         found = os.stat(file.path)
     except FileNotFoundError:
-        raise _gone(file) from None
+        raise gone(file) from None
     except OSError as error:
         raise CorruptFileError(f"cannot read {file.path}: {error.strerror}") from error
     if found.st_size != file.size:
@@ -397,7 +402,8 @@ def _check(file: DataFile) -> Stamp:
     return stamp_of(found)
 
 
-def _gone(file: DataFile) -> FileGoneError:
+def gone(file: DataFile) -> FileGoneError:
+    """Return the error that says that a file is missing."""
     return FileGoneError(f"a file of the database is gone: {file.path}", hint=REPAIR)
 
 
@@ -409,7 +415,7 @@ def _errors(file: DataFile) -> Iterator[None]:
     except (VastlabError, GeneratorExit):
         raise
     except FileNotFoundError:
-        raise _gone(file) from None
+        raise gone(file) from None
     except BaseException as error:
         reason = reason_of(error)
         _check(file)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vastlab import _text
+from vastlab._optional import import_optional
 from vastlab.errors import CorruptFileError
 from vastlab.readers import columns
 from vastlab.store import checksums, generation, manifest
@@ -68,7 +69,7 @@ def check(
             faults.append(Fault(marker, FaultKind.DAMAGED, error.message))
         return faults
     for done, file in enumerate(snapshot.files, 1):
-        fault = check_file(file, snapshot.layouts[file.fingerprint])
+        fault = check_file(file, snapshot.layouts[file.fingerprint], place)
         faults += [] if fault is None else [fault]
         if progress is not None:
             progress(done, len(snapshot.files))
@@ -102,12 +103,18 @@ def _check_generation(place: Place, number: int) -> Iterator[Fault]:
                 yield Fault(url, FaultKind.DAMAGED, str(cause))
 
 
-def check_file(file: DataFile, layout: Layout) -> Fault | None:
+def check_file(file: DataFile, layout: Layout, place: Place) -> Fault | None:
     """Compare a file with its checksums and with its entry in the manifest."""
     try:
+        if not place.is_local:
+            objects = import_optional("vastlab.store.object_file", extra="cloud")
+            objects.check_object(file, layout, place)
+            return None
         checksums.verify_all(file)
         if not any(file.tail):
             _check_content(file, layout)
+    except FileNotFoundError:
+        return Fault(file.path, FaultKind.MISSING, f"{file.rows:,} events are lost", file)
     except CorruptFileError as error:
         match error.__cause__:
             case FileNotFoundError():

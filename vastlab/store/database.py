@@ -67,9 +67,11 @@ class Database:
         return cls(place)
 
     @classmethod
-    def create(cls, path: str | Path) -> Database:
+    def create(cls, path: str | Path | Place) -> Database:
         """Create an empty database, or open an existing one."""
-        root = _checked_path(path)
+        if isinstance(path, Place) and not path.is_local:
+            return cls._create_remote(path)
+        root = path.path if isinstance(path, Folder) else _checked_path(str(path))
         if is_database(root):
             return cls.open(root)
         with disk_errors(root):
@@ -88,13 +90,28 @@ class Database:
         return cls(root)
 
     @classmethod
+    def _create_remote(cls, place: Place) -> Database:
+        if not is_database(place):
+            if names := place.names(""):
+                msg = f"{str(place)!r} contains other objects: {names[0]!r}"
+                raise OtherFilesError(msg, hint="use a path below which there is nothing")
+            with place.staging() as folder:
+                create_marker(place, folder)
+        return cls.open(place)
+
+    @classmethod
     @contextlib.contextmanager
-    def complete(cls, path: str | Path) -> Iterator[Database]:
+    def complete(cls, path: str | Path | Place) -> Iterator[Database]:
         """Fill a database that gets its name `path` only when the block ends without error.
+
+        In an object store nothing can be renamed: an error leaves an empty database there.
 
         If another process has created one by then, the events are added to that; a `LockedError`
         is raised if it has read one of the same sources.
         """
+        if isinstance(path, Place):
+            yield cls.create(path)
+            return
         root = _checked_path(path)
         if is_database(root) or not _can_appear(root):
             yield cls.create(root)
@@ -237,6 +254,8 @@ class Database:
 
     def _sweep_periodically(self) -> None:
         generation = self._snapshot.generation if self._snapshot else 0
+        if not self.place.is_local:
+            return  # see `vastlab.store.bucket`
         if not self._has_swept or generation % manifest.SPAN == 0:
             self._has_swept = True
             with contextlib.suppress(OSError, DatabaseError):

@@ -254,11 +254,7 @@ def is_database(path: str | Path | Place) -> bool:
         document = json.loads(place.read(NAME))
         if isinstance(document, dict) and document.get("format") == FORMAT:
             return True
-    except OSError as error:
-        # Whether an object store that does not answer holds a database is not known.
-        if not place.is_local and not isinstance(error, FileNotFoundError):
-            raise
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         pass
     return any(_traces(place))
 

@@ -50,7 +50,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from vastlab.errors import CorruptFileError, LockedError
+from vastlab.errors import CorruptFileError, LockedError, NodeError
 from vastlab.store.generation import (
     GENERATIONS,
     REPAIR,
@@ -213,7 +213,7 @@ def read(place: Place, number: int) -> tuple[Generation, str]:
         return decode_generation(place.read(key), number, place)
     except FileNotFoundError as error:
         raise MovedError(f"a generation is missing: {place.url(key)!r}") from error
-    except NewerVersionError:
+    except (NewerVersionError, NodeError):
         raise
     except Exception as error:
         # A damaged file can cause any error.
@@ -252,7 +252,7 @@ def commit(
             known = None
             continue
         if digest:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NodeError):
                 replace_marker(place, staging, Marker(known.database, number, digest))
             return _apply(known, [new], digest)
     msg = f"other processes keep writing to {str(place)!r}; nothing was added"

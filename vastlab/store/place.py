@@ -1,7 +1,7 @@
 """Where a database lives: a folder of this machine, or an object store.
 
 A place is asked for keys: names relative to the database, whose parts are separated by slashes.
-All that fails is an `OSError`, as for files.
+Failures are an `OSError`, or a `NodeError` of a store that does not answer.
 """
 
 from __future__ import annotations
