@@ -28,7 +28,6 @@ from vastlab.types import Schema
 if TYPE_CHECKING:
     from vastlab.store.ingest import IngestProgress, IngestReport
 
-POLL_SECONDS = 0.2
 _ATTEMPTS = 3
 
 _T = TypeVar("_T")
@@ -45,7 +44,7 @@ class DatabaseNode(FileNode):
         As in `FileNode`.
     """
 
-    _poll_seconds = POLL_SECONDS
+    _poll_seconds = 0.2
 
     def __init__(self, name: str, make_scan: scan.MakeScan, at_once: int | None = None) -> None:
         super().__init__(make_scan, at_once)
