@@ -63,10 +63,10 @@ def connect(
     Parameters
     ----------
     endpoint
-        ``demo:``, a folder, a ``file:`` URL, ``host:port``, or ``localhost`` or an address
-        alone, at port 5158; if not given, the one of ``%vast_use`` in this notebook, or from
-        the environment variable ``VAST_ENDPOINT`` or from ``vast.yaml``. ``%vast`` asks the
-        newest of these connections.
+        ``demo:``, a folder, a ``file:`` URL, ``s3://bucket/path`` (also ``gs://`` and ``az://``),
+        ``host:port``, or ``localhost`` or an address alone, at port 5158; if not given, the one of
+        ``%vast_use`` in this notebook, or from the environment variable ``VAST_ENDPOINT`` or from
+        ``vast.yaml``. ``%vast`` asks the newest of these connections.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
     infer, encoding, verify

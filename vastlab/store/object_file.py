@@ -23,6 +23,7 @@ from vastlab.store.checksums import REPAIR, Span, VerifiedFile
 from vastlab.store.layout import DataFile, Layout
 
 _WHOLE = 1 << 18  # bytes of a file that is rather fetched at once
+_END = 1 << 16  # bytes that pyarrow reads to find the metadata
 _FETCHED = 32 << 20  # bytes that are held to compare them
 _AHEAD = 8 << 20  # bytes that are fetched before it is known that they are needed
 _MAX_KNOWN = 256  # files whose ends are kept
@@ -47,7 +48,7 @@ class ObjectFile(VerifiedFile):
         self._compares = verify
         self._filter_bytes: dict[Span, memoryview] = {}
         self._ahead: dict[Span, memoryview] = {}
-        length = file.size if file.size <= _WHOLE else file.tail[0]
+        length = file.size if file.size <= _WHOLE else max(file.tail[0], min(_END, file.size))
         (end,) = bucket.ranges(self._key, [(file.size - length, length)])
         self._held = {file.size - length: end}
         self._take(bytes(end[len(end) - file.tail[0] :]))
@@ -223,7 +224,10 @@ def _decoded(
     *,
     compare: bool = False,
 ) -> pa.RecordBatch:
-    with pq.ParquetFile(stream, metadata=metadata, page_checksum_verification=compare) as parquet:
+    # Without a buffer of its own, pyarrow reads each column as it was fetched.
+    with pq.ParquetFile(
+        stream, metadata=metadata, pre_buffer=False, page_checksum_verification=compare
+    ) as parquet:
         # A name also selects the columns that begin with it and a dot.
         table = parquet.read_row_group(group, list(names), use_threads=False).select(list(names))
     schema = pa.schema([layout.stored_schema.field(name) for name in names])
