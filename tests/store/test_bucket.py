@@ -9,7 +9,7 @@ import pytest
 
 from tests.object_store import SECRET
 from vastlab.endpoints import parse_endpoint
-from vastlab.errors import LockedError, NodeError, UsageError
+from vastlab.errors import ConfigError, LockedError, NodeError, UsageError
 from vastlab.store import compact, manifest
 from vastlab.store.bucket import Bucket
 from vastlab.store.check import FaultKind, check
@@ -238,6 +238,25 @@ def test_a_place_shows_no_secret(object_store):
     """Neither its text nor what represents it holds credentials."""
     place = at(object_store.url())
     assert SECRET not in f"{place} {place!r} {place._store!r}"
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/db", "az://container/db"])
+def test_other_stores_are_opened_without_a_request(monkeypatch, url):
+    """The client of the scheme is made from the environment alone."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    assert str(at(url)) == url
+
+
+def test_an_environment_that_cannot_be_used_is_one_error(monkeypatch):
+    """It names the variables, and shows no value of a key."""
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ConfigError, match=r"Account must be specified.*AZURE_"):
+        at("az://container/db")
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", f'{{"private_key": "{SECRET}"}}')
+    with pytest.raises(ConfigError, match="GOOGLE_") as caught:
+        at("gs://bucket/db")
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def staged(database, folder, batch):

@@ -24,7 +24,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from vastlab.endpoints import ObjectStoreEndpoint
-from vastlab.errors import LockedError, NodeError
+from vastlab.errors import ConfigError, LockedError, NodeError
 from vastlab.store.place import Entry, Place, Staged
 
 if TYPE_CHECKING:
@@ -182,13 +182,18 @@ class Bucket(Place):
 
 
 def _open(endpoint: ObjectStoreEndpoint) -> ObjectStore:
-    match endpoint.scheme:
-        case "s3":
-            return S3Store(endpoint.bucket, retry_config=_RETRIES)
-        case "gs":
-            return GCSStore(endpoint.bucket, retry_config=_RETRIES)
-        case _:
-            return AzureStore(endpoint.bucket, retry_config=_RETRIES)
+    kinds: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    try:
+        return kinds[endpoint.scheme](endpoint.bucket, retry_config=_RETRIES)
+    except exceptions.BaseError as error:
+        reason = _NOISE.sub("", str(error)).partition("error: ")[2]
+        raise ConfigError(
+            f"the environment does not say how to reach {endpoint}: {reason}",
+            hint=f"its variables begin with {_VARIABLES[endpoint.scheme]}",
+        ) from None
+
+
+_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 
 
 def _is_broken_off(error: Exception) -> bool:
