@@ -62,6 +62,20 @@ def small_database(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def object_store(monkeypatch):
+    """Return an S3 server, to which the environment leads; requests are repeated a few times."""
+    # Here, as the servers take long to import.
+    from tests.object_store import shared_store
+    from vastlab.store import bucket
+
+    store = shared_store()
+    for name, text in store.environment.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setitem(bucket._RETRIES, "max_retries", 3)
+    return store
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Give the folder of real logs and recordings beside the project."""

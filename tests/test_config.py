@@ -69,6 +69,9 @@ def load(tmp_path):
         ("localhost:42000", NodeEndpoint("localhost", 42000)),
         ("10.0.0.1:5158/tcp", NodeEndpoint("10.0.0.1", 5158)),
         ("s3://bucket/path", ObjectStoreEndpoint("s3://bucket/path")),
+        ("S3://bucket", ObjectStoreEndpoint("s3://bucket")),
+        ("gs://my.bucket/a/b c/", ObjectStoreEndpoint("gs://my.bucket/a/b c")),
+        ("az://container/cases/é", ObjectStoreEndpoint("az://container/cases/é")),
         ("dask://head:8786/data/db", ClusterEndpoint("head:8786", PathEndpoint(Path("data/db")))),
         ("dask://head:8786//data/db", ClusterEndpoint("head:8786", PathEndpoint(Path("/data/db")))),
         (
@@ -94,6 +97,12 @@ def test_every_kind_of_endpoint_is_told_apart(text, endpoint):
         ("[::1]:65536", "port"),
         ("http://host/", "'http'"),
         ("s3:///path", "bucket"),
+        ("gs://", "bucket"),
+        ("s3://bucket/a//b", "a name"),
+        ("s3://bucket/../b", "a name"),
+        ("s3://bucket/a%20b", "%20"),
+        ("s3://bucket/a\tb", "a name"),
+        ("az://bücket/a", "a name"),
         ("file://elsewhere/data", "another machine"),
         ("file:", "no folder"),
         ("dask://head:8786", "scheduler"),
@@ -106,6 +115,40 @@ def test_an_endpoint_that_names_nothing_is_one_error(text, part):
     """The error is a UsageError that shows what is wrong."""
     with pytest.raises(UsageError, match=part):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://key:hunter2@bucket/path",
+        "s3://hunter2@bucket",
+        "s3://key:hun/ter2@bucket/hunter2",
+        "s3://key:hunter2/path",
+        "gs://bucket/path?token=hunter2",
+        "az://container/path?sv=1&sig=hunter2",
+        "s3://bucket/path#hunter2",
+        "dask://head:8786/s3://key:hunter2@bucket/path",
+        "http://me:hunter2@host/",
+        "s3://k:hunter2@\u2102/bucket",
+    ],
+)
+def test_a_secret_in_an_endpoint_is_refused_and_not_shown(text):
+    """Neither the error nor what caused it holds the password or token."""
+    with pytest.raises(UsageError) as caught:
+        parse_endpoint(text)
+    error: BaseException | None = caught.value
+    while error is not None:
+        shown = f"{error} {error!r}"
+        assert "hunter2" not in shown
+        assert "ter2" not in shown
+        error = error.__cause__
+
+
+def test_an_object_store_is_named_by_its_parts():
+    """The scheme, the bucket and the prefix are apart."""
+    endpoint = parse_endpoint("gs://bucket/a/b/")
+    assert isinstance(endpoint, ObjectStoreEndpoint)
+    assert (endpoint.scheme, endpoint.bucket, endpoint.prefix) == ("gs", "bucket", "a/b")
 
 
 @pytest.mark.parametrize("thing", [5, b"logs", ["logs"]])

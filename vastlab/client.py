@@ -45,9 +45,9 @@ class VAST:
     Parameters
     ----------
     endpoint
-        ``"demo:"``, a folder, ``"host:port"``, or ``"localhost"`` or an address alone, at port
-        5158. Without one: ``VAST_ENDPOINT``, then ``vast.endpoint`` in ``./vast.yaml`` and in the
-        user's ``vast.yaml``, then ``127.0.0.1:5158``.
+        ``"demo:"``, a folder, ``"s3://bucket/path"``, ``"host:port"``, or ``"localhost"`` or an
+        address alone, at port 5158. Without one: ``VAST_ENDPOINT``, then ``vast.endpoint`` in
+        ``./vast.yaml`` and in the user's ``vast.yaml``, then ``127.0.0.1:5158``.
     taxonomy
         Concepts and models in addition to those that come with vastlab and those in the folder
         ``taxonomy`` next to the user's ``vast.yaml``: a `Taxonomy`, or a file or folder.

@@ -27,6 +27,7 @@ from vastlab.endpoints import (
     NodeEndpoint,
     PathEndpoint,
     parse_endpoint,
+    without_secrets,
 )
 from vastlab.errors import ConfigError, UsageError
 
@@ -222,7 +223,7 @@ def _refused(file: _File, folder: Path) -> dict[str, str]:
             )
     endpoints = {"": file.endpoint or "demo:", **file.profiles}
     return {
-        name: f"{file.source} names {text!r}, which is not below its folder"
+        name: f"{file.source} names {without_secrets(text)!r}, which is not below its folder"
         for name, text in endpoints.items()
         if not _is_harmless(text, folder)
     }

@@ -47,6 +47,7 @@ from vastlab.types import Schema
 __all__ = ["Connection", "connect"]
 
 T = TypeVar("T")
+_WITH_PARTIAL = (errors.NodeError, errors.DatabaseError, errors.QueryInterrupted)
 
 
 def connect(
@@ -62,10 +63,10 @@ def connect(
     Parameters
     ----------
     endpoint
-        ``demo:``, a folder, a ``file:`` URL, ``host:port``, or ``localhost`` or an address
-        alone, at port 5158; if not given, the one of ``%vast_use`` in this notebook, or from
-        the environment variable ``VAST_ENDPOINT`` or from ``vast.yaml``. ``%vast`` asks the
-        newest of these connections.
+        ``demo:``, a folder, a ``file:`` URL, ``s3://bucket/path`` (also ``gs://`` and ``az://``),
+        ``host:port``, or ``localhost`` or an address alone, at port 5158; if not given, the one of
+        ``%vast_use`` in this notebook, or from the environment variable ``VAST_ENDPOINT`` or from
+        ``vast.yaml``. ``%vast`` asks the newest of these connections.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
     infer, encoding, verify
@@ -247,8 +248,8 @@ class Connection:
         except errors.VastlabError as error:
             if arrived.events or isinstance(error, errors.NodeError | errors.QueryInterrupted):
                 self.last = self._result(arrived, partial)
-            if isinstance(error, errors.NodeError | errors.QueryInterrupted):
-                error.partial = self.last
+                if isinstance(error, _WITH_PARTIAL):
+                    error.partial = self.last
             raise
         self.last = self._result(arrived, outcome)
         return self.last

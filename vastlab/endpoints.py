@@ -20,6 +20,7 @@ __all__ = [
     "PathEndpoint",
     "is_bare_host",
     "parse_endpoint",
+    "without_secrets",
 ]
 
 _DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 5158
@@ -30,9 +31,14 @@ _IPV6_NODE = re.compile(
     r"\[(?P<host>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]+))?(?:/(?P<protocol>[a-z]*))?"
 )
 _SUPPORTED = (
-    'use "demo:", a folder, a file: URL, host:port, localhost or an address, '
-    "or dask://scheduler:port/ before a folder"
+    'use "demo:", a folder, a file: URL, host:port, localhost or an address, s3://bucket/path '
+    "(or gs://, az://), or dask://scheduler:port/ before a folder"
 )
+_STORES = frozenset({"s3", "gs", "az"})
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Other characters mean something in URLs, or are not the same for all stores.
+_PREFIX = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff%?#\\]*")
+_SECRET = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)  # passwords may hold slashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,27 @@ class NodeEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStoreEndpoint:
-    """``s3://bucket/path``: a folder on object storage."""
+    """``s3://bucket/path``, ``gs://`` or ``az://``: a database on object storage."""
 
     url: str
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def scheme(self) -> str:
+        """Which kind of store: ``s3``, ``gs`` or ``az``."""
+        return self.url.partition("://")[0]
+
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket or container."""
+        return self.url.partition("://")[2].partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all objects begin with, without a slash at its end; may be empty."""
+        return self.url.partition("://")[2].partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +165,49 @@ def _node(text: str, match: re.Match[str]) -> NodeEndpoint:
     return NodeEndpoint(match["host"] or _DEFAULT_HOST, port)
 
 
+def without_secrets(text: str) -> str:
+    """Return an endpoint as messages may show it: without what may be a password or a token."""
+    return _SECRET.sub("", text) if _SCHEME.match(text) else text
+
+
 def _from_url(text: str) -> Endpoint:
+    if text.partition("://")[0].lower() in _STORES:
+        return _object_store(text)
     parts = _split(text)
     match parts.scheme:
-        case "s3":
-            if not parts.netloc:
-                raise UsageError(f"the endpoint {text!r} names no bucket", hint="s3://bucket/path")
-            return ObjectStoreEndpoint(text)
         case "dask":
             return _cluster(text, parts.netloc, parts.path)
         case scheme:
-            raise UsageError(f"unknown scheme {scheme!r} in the endpoint {text!r}", hint=_SUPPORTED)
+            shown = without_secrets(text)
+            raise UsageError(
+                f"unknown scheme {scheme!r} in the endpoint {shown!r}", hint=_SUPPORTED
+            )
+
+
+def _object_store(text: str) -> ObjectStoreEndpoint:
+    scheme, _, rest = text.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    example, shown = f"{scheme.lower()}://bucket/path", without_secrets(text)
+    if shown != text or ":" in bucket:
+        raise UsageError(
+            f"an endpoint of {scheme}:// was given with a user name, a password or a token",
+            hint="credentials come from the environment, such as AWS_ACCESS_KEY_ID, or from the "
+            "configuration of the machine",
+        )
+    if not bucket:
+        raise UsageError(f"the endpoint {shown!r} names no bucket", hint=example)
+    prefix = prefix.removesuffix("/")
+    parts = prefix.split("/") if prefix else []
+    if (
+        not _BUCKET.fullmatch(bucket)
+        or not _PREFIX.fullmatch(prefix)
+        or any(part in {"", ".", ".."} for part in parts)
+    ):
+        raise UsageError(
+            f"the endpoint {shown!r} has a name that object stores or URLs do not take",
+            hint=f"{example}, without an escape such as %20",
+        )
+    return ObjectStoreEndpoint("/".join([f"{scheme.lower()}://{bucket}", *parts]))
 
 
 def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
@@ -163,7 +216,7 @@ def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
     data = parse_endpoint(inner) if inner else None
     if not scheduler or not isinstance(data, PathEndpoint | ObjectStoreEndpoint):
         raise UsageError(
-            f"the endpoint {text!r} does not name a scheduler and a folder",
+            f"the endpoint {without_secrets(text)!r} does not name a scheduler and a folder",
             hint="dask://scheduler:port/ and then a folder or URL that the workers see",
         )
     return ClusterEndpoint(scheduler, data)
@@ -182,7 +235,8 @@ def _split(text: str) -> SplitResult:
     try:
         return urlsplit(text)
     except ValueError as error:
-        raise UsageError(f"a malformed URL as endpoint: {text!r}", hint=str(error)) from None
+        shown = without_secrets(text)
+        raise UsageError(f"a malformed URL as endpoint: {shown!r}", hint=str(error)) from None
 
 
 def _path_of_url(text: str) -> Path:

@@ -14,7 +14,7 @@
     │   ├── NodeTimeoutError               an answer took too long
     │   └── ClientNotFoundError            no program to reach the node with
     ├── FormatError                        input that is not what its format says
-    ├── DatabaseError
+    ├── DatabaseError                  `.partial` holds what arrived
     │   ├── CorruptFileError               a file of the database is damaged or gone
     │   └── LockedError                    another process holds what is needed
     └── QueryInterrupted                   stopped by the user; `.partial` holds what arrived
@@ -228,6 +228,9 @@ class FormatError(VastlabError):
 
 class DatabaseError(VastlabError):
     """A database that cannot be used."""
+
+    partial: Any = None
+    """What had arrived before, where the caller collects."""
 
 
 class CorruptFileError(DatabaseError):

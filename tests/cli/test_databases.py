@@ -236,3 +236,20 @@ def test_import_reads_text_as_the_user_says(shell, capfd, tmp_path):
     assert json.loads(capfd.readouterr().out.splitlines()[-1])["label"] == "café"
     assert shell("import", "-e", "y.db", "--encoding", "cp1525", "hosts.csv") == 2
     assert "unknown encoding: 'cp1525'" in one_line(capfd.readouterr().err)
+
+
+def test_a_database_in_an_object_store_is_filled_and_checked(shell, capfd, tmp_path, object_store):
+    """It is imported into, counted and checked; what would need to delete there is refused."""
+    (tmp_path / "eve.json").write_text(LINE)
+    url = object_store.url()
+    assert shell("import", "-e", url, "eve.json") == 0
+    assert shell("count", "-e", url) == 0
+    assert shell("check", "-e", url) == 0
+    assert f"{url} is sound" in capfd.readouterr().out
+    for command in (("compact",), ("check", "--repair")):
+        assert shell(*command, "-e", url) == 2
+        assert "copy it to a folder" in one_line(capfd.readouterr().err)
+    (key,) = (key for key in object_store.keys(url) if "/data/" in key)
+    object_store.direct.delete(key)
+    assert shell("check", "-e", url) == 1
+    assert "is missing" in one_line(capfd.readouterr().err)

@@ -13,6 +13,9 @@ from tests.conformance import nodes
 from tests.conformance.events import events_of
 
 SHARES = {
+    ("demo", "s3"): 4,
+    ("seven", "s3"): 4,
+    ("recorded", "s3"): 8,
     ("demo", "logs"): 4,
     ("demo", "archive"): 8,
     ("demo", "vast"): 8,

@@ -22,6 +22,7 @@ import pytest
 from tests import archive_files
 from tests.conformance.events import Events, batches_of, by_schema, without
 from tests.nodes.fake_vast import FakeVast
+from tests.object_store import shared_store
 from vastlab.client import VAST
 from vastlab.nodes import own, process
 from vastlab.types import Kind
@@ -77,6 +78,16 @@ async def start(kind: str, folder: Path, events: Events, stack: ExitStack) -> No
 def embedded(folder: Path, stack: ExitStack) -> Node:
     client = VAST(folder / "events.db")
     return Node("embedded", client, client.ingest, client.count)
+
+
+def bucket(folder: Path, stack: ExitStack) -> Node:
+    """Read and write a database in an object store."""
+    store = shared_store()
+    environment = stack.enter_context(pytest.MonkeyPatch.context())
+    for name, text in store.environment.items():
+        environment.setenv(name, text)
+    client = VAST(store.url())
+    return Node("s3", client, client.ingest, client.count)
 
 
 def logs(folder: Path, stack: ExitStack) -> Node:
@@ -159,6 +170,7 @@ def tenzir_folder(folder: Path, stack: ExitStack) -> Node:
 
 KINDS = {
     "embedded": embedded,
+    "s3": bucket,
     "logs": logs,
     "archive": archive,
     "vast": vast,

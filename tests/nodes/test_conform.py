@@ -7,7 +7,7 @@ import pyarrow as pa
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
 from vastlab.nodes.base import Notice, ignore
-from vastlab.nodes.embedded import FirstTypes
+from vastlab.nodes.first_types import FirstTypes
 from vastlab.table_slice import TableSlice
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from tests.store.following import append, json_line
 from vastlab.expression.ast import Constant
-from vastlab.nodes import embedded
 from vastlab.nodes.base import ExportMode, Notice, Query, Step
 from vastlab.nodes.embedded import EmbeddedNode
 
@@ -24,7 +23,7 @@ def logs(tmp_path):
 async def test_a_node_follows_half_lines(logs, tmp_path, monkeypatch, mode):
     """An export gives the events of a line that came in two parts once, in both modes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "POLL_SECONDS", 0)
+    monkeypatch.setattr(EmbeddedNode, "_poll_seconds", 0)
     path = logs / "other.json"
     path.write_text(json_line(1) + json_line(2) + '{"n": 3')
     os.utime(path, (0, 0))
@@ -41,7 +40,7 @@ async def test_a_node_follows_half_lines(logs, tmp_path, monkeypatch, mode):
 async def test_a_node_warns_of_what_may_repeat(logs, tmp_path, monkeypatch):
     """The warning names the file that was rewritten."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "POLL_SECONDS", 0)
+    monkeypatch.setattr(EmbeddedNode, "_poll_seconds", 0)
     path = logs / "other.json"
     path.write_text(json_line(1) + json_line(2))
     node = EmbeddedNode(logs)

@@ -47,7 +47,7 @@ class Follower:
     def begin(self):
         """Count what is there as known."""
         database = self.folder.refresh()
-        self.arrivals = Arrivals(database.path, database.snapshot())
+        self.arrivals = Arrivals(str(database.place), database.snapshot())
 
     def poll(self):
         """Return the values of `n` that arrived."""

@@ -168,7 +168,7 @@ def test_segments_with_several_layouts_keep_all_of_them(database, events):
     """Merging the files of one layout keeps the segments of another one."""
     for segment in ("a", "b"):
         with database.staging() as staging:
-            buffer = Buffer(database.path, staging, source=segment)
+            buffer = Buffer(database.place, staging, source=segment)
             buffer.add(events([1]))
             if segment == "a":
                 buffer.add(events([1], "zeek.dns"))

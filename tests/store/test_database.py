@@ -21,6 +21,7 @@ from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedE
 from vastlab.store import disk, manifest, writer
 from vastlab.store.check import check
 from vastlab.store.database import Database, is_database
+from vastlab.store.place import Folder
 from vastlab.store.writer import Buffer
 
 
@@ -145,7 +146,7 @@ def test_a_fresh_reader_sees_the_same_as_one_that_followed(database, events):
     for i in range(1, 130):
         drop = [database.snapshot().files[0].path] if i % 5 == 0 else []
         with database.staging() as disk:
-            buffer = Buffer(database.path, disk)
+            buffer = Buffer(database.place, disk)
             buffer.add(events([i]))
             database.commit(buffer.finish(), buffer.layouts, drop=drop)
         if i % 7 == 0:
@@ -314,21 +315,21 @@ def test_a_writer_that_slept_does_not_bring_back_an_old_generation(database, eve
     """The number of a deleted generation is not used again."""
     other = Database.open(database.path)
     database.add([events([1])])
-    publish = manifest.publish
+    create = Folder.create
     slept = []
 
-    def sleep_and_publish(staged, path):
+    def sleep_and_create(place, key, data, staging):
         if not slept:
-            slept.append(path.name)
+            slept.append(key)
             for i in range(40):
                 other.add([events([i])])
             other.sweep(grace=-10)
-            assert not path.exists()
-        return publish(staged, path)
+            assert not place.has(key)
+        return create(place, key, data, staging)
 
-    monkeypatch.setattr(manifest, "publish", sleep_and_publish)
+    monkeypatch.setattr(Folder, "create", sleep_and_create)
     database.add([events([2])])
-    assert slept == ["000000002.json"]
+    assert slept == ["generations/000000002.json"]
     assert Database.open(database.path).snapshot().counts == {"zeek.conn": 42}
 
 
@@ -336,20 +337,20 @@ def test_a_writer_that_slept_does_not_bring_back_an_old_generation(database, eve
 def test_a_writer_that_slept_after_its_commit_does_not_commit_twice(database, events, monkeypatch):
     """A commit that was swept away before its writer looked is known for what it is."""
     other = Database.open(database.path)
-    publish = manifest.publish
+    create = Folder.create
     slept = []
 
-    def publish_and_sleep(staged, path):
-        done = publish(staged, path)
+    def create_and_sleep(place, key, data, staging):
+        done = create(place, key, data, staging)
         if not slept:
-            slept.append(path.name)
+            slept.append(key)
             for i in range(9):
                 other.add([events([i])])
             other.sweep(grace=-10)
-            assert not path.exists()
+            assert not place.has(key)
         return done
 
-    monkeypatch.setattr(manifest, "publish", publish_and_sleep)
+    monkeypatch.setattr(Folder, "create", create_and_sleep)
     database.add([events([2])])
     assert Database.open(database.path).snapshot().counts == {"zeek.conn": 10}
 
@@ -377,12 +378,11 @@ def test_a_commit_between_a_link_and_a_look_at_the_folder_breaks_nothing(
 
 def test_a_writer_that_is_overtaken_each_time_gives_up(database, events, monkeypatch):
     """Where other writers are always faster, the error says so, and nothing is left behind."""
-    publish = manifest.publish
 
-    def overtaken(staged, path):
-        return "generations" not in path.parts and publish(staged, path)
+    def overtaken(place, key, data, staging):
+        return False
 
-    monkeypatch.setattr(manifest, "publish", overtaken)
+    monkeypatch.setattr(Folder, "create", overtaken)
     monkeypatch.setattr(manifest, "_pause", lambda attempt: None)
     with pytest.raises(LockedError, match="nothing was added"):
         database.add([events([1])])
@@ -393,16 +393,16 @@ def test_a_writer_that_is_overtaken_each_time_gives_up(database, events, monkeyp
 def test_a_writer_that_was_taken_for_dead_adds_nothing(database, events, monkeypatch):
     """A writer whose staging folder was removed by another machine gets an error."""
 
-    def remove_and_publish(staged, path):
+    def remove_and_create(place, key, data, staging):
         disk.remove_abandoned(database.path / "staging", grace=-10)
-        return publish(staged, path)
+        return create(place, key, data, staging)
 
-    publish = manifest.publish
+    create = Folder.create
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "publish", remove_and_publish)
+        patch.setattr(Folder, "create", remove_and_create)
         with database.staging() as folder:
             patch.setattr(disk, "_machine_id", lambda: b"elsewhere")
-            buffer = Buffer(database.path, folder)
+            buffer = Buffer(database.place, folder)
             buffer.add(events([1]))
             with pytest.raises(LockedError, match="seemed abandoned"):
                 database.commit(buffer.finish(), buffer.layouts)

@@ -71,7 +71,7 @@ def _files(root, batch, number):
         database = Database.create(beside)
         database.add([batch])
         snapshot = database.snapshot()
-        documents = [generation._encode_file(file, beside) for file in snapshot.files]
+        documents = [generation._encode_file(file, database.place) for file in snapshot.files]
         for document in documents:
             document |= {"generation": number}
             document.pop("footer", None)

@@ -21,6 +21,7 @@ from vastlab.errors import UsageError
 
 if TYPE_CHECKING:
     from vastlab.store.ingest import IngestProgress, IngestReport
+    from vastlab.store.place import Place
 
 DEMO_EXPRESSION = "203.0.113.99"
 _DEMO_ROWS = 3
@@ -246,15 +247,15 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
     from vastlab.store.check import FaultKind
     from vastlab.store.check import check as check_database
 
-    path = _database(endpoint)
+    path = _place(endpoint)
     if repair:
-        return _repair(path)
+        return _repair(_local(path))
     with progress("check", "files") as update:
         faults = check_database(path, progress=update)
     for fault in faults:
         complain(plain(str(fault)))
     broken = {fault.kind for fault in faults} - {FaultKind.LEFTOVER}
-    if broken - {FaultKind.UNREADABLE}:
+    if broken - {FaultKind.UNREADABLE} and isinstance(path, Path):
         complain(f"`{_program()} check --repair` keeps what is whole", style="yellow")
     if FaultKind.UNREADABLE in broken:
         hint = "what cannot be read may be whole: check the disk and the permissions"
@@ -297,7 +298,7 @@ def compact(*, endpoint: Endpoint = None) -> int:
     from vastlab.store.compact import compact as compact_database
     from vastlab.store.database import Database
 
-    path = _database(endpoint)
+    path = _local(_place(endpoint))
     with progress("compact", "files") as update:
         report = compact_database(Database.open(path), progress=update)
     for problem in report.problems:
@@ -307,9 +308,11 @@ def compact(*, endpoint: Endpoint = None) -> int:
     return _DAMAGED if report.problems else 0
 
 
-def _database(named: str | None) -> Path:
+def _place(named: str | None) -> Path | Place:
+    """Return where a database is: its folder, or a place in an object store."""
+    from vastlab._optional import import_optional
     from vastlab.config import resolve_endpoint
-    from vastlab.endpoints import DemoEndpoint, PathEndpoint
+    from vastlab.endpoints import DemoEndpoint, ObjectStoreEndpoint, PathEndpoint
     from vastlab.nodes import demo as demo_node
 
     endpoint = resolve_endpoint(named)
@@ -318,5 +321,17 @@ def _database(named: str | None) -> Path:
             return path
         case DemoEndpoint():
             return demo_node.path()
+        case ObjectStoreEndpoint():
+            place: Place = import_optional("vastlab.store.bucket", extra="cloud").Bucket(endpoint)
+            return place
         case _:
             raise UsageError(f"{endpoint} is not a database on this machine")
+
+
+def _local(place: Path | Place) -> Path:
+    if isinstance(place, Path):
+        return place
+    raise UsageError(
+        f"{place} is in an object store: it can be queried, checked and imported into, no more",
+        hint="copy it to a folder with the tools of the store for this",
+    )

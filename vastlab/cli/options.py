@@ -82,7 +82,8 @@ Endpoint = Annotated[
         metavar="ENDPOINT",
         group=EVERYWHERE,
         completer=_places,
-        help="What to work on: demo:, a database or a folder of logs, or host:port of a node. "
+        help="What to work on: demo:, a database or a folder of logs, s3://bucket/path, or "
+        "host:port of a node. "
         "Default: VAST_ENDPOINT, then vast.endpoint in ./vast.yaml and in your own vast.yaml.",
     ),
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
+from vastlab._optional import import_optional
 from vastlab.endpoints import (
     ClusterEndpoint,
     DemoEndpoint,
@@ -28,7 +29,10 @@ from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import ReadOptions
 from vastlab.store.database import is_database
 
-_SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
+_SUPPORTED = (
+    'this version reads "demo:", folders, also as file: URLs, databases in s3://, gs:// and az://, '
+    "and nodes at host:port"
+)
 
 
 def open_node(
@@ -48,7 +52,11 @@ def open_node(
             return EmbeddedNode(path, options=options, verify=verify)
         case NodeEndpoint():
             return NodeSearch(endpoint, client or "auto")
-        case ObjectStoreEndpoint() | ClusterEndpoint():
+        case ObjectStoreEndpoint():
+            module = import_optional("vastlab.nodes.bucket", extra="cloud")
+            node: Node = module.BucketNode(endpoint, verify=verify)
+            return node
+        case ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:
             assert_never(endpoint)

@@ -221,7 +221,8 @@ class ArchiveNode(NoTimes, FileNode):
     """
 
     def __init__(self, path: Path, *, live: Collection[str] | None = None) -> None:
-        super().__init__(path, partial(ArchiveScan, held={}))
+        super().__init__(partial(ArchiveScan, held={}))
+        self._path = path
         self._archive = Archive(path)
         self._live = live
         self._answer = _Answer()

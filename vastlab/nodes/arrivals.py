@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from vastlab._text import plain
 from vastlab.store.database import Database
@@ -22,8 +21,8 @@ class Arrivals:
     Files that were merged are not new, and those that they were made of are not dropped.
     """
 
-    def __init__(self, path: Path, snapshot: Snapshot) -> None:
-        self._path = path
+    def __init__(self, place: str, snapshot: Snapshot) -> None:
+        self._place = place
         self._generation = snapshot.generation
         self._given = {file.path: file for file in settled(snapshot.files)}
         self._owners = _owners(snapshot)
@@ -33,13 +32,13 @@ class Arrivals:
     def next(self, database: Database) -> tuple[Snapshot, tuple[DataFile, ...], list[str]]:
         """Return the current snapshot, the files that are new since the last call, and warnings."""
         warnings = []
-        path, snapshot = database.path, database.snapshot()
-        if path != self._path or snapshot.generation < self._generation:
+        place, snapshot = str(database.place), database.snapshot()
+        if place != self._place or snapshot.generation < self._generation:
             warnings.append(
                 "what was read of the logs was lost and is read again: all events that were "
                 "given may be given twice"
             )
-            self._path, self._generation = path, 0
+            self._place, self._generation = place, 0
             self._given, self._dropped = {}, {}
         new = settled(database.added(self._generation, snapshot)[1])
         owners = _owners(snapshot)

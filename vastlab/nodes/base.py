@@ -383,7 +383,7 @@ _KEYS = {
 }
 
 
-def describe(snapshot: Snapshot, path: Path) -> dict[str, Any]:
+def describe(snapshot: Snapshot, path: object) -> dict[str, Any]:
     """Describe a database and the process that reads it.
 
     ``problems`` are the number and the first of those of the source files; ``remarks`` name fields

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import groupby
-from pathlib import Path
 from typing import TypeVar
 
 from vastlab.compile.groups import Groups
@@ -39,16 +38,17 @@ class FileNode:
 
     Parameters
     ----------
-    path
-        The folder.
     make_scan
         Makes the scan of one file.
+    at_once
+        How many files are read at the same time; None for what suits a disk.
     """
 
-    def __init__(self, path: Path, make_scan: scan.MakeScan) -> None:
-        self._path = path
+    def __init__(self, make_scan: scan.MakeScan, at_once: int | None = None) -> None:
         self._make_scan = make_scan
-        self._pool = ThreadPoolExecutor(COUNTED_AT_ONCE, thread_name_prefix="vastlab-scan")
+        self._counted_at_once = at_once or COUNTED_AT_ONCE
+        self._exported_at_once = at_once or EXPORTED_AT_ONCE
+        self._pool = ThreadPoolExecutor(self._counted_at_once, thread_name_prefix="vastlab-scan")
         # One thread, so that snapshots are taken in the order of the calls.
         self._snapshot_executor = ThreadPoolExecutor(1, thread_name_prefix="vastlab-snapshot")
         self._context: Engine | None = None
@@ -71,7 +71,7 @@ class FileNode:
         self, tasks: Iterable[Task], make_scan: scan.MakeScan | None = None
     ) -> AsyncGenerator[TableSlice, None]:
         make_scan = make_scan or self._make_scan
-        return scan.export(self._engine(), self._pool, tasks, EXPORTED_AT_ONCE, make_scan)
+        return scan.export(self._engine(), self._pool, tasks, self._exported_at_once, make_scan)
 
     async def _read_by_schema(
         self, query: Query, tasks: Iterable[Task], read: newest.Read
@@ -98,13 +98,17 @@ class FileNode:
                 counts[task.file.schema_name] += task.file.rows
             else:
                 scans.append(task)
-        parts = list(bundles(scans))
+        parts = list(self._bundles(scans))
         numbers = await scan.run(
-            self._engine(), self._pool, parts, COUNTED_AT_ONCE, self._counter, _count
+            self._engine(), self._pool, parts, self._counted_at_once, self._counter, _count
         )
         for part, number in zip(parts, numbers, strict=True):
             counts[part[0].file.schema_name] += number
         return {name: number for name, number in sorted(counts.items()) if number}
+
+    def _bundles(self, scans: list[Task]) -> Iterable[list[Task]]:
+        """Say which files are counted together."""
+        return bundles(scans)
 
     def _counter(self, context: Engine, tasks: list[Task]) -> SmallFiles | scan.FileScan:
         if len(tasks) > 1:
@@ -127,9 +131,16 @@ class FileNode:
             for partial in reader.group(groupings[layout]):
                 groups.add(layout, partial)
 
-        parts = grouped.bundles(tasks, groupings, COUNTED_AT_ONCE)
-        await scan.run(self._engine(), self._pool, parts, COUNTED_AT_ONCE, self._grouper, work)
+        parts = self._grouped_together(tasks, groupings)
+        at_once = self._counted_at_once
+        await scan.run(self._engine(), self._pool, parts, at_once, self._grouper, work)
         return groups
+
+    def _grouped_together(
+        self, tasks: list[Task], groupings: dict[str, Grouping]
+    ) -> Iterable[list[Task]]:
+        """Say which files are grouped together."""
+        return grouped.bundles(tasks, groupings, self._counted_at_once)
 
     def _grouper(self, context: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
         if len(tasks) > 1:
@@ -140,5 +151,5 @@ class FileNode:
         self, tasks: Iterable[Task], work: Callable[[scan.FileScan, Task], _T]
     ) -> list[_T]:
         return await scan.run(
-            self._engine(), self._pool, tasks, COUNTED_AT_ONCE, self._make_scan, work
+            self._engine(), self._pool, tasks, self._counted_at_once, self._make_scan, work
         )

@@ -374,6 +374,13 @@ def count_row_groups(task: Task) -> tuple[int, int]:
         metadata = pq.read_metadata(task.file.path)
     except (OSError, pa.ArrowException) as error:
         raise CorruptFileError(f"cannot read {task.file.path}: {error}") from error
+    return row_groups_of(task, metadata, file)
+
+
+def row_groups_of(
+    task: Task, metadata: pq.FileMetaData, file: VerifiedFile | None
+) -> tuple[int, int]:
+    """Do the same for a file that was opened; it is None if it has no checksums."""
     kinds = {leaf.column: leaf.type.kind for leaf in task.layout.schema.leaves}
     kinds[IMPORT_TIME] = Kind.TIME
     groups = [

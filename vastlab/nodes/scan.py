@@ -82,8 +82,7 @@ class Verification:
                 self.file.verify(self._all, self._columns if used is None else used)
                 continue
             columns = plan.columns(expr)
-            self.file.verify_filters(columns)
-            groups = [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
+            groups = self.groups_of(expr)
             if groups:
                 if used is None:
                     self.file.verify(groups, columns)
@@ -91,6 +90,12 @@ class Verification:
                     self.file.verify(self._all, columns | used)
                 self.groups = groups
                 yield expr
+
+    def groups_of(self, expr: Expr) -> list[int]:
+        """Return the row groups in which an expression may find something."""
+        columns = plan.columns(expr)
+        self.file.verify_filters(columns)
+        return [i for i in self._all if may_match(expr, self._known(i, expr, columns))]
 
     def events(self, expr: Expr) -> Callable[[pa.RecordBatch], None]:
         """Return what checks the batches of a scan, which come in the order of the file."""
@@ -328,7 +333,7 @@ class FileScan:
         self._stopped = True
 
     def _read(self) -> Iterator[pa.RecordBatch]:
-        chosen = _Chosen(self._task.layout, self._task.fields)
+        chosen = Chosen(self._task.layout, self._task.fields)
         with self.search(columns=chosen.columns) as (verification, disjuncts):
             for expr in disjuncts:
                 check = verification.events(expr) if verification else None
@@ -389,7 +394,7 @@ class FileScan:
         return context.read_parquet(url, schema=schema, skip_metadata=False)
 
 
-class _Chosen:
+class Chosen:
     """Some of the leaves of a layout, or all of them."""
 
     def __init__(self, layout: Layout, fields: Paths | None) -> None:
@@ -443,7 +448,7 @@ def _check(file: DataFile) -> Stamp:
     try:
         found = os.stat(file.path)
     except FileNotFoundError:
-        raise _gone(file) from None
+        raise gone(file) from None
     except OSError as error:
         raise CorruptFileError(f"cannot read {file.path}: {error.strerror}") from error
     if found.st_size != file.size:
@@ -455,7 +460,8 @@ def _check(file: DataFile) -> Stamp:
     return stamp_of(found)
 
 
-def _gone(file: DataFile) -> FileGoneError:
+def gone(file: DataFile) -> FileGoneError:
+    """Return the error that says that a file is missing."""
     return FileGoneError(f"a file of the database is gone: {file.path}", hint=REPAIR)
 
 
@@ -467,7 +473,7 @@ def _errors(file: DataFile) -> Iterator[None]:
     except (VastlabError, GeneratorExit):
         raise
     except FileNotFoundError:
-        raise _gone(file) from None
+        raise gone(file) from None
     except BaseException as error:
         reason = reason_of(error)
         _check(file)

@@ -13,17 +13,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from vastlab import _text
+from vastlab._optional import import_optional
 from vastlab.errors import CorruptFileError
 from vastlab.readers import columns
 from vastlab.store import checkpoint, checksums, generation, manifest
 from vastlab.store.database import GRACE, Database
 from vastlab.store.generation import NewerVersionError
 from vastlab.store.layout import DataFile, Layout
+from vastlab.store.place import Folder, Place
 from vastlab.store.snapshot import Snapshot
 
 __all__ = ["Fault", "FaultKind", "check"]
 
 _ARROW_SCHEMA = b"ARROW:schema"
+_DELETE = "delete it with the tools of the store while no import runs"
 
 
 class FaultKind(Enum):
@@ -49,77 +52,90 @@ class Fault:
 
 
 def check(
-    database: Database | str | Path, progress: Callable[[int, int], None] | None = None
+    database: Database | str | Path | Place, progress: Callable[[int, int], None] | None = None
 ) -> list[Fault]:
     """Find files that are missing, damaged, unreadable or left over."""
-    root = database.path if isinstance(database, Database) else Path(database).absolute()
-    faults = list(_check_generations(root))
+    match database:
+        case Database():
+            place = database.place
+        case Place():
+            place = database
+        case _:
+            place = Folder(Path(database).absolute())
+    faults = list(_check_generations(place))
     try:
-        snapshot = Database.open(root).snapshot()
+        snapshot = Database.open(place).snapshot()
     except CorruptFileError as error:
         if not any(fault.path in error.message for fault in faults):
-            marker = str(root / generation.NAME)
+            marker = place.url(generation.NAME)
             faults.append(Fault(marker, FaultKind.DAMAGED, error.message))
         return faults
     for done, file in enumerate(snapshot.files, 1):
-        fault = check_file(file, snapshot.layouts[file.fingerprint])
+        fault = check_file(file, snapshot.layouts[file.fingerprint], place)
         faults += [] if fault is None else [fault]
         if progress is not None:
             progress(done, len(snapshot.files))
-    return [*faults, *_leftovers(root, snapshot)]
+    return [*faults, *_leftovers(place, snapshot)]
 
 
-def _check_generations(root: Path) -> Iterator[Fault]:
+def _check_generations(place: Place) -> Iterator[Fault]:
     with contextlib.suppress(FileNotFoundError):  # reading the snapshot reports this
-        for number in manifest.numbers(root):
-            yield from _check_generation(root, number)
-    for path in manifest.closing_files(root):
-        try:
-            manifest.read_closing_file(path)
-        except (OSError, ValueError, LookupError) as error:
-            yield Fault(str(path), FaultKind.DAMAGED, str(error))
-    yield from _check_checkpoints(root)
+        for number in manifest.numbers(place):
+            yield from _check_generation(place, number)
+        for key in manifest.closing_keys(place):
+            try:
+                manifest.read_closing_file(place, key)
+            except (OSError, ValueError, LookupError) as error:
+                yield Fault(place.url(key), FaultKind.DAMAGED, str(error))
+        yield from _check_checkpoints(place)
 
 
-def _check_checkpoints(root: Path) -> Iterator[Fault]:
+def _check_checkpoints(place: Place) -> Iterator[Fault]:
     """Compare the checkpoints with the generations; those of newer versions are not used."""
-    for number in checkpoint.numbers(root):
-        path = str(checkpoint.file_of(root, number))
+    for number in checkpoint.numbers(place):
+        url = place.url(checkpoint.key_of(number))
         try:
-            held = checkpoint.read(root, number)
-            expected = manifest.load_generation(root, number)
+            held = checkpoint.read(place, number)
+            expected = manifest.load_generation(place, number)
         except (FileNotFoundError, NewerVersionError, manifest.MovedError):
             continue  # deleted by a sweeper, or of generations that a sweeper deleted
         except CorruptFileError:
             continue  # of a generation, which is reported
         except Exception as error:  # noqa: BLE001 - a damaged file can cause any error
-            yield Fault(path, FaultKind.DAMAGED, str(error))
+            yield Fault(url, FaultKind.DAMAGED, str(error))
             continue
         if not checkpoint.is_same(held, expected):
-            yield Fault(path, FaultKind.DAMAGED, "it differs from the generations")
+            yield Fault(url, FaultKind.DAMAGED, "it differs from the generations")
 
 
-def _check_generation(root: Path, number: int) -> Iterator[Fault]:
-    path = manifest.file_of(root, number)
+def _check_generation(place: Place, number: int) -> Iterator[Fault]:
+    key = manifest.key_of(number)
+    url = place.url(key)
     with contextlib.suppress(manifest.MovedError, FileNotFoundError):  # deleted by a sweeper
-        if not path.stat().st_size:
+        if not place.stat(key).size:
             return  # emptied by a repair; if it is needed, reading the snapshot reports it
         try:
-            manifest.read(root, number)
+            manifest.read(place, number)
         except CorruptFileError as error:
             cause = error.__cause__
             if isinstance(cause, OSError):
-                yield Fault(str(path), FaultKind.UNREADABLE, cause.strerror or str(cause))
+                yield Fault(url, FaultKind.UNREADABLE, cause.strerror or str(cause))
             else:
-                yield Fault(str(path), FaultKind.DAMAGED, str(cause))
+                yield Fault(url, FaultKind.DAMAGED, str(cause))
 
 
-def check_file(file: DataFile, layout: Layout) -> Fault | None:
+def check_file(file: DataFile, layout: Layout, place: Place) -> Fault | None:
     """Compare a file with its checksums and with its entry in the manifest."""
     try:
+        if not place.is_local:
+            objects = import_optional("vastlab.store.object_file", extra="cloud")
+            objects.check_object(file, layout, place)
+            return None
         checksums.verify_all(file)
         if not any(file.tail):
             _check_content(file, layout)
+    except FileNotFoundError:
+        return Fault(file.path, FaultKind.MISSING, f"{file.rows:,} events are lost", file)
     except CorruptFileError as error:
         match error.__cause__:
             case FileNotFoundError():
@@ -150,10 +166,12 @@ def _check_content(file: DataFile, layout: Layout) -> None:
             parquet.read_row_group(group)
 
 
-def _leftovers(root: Path, snapshot: Snapshot) -> Iterator[Fault]:
+def _leftovers(place: Place, snapshot: Snapshot) -> Iterator[Fault]:
     named = {file.path for file in snapshot.files}
     deadline = time.time() - GRACE
-    for path in sorted((root / generation.DATA).rglob("*.parquet")):
-        if str(path) not in named and path.stat().st_mtime < deadline:
-            detail = "it was replaced, or its writer failed; the next import deletes it"
-            yield Fault(str(path), FaultKind.LEFTOVER, detail)
+    for entry in place.entries(generation.DATA):
+        url = place.url(entry.key)
+        if url.endswith(".parquet") and url not in named and entry.modified < deadline:
+            what = "the next import deletes it" if place.is_local else _DELETE
+            detail = f"it was replaced, or its writer failed; {what}"
+            yield Fault(url, FaultKind.LEFTOVER, detail)

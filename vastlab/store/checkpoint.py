@@ -18,11 +18,9 @@ It is a ZIP archive that is not compressed: ``generations/000000042.zip`` beside
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -33,7 +31,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vastlab.readers import columns
-from vastlab.store import disk, file_table
+from vastlab.store import file_table
 from vastlab.store.file_table import FileTable
 from vastlab.store.files import Files
 from vastlab.store.generation import (
@@ -46,14 +44,15 @@ from vastlab.store.generation import (
     unseal,
 )
 from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
 
 __all__ = [
     "LEAST",
-    "file_of",
-    "files",
     "is_due",
     "is_same",
+    "key_of",
+    "keys",
     "numbers",
     "publish",
     "read",
@@ -91,35 +90,36 @@ class _StoredSources(Mapping[str, Source]):
         return len(self._sources)
 
 
-def file_of(root: Path, number: int) -> Path:
-    """Return the file of the checkpoint of a generation."""
-    return root / GENERATIONS / f"{number:09d}.zip"
+def key_of(number: int) -> str:
+    """Return the key of the checkpoint of a generation."""
+    return f"{GENERATIONS}/{number:09d}.zip"
 
 
-def numbers(root: Path) -> list[int]:
+def numbers(place: Place) -> list[int]:
     """List the generations that have a checkpoint, in order."""
     try:
-        names = os.listdir(root / GENERATIONS)
+        names = place.names(GENERATIONS)
     except FileNotFoundError:
         return []
     matches = map(_NAME.fullmatch, names)
     return sorted(int(match[1]) for match in matches if match)
 
 
-def files(root: Path) -> list[Path]:
-    """List the files of all checkpoints."""
-    return [file_of(root, number) for number in numbers(root)]
+def keys(place: Place) -> list[str]:
+    """List the keys of all checkpoints."""
+    return list(map(key_of, numbers(place)))
 
 
 # --- reading --------------------------------------------------------------------------------
 
 
-def read(root: Path, number: int) -> Snapshot:
+def read(place: Place, number: int) -> Snapshot:
     """Read a checkpoint; any error but `NewerVersionError` says that it is damaged."""
-    with zipfile.ZipFile(file_of(root, number)) as archive:
+    key = key_of(number)
+    with zipfile.ZipFile(io.BytesIO(place.read(key))) as archive:
         index, digest = unseal(archive.read(_INDEX))
         if index["version"] > VERSION:
-            raise NewerVersionError(f"the checkpoint {archive.filename!r}", index["version"])
+            raise NewerVersionError(f"the checkpoint {place.url(key)!r}", index["version"])
         if not digest or index["generation"] != number:
             raise ValueError("it belongs to another generation")
         parts = {name: archive.read(name) for name in index["parts"]}
@@ -129,8 +129,8 @@ def read(root: Path, number: int) -> Snapshot:
     layouts = {
         key: Layout(key, columns.decode_schema(text)) for key, text in index["layouts"].items()
     }
-    bounds = {key: parts[_bounds_name(place)] for place, key in enumerate(layouts)}
-    table = FileTable(str(root), file_table.read(parts[_FILES]), bounds)
+    bounds = {key: parts[_bounds_name(at)] for at, key in enumerate(layouts)}
+    table = FileTable(str(place), file_table.read(parts[_FILES]), bounds)
     sources = _StoredSources(parts[_SOURCES])
     files = Files.of_table(table)
     return Snapshot(number, layouts, files, sources, index["digest"], checkpoint=number)
@@ -147,8 +147,8 @@ def _attributes(file: DataFile) -> tuple[object, ...]:
     return file.generation, file.oldest, file.source, file.tail, dict(file.ranges)
 
 
-def _bounds_name(place: int) -> str:
-    return f"bounds-{place}.parquet"
+def _bounds_name(layout: int) -> str:
+    return f"bounds-{layout}.parquet"
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -170,17 +170,13 @@ def is_due(snapshot: Snapshot, since: int) -> bool:
     return total >= LEAST and (since < snapshot.checkpoint or later >= limit)
 
 
-def publish(root: Path, staging: Path, snapshot: Snapshot) -> Snapshot:
+def publish(place: Place, staging: Path, snapshot: Snapshot) -> Snapshot:
     """Write the checkpoint of a snapshot, and return the snapshot as it would be read from it."""
     files = snapshot.files.tabled(snapshot.layouts)
     if files.added:
         return snapshot
-    path = file_of(root, snapshot.generation)
-    staged = staging / path.name
-    disk.write_synced(staged, _encode(snapshot, files.table))
-    is_new = disk.publish(staged, path)
-    os.unlink(staged)
-    disk.sync_folder(path.parent)
+    data = _encode(snapshot, files.table)
+    is_new = place.create(key_of(snapshot.generation), data, staging)
     return replace(snapshot, files=files, checkpoint=snapshot.generation if is_new else 0)
 
 
@@ -216,8 +212,7 @@ def _encode_sources(sources: Mapping[str, Source]) -> bytes:
     return file_table.write(table)
 
 
-def remove_old(root: Path) -> None:
+def remove_old(place: Place) -> None:
     """Delete all but the newest checkpoints; those who read one have it in memory."""
-    for number in numbers(root)[:-_KEPT]:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file_of(root, number))
+    for number in numbers(place)[:-_KEPT]:
+        place.delete(key_of(number))

@@ -166,11 +166,22 @@ class VerifiedFile:
         self._done: set[Span] = set()
         with self._open() as stream:
             self.stamp = stamp_of(os.fstat(stream.fileno()))
-            document = _decode(self._tail(stream))
-            self._compare(stream, document.others)
+            self._take(self._tail(stream))
+            self._compare(stream, self.others)
+
+    def _take(self, tail: bytes) -> None:
+        """Take over the checksums in the last bytes, which are compared first."""
+        if hashlib.sha256(tail).hexdigest() != self.tail[1]:
+            raise self._damaged("its metadata")
+        document = _decode(_document(tail))
         self.order, self.columns, self.groups = document.order, document.columns, document.groups
-        self.replaces = frozenset(document.replaces)
+        self.replaces, self.others = frozenset(document.replaces), document.others
         self._filters = {(group, name): Span(*span) for group, name, *span in document.filters}
+
+    def chunks(self, group: int, columns: Collection[str]) -> list[Span]:
+        """Return where the columns of a row group are."""
+        spans = zip(self.columns, self.groups[group].chunks, strict=True)
+        return [span for name, span in spans if name in columns]
 
     def verify(self, groups: Iterable[int], columns: Collection[str] | None = None) -> None:
         """Compare the column chunks of row groups with their checksums; by default all columns."""
@@ -199,11 +210,16 @@ class VerifiedFile:
     def may_contain(self, group: int, column: str, value: bytes) -> bool:
         """Return whether a value may occur, by its Bloom filter; call `verify_filters` before."""
         span = self._filters[group, column]
-        size = 1 << (span.length.bit_length() - 1)  # a power of two, after a short header
         hash_, bits = probe(value)
+        size = 1 << (span.length.bit_length() - 1)  # a power of two, after a short header
+        block = self._block(span, span.length - size + block_at(hash_, size))
+        return int.from_bytes(block, "little") & bits == bits
+
+    def _block(self, span: Span, start: int) -> bytes:
+        """Return a block of a Bloom filter."""
         with self._open() as stream:
-            stream.seek(span.offset + span.length - size + block_at(hash_, size))
-            return int.from_bytes(stream.read(BLOCK), "little") & bits == bits
+            stream.seek(span.offset + start)
+            return stream.read(BLOCK)
 
     def _open(self) -> BinaryIO:
         try:
@@ -214,16 +230,13 @@ class VerifiedFile:
             raise self._unreadable(error) from error
 
     def _tail(self, stream: BinaryIO) -> bytes:
-        """Return the checksums."""
-        length, digest = self._file.tail
+        """Return the last bytes, with the checksums."""
+        length, _ = self.tail
         try:
             stream.seek(self._file.size - length)
-            tail = stream.read(length)
+            return stream.read(length)
         except OSError as error:
             raise self._unreadable(error) from error
-        if hashlib.sha256(tail).hexdigest() != digest:
-            raise self._damaged("its metadata")
-        return _document(tail)
 
     def _verify(self, spans: Iterable[Span]) -> None:
         if new := [span for span in spans if span not in self._done]:
@@ -238,7 +251,10 @@ class VerifiedFile:
             except OSError as error:
                 raise self._unreadable(error) from error
             if found != span.checksum:
-                raise self._damaged(f"{span.length} bytes at position {span.offset}")
+                raise self._wrong(span)
+
+    def _wrong(self, span: Span) -> CorruptFileError:
+        return self._damaged(f"{span.length} bytes at position {span.offset}")
 
     def _damaged(self, what: str) -> CorruptFileError:
         msg = f"a file of the database is damaged: {self._file.path}: wrong checksum of {what}"

@@ -46,7 +46,11 @@ class CompactReport:
 def compact(
     database: Database, *, progress: _Report | None = None, budget: int = 2 * BUDGET
 ) -> CompactReport:
-    """Merge all small files, and add checksums, while other processes may read and write."""
+    """Merge all small files, and add checksums, while other processes may read and write.
+
+    Not in an object store: the merged files would stay there, as nothing is deleted.
+    """
+    _ = database.path  # raises for an object store
     snapshot = database.snapshot()
     groups = list(_mergeable_groups(snapshot, min_files=2))
     merged = {file.path for group in groups for file in group}
@@ -62,6 +66,8 @@ def compact(
 
 def merge_after_import(database: Database) -> None:
     """Merge small files after an import; errors are left to `compact` and `check`."""
+    if not database.place.is_local:
+        return
     with contextlib.suppress(DatabaseError, OSError):
         work = _Compaction(database, BUDGET)
         for group in _mergeable_groups(database.snapshot(), min_files=_MIN_GROUP, tiers=True):
@@ -112,10 +118,10 @@ class _Compaction:
             used, batches = self._read(waiting, layout)
             if len(used) > 1:
                 source = uuid4().hex if used[0].source else ""
-                root = self._database.path
+                place = self._database.place
                 with self._database.staging() as staging:
                     new = writer.write(
-                        batches, layout, root, staging, source=source, replaces=names(used)
+                        batches, layout, place, staging, source=source, replaces=names(used)
                     )
                     if len(new) < len(used):
                         self._replace(used, new)

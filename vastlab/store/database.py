@@ -1,9 +1,8 @@
-"""A vastlab database on disk."""
+"""A vastlab database in a folder or an object store."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -19,24 +18,25 @@ from vastlab.readers import SCHEMAS
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk, manifest
-from vastlab.store.disk import GRACE, disk_errors, is_same, publish, sync_folder
+from vastlab.store.disk import GRACE, disk_errors, sync_folder
 from vastlab.store.generation import (
     DATA,
     GENERATIONS,
     NAME,
-    STAGING,
     Change,
     create_marker,
     is_database,
     read_marker,
 )
 from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.place import STAGING, Folder, Place, Staged
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import Buffer, StagedFile
 
 __all__ = ["GRACE", "Database", "OtherFilesError", "is_database"]
 
 _FOLDERS = (GENERATIONS, DATA, STAGING)
+_COPY = "copy it to a folder with the tools of the store, and use that"
 _INVALID_IN_PATH = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # DataFusion cannot open such files
 
 
@@ -51,26 +51,28 @@ class Database:
     same time.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | Place) -> None:
+        self.place = path if isinstance(path, Place) else Folder(path)
         self._snapshot: Snapshot | None = None
         self._has_swept = False
 
     @classmethod
-    def open(cls, path: str | Path) -> Database:
+    def open(cls, path: str | Path | Place) -> Database:
         """Open an existing database."""
-        root = _checked_path(path)
-        if not root.is_dir():
-            msg = f"there is no folder {str(root)!r}"
+        place = path if isinstance(path, Place) else Folder(_checked_path(path))
+        if not place.exists():
+            msg = f"there is no folder {str(place)!r}"
             hint = "check the spelling, or create a database with `vastlab import`"
             raise DatabaseError(msg, hint=hint)
-        read_marker(root)
-        return cls(root)
+        read_marker(place)
+        return cls(place)
 
     @classmethod
-    def create(cls, path: str | Path) -> Database:
+    def create(cls, path: str | Path | Place) -> Database:
         """Create an empty database, or open an existing one."""
-        root = _checked_path(path)
+        if isinstance(path, Place) and not path.is_local:
+            return cls._create_remote(path)
+        root = path.path if isinstance(path, Folder) else _checked_path(str(path))
         if is_database(root):
             return cls.open(root)
         with disk_errors(root):
@@ -84,18 +86,33 @@ class Database:
             for name in _FOLDERS:
                 (root / name).mkdir(exist_ok=True)
             with disk.temporary_folder(root / STAGING) as folder:
-                create_marker(root, folder)
+                create_marker(Folder(root), folder)
             sync_folder(root)
         return cls(root)
 
     @classmethod
+    def _create_remote(cls, place: Place) -> Database:
+        if not is_database(place):
+            if names := place.names(""):
+                msg = f"{str(place)!r} contains other objects: {names[0]!r}"
+                raise OtherFilesError(msg, hint="use a path below which there is nothing")
+            with place.staging() as folder:
+                create_marker(place, folder)
+        return cls.open(place)
+
+    @classmethod
     @contextlib.contextmanager
-    def complete(cls, path: str | Path) -> Iterator[Database]:
+    def complete(cls, path: str | Path | Place) -> Iterator[Database]:
         """Fill a database that gets its name `path` only when the block ends without error.
+
+        In an object store nothing can be renamed: an error leaves an empty database there.
 
         If another process has created one by then, the events are added to that; a `LockedError`
         is raised if it has read one of the same sources.
         """
+        if isinstance(path, Place):
+            yield cls.create(path)
+            return
         root = _checked_path(path)
         if is_database(root) or not _can_appear(root):
             yield cls.create(root)
@@ -112,15 +129,17 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The folder, absolute."""
-        return self._path
+        """The folder, absolute; raises `UsageError` for a database in an object store."""
+        if not isinstance(self.place, Folder):
+            raise UsageError(f"{self.place} is not a folder of this machine", hint=_COPY)
+        return self.place.path
 
     def __repr__(self) -> str:
-        return f"Database({str(self._path)!r})"
+        return f"Database({str(self.place)!r})"
 
     def snapshot(self) -> Snapshot:
         """Return the current state of the database."""
-        self._snapshot = manifest.load(self._path, self._snapshot)
+        self._snapshot = manifest.load(self.place, self._snapshot)
         return self._snapshot
 
     def added(
@@ -128,7 +147,7 @@ class Database:
     ) -> tuple[int, tuple[DataFile, ...]]:
         """Return the newest generation, and the files that were added after generation `since`."""
         snapshot = snapshot or self.snapshot()
-        return snapshot.generation, tuple(manifest.added(self._path, since, snapshot))
+        return snapshot.generation, tuple(manifest.added(self.place, since, snapshot))
 
     def add(
         self,
@@ -140,7 +159,7 @@ class Database:
     ) -> dict[str, int]:
         """Add all events or none, and return the number of events by schema name."""
         with self.staging() as disk:
-            buffer = Buffer(self._path, disk, budget=budget, target_size=target_size)
+            buffer = Buffer(self.place, disk, budget=budget, target_size=target_size)
             checker = BatchChecker("the events", Problems(strict=True))
             for batch in batches:
                 for part in checker.convert(batch, name):
@@ -157,9 +176,8 @@ class Database:
         treat it as abandoned.
         """
         with contextlib.ExitStack() as stack:
-            with disk_errors(self._path):
-                (self._path / STAGING).mkdir(exist_ok=True)
-                folder = stack.enter_context(disk.temporary_folder(self._path / STAGING))
+            with disk_errors(self.place):
+                folder = stack.enter_context(self.place.staging())
             yield folder
 
     def commit(
@@ -190,24 +208,22 @@ class Database:
                 check(snapshot)
             return change
 
-        with disk_errors(self._path), self._staging_of(files) as folder:
+        staged = [Staged(item.staged, self.place.key(item.file.path)) for item in files]
+        with disk_errors(self.place), self._staging_of(files) as folder:
             try:
-                _put_into_place(files)
-                for path in change.dropped:
-                    # The grace period starts at the modification time.
-                    with contextlib.suppress(FileNotFoundError):
-                        os.utime(path)
-                self._snapshot = manifest.commit(self._path, folder, decide, self._snapshot)
+                self.place.add(staged)
+                self.place.touch(map(self.place.key, change.dropped))
+                self._snapshot = manifest.commit(self.place, folder, decide, self._snapshot)
             except BaseException as error:
-                _delete_uncommitted(files, folder)
+                self.place.withdraw(staged, folder, error)
                 if isinstance(error, FileNotFoundError) and not folder.exists():
                     msg = f"another process deleted {str(folder)!r}, which seemed abandoned"
                     hint = "check what was added, and try again"
                     raise LockedError(msg, hint=hint) from error
                 raise
             with contextlib.suppress(OSError):  # the commit is complete; errors no longer matter
-                for staged in (*folder.glob("*.json"), *(item.staged for item in files)):
-                    staged.unlink(missing_ok=True)
+                for path in (*folder.glob("*.json"), *(item.file for item in staged)):
+                    path.unlink(missing_ok=True)
         self._sweep_periodically()
         return self._snapshot
 
@@ -229,9 +245,9 @@ class Database:
             for file in held.files:
                 path = Path(file.path)
                 staged = folder / path.name
-                with disk_errors(self._path):
+                with disk_errors(self.place):
                     os.link(path, staged)
-                own = str(self._path / path.relative_to(other.path))
+                own = self.place.url(other.place.key(file.path))
                 files.append(StagedFile(staged, replace(file, path=own, generation=0, oldest=0)))
             sources = held.sources.values()
             refuse = partial(refuse_duplicates, sources)
@@ -239,6 +255,8 @@ class Database:
 
     def _sweep_periodically(self) -> None:
         generation = self._snapshot.generation if self._snapshot else 0
+        if not self.place.is_local:
+            return  # see `vastlab.store.bucket`
         if not self._has_swept or generation % manifest.SPAN == 0:
             self._has_swept = True
             with contextlib.suppress(OSError, DatabaseError):
@@ -249,16 +267,14 @@ class Database:
 
         What a writer left that has certainly ended is deleted at once.
         """
-        deadline = time.time() - grace
-        disk.remove_abandoned(self._path / STAGING, grace)
+        root, deadline = self.path, time.time() - grace
+        disk.remove_abandoned(root / STAGING, grace)
         with self.staging() as folder, contextlib.suppress(FileNotFoundError):
             # The folder is missing if another process treats this one as abandoned.
-            manifest.sweep(self._path, folder, grace)
+            manifest.sweep(root, folder, grace)
         # The candidates must be listed before the snapshot is read: see `vastlab.store.manifest`.
         candidates = [
-            path
-            for path in (self._path / DATA).rglob("*.parquet")
-            if _is_unreferenced(path, deadline)
+            path for path in (root / DATA).rglob("*.parquet") if _is_unreferenced(path, deadline)
         ]
         needed = {file.path for file in self.snapshot().files}
         for path in candidates:
@@ -300,30 +316,6 @@ def _can_appear(root: Path) -> bool:
         return False
     parent = next(path for path in root.parents if path.exists())
     return os.access(parent, os.W_OK)
-
-
-def _put_into_place(files: Collection[StagedFile]) -> None:
-    folders = set()
-    for item in files:
-        target = Path(item.file.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(item.staged)
-        if not publish(item.staged, target):
-            raise FileExistsError(errno.EEXIST, "a new file already exists", str(target))
-        folders |= set(target.parents[:3])
-    for folder in folders:
-        sync_folder(folder)
-
-
-def _delete_uncommitted(files: Collection[StagedFile], folder: Path) -> None:
-    """Delete files after a failure, unless a generation that names them was published."""
-    with contextlib.suppress(OSError):
-        published = [path for path in folder.glob("*.json") if path.stat().st_nlink > 1]
-        # If the folder was deleted, it is unknown whether a generation was published.
-        if not published and folder.exists():
-            for item in files:
-                if is_same(item.staged, Path(item.file.path)):
-                    os.unlink(item.file.path)
 
 
 def _is_unreferenced(path: Path, deadline: float) -> bool:

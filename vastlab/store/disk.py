@@ -25,7 +25,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 
 
 @contextlib.contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
+def disk_errors(root: object) -> Iterator[None]:
     """Turn an `OSError` into a `DatabaseError` that names the database."""
     try:
         yield

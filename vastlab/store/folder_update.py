@@ -404,7 +404,7 @@ class Update:
         if plan.base is not None:
             self._seed_types(plan.base)
         buffer, tail_buffer = (
-            Buffer(database.path, staging, source=name, known=self.layouts)
+            Buffer(database.place, staging, source=name, known=self.layouts)
             for name in (segment, tail)
         )
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ from typing import Any
 
 from vastlab.errors import CorruptFileError, DatabaseError
 from vastlab.readers import columns
-from vastlab.store.disk import publish, write_synced
 from vastlab.store.layout import DataFile, Layout, Range, Source
+from vastlab.store.place import STAGING, Folder, Place
 
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
 
@@ -42,14 +41,12 @@ def unseal(data: bytes) -> tuple[dict[str, Any], str]:
     return document, digest
 
 
-def read_digest(path: Path) -> str:
+def digest_of(data: bytes) -> str:
     """Return the checksum at the beginning of a sealed file, or ``""``, without comparing it."""
-    with path.open("rb") as file:
-        found = _SEAL.match(file.read(_LONGEST_SEAL))
+    found = _SEAL.match(data)
     return found[1].decode() if found else ""
 
 
-_LONGEST_SEAL = 80
 FORMAT = "vastlab"
 VERSION = 2
 
@@ -112,7 +109,7 @@ class Generation:
 # --- JSON -----------------------------------------------------------------------------------
 
 
-def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
+def encode_generation(generation: Generation, place: Place) -> tuple[bytes, str]:
     """Return the bytes of a generation, and their digest."""
     change = generation.change
     return seal(
@@ -121,8 +118,8 @@ def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
             "version": VERSION,
             "generation": generation.number,
             "since": [generation.since.number, generation.since.digest],
-            "files": [_encode_file(file, root) for file in change.files],
-            "dropped": sorted(_relative(path, root) for path in change.dropped),
+            "files": [_encode_file(file, place) for file in change.files],
+            "dropped": sorted(place.key(path) for path in change.dropped),
             "layouts": {
                 key: columns.encode_schema(layout.schema) for key, layout in change.layouts.items()
             },
@@ -132,12 +129,12 @@ def encode_generation(generation: Generation, root: Path) -> tuple[bytes, str]:
     )
 
 
-def decode_generation(data: bytes, number: int, root: Path) -> tuple[Generation, str]:
+def decode_generation(data: bytes, number: int, place: Place) -> tuple[Generation, str]:
     """Read a generation and its digest; `number` is taken from the name of the file."""
     document, digest = unseal(data)
     version = document.get("version", 1)
     if digest and version > VERSION:
-        raise NewerVersionError(f"the database {str(root)!r}", version)
+        raise NewerVersionError(f"the database {str(place)!r}", version)
     if version != (VERSION if digest else 1):
         raise ValueError("its checksum or its version is damaged")
     since = Link(*document["since"]) if digest else Link(document["since"], "")
@@ -146,8 +143,8 @@ def decode_generation(data: bytes, number: int, root: Path) -> tuple[Generation,
     if not 0 <= since.number < number:
         raise ValueError(f"it continues generation {since.number}, which is not an earlier one")
     change = Change(
-        files=tuple(_decode_file(file, root) for file in document["files"]),
-        dropped=frozenset(_absolute(path, root) for path in document["dropped"]),
+        files=tuple(_decode_file(file, place) for file in document["files"]),
+        dropped=frozenset(_absolute(path, place) for path in document["dropped"]),
         layouts={
             key: Layout(key, columns.decode_schema(text))
             for key, text in document["layouts"].items()
@@ -175,9 +172,9 @@ def decode_source(key: str, document: dict[str, Any]) -> Source:
     return Source(key, **document, segments=segments, problems=problems, remarks=remarks)
 
 
-def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:
+def _encode_file(file: DataFile, place: Place) -> dict[str, Any]:
     return {
-        "path": _relative(file.path, root),
+        "path": place.key(file.path),
         "schema": file.schema_name,
         "layout": file.fingerprint,
         "rows": file.rows,
@@ -192,10 +189,10 @@ def _encode_file(file: DataFile, root: Path) -> dict[str, Any]:
     }
 
 
-def _decode_file(document: dict[str, Any], root: Path) -> DataFile:
+def _decode_file(document: dict[str, Any], place: Place) -> DataFile:
     rows = document["rows"]
     return DataFile(
-        path=_absolute(document["path"], root),
+        path=_absolute(document["path"], place),
         schema_name=document["schema"],
         fingerprint=document["layout"],
         rows=rows,
@@ -234,21 +231,18 @@ def _decode_bound(bound: Any) -> Any:
     return bytes.fromhex(bound["hex"]) if isinstance(bound, dict) else bound
 
 
-def _relative(path: str, root: Path) -> str:
-    return Path(path).relative_to(root).as_posix()
-
-
-def _absolute(path: str, root: Path) -> str:
-    if not path or path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"it names a file outside the database: {path!r}")
-    return os.path.join(root, *path.split("/"))
+def _absolute(key: str, place: Place) -> str:
+    if not key or key.startswith("/") or ".." in key.split("/"):
+        raise ValueError(f"it names a file outside the database: {key!r}")
+    return place.url(key)
 
 
 NAME = "manifest.json"
-GENERATIONS, DATA, STAGING = "generations", "data", "staging"
+GENERATIONS, DATA = "generations", "data"
 REPAIR = "run `vastlab check --repair`, which keeps all intact events, or restore a backup"
 _GENERATION = re.compile(r"\d{9,}\.json")
 _DATA_FILE = re.compile(r"\d{8}T\d{6}-[0-9a-f]{32}\.parquet")
+_DEPTH = 3  # slashes in the key of a data file
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,73 +255,73 @@ class Marker:
     version: int = VERSION
 
 
-def is_database(path: str | Path) -> bool:
+def is_database(path: str | Path | Place) -> bool:
     """Return whether a folder is a vastlab database, even if it is damaged."""
-    root = Path(path)
+    place = path if isinstance(path, Place) else Folder(Path(path))
     try:
-        document = json.loads((root / NAME).read_bytes())
+        document = json.loads(place.read(NAME))
         if isinstance(document, dict) and document.get("format") == FORMAT:
             return True
     except (OSError, ValueError, RecursionError):
         pass
-    return any(_traces(root))
+    return any(_traces(place))
 
 
-def _traces(root: Path) -> Iterator[str]:
+def _traces(place: Place) -> Iterator[str]:
     """Yield other names that only a database has."""
     with contextlib.suppress(OSError):
-        yield from filter(_GENERATION.fullmatch, os.listdir(root / GENERATIONS))
-        if {NAME, DATA, STAGING} <= set(os.listdir(root)):
+        yield from filter(_GENERATION.fullmatch, place.names(GENERATIONS))
+        if {NAME, DATA, STAGING} <= set(place.names("")):
             yield GENERATIONS
     with contextlib.suppress(OSError):
-        for path in (root / DATA).glob("*/*/*.parquet"):
-            if _DATA_FILE.fullmatch(path.name):
-                yield path.name
+        for entry in place.entries(DATA):
+            name = entry.key.rpartition("/")[2]
+            if entry.key.count("/") == _DEPTH and _DATA_FILE.fullmatch(name):
+                yield name
 
 
-def read_marker(root: Path) -> Marker:
+def read_marker(place: Place) -> Marker:
     """Read ``manifest.json``; raises CorruptFileError or DatabaseError."""
-    path = root / NAME
+    url = place.url(NAME)
     try:
-        document, digest = unseal(path.read_bytes())
+        document, digest = unseal(place.read(NAME))
         version = document.get("version")
         if document.get("format") == FORMAT:
             if isinstance(version, int) and version > VERSION:
-                raise NewerVersionError(f"the database {str(root)!r}", version)
+                raise NewerVersionError(f"the database {str(place)!r}", version)
             if digest:
                 number = int(document["generation"])
                 return Marker(str(document["database"]), number, str(document["digest"]))
             if version == 1:
-                found = path.stat()
-                return Marker(f"{found.st_ino}:{found.st_mtime_ns}", version=1)
+                return Marker(place.stat(NAME).identity, version=1)
             raise ValueError("its checksum is missing")
     except FileNotFoundError:
-        if any(_traces(root)):
-            msg = f"the database {str(root)!r} is damaged: {NAME} is missing"
+        if any(_traces(place)):
+            msg = f"the database {str(place)!r} is damaged: {NAME} is missing"
             raise CorruptFileError(msg, hint=REPAIR) from None
-        msg = f"the folder {str(root)!r} is not a vastlab database: it has no {NAME}"
+        msg = f"the folder {str(place)!r} is not a vastlab database: it has no {NAME}"
         hint = "create one with `vastlab import`, or query the folder of logs directly"
         raise DatabaseError(msg, hint=hint) from None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        msg = f"cannot read {str(path)!r}: {error}"
+        msg = f"cannot read {url!r}: {error}"
         raise CorruptFileError(msg, hint=REPAIR) from error
-    if any(_traces(root)):
-        raise CorruptFileError(f"{str(path)!r} is damaged: its format is missing", hint=REPAIR)
-    msg = f"the folder {str(root)!r} is not a vastlab database: its {NAME} has another format"
+    if any(_traces(place)):
+        raise CorruptFileError(f"{url!r} is damaged: its format is missing", hint=REPAIR)
+    msg = f"the folder {str(place)!r} is not a vastlab database: its {NAME} has another format"
     raise DatabaseError(msg)
 
 
-def create_marker(root: Path, staging: Path) -> None:
-    """Turn a folder into an empty database, unless it is a database already."""
-    publish(_write(staging, Marker(uuid.uuid4().hex)), root / NAME)
+def create_marker(place: Place, staging: Path) -> None:
+    """Turn a place into an empty database, unless it is a database already."""
+    place.create(NAME, _encode_marker(Marker(uuid.uuid4().hex)), staging)
 
 
-def replace_marker(root: Path, staging: Path, marker: Marker) -> None:
+def replace_marker(place: Place, staging: Path, marker: Marker) -> None:
     """Replace ``manifest.json``."""
-    os.replace(_write(staging, marker), root / NAME)
+    place.replace(NAME, _encode_marker(marker), staging)
 
 
-def _write(staging: Path, marker: Marker) -> Path:
+def _encode_marker(marker: Marker) -> bytes:
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -335,6 +329,4 @@ def _write(staging: Path, marker: Marker) -> Path:
         "generation": marker.generation,
         "digest": marker.digest,
     }
-    staged = staging / f"{uuid.uuid4().hex}.marker"
-    write_synced(staged, seal(document)[0])
-    return staged
+    return seal(document)[0]

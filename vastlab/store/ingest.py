@@ -107,7 +107,8 @@ def ingest(
     check_encoding(options.get("encoding"))
     with database.staging() as staging:
         from_memory, read = (
-            Buffer(database.path, staging, budget=budget, target_size=target_size) for _ in range(2)
+            Buffer(database.place, staging, budget=budget, target_size=target_size)
+            for _ in range(2)
         )
         meter = Meter(progress, cancelled)
         work = _Ingest(from_memory, read, database.snapshot(), options, strict, force, meter)

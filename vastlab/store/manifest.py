@@ -49,7 +49,6 @@ This guarantees:
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 import time
@@ -57,9 +56,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from vastlab.errors import CorruptFileError, LockedError
+from vastlab.errors import CorruptFileError, LockedError, NodeError
 from vastlab.store import checkpoint
-from vastlab.store.disk import publish, sync_folder, write_synced
 from vastlab.store.files import Files
 from vastlab.store.generation import (
     GENERATIONS,
@@ -70,14 +68,15 @@ from vastlab.store.generation import (
     Marker,
     NewerVersionError,
     decode_generation,
+    digest_of,
     encode_generation,
-    read_digest,
     read_marker,
     replace_marker,
     seal,
     unseal,
 )
 from vastlab.store.layout import DataFile
+from vastlab.store.place import Folder, Place
 from vastlab.store.snapshot import Snapshot, make_snapshot
 
 SPAN = 32
@@ -87,6 +86,7 @@ _MAX_PAUSE = 0.5
 _DIGITS = 16  # of a digest in a closing file
 _CLOSED = "closed-"
 _NAME = re.compile(r"(\d{9,})\.json")
+_CLOSING_NAME = re.compile(rf"{_CLOSED}\d{{9}}")
 
 
 class MovedError(Exception):
@@ -96,37 +96,38 @@ class MovedError(Exception):
 # --- reading --------------------------------------------------------------------------------
 
 
-def load(root: Path, known: Snapshot | None = None) -> Snapshot:
+def load(place: Place, known: Snapshot | None = None) -> Snapshot:
     """Read the newest generation, starting from an earlier snapshot if there is one."""
     seen = -1
     while True:
-        marker = read_marker(root)
+        marker = read_marker(place)
         if known is not None and _is_stale(known, marker):
             known = None
-        newest = _newest(root, marker, known)
+        newest = _newest(place, marker, known)
         if known is not None and known.generation == newest:
             return known
         try:
-            if _closing_file(root, newest).exists():
+            if place.has(_closing_key(newest)):
                 # A suspended writer published it late, or the listing is outdated.
-                msg = f"the newest generations are missing from {str(root / GENERATIONS)!r}"
-                raise MovedError(msg)
+                raise MovedError(
+                    f"the newest generations are missing from {place.url(GENERATIONS)!r}"
+                )
             if known is not None:
                 with contextlib.suppress(MovedError):
-                    return _load(root, newest, marker, known)
+                    return _load(place, newest, marker, known)
             # A generation covers more than what is new, or the known one was replaced.
-            return _load(root, newest, marker, None, checkpoint.numbers(root))
+            return _load(place, newest, marker, None, checkpoint.numbers(place))
         except MovedError as error:
             if newest <= seen:
-                _require_known_checkpoints(root)
+                _require_known_checkpoints(place)
                 raise CorruptFileError(str(error), hint=REPAIR) from error
             seen = newest
         except CorruptFileError:
-            _require_known_checkpoints(root)
+            _require_known_checkpoints(place)
             raise
 
 
-def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
+def added(place: Place, since: int, snapshot: Snapshot) -> list[DataFile]:
     """Return the files that were added after generation `since`, sorted by generation.
 
     If a file was merged from earlier and later ones, the later ones are returned instead. They are
@@ -135,7 +136,7 @@ def added(root: Path, since: int, snapshot: Snapshot) -> list[DataFile]:
     files: Iterable[DataFile] = snapshot.files.since(since)
     if any(0 < file.oldest <= since for file in files):
         try:
-            newer = [read(root, number)[0] for number in range(since + 1, snapshot.generation + 1)]
+            newer = [read(place, number)[0] for number in range(since + 1, snapshot.generation + 1)]
         except MovedError as error:
             msg = f"{error}: cannot determine what was added since generation {since}"
             raise CorruptFileError(msg, hint="run the query again") from error
@@ -155,47 +156,47 @@ def _is_stale(known: Snapshot, marker: Marker) -> bool:
     )
 
 
-def load_generation(root: Path, number: int) -> Snapshot:
+def load_generation(place: Place, number: int) -> Snapshot:
     """Read the content at one generation without using checkpoints."""
-    return _load(root, number, read_marker(root))
+    return _load(place, number, read_marker(place))
 
 
 def _load(
-    root: Path,
+    place: Place,
     newest: int,
     marker: Marker,
     known: Snapshot | None = None,
     checkpoints: Collection[int] = (),
 ) -> Snapshot:
-    base = known or Snapshot(0, {}, Files.of((), str(root)), database=marker.database)
+    base = known or Snapshot(0, {}, Files.of((), str(place)), database=marker.database)
     link, digest = Link(newest, ""), ""
     chain: list[Generation] = []
     while link.number > base.generation:
-        if link.number in checkpoints and (held := _from_checkpoint(root, link, marker)):
+        if link.number in checkpoints and (held := _from_checkpoint(place, link, marker)):
             base, link = held, Link(held.generation, held.digest)
             digest = digest or held.digest
             break
-        generation, found = read(root, link.number)
+        generation, found = read(place, link.number)
         if chain and found != link.digest:
-            raise MovedError(_wrong_generation(root, link.number))
+            raise MovedError(_wrong_generation(place, link.number))
         if link.number == marker.generation and found != marker.digest:
-            raise MovedError(_wrong_generation(root, link.number))
+            raise MovedError(_wrong_generation(place, link.number))
         digest = digest or found
         chain.append(generation)
         link = generation.since
     if link != Link(base.generation, base.digest):
-        raise MovedError(_wrong_generation(root, link.number))
+        raise MovedError(_wrong_generation(place, link.number))
     snapshot = _apply(base, reversed(chain), digest)
     if len(snapshot.files.table) or len(snapshot.files.added) < checkpoint.LEAST:
         return snapshot
     return replace(snapshot, files=snapshot.files.tabled(snapshot.layouts))
 
 
-def _from_checkpoint(root: Path, link: Link, marker: Marker) -> Snapshot | None:
+def _from_checkpoint(place: Place, link: Link, marker: Marker) -> Snapshot | None:
     """Read the checkpoint of a generation; None if it cannot be used."""
     try:
-        held = checkpoint.read(root, link.number)
-        digest = link.digest or read_digest(file_of(root, link.number))
+        held = checkpoint.read(place, link.number)
+        digest = link.digest or digest_of(place.read(key_of(link.number)))
     except Exception:  # noqa: BLE001 - a damaged file can cause any error; the generations count
         return None
     if held.digest != digest or (link.number == marker.generation and held.digest != marker.digest):
@@ -203,11 +204,11 @@ def _from_checkpoint(root: Path, link: Link, marker: Marker) -> Snapshot | None:
     return replace(held, database=marker.database)
 
 
-def _require_known_checkpoints(root: Path) -> None:
+def _require_known_checkpoints(place: Place) -> None:
     """Raise NewerVersionError if a newer version could read what this one cannot."""
-    for number in checkpoint.numbers(root):
+    for number in checkpoint.numbers(place):
         try:
-            checkpoint.read(root, number)
+            checkpoint.read(place, number)
         except NewerVersionError:
             raise
         except Exception:  # noqa: BLE001, S112 - the generations are damaged, too: that is said
@@ -233,57 +234,62 @@ def _apply(base: Snapshot, generations: Iterable[Generation], digest: str) -> Sn
     return replace(made, digest=digest, database=base.database, checkpoint=base.checkpoint)
 
 
-def _newest(root: Path, marker: Marker, known: Snapshot | None) -> int:
+def _newest(place: Place, marker: Marker, known: Snapshot | None) -> int:
     if known is not None and known.generation >= marker.generation:
         following = known.generation + 1
         # Check in this order: a generation is deleted only after its block was closed.
-        if not (file_of(root, following).exists() or _closing_file(root, following).exists()):
+        if not (place.has(key_of(following)) or place.has(_closing_key(following))):
             return known.generation
     try:
-        newest = max(numbers(root), default=0)
+        newest = max(numbers(place), default=0)
     except FileNotFoundError:
-        msg = f"the database {str(root)!r} has no folder {GENERATIONS!r}"
+        msg = f"the database {str(place)!r} has no folder {GENERATIONS!r}"
         raise CorruptFileError(msg, hint=REPAIR) from None
     if newest < marker.generation:
-        path = str(file_of(root, marker.generation))
+        path = place.url(key_of(marker.generation))
         raise CorruptFileError(f"a generation is missing: {path!r}", hint=REPAIR)
     return newest
 
 
+def key_of(number: int) -> str:
+    """Return the key of a generation."""
+    return f"{GENERATIONS}/{number:09d}.json"
+
+
 def file_of(root: Path, number: int) -> Path:
-    """Return the file of a generation."""
-    return root / GENERATIONS / f"{number:09d}.json"
+    """Return the file of a generation in a folder."""
+    return root / key_of(number)
 
 
-def _closing_file(root: Path, number: int) -> Path:
-    """Return the file that closes the block of a number."""
-    return root / GENERATIONS / f"{_CLOSED}{(number - 1) // BLOCK:09d}"
+def _closing_key(number: int) -> str:
+    """Return the key of the file that closes the block of a number."""
+    return f"{GENERATIONS}/{_CLOSED}{(number - 1) // BLOCK:09d}"
 
 
-def read(root: Path, number: int) -> tuple[Generation, str]:
+def read(place: Place, number: int) -> tuple[Generation, str]:
     """Read one generation, and its digest."""
-    path = file_of(root, number)
+    key = key_of(number)
     try:
-        return decode_generation(path.read_bytes(), number, root)
+        return decode_generation(place.read(key), number, place)
     except FileNotFoundError as error:
-        raise MovedError(f"a generation is missing: {str(path)!r}") from error
-    except NewerVersionError:
+        raise MovedError(f"a generation is missing: {place.url(key)!r}") from error
+    except (NewerVersionError, NodeError):
         raise
     except Exception as error:
         # A damaged file can cause any error.
-        msg = f"cannot read a generation of the manifest: {str(path)!r}: {error}"
+        msg = f"cannot read a generation of the manifest: {place.url(key)!r}: {error}"
         raise CorruptFileError(msg, hint=REPAIR) from error
 
 
-def _wrong_generation(root: Path, number: int) -> str:
-    return f"a generation was replaced: {str(file_of(root, number))!r}"
+def _wrong_generation(place: Place, number: int) -> str:
+    return f"a generation was replaced: {place.url(key_of(number))!r}"
 
 
 # --- writing --------------------------------------------------------------------------------
 
 
 def commit(
-    root: Path,
+    place: Place,
     staging: Path,
     decide: Callable[[Snapshot], Change],
     known: Snapshot | None = None,
@@ -296,25 +302,25 @@ def commit(
     for attempt in range(_ATTEMPTS):
         if attempt:
             _pause(attempt)
-        known = load(root, known)
+        known = load(place, known)
         number = known.generation + 1
         change = _number_files(decide(known), number, known)
         new = Generation(number, Link(known.generation, known.digest), change)
         try:
-            merged = _merge_covered(root, new)
-            digest = _publish(root, staging, merged)
+            merged = _merge_covered(place, new)
+            digest = _publish(place, staging, merged)
         except MovedError:
             known = None
             continue
         if digest:
-            with contextlib.suppress(OSError):
-                replace_marker(root, staging, Marker(known.database, number, digest))
+            with contextlib.suppress(OSError, NodeError):
+                replace_marker(place, staging, Marker(known.database, number, digest))
             made = _apply(known, [new], digest)
             if checkpoint.is_due(made, merged.since.number):
                 with contextlib.suppress(Exception):  # the commit is complete without it
-                    made = checkpoint.publish(root, staging, made)
+                    made = checkpoint.publish(place, staging, made)
             return made
-    msg = f"other processes keep writing to {str(root)!r}; nothing was added"
+    msg = f"other processes keep writing to {str(place)!r}; nothing was added"
     raise LockedError(msg, hint="try again later")
 
 
@@ -330,58 +336,54 @@ def _number_files(change: Change, number: int, known: Snapshot) -> Change:
     return replace(change, files=files, layouts=layouts)
 
 
-def _merge_covered(root: Path, generation: Generation) -> Generation:
+def _merge_covered(place: Place, generation: Generation) -> Generation:
     """Merge the generations that this one covers; the first of version 2 covers all before."""
     number, span = generation.number, 1
     while number % (span * SPAN) == 0:
         span *= SPAN
     floor = number - span if generation.since.digest else 0
     while generation.since.number > floor:
-        older, digest = read(root, generation.since.number)
+        older, digest = read(place, generation.since.number)
         if digest != generation.since.digest:
-            raise MovedError(_wrong_generation(root, older.number))
+            raise MovedError(_wrong_generation(place, older.number))
         generation = generation.merged(older)
     return generation
 
 
-def _publish(root: Path, staging: Path, generation: Generation) -> str:
+def _publish(place: Place, staging: Path, generation: Generation) -> str:
     """Publish a generation and return its digest; ``""`` if its number is taken."""
-    path = file_of(root, generation.number)
-    staged = staging / path.name
-    data, digest = encode_generation(generation, root)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(staged)
-    write_synced(staged, data)
-    if not publish(staged, path):
+    number = generation.number
+    data, digest = encode_generation(generation, place)
+    if not place.create(key_of(number), data, staging):
         return ""
-    sync_folder(path.parent)
-    return digest if _recorded_digest(root, generation.number) in (None, digest[:_DIGITS]) else ""
+    return digest if _recorded_digest(place, number) in (None, digest[:_DIGITS]) else ""
 
 
-def closing_files(root: Path) -> list[Path]:
-    """List the closing files."""
-    return sorted((root / GENERATIONS).glob(f"{_CLOSED}{'[0-9]' * 9}"))
+def closing_keys(place: Place) -> list[str]:
+    """List the keys of the closing files."""
+    names = sorted(filter(_CLOSING_NAME.fullmatch, place.names(GENERATIONS)))
+    return [f"{GENERATIONS}/{name}" for name in names]
 
 
-def last_of_block(path: Path) -> int:
+def last_of_block(key: str) -> int:
     """Return the last number of the block that a closing file closes."""
-    return (int(path.name.removeprefix(_CLOSED)) + 1) * BLOCK
+    return (int(key.rpartition(_CLOSED)[2]) + 1) * BLOCK
 
 
-def read_closing_file(path: Path) -> list[str]:
+def read_closing_file(place: Place, key: str) -> list[str]:
     """Return the shortened digests of a block."""
-    return [str(digest) for digest in unseal(path.read_bytes())[0]["digests"]]
+    return [str(digest) for digest in unseal(place.read(key))[0]["digests"]]
 
 
-def _recorded_digest(root: Path, number: int) -> str | None:
+def _recorded_digest(place: Place, number: int) -> str | None:
     """Return the shortened digest in the closing file; None if the block is not closed."""
-    path = _closing_file(root, number)
+    key = _closing_key(number)
     try:
-        return read_closing_file(path)[(number - 1) % BLOCK]
+        return read_closing_file(place, key)[(number - 1) % BLOCK]
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as error:
-        msg = f"cannot determine whether the events were added: {str(path)!r} is damaged"
+        msg = f"cannot determine whether the events were added: {place.url(key)!r} is damaged"
         raise CorruptFileError(msg, hint=REPAIR) from error
 
 
@@ -390,32 +392,33 @@ def _recorded_digest(root: Path, number: int) -> str | None:
 
 def sweep(root: Path, staging: Path, grace: float) -> None:
     """Delete covered generations, in blocks that have been complete for `grace` seconds."""
-    newest = load(root).generation
-    checkpoint.remove_old(root)
+    folder = Folder(root)
+    newest = load(folder).generation
+    checkpoint.remove_old(folder)
     deadline = time.time() - grace
     for leftover in (root / GENERATIONS).glob("*.tmp"):  # of vastlab 1.0
         if _modified(leftover) < deadline:
             leftover.unlink(missing_ok=True)
-    complete = [number for number in numbers(root) if _end(number) < newest]
+    complete = [number for number in numbers(folder) if _end(number) < newest]
     blocks = {_end(number) for number in complete if number % BLOCK}
     old = {end for end in blocks if _modified(file_of(root, end)) < deadline}
     if not old:
         return
     try:
-        needed = _chain(root, newest)
+        needed = _chain(folder, newest)
     except MovedError:
         return  # another process sweeps at the same time
     for end in sorted(old):
-        close(root, staging, end)
+        close(folder, staging, end)
     for number in complete:
         path = file_of(root, number)
         if _end(number) in old and number not in needed and _modified(path) < deadline:
             path.unlink(missing_ok=True)
 
 
-def numbers(root: Path) -> list[int]:
+def numbers(place: Place) -> list[int]:
     """List the numbers of all generation files."""
-    matches = (_NAME.fullmatch(name) for name in os.listdir(root / GENERATIONS))
+    matches = (_NAME.fullmatch(name) for name in place.names(GENERATIONS))
     return [int(match[1]) for match in matches if match]
 
 
@@ -424,31 +427,28 @@ def _end(number: int) -> int:
     return -(-number // BLOCK) * BLOCK
 
 
-def _chain(root: Path, number: int) -> set[int]:
+def _chain(place: Place, number: int) -> set[int]:
     """Return the numbers that a reader of a generation needs."""
     chain = set()
     while number > 0:
         chain.add(number)
-        number = read(root, number)[0].since.number
+        number = read(place, number)[0].since.number
     return chain
 
 
-def close(root: Path, staging: Path, end: int) -> None:
+def close(place: Place, staging: Path, end: int) -> None:
     """Publish the closing file of the block that ends with a number."""
-    path = _closing_file(root, end)
-    if path.exists():
+    key = _closing_key(end)
+    if place.has(key):
         return
     numbers = range(end - BLOCK + 1, end + 1)
-    staged = staging / path.name
-    write_synced(staged, seal({"digests": [_digest(root, n) for n in numbers]})[0])
-    publish(staged, path)
-    sync_folder(path.parent)
+    place.create(key, seal({"digests": [_digest(place, n) for n in numbers]})[0], staging)
 
 
-def _digest(root: Path, number: int) -> str:
+def _digest(place: Place, number: int) -> str:
     """Return the shortened digest of a generation; ``""`` for one of version 1."""
     try:
-        return unseal(file_of(root, number).read_bytes())[1][:_DIGITS]
+        return unseal(place.read(key_of(number)))[1][:_DIGITS]
     except (FileNotFoundError, ValueError):
         return ""
 

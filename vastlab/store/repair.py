@@ -23,12 +23,11 @@ from vastlab.store.check import FaultKind, check
 from vastlab.store.checksums import VerifiedFile
 from vastlab.store.compact import names, with_generations
 from vastlab.store.database import Database
-from vastlab.store.disk import publish, sync_folder, write_synced
+from vastlab.store.disk import sync_folder
 from vastlab.store.generation import (
     EMPTY,
     GENERATIONS,
     NAME,
-    STAGING,
     Change,
     Generation,
     Marker,
@@ -37,6 +36,7 @@ from vastlab.store.generation import (
     replace_marker,
 )
 from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.place import STAGING, Folder
 from vastlab.store.snapshot import Snapshot
 
 __all__ = [
@@ -131,7 +131,7 @@ def describe(path: Path, root: Path) -> tuple[DataFile, Layout, frozenset[str]]:
         ranges = statistics.merge(
             statistics.of(batch, layout.schema) for batches in rows for batch in batches
         )
-    described = writer.describe(path, root, layout, ranges, "", tail).file
+    described = writer.describe(path, Folder(root), layout, ranges, "", tail).file
     file = replace(described, path=str(path))
     if not any(tail):
         return file, layout, frozenset()
@@ -188,6 +188,11 @@ class _Repair:
     notes: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
 
+    @property
+    def place(self) -> Folder:
+        """The folder as a place."""
+        return Folder(self.root)
+
     # --- data files -------------------------------------------------------------------------
 
     def repair_file(self, file: DataFile) -> None:
@@ -205,7 +210,7 @@ class _Repair:
             new = []
             if batches:
                 new = writer.write(
-                    batches, layout, self.root, staging, source=file.source, replaces=names([file])
+                    batches, layout, self.place, staging, source=file.source, replaces=names([file])
                 )
             added = with_generations(new, file.oldest or file.generation, file.generation)
             database.commit(added, {layout.fingerprint: layout}, drop=[file.path], check=check)
@@ -221,12 +226,13 @@ class _Repair:
     def replace_generation(self, path: Path) -> None:
         """Move a damaged file of the manifest that is not needed; its number stays taken."""
         aside = self._damaged_path(path)
-        if path in checkpoint.files(self.root):
+        key = self.place.key(str(path))
+        if key in checkpoint.keys(self.place):
             os.rename(path, aside)
-        elif path in manifest.closing_files(self.root):
+        elif key in manifest.closing_keys(self.place):
             os.rename(path, aside)
-            with Database(self.root).staging() as staging:
-                manifest.close(self.root, staging, manifest.last_of_block(path))
+            with self.place.staging() as staging:
+                manifest.close(self.place, staging, manifest.last_of_block(path.name))
         else:
             shutil.copyfile(path, aside)
             os.truncate(path, 0)
@@ -246,7 +252,7 @@ class _Repair:
         marker = self._marker()
         found = _Found(self.root)
         newest = max(
-            [marker.generation if marker else 0, *manifest.numbers(self.root), *found.closed()],
+            [marker.generation if marker else 0, *manifest.numbers(self.place), *found.closed()],
             default=0,
         )
         missing = found.missing(newest)
@@ -267,22 +273,19 @@ class _Repair:
 
     def _marker(self) -> Marker | None:
         try:
-            return read_marker(self.root)
+            return read_marker(self.place)
         except CorruptFileError as error:
             self.notes.append(f"created again: {NAME} ({error.message})")
             return None
 
     def _publish(self, generation: Generation) -> None:
-        with Database(self.root).staging() as staging:
-            data, digest = encode_generation(generation, self.root)
-            path = manifest.file_of(self.root, generation.number)
-            write_synced(staging / path.name, data)
-            if not publish(staging / path.name, path):
+        with self.place.staging() as staging:
+            data, digest = encode_generation(generation, self.place)
+            if not self.place.create(manifest.key_of(generation.number), data, staging):
                 msg = f"another process is repairing {str(self.root)!r}"
                 raise LockedError(msg, hint="wait until it has finished, and run the check again")
-            sync_folder(path.parent)
             marker = Marker(uuid4().hex, generation.number, digest)
-            replace_marker(self.root, staging, marker)
+            replace_marker(self.place, staging, marker)
             sync_folder(self.root)
 
     def _with_lost_files(
@@ -312,15 +315,15 @@ class _Found:
     """The content of all readable generations."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._place = place = Folder(root)
         self._generations: dict[int, tuple[Generation, str]] = {}
         self._layouts: dict[str, Layout] = {}
         self.damaged: list[Path] = []
         self.sources: dict[str, Source] = {}
         self.dropped: set[str] = set()
-        for number in sorted(manifest.numbers(root)):
+        for number in sorted(manifest.numbers(place)):
             try:
-                self._generations[number] = manifest.read(root, number)
+                self._generations[number] = manifest.read(place, number)
             except CorruptFileError as error:
                 if isinstance(error.__cause__, OSError):
                     raise  # the file may be intact
@@ -331,8 +334,8 @@ class _Found:
 
     def closed(self) -> Iterator[int]:
         """Yield the last number of each closed block."""
-        for path in manifest.closing_files(self._root):
-            yield manifest.last_of_block(path)
+        for key in manifest.closing_keys(self._place):
+            yield manifest.last_of_block(key)
 
     def _chain(self) -> list[int]:
         """Return the longest chain of generations that starts at the empty database."""

@@ -20,6 +20,7 @@ from vastlab.readers import columns
 from vastlab.store import checksums, statistics
 from vastlab.store.disk import disk_errors
 from vastlab.store.layout import DataFile, Layout, Range
+from vastlab.store.place import Place
 from vastlab.types import Schema
 
 ROW_GROUP_ROWS = 131_072
@@ -37,7 +38,7 @@ class StagedFile:
 def write(
     batches: list[pa.RecordBatch],
     layout: Layout,
-    root: Path,
+    place: Place,
     staging: Path,
     *,
     target_size: int = TARGET_SIZE,
@@ -68,7 +69,7 @@ def write(
                     break
             rows = left
         merged = statistics.merge(ranges)
-        written.append(describe(path, root, layout, merged, source, writer.tail))
+        written.append(describe(path, place, layout, merged, source, writer.tail))
     return written
 
 
@@ -158,7 +159,7 @@ def _open(
 
 def describe(
     path: Path,
-    root: Path,
+    place: Place,
     layout: Layout,
     ranges: dict[str, Range],
     source: str,
@@ -172,9 +173,9 @@ def describe(
         int(bound)  # type: ignore[arg-type]  # times have integer bounds
         for bound in (events.minimum, events.maximum, imported.minimum, imported.maximum)
     )
-    folder = root / "data" / _text.file_name(layout.schema.name) / layout.fingerprint
+    folder = f"data/{_text.file_name(layout.schema.name)}/{layout.fingerprint}"
     file = DataFile(
-        path=str(folder / file_name(first, path.stem)),
+        path=place.url(f"{folder}/{file_name(first, path.stem)}"),
         schema_name=layout.schema.name,
         fingerprint=layout.fingerprint,
         rows=imported.num_rows,
@@ -230,7 +231,7 @@ class Buffer:
 
     def __init__(
         self,
-        root: Path,
+        place: Place,
         staging: Path,
         *,
         budget: int | None = None,
@@ -238,7 +239,7 @@ class Buffer:
         source: str = "",
         known: Mapping[str, Layout] | None = None,
     ) -> None:
-        self._root = root
+        self._place = place
         self._staging = staging
         self._budget = BUDGET if budget is None else budget
         self._target_size = TARGET_SIZE if target_size is None else target_size
@@ -338,12 +339,12 @@ class Buffer:
     def _write(self, open_: _Open, part: _Part) -> None:
         if not open_.batches:
             return
-        with disk_errors(self._root):
+        with disk_errors(self._place):
             os.utime(self._staging)
             part.files += write(
                 open_.batches,
                 open_.layout,
-                self._root,
+                self._place,
                 self._staging,
                 target_size=self._target_size,
                 source=self._source,

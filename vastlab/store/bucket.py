@@ -1,0 +1,232 @@
+"""A database in an object store, through obstore.
+
+The protocol of `vastlab.store.manifest` holds: a generation is put with the condition that its name
+is free. Data files are put before, under names that nothing else has. Nothing is deleted while a
+writer may still commit it, and no clock says when that ends: what a failed import left stays until
+the owner of the bucket deletes it. `check` names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import obstore
+from obstore import exceptions
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from vastlab.endpoints import ObjectStoreEndpoint
+from vastlab.errors import ConfigError, LockedError, NodeError
+from vastlab.store.place import Entry, Place, Staged
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore, RetryConfig
+
+AT_ONCE = 8
+"""How many requests pay off at the same time."""
+_RETRIES: RetryConfig = {
+    "max_retries": 6,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=2),
+        "base": 2,
+    },
+    "retry_timeout": timedelta(seconds=60),
+}
+_ATTEMPTS = 3  # of requests whose answer broke off, which the store's client does not repeat
+_COALESCED = 1 << 16  # bytes between two ranges that one request rather reads than a second is made
+
+_T = TypeVar("_T")
+
+
+class Bucket(Place):
+    """What is below a prefix of a bucket; credentials come from the environment."""
+
+    is_local = False
+
+    def __init__(self, endpoint: ObjectStoreEndpoint) -> None:
+        self._endpoint = endpoint
+        self._store = _open(endpoint)
+
+    def __str__(self) -> str:
+        return str(self._endpoint)
+
+    def __repr__(self) -> str:
+        return f"Bucket({str(self)!r})"
+
+    def exists(self) -> bool:
+        """Return True: a prefix exists as soon as something is below it."""
+        return True
+
+    def read(self, key: str) -> bytes:
+        """Return the content of an object."""
+        return self._ask(key, lambda path: obstore.get(self._store, path).bytes().to_bytes())
+
+    def ranges(self, key: str, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """Return parts of an object, each given by its position and its length."""
+        if not spans:
+            return []
+        starts, lengths = zip(*spans, strict=True)
+
+        def get(path: str) -> list[memoryview]:
+            parts = obstore.get_ranges(
+                self._store, path, starts=starts, lengths=lengths, coalesce=_COALESCED
+            )
+            return [memoryview(part) for part in parts]
+
+        return self._ask(key, get)
+
+    def stat(self, key: str) -> Entry:
+        """Describe an object."""
+        return self._entry(self._ask(key, lambda path: obstore.head(self._store, path)))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the objects and folders in a folder."""
+        found = self._ask(folder, lambda path: obstore.list_with_delimiter(self._store, path))
+        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    def entries(self, folder: str) -> Iterator[Entry]:
+        """Return the objects in a folder and in those below it, sorted."""
+
+        def listed(path: str) -> list[Entry]:
+            pages = obstore.list(self._store, path)
+            return [self._entry(each) for page in pages for each in page]
+
+        yield from sorted(self._ask(folder, listed), key=lambda entry: entry.key)
+
+    def create(self, key: str, data: bytes, staging: Path) -> bool:
+        """Put an object if its name is free."""
+        try:
+            self._ask(key, lambda path: obstore.put(self._store, path, data, mode="create"))
+        except FileExistsError:
+            # A request that was repeated finds what it has put the first time.
+            return self.read(key) == data
+        except NodeError as error:
+            error.hint = "see with count whether the events were added before you try again"
+            raise
+        return True
+
+    def replace(self, key: str, data: bytes, staging: Path) -> None:
+        """Put an object."""
+        self._ask(key, lambda path: obstore.put(self._store, path, data))
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it exists."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask(key, lambda path: obstore.delete(self._store, path))
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Create a temporary folder on this machine."""
+        with tempfile.TemporaryDirectory(prefix="vastlab-") as folder:
+            yield Path(folder)
+
+    def add(self, files: Collection[Staged]) -> None:
+        """Put files under their names, which nothing else has."""
+
+        def put(item: Staged) -> None:
+            self._ask(item.key, lambda path: obstore.put(self._store, path, item.file))
+            size = item.file.stat().st_size
+            if self.stat(item.key).size != size:
+                raise NodeError(f"{self.url(item.key)} has another size than what was written")
+
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for _ in pool.map(put, files):
+                    pass
+        except NodeError as error:
+            error.message += "; nothing was added"
+            raise
+
+    def touch(self, keys: Iterable[str]) -> None:
+        """Do nothing: no object is deleted after a time."""
+
+    def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
+        """Delete what was put, if the commit was refused; else its generation may be there."""
+        if isinstance(error, LockedError):
+            with contextlib.suppress(OSError, NodeError):
+                for item in files:
+                    self.delete(item.key)
+
+    def _ask(self, key: str, request: Callable[[str], _T]) -> _T:
+        """Make a request.
+
+        What is missing or exists already is an error as of files; other failures of the store are
+        a `NodeError`, which shows no secrets.
+        """
+        prefix = self._endpoint.prefix
+        path = f"{prefix}/{key}" if prefix and key else prefix or key
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return request(path)
+            except (exceptions.BaseError, OSError) as error:
+                if attempt == _ATTEMPTS or not _is_broken_off(error):
+                    raise _error(error, self.url(key)) from None
+                time.sleep(0.1 * attempt)
+        raise AssertionError
+
+    def _entry(self, found: obstore.ObjectMeta) -> Entry:
+        start = len(self._endpoint.prefix) + 1 if self._endpoint.prefix else 0
+        modified = found["last_modified"].timestamp()
+        identity = f"{found['e_tag']}:{found['version']}:{modified}"
+        return Entry(found["path"][start:], found["size"], modified, identity)
+
+
+def _open(endpoint: ObjectStoreEndpoint) -> ObjectStore:
+    kinds: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    try:
+        return kinds[endpoint.scheme](endpoint.bucket, retry_config=_RETRIES)
+    except exceptions.BaseError as error:
+        reason = _NOISE.sub("", str(error)).partition("error: ")[2]
+        raise ConfigError(
+            f"the environment does not say how to reach {endpoint}: {reason}",
+            hint=f"its variables begin with {_VARIABLES[endpoint.scheme]}",
+        ) from None
+
+
+_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+
+
+def _is_broken_off(error: Exception) -> bool:
+    return type(error) is exceptions.GenericError and not _RETRIED.search(str(error))
+
+
+_RETRIED = re.compile(r"after \d+ retries|status code: 4")
+_DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+_QUERY = re.compile(r"\?[^\s\")]*")  # of a URL; it may hold a token
+_NOISE = re.compile(r"\s*Debug source:.*", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_LONGEST = 200
+
+
+def _error(error: Exception, url: str) -> OSError | NodeError:
+    """Return the error to raise instead of one of obstore."""
+    has_bucket = not any(text in str(error) for text in _NO_BUCKET)
+    if isinstance(error, exceptions.NotFoundError | FileNotFoundError) and has_bucket:
+        return FileNotFoundError(errno.ENOENT, "there is no such object", url)
+    if isinstance(error, exceptions.AlreadyExistsError | FileExistsError):
+        return FileExistsError(errno.EEXIST, "it exists already", url)
+    if isinstance(error, _DENIED):
+        return NodeError(
+            f"the object store denies the access to {url}",
+            hint="credentials come from the environment, such as AWS_ACCESS_KEY_ID, or from the "
+            "configuration of the machine",
+        )
+    first, _, last = _NOISE.sub("", str(error)).partition(" - ")
+    text = _TAG.sub(" ", _QUERY.sub("", last or first))
+    reason = " ".join(text.split())[:_LONGEST]
+    return NodeError(
+        f"the object store failed at {url}: {reason}",
+        hint="check the name of the bucket, the network and the variables of the environment, "
+        "such as AWS_ENDPOINT_URL and AWS_REGION",
+    )
