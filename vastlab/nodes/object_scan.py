@@ -66,7 +66,7 @@ class ObjectScan(FileScan):
         with self._reading() as file:
             for expr in self._task.disjuncts:
                 for rows in self._found(file, expr, used):
-                    frame = self._context.read_batches([rows])
+                    frame = self._context.usual.read_batches([rows])
                     yield grouping.partial(frame, self._bounds(used), self._task.file.rows)
 
     def spans(self) -> list[tuple[int, int]]:
@@ -138,7 +138,7 @@ class ObjectScan(FileScan):
     def _mask(self, expr: Expr, rows: pa.RecordBatch) -> pa.BooleanArray:
         """Say for each row whether an expression finds it; null is no."""
         condition = self._task.filters.of(expr).alias("kept")
-        frame = self._context.read_batches([rows]).select(condition)
+        frame = self._context.usual.read_batches([rows]).select(condition)
         chunks = [batch.to_pyarrow().column(0) for batch in frame.execute_stream()]
         return pa.chunked_array(chunks, pa.bool_()).combine_chunks().fill_null(False)
 
