@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab._optional import import_optional
 from vastlab._text import file_name
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.convert import flatten
-from vastlab.display import import_optional
 from vastlab.display.preview import sort_keys
 from vastlab.errors import DatabaseError, UsageError
 from vastlab.frames import common_kind

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from vastlab.display import import_optional
+from vastlab._optional import import_optional
 from vastlab.display.histogram import histogram
 from vastlab.display.tally import flows, tally
 from vastlab.errors import UsageError

@@ -9,9 +9,11 @@ and ``TENZIR_*`` variables. A node that goes away during an answer is a `NodeErr
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
+from vastlab._optional import import_optional
 from vastlab.endpoints import (
     ClusterEndpoint,
     DemoEndpoint,
@@ -29,16 +31,23 @@ from vastlab.readers import ReadOptions
 from vastlab.store.database import is_database
 
 _SUPPORTED = 'this version reads "demo:", folders, also as file: URLs, and nodes at host:port'
+_PLACES = 'name "demo:" or a database in a folder that the workers see'
 
 
 def open_node(
     endpoint: Endpoint,
     client: str | None = None,
     *,
+    cluster: Any = None,
     options: ReadOptions | None = None,
     verify: bool = True,
 ) -> Node | NodeSearch:
-    """Return the node of an endpoint, or the search for it; nothing is read or connected yet."""
+    """Return the node of an endpoint, or the search for it; nothing is read or connected yet.
+
+    With a `distributed.Client` as `cluster`, its workers read the database at the endpoint.
+    """
+    if cluster is not None:
+        return _of_cluster(endpoint, cluster, verify=verify)
     match endpoint:
         case DemoEndpoint():
             return EmbeddedNode(demo.path(), make=demo.make, verify=verify)
@@ -48,6 +57,10 @@ def open_node(
             return EmbeddedNode(path, options=options, verify=verify)
         case NodeEndpoint():
             return NodeSearch(endpoint, client or "auto")
+        case ClusterEndpoint(scheduler, PathEndpoint(path)):
+            dask = import_optional("vastlab.nodes.cluster", extra="cluster")
+            node: Node = dask.ClusterNode(path, partial(dask.connect_to, scheduler), verify=verify)
+            return node
         case ObjectStoreEndpoint() | ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:
@@ -63,3 +76,18 @@ def _archive(path: Path) -> Node | None:
     from vastlab.nodes.archive import ArchiveNode
 
     return ArchiveNode(path)
+
+
+def _of_cluster(endpoint: Endpoint, client: Any, *, verify: bool) -> Node:
+    dask = import_optional("vastlab.nodes.cluster", extra="cluster")
+    ready = dask.check_client(client)
+    open_cluster = partial(dask.ClusterNode, connect=lambda: ready, owned=False, verify=verify)
+    node: Node
+    match endpoint:
+        case DemoEndpoint():
+            node = open_cluster(demo.path(), make=demo.make)
+        case PathEndpoint(path):
+            node = open_cluster(path)
+        case _:
+            raise UsageError(f"the endpoint {endpoint} is not read by a cluster", hint=_PLACES)
+    return node

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vastlab.display import import_optional
+from vastlab._optional import import_optional
 from vastlab.errors import UsageError
 
 
