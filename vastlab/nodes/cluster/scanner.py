@@ -281,6 +281,11 @@ class _Here:
                 reader.stop()
 
 
+def dask_setup(_worker: Any) -> None:
+    """Load the engine when a worker starts that has this module as a preload."""
+    _here().engine.usual  # noqa: B018 - made when it is first asked
+
+
 @cache
 def _here() -> _Here:
     """Return the state of this worker's process."""
