@@ -143,7 +143,7 @@ async def pull(versions: Mapping[str, str], name: str, payload: bytes | None, sk
         return "versions", dict(VERSIONS)
     scans = _here().scans
     if name not in scans:
-        if payload is None:
+        if payload is None or _here().is_stopped(name):  # a stop can overtake the first pull
             return ("gone",)
         scans[name] = _Pulled(read_question(payload), skip)
     pulled = scans[name]
