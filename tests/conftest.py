@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import dask_cluster
 from tests.display.conftest import conn
 from vastlab.arrow import types as arrow_types
 from vastlab.store.database import Database
@@ -51,6 +52,13 @@ def _no_traces(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_cluster():
+    """Stop the Dask cluster of this process, if a test has started it."""
+    yield
+    dask_cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vastlab.expression.parameters import indicators
     from vastlab.expression.taxonomy import Taxonomy
     from vastlab.frames import to_frames
+    from vastlab.nodes.local_cluster import local_cluster
     from vastlab.nodes.own import OwnNode, start_node
     from vastlab.result import Result
     from vastlab.table_slice import TableSlice, VastRow, collect_pyarrow, to_json_rows, to_pyarrow
@@ -38,6 +39,7 @@ __all__ = [
     "connect",
     "indicators",
     "load_ipython_extension",
+    "local_cluster",
     "start_node",
     "to_frames",
     "to_json_rows",
@@ -60,6 +62,7 @@ _MODULES = {
     "collect_pyarrow": "table_slice",
     "connect": "connection",
     "indicators": "expression.parameters",
+    "local_cluster": "nodes.local_cluster",
     "start_node": "nodes.own",
     "to_frames": "frames",
     "to_json_rows": "table_slice",

@@ -59,6 +59,7 @@ class Session:
         *,
         taxonomy: Taxonomy | str | os.PathLike[str] | None,
         client: str | None,
+        cluster: Any,
         infer: bool | None,
         encoding: str | None,
         verify: bool | None,
@@ -69,6 +70,7 @@ class Session:
         self.source = "the argument" if endpoint is not None else settings.source
         self.taxonomy = _taxonomy(settings, taxonomy)
         self._client = client or settings.client
+        self._cluster = cluster
         self._verify = settings.verify if verify is None else verify
         self._opened: Node | NodeSearch | None = None
         self._checked: set[Expr] = set()  # expressions in which nothing is unknown
@@ -214,7 +216,11 @@ class Session:
     def _open(self) -> Node | NodeSearch:
         if self._opened is None:
             self._opened = open_node(
-                self.endpoint, self._client, options=self.read_options, verify=self._verify
+                self.endpoint,
+                self._client,
+                cluster=self._cluster,
+                options=self.read_options,
+                verify=self._verify,
             )
         return self._opened
 

@@ -54,6 +54,9 @@ class VAST:
     client
         The program that reaches a node: ``vast``, ``tenzir``, or ``auto`` to find out, which
         is what happens unless ``vastlab.client`` in ``vast.yaml`` says otherwise.
+    cluster
+        A `distributed.Client`, whose workers read the database: they must see its folder at the
+        same place. It is not closed. ``dask://scheduler:port/folder`` connects to a scheduler.
     infer
         Whether text of logs without a declared type may become addresses, times, numbers and
         so on; true unless ``vastlab.infer`` in ``vast.yaml`` says otherwise.
@@ -85,6 +88,7 @@ class VAST:
         *,
         taxonomy: Taxonomy | str | os.PathLike[str] | None = None,
         client: str | None = None,
+        cluster: Any = None,
         infer: bool | None = None,
         encoding: str | None = None,
         verify: bool | None = None,
@@ -93,6 +97,7 @@ class VAST:
             endpoint,
             taxonomy=taxonomy,
             client=client,
+            cluster=cluster,
             infer=infer,
             encoding=encoding,
             verify=verify,

@@ -53,6 +53,7 @@ _WITH_PARTIAL = (errors.NodeError, errors.DatabaseError, errors.QueryInterrupted
 def connect(
     endpoint: str | None = None,
     *,
+    cluster: Any = None,
     tz: str | tzinfo | None = None,
     infer: bool | None = None,
     encoding: str | None = None,
@@ -67,6 +68,9 @@ def connect(
         ``host:port``, or ``localhost`` or an address alone, at port 5158; if not given, the one of
         ``%vast_use`` in this notebook, or from the environment variable ``VAST_ENDPOINT`` or from
         ``vast.yaml``. ``%vast`` asks the newest of these connections.
+    cluster
+        A `distributed.Client`, whose workers read the database; `vastlab.local_cluster` starts
+        some on this machine.
     tz
         The time zone of displays, such as ``Europe/Berlin``; data stay in UTC.
     infer, encoding, verify
@@ -88,7 +92,9 @@ def connect(
     [80]
     """
     endpoint = Connection.in_use() if endpoint is None else endpoint
-    opened = Connection(endpoint, tz=tz, infer=infer, encoding=encoding, verify=verify)
+    opened = Connection(
+        endpoint, cluster=cluster, tz=tz, infer=infer, encoding=encoding, verify=verify
+    )
     Connection.newest = weakref.ref(opened)
     return opened
 
@@ -98,7 +104,7 @@ class Connection:
 
     Parameters
     ----------
-    endpoint, tz, infer, encoding, verify
+    endpoint, cluster, tz, infer, encoding, verify
         As in `connect`.
 
     Examples
@@ -120,13 +126,14 @@ class Connection:
         self,
         endpoint: str | None = None,
         *,
+        cluster: Any = None,
         tz: str | tzinfo | None = None,
         infer: bool | None = None,
         encoding: str | None = None,
         verify: bool | None = None,
     ) -> None:
         self._zone = as_zone(tz)
-        self._vast = VAST(endpoint, infer=infer, encoding=encoding, verify=verify)
+        self._vast = VAST(endpoint, cluster=cluster, infer=infer, encoding=encoding, verify=verify)
         self._waiting = Waiting(self._vast, lambda: type(self).progress)
         self.last: Result | None = None
         """The newest result, also of a query that was interrupted or failed."""

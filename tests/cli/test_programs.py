@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
+import psutil
 import pytest
 
 from tests.cli.program import one_line, start
+from vastlab import demo
 from vastlab.cli import programs
 from vastlab.nodes import process as _programs
+from vastlab.store.database import Database
 
 
 def test_lab_starts_on_the_demo(shell, monkeypatch, tmp_path):
@@ -33,6 +38,31 @@ def test_lab_says_what_is_missing(shell, capfd, monkeypatch):
     monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: None)
     assert shell("lab") == 2
     assert "vastlab[lab" in one_line(capfd.readouterr().err)
+
+
+def test_a_cluster_needs_a_database(shell, capfd, tmp_path):
+    """Logs and nodes are refused, with what to do."""
+    (tmp_path / "logs").mkdir()
+    for endpoint in ("logs", "127.0.0.1:5158"):
+        assert shell("cluster", "-e", endpoint) == 2
+        assert "vastlab import" in one_line(capfd.readouterr().err)
+
+
+@pytest.mark.full
+def test_a_cluster_runs_until_ctrl_c(cache, tmp_path):
+    """It prints an endpoint that answers, and leaves no process behind."""
+    Database.create(tmp_path / "a.db").add(demo.batches(1_000))
+    process = start(cache, tmp_path, "cluster", "--workers", "1", "-e", "a.db")
+    endpoint = process.stdout.readline().decode().strip()
+    assert endpoint.startswith("dask://127.0.0.1:")
+    count = start(cache, tmp_path, "count", "-e", endpoint, 'uid == /C.*/ || uid != "a"')
+    assert int(count.communicate(timeout=120)[0]) > 0
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 @pytest.mark.parametrize("action", ["stop", "status"])

@@ -441,3 +441,22 @@ def test_where_nothing_is_found_there_are_no_groups(by):
     groups.add(schema, groups.grouping(schema, schema).partial(frame))
     found = frames.to_frame(groups, summary, None, 0)
     assert found["all"].tolist() == ([] if by else [[]])
+
+
+def test_groups_of_another_process_are_added_as_one_partial_result():
+    """What is merged elsewhere gives what its parts give, and nothing where there is none."""
+    summary = Summary.parse("k", None, {"total": "sum(n)"})
+    parts = [batch(k=["a", "b"], n=[1, 2]), batch(k=["a"], n=[4])]
+    elsewhere, here = Groups(summary, None), Groups(summary, None)
+    schema = arrow_schema.from_arrow(convert.normalise(parts[0]).schema)
+    for groups in (elsewhere, here):
+        groups.grouping(schema, schema)
+    assert elsewhere.partial(schema) is None
+    for part in parts:
+        flat = convert.flatten(convert.normalise(part))
+        partial = elsewhere.grouping(schema, schema).partial(CONTEXT.read_batch(flat))
+        elsewhere.add(schema, partial)
+        assert elsewhere.partial(schema).num_rows == 2
+    here.add(schema, elsewhere.partial(schema))
+    found = frames.to_frame(here, summary, None, 0)
+    assert found.to_dict("list") == {"k": ["a", "b"], "total": [5, 2]}

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests import archive_files
+from tests import archive_files, dask_cluster
 from tests.conformance.events import Events, batches_of, by_schema, without
 from tests.nodes.fake_vast import FakeVast
 from tests.object_store import shared_store
@@ -168,14 +168,22 @@ def tenzir_folder(folder: Path, stack: ExitStack) -> Node:
     return Node("tenzir folder", client, add, client.count)
 
 
+def cluster(folder: Path, stack: ExitStack) -> Node:
+    """Let the workers of a Dask cluster read a folder that they share with this process."""
+    client = VAST(dask_cluster.endpoint(folder / "events.db"))
+    stack.callback(dask_cluster.close, client)
+    return Node("cluster", client, client.ingest, client.count)
+
+
 KINDS = {
     "embedded": embedded,
     "s3": bucket,
+    "cluster": cluster,
     "logs": logs,
     "archive": archive,
     "vast": vast,
     "tenzir": tenzir,
     "tenzir folder": tenzir_folder,
 }
-FULL = ("tenzir", "tenzir folder")
+FULL = ("cluster", "tenzir", "tenzir folder")
 """The kinds that start real programs: only `make test-full` asks them."""

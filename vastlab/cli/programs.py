@@ -1,4 +1,4 @@
-"""Commands that start other programs: node, lab."""
+"""Commands that start other programs: node, cluster, lab."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,6 +62,65 @@ def node(action: Literal["start", "stop", "status"], folder: Path, /) -> int:
                 return 0
     complain(plain(f"no node of vastlab's runs on {folder}"))
     return _NOT_RUNNING
+
+
+@app.command(
+    group=PROGRAMS,
+    help_epilogue="""\
+Examples:
+  vastlab cluster --workers 2 -e case.db
+  vastlab count -e dask://127.0.0.1:8786/case.db 'resp_p == 443'
+""",
+)
+def cluster(
+    *,
+    workers: Annotated[int, Parameter(metavar="N")] = 2,
+    port: Annotated[int, Parameter(metavar="PORT")] = 0,
+    endpoint: Endpoint = None,
+) -> int:
+    """Start a Dask cluster on this machine that reads a database.
+
+    It prints the endpoint to use, and runs until Ctrl-C. Whoever reaches its port, which is open
+    on this machine only, can run code as you.
+
+    Parameters
+    ----------
+    workers
+        How many processes.
+    port
+        Where the scheduler listens; by default a free port.
+    """
+    place = _database(endpoint)
+    from vastlab.nodes.local_cluster import local_cluster  # here, since help does not need it
+
+    with local_cluster(workers, scheduler_port=port) as client:
+        address = client.scheduler.address.partition("://")[2]
+        sys.stdout.write(f"{plain(f'dask://{address}/{place}')}\n")
+        sys.stdout.flush()
+        complain(plain(f"dashboard: {client.dashboard_link}; Ctrl-C ends the cluster"), style="dim")
+        threading.Event().wait()
+    return 0
+
+
+def _database(endpoint: str | None) -> Path:
+    """Return the folder of a database, also of the demo's."""
+    from vastlab.config import resolve_endpoint
+    from vastlab.endpoints import DemoEndpoint, PathEndpoint
+    from vastlab.nodes import demo
+    from vastlab.store.database import is_database
+
+    match named := resolve_endpoint(endpoint):
+        case DemoEndpoint():
+            if not is_database(demo.path()):
+                demo.make(demo.path())
+            return demo.path()
+        case PathEndpoint(path) if is_database(path):
+            return path.absolute()
+        case _:
+            raise UsageError(
+                f"{named} is no database that a cluster could read",
+                hint="name one with -e, or make one with `vastlab import`",
+            )
 
 
 @app.command(

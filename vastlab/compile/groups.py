@@ -87,6 +87,12 @@ class Groups:
             if rows > MAX_GROUPS and (len(layout.tables) == 1 or rows > 2 * MAX_GROUPS):
                 raise _too_many()
 
+    def partial(self, key: Hashable) -> pa.Table | None:
+        """Return the partial result of a layout, to be added to other groups; None for none."""
+        with self._lock:
+            tables = self._layouts[key].tables
+            return merge(self._context, tables) if len(tables) > 1 else next(iter(tables), None)
+
     def result(self) -> tuple[pa.Table | None, dict[str, Type]]:
         """Return the groups of all layouts, and the types of keys and values; None for none."""
         if self._result is None:

@@ -1,3 +1,1 @@
 """What events look like: Arrow tables become text, HTML and figures, and nothing is written."""
-
-from __future__ import annotations

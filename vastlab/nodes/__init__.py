@@ -9,8 +9,9 @@ and ``TENZIR_*`` variables. A node that goes away during an answer is a `NodeErr
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from vastlab._optional import import_optional
 from vastlab.endpoints import (
@@ -33,16 +34,24 @@ _SUPPORTED = (
     'this version reads "demo:", folders, also as file: URLs, databases in s3://, gs:// and az://, '
     "and nodes at host:port"
 )
+_PLACES = 'name "demo:" or a database in a folder that the workers see'
 
 
 def open_node(
     endpoint: Endpoint,
     client: str | None = None,
     *,
+    cluster: Any = None,
     options: ReadOptions | None = None,
     verify: bool = True,
 ) -> Node | NodeSearch:
-    """Return the node of an endpoint, or the search for it; nothing is read or connected yet."""
+    """Return the node of an endpoint, or the search for it; nothing is read or connected yet.
+
+    With a `distributed.Client` as `cluster`, its workers read the database at the endpoint.
+    """
+    if cluster is not None:
+        return _of_cluster(endpoint, cluster, verify=verify)
+    node: Node  # of a module that is imported when it is needed
     match endpoint:
         case DemoEndpoint():
             return EmbeddedNode(demo.path(), make=demo.make, verify=verify)
@@ -54,12 +63,15 @@ def open_node(
             return NodeSearch(endpoint, client or "auto")
         case ObjectStoreEndpoint():
             module = import_optional("vastlab.nodes.bucket", extra="cloud")
-            node: Node = module.BucketNode(endpoint, verify=verify)
-            return node
+            node = module.BucketNode(endpoint, verify=verify)
+        case ClusterEndpoint(scheduler, PathEndpoint(path)):
+            dask = import_optional("vastlab.nodes.cluster", extra="cluster")
+            node = dask.ClusterNode(path, partial(dask.connect_to, scheduler), verify=verify)
         case ClusterEndpoint():
             raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
         case _:
             assert_never(endpoint)
+    return node
 
 
 def _archive(path: Path) -> Node | None:
@@ -71,3 +83,18 @@ def _archive(path: Path) -> Node | None:
     from vastlab.nodes.archive import ArchiveNode
 
     return ArchiveNode(path)
+
+
+def _of_cluster(endpoint: Endpoint, client: Any, *, verify: bool) -> Node:
+    dask = import_optional("vastlab.nodes.cluster", extra="cluster")
+    ready = dask.check_client(client)
+    open_cluster = partial(dask.ClusterNode, connect=lambda: ready, owned=False, verify=verify)
+    node: Node
+    match endpoint:
+        case DemoEndpoint():
+            node = open_cluster(demo.path(), make=demo.make)
+        case PathEndpoint(path):
+            node = open_cluster(path)
+        case _:
+            raise UsageError(f"the endpoint {endpoint} is not read by a cluster", hint=_PLACES)
+    return node

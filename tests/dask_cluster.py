@@ -1,0 +1,37 @@
+"""A Dask cluster of two processes, which is started when a test first needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from pathlib import Path
+from typing import Any
+
+import vastlab
+from vastlab.client import VAST
+
+
+@functools.cache
+def client() -> Any:
+    """Return a client of the cluster of this process."""
+    return vastlab.local_cluster(2)
+
+
+def endpoint(path: Path) -> str:
+    """Return the endpoint of a database that the cluster reads."""
+    return f"dask://{client().scheduler.address.partition('://')[2]}/{path}"
+
+
+def close(vast: VAST) -> None:
+    """Close a client, also where a loop is running."""
+    closing = threading.Thread(target=lambda: asyncio.run(vast.aclose()))
+    closing.start()
+    closing.join()
+
+
+def stop() -> None:
+    """Stop the cluster."""
+    if client.cache_info().currsize:
+        client().close()
+        client.cache_clear()
