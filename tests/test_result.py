@@ -360,7 +360,7 @@ def test_pictures_say_what_is_missing(monkeypatch):
     def missing(_: str) -> None:
         raise ModuleNotFoundError("no", name="matplotlib")
 
-    monkeypatch.setattr("vastlab.display.importlib.import_module", missing)
+    monkeypatch.setattr("vastlab._optional.importlib.import_module", missing)
     result = Result({"zeek.conn": [conn([1])]})
     for draw in (result.timeline, result.graph, lambda: result.top("note")):
         with pytest.raises(errors.UsageError, match=r"vastlab\[plots\]"):

@@ -212,7 +212,7 @@ class Tallies:
     def _matching(self, tally: Tally, field: pa.Field, condition: datafusion.Expr) -> int:
         schema = pa.schema([field.with_nullable(True)])
         batch = pa.RecordBatch.from_arrays([tally.values], schema=schema)
-        answers = self._context.read_batch(batch).select(condition.alias("found")).collect()
+        answers = self._context.usual.read_batch(batch).select(condition.alias("found")).collect()
         columns = [
             answer.column(0).fill_null(False).to_numpy(zero_copy_only=False) for answer in answers
         ]
