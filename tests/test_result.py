@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import pickle
 import sys
 from pathlib import Path
@@ -357,8 +358,12 @@ def test_pictures_of_a_result():
 def test_pictures_say_what_is_missing(monkeypatch):
     """Without matplotlib each picture says what to install."""
 
-    def missing(_: str) -> None:
-        raise ModuleNotFoundError("no", name="matplotlib")
+    found = importlib.import_module
+
+    def missing(name):
+        if name == "vastlab.display.figures":
+            raise ModuleNotFoundError("no", name="matplotlib")
+        return found(name)
 
     monkeypatch.setattr("vastlab._optional.importlib.import_module", missing)
     result = Result({"zeek.conn": [conn([1])]})
