@@ -357,7 +357,6 @@ def test_pictures_of_a_result():
 
 def test_pictures_say_what_is_missing(monkeypatch):
     """Without matplotlib each picture says what to install."""
-
     found = importlib.import_module
 
     def missing(name):
