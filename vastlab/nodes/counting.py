@@ -122,9 +122,6 @@ class Tally:
         return int(self.values.nbytes + self.numbers.nbytes)
 
 
-_Grouped = Callable[[], datafusion.DataFrame]
-
-
 class Tallies:
     """Tallies of the columns of verified files, made where one is asked for.
 
@@ -133,7 +130,7 @@ class Tallies:
     compare it.
     """
 
-    def __init__(self, context: datafusion.SessionContext) -> None:
+    def __init__(self, context: Engine) -> None:
         self._context = context
         self._known: WeakKeyDictionary[VerifiedFile, dict[str, Tally | None]] = WeakKeyDictionary()
         self._asked: WeakKeyDictionary[VerifiedFile, set[str]] = WeakKeyDictionary()
@@ -145,7 +142,7 @@ class Tallies:
         file: VerifiedFile,
         field: pa.Field,
         condition: datafusion.Expr,
-        grouped: _Grouped,
+        grouped: Callable[[], datafusion.DataFrame],
     ) -> int | None:
         """Count the rows that match a condition, which is computed once for each distinct value.
 
