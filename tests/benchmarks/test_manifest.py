@@ -26,6 +26,7 @@ from vastlab.store import checkpoint, manifest
 from vastlab.store.database import Database
 from vastlab.store.generation import Change
 from vastlab.store.layout import Source
+from vastlab.store.place import Folder
 
 FILES = int(os.environ.get("VASTLAB_BENCH_FILES", "100000"))
 COMMITS = 20
@@ -50,13 +51,14 @@ LOAD = """
 import sys, time
 from pathlib import Path
 from vastlab.store import manifest
+from vastlab.store.place import Folder
 def rss():
     lines = Path("/proc/self/status").read_text().splitlines()
     words = [line.split() for line in lines if line.startswith(("VmRSS", "VmHWM"))]
     return {name: int(size) / 1024 for name, size, _ in words}
 before = rss()["VmRSS:"]
 started = time.process_time()
-snapshot = manifest.load(Path(sys.argv[1]))
+snapshot = manifest.load(Folder(Path(sys.argv[1])))
 cpu = time.process_time() - started
 after = rss()
 print(cpu, after["VmRSS:"] - before, after["VmHWM:"] - before, len(snapshot.files))
@@ -107,7 +109,7 @@ def entries(root, sources, generator, count):
 def commit(root, change, known):
     """Commit a change of the manifest alone."""
     with Database(root).staging() as staging:
-        return manifest.commit(root, staging, lambda _: change, known)
+        return manifest.commit(Folder(root), staging, lambda _: change, known)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_load(benchmark, large):
     root, _, _ = large
     folder, aside = root / "generations", root / "aside"
     aside.mkdir()
-    saved = [checkpoint.file_of(root, number) for number in checkpoint.numbers(root)]
+    saved = [root / key for key in checkpoint.keys(Folder(root))]
     size = saved[-1].stat().st_size
     for with_checkpoint in (True, False, True):
         for path in saved if not with_checkpoint else aside.iterdir():
@@ -155,7 +157,7 @@ def test_load(benchmark, large):
             f"{grown:.0f} MB more in the end, {peak:.0f} MB at most"
         )
     print(f"the checkpoint has {size / 2**20:.1f} MB, {size / FILES:.0f} bytes a file")
-    benchmark.pedantic(lambda: manifest.load(root), rounds=1)
+    benchmark.pedantic(lambda: manifest.load(Folder(root)), rounds=1)
 
 
 @pytest.mark.benchmark
@@ -163,7 +165,7 @@ def test_load(benchmark, large):
 def test_plan(benchmark, large):
     """Masks over the whole table beside the same rule for one file after the other."""
     root, _, _ = large
-    snapshot = manifest.load(root)
+    snapshot = manifest.load(Folder(root))
     for text in QUERIES:
         query = Query(parse(text) if text else Constant(True))
         started = time.process_time()
@@ -190,7 +192,7 @@ def test_plan(benchmark, large):
 def test_commit(benchmark, large):
     """A file more, in CPU time: what waits for the disk does not count."""
     root, known, files = large
-    known = manifest.load(root, known)
+    known = manifest.load(Folder(root), known)
     times = []
     for number, file in enumerate(files):
         path = Path(file.path).with_name(f"20260102T000000-{number:032x}.parquet")
@@ -202,4 +204,4 @@ def test_commit(benchmark, large):
         f"\ncommit beside {len(known.files):,} files: median "
         f"{1000 * statistics.median(times):.1f} ms CPU, longest {1000 * max(times):.1f}"
     )
-    benchmark.pedantic(lambda: manifest.load(root, known), rounds=1)
+    benchmark.pedantic(lambda: manifest.load(Folder(root), known), rounds=1)

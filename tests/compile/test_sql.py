@@ -103,6 +103,23 @@ def conn() -> Reads:
 # --- what statements give -------------------------------------------------------------------
 
 
+def test_a_table_that_another_thread_asks_for_is_kept_in_a_file(tmp_path):
+    """It is read in the thread of the statement, and by the other one from the file."""
+    reads = Reads(events(CONN, ROWS))
+    statement = Statement(reads.schemas, reads)
+    table = sql._Table(reads.schemas["zeek.conn"], reads, statement)
+    (column,) = (name for name, leaf in table._leaves.items() if leaf.name == "orig_bytes")
+    statement._thread = 0
+    with pytest.raises(sql._SideBySide):
+        list(table.batches([column]))
+    statement._thread = threading.get_ident()
+    statement._keep(str(tmp_path))
+    statement._thread = 0
+    (kept,) = table.batches([column])
+    assert kept.column(0).to_pylist() == [5, 7, 2**63, None]
+    assert len(reads.asked) == 1
+
+
 def test_tables_of_a_union_are_read_in_the_thread_of_the_statement():
     """The engine's own threads may be needed to read what is asked for; each part is read once."""
     reads = Reads(events(CONN, ROWS))

@@ -25,6 +25,7 @@ from vastlab.store.database import Database
 from vastlab.store.files import Files
 from vastlab.store.generation import Change, NewerVersionError
 from vastlab.store.layout import DataFile, Layout, Range, Source
+from vastlab.store.place import Folder
 from vastlab.store.repair import repair
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -96,7 +97,16 @@ def changes(draw, root):
 def commit(root, change, known=None):
     """Commit a change of the manifest alone."""
     with Database(root).staging() as staging:
-        return manifest.commit(root, staging, lambda _: change, known)
+        return manifest.commit(Folder(root), staging, lambda _: change, known)
+
+
+def file_of(root, kind, number):
+    """Return the file of a generation, or of its checkpoint."""
+    return root / kind.key_of(number)
+
+
+def checkpoint_files(root):
+    return [file_of(root, checkpoint, number) for number in checkpoint.numbers(Folder(root))]
 
 
 @pytest.fixture
@@ -131,10 +141,12 @@ def test_a_checkpoint_equals_the_chain(data):
             patch.setattr(checkpoint, "LEAST", data.draw(st.sampled_from((1, 3, 512))))
             known = commit(root, change, data.draw(st.sampled_from((None, known))))
             if data.draw(st.booleans()):
-                follower = manifest.load(root, follower)
+                follower = manifest.load(Folder(root), follower)
                 assert_same(follower, known)
-        chain = manifest.load_generation(root, known.generation)
-        assert_same(chain, known, manifest.load(root), manifest.load(root, follower))
+        chain = manifest.load_generation(Folder(root), known.generation)
+        assert_same(
+            chain, known, manifest.load(Folder(root)), manifest.load(Folder(root), follower)
+        )
         expected = sorted(chain.files, key=lambda file: (file.schema_name, file.first, file.path))
         assert list(known.files) == expected
         assert list(known.layouts) == sorted({file.fingerprint for file in expected})
@@ -165,7 +177,7 @@ def filled(tmp_path, small):
     root = Database.create(tmp_path / "db").path
     for number in range(1, 4):
         commit(root, change(root, number))
-    assert checkpoint.numbers(root) == [1, 2, 3]
+    assert checkpoint.numbers(Folder(root)) == [1, 2, 3]
     return root
 
 
@@ -173,15 +185,15 @@ def test_many_files_get_a_checkpoint_and_few_do_not(tmp_path):
     """A small database has only generations; a large one is not read entry by entry."""
     root = Database.create(tmp_path / "db").path
     known = commit(root, change(root, *range(checkpoint.LEAST - 1)))
-    assert checkpoint.numbers(root) == []
+    assert checkpoint.numbers(Folder(root)) == []
     known = commit(root, change(root, checkpoint.LEAST), known)
-    assert checkpoint.numbers(root) == [2]
+    assert checkpoint.numbers(Folder(root)) == [2]
     assert (len(known.files.table), known.files.added) == (checkpoint.LEAST, ())
     known = commit(root, change(root, 9999), known)
-    assert checkpoint.numbers(root) == [2]
-    fresh = manifest.load(root)
+    assert checkpoint.numbers(Folder(root)) == [2]
+    fresh = manifest.load(Folder(root))
     assert (fresh.checkpoint, len(fresh.files.added)) == (2, 1)
-    assert_same(fresh, known, manifest.load_generation(root, 3))
+    assert_same(fresh, known, manifest.load_generation(Folder(root), 3))
 
 
 def test_a_checkpoint_follows_where_a_generation_passes_over_the_last_one(tmp_path):
@@ -190,20 +202,20 @@ def test_a_checkpoint_follows_where_a_generation_passes_over_the_last_one(tmp_pa
     known = commit(root, change(root, *range(checkpoint.LEAST)))
     for number in range(2, manifest.SPAN + 1):
         known = commit(root, change(root, 10_000 + number), known)
-    assert checkpoint.numbers(root) == [1, manifest.SPAN]
-    assert_same(manifest.load(root), known)
+    assert checkpoint.numbers(Folder(root)) == [1, manifest.SPAN]
+    assert_same(manifest.load(Folder(root)), known)
 
 
 def test_the_next_commit_gives_a_database_without_one_a_checkpoint(filled):
     """What an older version wrote is read, and is not read so slowly again."""
-    for path in checkpoint.files(filled):
+    for path in checkpoint_files(filled):
         path.unlink()
-    old = manifest.load(filled)
+    old = manifest.load(Folder(filled))
     assert old.checkpoint == 0
     assert len(old.files.table) == 3  # many files are put in a table all the same
     commit(filled, change(filled, 9))
-    assert checkpoint.numbers(filled) == [4]
-    assert [file.first for file in manifest.load(filled).files] == [1, 2, 3, 9]
+    assert checkpoint.numbers(Folder(filled)) == [4]
+    assert [file.first for file in manifest.load(Folder(filled)).files] == [1, 2, 3, 9]
 
 
 def rewrite(path, edit):
@@ -270,11 +282,11 @@ HARMS = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_checkpoint_is_not_used(filled, harm):
     """The generations say the same, `check` names the file, and a repair moves it away."""
-    path = checkpoint.file_of(filled, 3)
-    whole = manifest.load(filled)
+    path = file_of(filled, checkpoint, 3)
+    whole = manifest.load(Folder(filled))
     assert whole.checkpoint == 3
     HARMS[harm](path)
-    found = manifest.load(filled)
+    found = manifest.load(Folder(filled))
     assert found.checkpoint == 2
     assert_same(whole, found)
     (fault,) = [fault for fault in check(filled) if fault.file is None]
@@ -288,44 +300,44 @@ def test_a_damaged_checkpoint_is_not_used(filled, harm):
 @pytest.mark.parametrize("digest", ["", "0" * 64])
 def test_a_checkpoint_of_another_generation_is_not_used(filled, digest):
     """Only the digest that the chain has counts; `check` tells of the difference."""
-    path = checkpoint.file_of(filled, 3)
+    path = file_of(filled, checkpoint, 3)
     index(digest=digest)(path)
-    assert manifest.load(filled).checkpoint == 2
+    assert manifest.load(Folder(filled)).checkpoint == 2
     commit(filled, change(filled, 4))
-    checkpoint.file_of(filled, 4).unlink()
-    assert manifest.load(filled).checkpoint == 2
+    file_of(filled, checkpoint, 4).unlink()
+    assert manifest.load(Folder(filled)).checkpoint == 2
     assert [fault.path for fault in check(filled) if fault.file is None] == [str(path)]
 
 
 def test_check_compares_checkpoints_with_the_generations(filled):
     """A checkpoint that is whole, but says something else, is a fault."""
-    other = manifest.load(filled)
+    other = manifest.load(Folder(filled))
     wrong = replace(other, files=other.files.changed([], [other.files[0].path]))
-    path = checkpoint.file_of(filled, 3)
+    path = file_of(filled, checkpoint, 3)
     path.unlink()
     with Database(filled).staging() as staging:
-        checkpoint.publish(filled, staging, wrong)
+        checkpoint.publish(Folder(filled), staging, wrong)
     assert "it differs from the generations" in [fault.detail for fault in check(filled)]
 
 
 def test_a_newer_checkpoint_is_not_used_and_no_fault(filled):
     """A reader that does not know the version reads the generations."""
-    for path in checkpoint.files(filled):
+    for path in checkpoint_files(filled):
         index(version=99)(path)
-    assert manifest.load(filled).checkpoint == 0
-    assert [file.first for file in manifest.load(filled).files] == [1, 2, 3]
+    assert manifest.load(Folder(filled)).checkpoint == 0
+    assert [file.first for file in manifest.load(Folder(filled)).files] == [1, 2, 3]
     assert [fault for fault in check(filled) if fault.file is None] == []
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"{")])
 def test_a_newer_checkpoint_without_its_generations_is_one_clear_error(filled, harm):
     """If only a newer version can read the database, the error says so."""
-    harm(manifest.file_of(filled, 1))
-    index(version=99)(checkpoint.file_of(filled, 3))
+    harm(file_of(filled, manifest, 1))
+    index(version=99)(file_of(filled, checkpoint, 3))
     for number in (1, 2):
-        checkpoint.file_of(filled, number).unlink()
+        file_of(filled, checkpoint, number).unlink()
     with pytest.raises(NewerVersionError, match="version 99") as error:
-        manifest.load(filled)
+        manifest.load(Folder(filled))
     assert "upgrade vastlab" in str(error.value)
     with pytest.raises(NewerVersionError):
         repair(filled)  # nor does a repair throw away what that version can read
@@ -333,19 +345,19 @@ def test_a_newer_checkpoint_without_its_generations_is_one_clear_error(filled, h
 
 def test_a_checkpoint_stands_in_for_the_generations_before_it(filled):
     """What is damaged before the checkpoint is reported, but nothing is lost."""
-    manifest.file_of(filled, 1).write_bytes(b"{")
-    assert [file.first for file in manifest.load(filled).files] == [1, 2, 3]
+    file_of(filled, manifest, 1).write_bytes(b"{")
+    assert [file.first for file in manifest.load(Folder(filled)).files] == [1, 2, 3]
     faults = [fault.path for fault in check(filled) if fault.file is None]
-    assert faults == [str(manifest.file_of(filled, 1))]
+    assert faults == [str(file_of(filled, manifest, 1))]
 
 
 def test_damage_after_the_checkpoint_is_an_error(filled):
     """A checkpoint is never taken for the newest state."""
     commit(filled, change(filled, 4))
-    checkpoint.file_of(filled, 4).unlink()
-    manifest.file_of(filled, 4).write_bytes(b"{")
+    file_of(filled, checkpoint, 4).unlink()
+    file_of(filled, manifest, 4).write_bytes(b"{")
     with pytest.raises(CorruptFileError, match="000000004"):
-        manifest.load(filled)
+        manifest.load(Folder(filled))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "no space"), DatabaseError("no links"), MemoryError])
@@ -359,8 +371,8 @@ def test_a_commit_does_not_depend_on_its_checkpoint(filled, monkeypatch, error):
         patch.setattr(checkpoint, "publish", fail)
         known = commit(filled, change(filled, 4))
     assert known.generation == 4
-    assert checkpoint.numbers(filled) == [1, 2, 3]
-    assert_same(known, manifest.load(filled))
+    assert checkpoint.numbers(Folder(filled)) == [1, 2, 3]
+    assert_same(known, manifest.load(Folder(filled)))
 
 
 def test_entries_that_no_table_can_hold_are_kept_as_they_are(tmp_path, small):
@@ -375,20 +387,20 @@ def test_entries_that_no_table_can_hold_are_kept_as_they_are(tmp_path, small):
     ):
         file = entry(root, number, ranges={name: range_})
         known = commit(root, Change((file,), layouts={"f": LAYOUT}))
-        assert checkpoint.numbers(root) == []
-        assert_same(known, manifest.load(root))
+        assert checkpoint.numbers(Folder(root)) == []
+        assert_same(known, manifest.load(Folder(root)))
 
 
 def test_old_checkpoints_are_deleted(filled):
     """Two are kept, so that one may be damaged."""
     Database(filled).sweep()
-    assert checkpoint.numbers(filled) == [2, 3]
-    assert [file.first for file in manifest.load(filled).files] == [1, 2, 3]
+    assert checkpoint.numbers(Folder(filled)) == [2, 3]
+    assert [file.first for file in manifest.load(Folder(filled)).files] == [1, 2, 3]
 
 
 def test_a_file_of_a_table_is_a_file(filled):
     """What is decoded when it is asked for can be copied, and sent elsewhere without the rest."""
-    (file, *_) = manifest.load(filled).files
+    (file, *_) = manifest.load(Folder(filled)).files
     sent = pickle.loads(pickle.dumps(file))  # noqa: S301 - of this test
     for other in (sent, copy.copy(file), replace(file, size=1)):
         assert dict(other.ranges) == {"port": Range(1, 2, 0, 7)} == dict(file.ranges)
@@ -397,8 +409,8 @@ def test_a_file_of_a_table_is_a_file(filled):
     with pytest.raises(KeyError):
         file.ranges["other"]
     with pytest.raises(IndexError):
-        manifest.load(filled).files[3]
-    assert manifest.load(filled).files != [file]
+        manifest.load(Folder(filled)).files[3]
+    assert manifest.load(Folder(filled)).files != [file]
     assert repr(Files.of([])) == "Files(0 files)"
 
 

@@ -178,7 +178,8 @@ class Statement:
     def _keep(self, folder: str) -> None:
         """Write what the engine reads in its own threads to files."""
         while self._missing:
-            part, table = self._missing.popitem()
+            # Another thread may ask for it once more until it is there.
+            part, table = next(iter(self._missing.items()))
             path = f"{folder}/{len(self._kept)}.arrow"
             try:
                 with pa.ipc.new_file(path, table.columns(part[1]), options=_PACKED) as file:
@@ -190,6 +191,7 @@ class Statement:
                     hint="set TMPDIR to a folder with more room, or narrow the expression",
                 ) from None
             self._kept[part] = path
+            del self._missing[part]
 
     def stop(self) -> None:
         """Let the statement end with an error at the next events that it asks for."""
