@@ -116,7 +116,7 @@ def test_a_table_that_another_thread_asks_for_is_kept_in_a_file(tmp_path):
     statement._keep(str(tmp_path))
     statement._thread = 0
     (kept,) = table.batches([column])
-    assert sorted(kept.column(0).to_pylist(), key=str) == [2**63, 5, 7, None]
+    assert set(kept.column(0).to_pylist()) == {5, 7, 2**63, None}
     assert len(reads.asked) == 1
 
 
