@@ -460,3 +460,27 @@ def test_groups_of_another_process_are_added_as_one_partial_result():
     here.add(schema, elsewhere.partial(schema))
     found = frames.to_frame(here, summary, None, 0)
     assert found.to_dict("list") == {"k": ["a", "b"], "total": [5, 2]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([3, 4]),
+        pa.array([3, 4], pa.uint64()),
+        pa.array([0.5, 1.5]),
+        pa.array([True, False]),
+        pa.array([1, 2], pa.timestamp("ns")),
+        pa.array([1, 2], pa.duration("ns")),
+        pa.array(["a", "b"]),
+        addresses("10.0.0.1", "10.0.0.2"),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_key_that_is_null_throughout_a_layout_has_the_type_of_the_others(values):
+    """Such as a field of JSON that one log never has a value for."""
+    alone = summarized(batch(k=values), by="k")
+    both = summarized(batch(k=values), batch(k=pa.nulls(3), other=[1, 2, 3]), by="k")
+    assert both["k"].dtype == alone["k"].dtype
+    rows = dict(zip(both["k"].dropna().map(str), both["events"][both["k"].notna()], strict=True))
+    assert rows == dict.fromkeys(alone["k"].map(str), 1)
+    assert both["events"][both["k"].isna()].tolist() == [3]

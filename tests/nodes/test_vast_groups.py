@@ -165,3 +165,16 @@ async def test_an_answer_of_another_form_is_not_used(make_node, tmp_path):
     shown = ANSWERS | {"show": json.dumps([{"flow": flow}])}
     node = make_node({"export": tmp_path / "answer"}, shown)
     assert await summarized(node, total="sum(n)") == [("a", 3)]
+
+
+async def test_addresses_that_the_node_grouped_join_those_grouped_here(server, node):
+    """One table has the groups of both."""
+    address = pa.field("src", pa.binary(16), metadata={"ARROW:extension:name": "vast.address"})
+    ips = pa.array([b"\0" * 15 + b"\1", b"\0" * 15 + b"\2"], pa.binary(16))
+    for name, more in (("flow", []), ("other", []), ("other", [pa.field("x", INT)])):
+        schema = pa.schema([address, pa.field("n", INT), *more], {"VAST:name:0": name})
+        columns = [ips, pa.array([1, 2], INT), *[pa.array([0, 0], INT) for _ in more]]
+        server.add(pa.RecordBatch.from_arrays(columns, schema=schema))
+    found = await summarized(node, "src", total="sum(n)")
+    assert [(str(src), total) for src, total in found] == [("::1", 3), ("::2", 6)]
+    assert sum("summarize" in text for text in pipelines(server)) == 1

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from vastlab import _text
 from vastlab._lazy import datafusion
 from vastlab.arrow.schema import field_to_arrow
+from vastlab.arrow.types import storage_type_of
 from vastlab.compile.summary import Grouping, merge, text_of
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import TIME, Function, Summary
@@ -125,6 +126,8 @@ class Groups:
     def _common(self, name: str, layouts: list[_Layout]) -> Type:
         """Return the type of a key or a value in the result."""
         types = {each.grouping.types[name].kind: each.grouping.types[name] for each in layouts}
+        if len(types) > 1:
+            types.pop(Kind.NULL, None)  # of a layout in which it never has a value
         if len(types) == 1:
             type_ = next(iter(types.values()))
             return _TEXT if type_.kind in (Kind.ENUM, Kind.SUBNET) else type_
@@ -192,6 +195,9 @@ def _columns(
             else:
                 member = field_to_arrow(Field(name, mine))
                 yield name, pa.chunked_array([text_of(each, member) for each in column.chunks])
+        elif mine.kind is Kind.NULL and not joined:
+            type_ = storage_type_of(field_to_arrow(Field(name, wanted)).type)
+            yield name, pa.chunked_array([pa.nulls(len(column), type_)])
         else:
             plain = _plain(wanted)
             yield name, _exactly(column, pa.list_(plain) if is_list else plain)

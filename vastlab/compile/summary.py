@@ -12,7 +12,7 @@ from vastlab._lazy import col, datafusion, lit
 from vastlab._lazy import functions as f
 from vastlab.arrow import render
 from vastlab.arrow.schema import field_to_arrow
-from vastlab.arrow.types import list_parts, null_mask
+from vastlab.arrow.types import list_parts, null_mask, storage_of
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import TIME, Aggregate, Function, Summary, field_of
 from vastlab.expression.ast import Meta, MetaExtractor
@@ -379,6 +379,14 @@ def _addresses_of(array: pa.Array) -> pa.Array:
     offsets, (values,) = list_parts(array)
     # A group without any has null instead of a list.
     return pa.ListArray.from_arrays(offsets, _same_bytes(values, _ADDRESS), mask=null_mask(array))
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Return what a node computed as `Grouping.partial` does: addresses are their bytes."""
+    if not pa.types.is_list(array.type):
+        return storage_of(array)
+    offsets, (values,) = list_parts(array)
+    return pa.ListArray.from_arrays(offsets, storage_of(values))
 
 
 def text_of(array: pa.Array, member: pa.Field) -> pa.Array:

@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.arrow import convert
-from vastlab.arrow.types import list_parts
 from vastlab.compile import tql
-from vastlab.compile.summary import FIRST, Grouping, origin
+from vastlab.compile.summary import FIRST, Grouping, origin, plain
 from vastlab.errors import FormatError, UsageError
 from vastlab.expression.aggregates import TIME, Function, Summary
 from vastlab.expression.literals import Duration
@@ -137,16 +136,7 @@ class NodeGrouping:
         if place < 0:
             raise FormatError("a column of the groups is missing")
         found = convert.convert(batch.column(place), batch.schema.field(place), type_)
-        return found.cast(pa.bool_()) if self._outputs[number].is_flag else _plain(found)
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    """Return lists of addresses as `Grouping.partial` does: as their bytes."""
-    if not pa.types.is_list(array.type):
-        return array
-    offsets, (values,) = list_parts(array)
-    storage = values.storage if isinstance(values, pa.ExtensionArray) else values
-    return pa.ListArray.from_arrays(offsets, storage)
+        return found.cast(pa.bool_()) if self._outputs[number].is_flag else plain(found)
 
 
 def _asked(grouping: Grouping) -> Iterator[tuple[frozenset[Kind], Leaf]]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vastlab.arrow import convert
-from vastlab.compile.summary import Grouping
+from vastlab.compile.summary import Grouping, plain
 from vastlab.errors import FormatError, UsageError
 from vastlab.expression.aggregates import Function, Summary
 from vastlab.expression.checks import all_of, of_schema
@@ -152,7 +152,7 @@ def _is_usable(leaves: tuple[Leaf, ...], kinds: frozenset[Kind], layout: Schema)
 
 
 def _column(batch: pa.RecordBatch, name: str, type_: Type) -> pa.Array:
-    return convert.convert(batch.column(name), batch.schema.field(name), type_)
+    return plain(convert.convert(batch.column(name), batch.schema.field(name), type_))
 
 
 def _states(
