@@ -525,13 +525,13 @@ def _connections(batches, rows=65_536):
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_an_export_holds_a_few_batches_only(tmp_path):
-    """The peak of an export of 4 M events in five files is far below their size."""
+    """The peak of an export of 6 M events in five files is far below their size."""
     database = Database.create(tmp_path / "many.db")
-    database.add(_connections(64))
+    database.add(_connections(96))
     assert len(database.snapshot().files) > 3
     ended = run(MEMORY.replace("{path!r}", repr(str(database.path))))
     events, megabytes = map(int, ended.stdout.split())
-    assert events == 64 * 65_536
+    assert events == 96 * 65_536
     assert megabytes < 400
 
 
