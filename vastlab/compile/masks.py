@@ -54,54 +54,45 @@ class Bounds(Protocol):
 
 def may_match(expr: Expr, statistics: Mapping[str, Bounds], size: int) -> Mask:
     """Return for each of `size` files what `pruning.may_match` returns."""
-    unknown = np.full(size, True)
-    match expr:
-        case Constant(value):
-            return np.full(size, value)
-        case And(operands):
-            masks = (may_match(each, statistics, size) for each in operands)
-            return _all(masks, size)
-        case Or(operands):
-            masks = (may_match(each, statistics, size) for each in operands)
-            return ~_all((~mask for mask in masks), size)
-        case Not(operand):
-            return np.full(size, operand != Constant(True))
-        case Predicate(MetaExtractor(meta), op, literal):
-            column = statistics.get(meta.value)
-            return unknown if column is None else _may_match_column(Kind.TIME, column, op, literal)
-        case Predicate(Column(leaf), op, literal):
-            column, kind = statistics.get(leaf.column), leaf.type.kind
-            return unknown if column is None else _may_match_column(kind, column, op, literal)
-        case Predicate():
-            return unknown
-        case _:
-            assert_never(expr)
+    if isinstance(expr, Not):
+        return np.full(size, expr.operand != Constant(True))
+    return _matched(expr, statistics, size, may_match, _may_match_column, unknown=True)
 
 
 def must_match(expr: Expr, statistics: Mapping[str, Bounds], size: int) -> Mask:
     """Return for each of `size` files what `pruning.must_match` returns."""
-    unknown = np.full(size, False)
+    if isinstance(expr, Not):
+        return ~may_match(expr.operand, statistics, size)
+    return _matched(expr, statistics, size, must_match, _must_match_column, unknown=False)
+
+
+def _matched(
+    expr: And | Or | Predicate | Constant,
+    statistics: Mapping[str, Bounds],
+    size: int,
+    match_operand: Callable[[Expr, Mapping[str, Bounds], int], Mask],
+    match_column: Callable[[Kind, Bounds, Operator, Literal], Mask],
+    *,
+    unknown: bool,
+) -> Mask:
+    """Apply a rule to all columns of an expression; `unknown` is for those without bounds."""
     match expr:
         case Constant(value):
             return np.full(size, value)
         case And(operands):
-            masks = (must_match(each, statistics, size) for each in operands)
-            return _all(masks, size)
+            return _all((match_operand(each, statistics, size) for each in operands), size)
         case Or(operands):
-            masks = (must_match(each, statistics, size) for each in operands)
-            return ~_all((~mask for mask in masks), size)
-        case Not(operand):
-            return ~may_match(operand, statistics, size)
+            return ~_all((~match_operand(each, statistics, size) for each in operands), size)
         case Predicate(MetaExtractor(meta), op, literal):
-            column = statistics.get(meta.value)
-            return unknown if column is None else _must_match_column(Kind.TIME, column, op, literal)
+            name, kind = meta.value, Kind.TIME
         case Predicate(Column(leaf), op, literal):
-            column, kind = statistics.get(leaf.column), leaf.type.kind
-            return unknown if column is None else _must_match_column(kind, column, op, literal)
+            name, kind = leaf.column, leaf.type.kind
         case Predicate():
-            return unknown
+            return np.full(size, unknown)
         case _:
             assert_never(expr)
+    column = statistics.get(name)
+    return np.full(size, unknown) if column is None else match_column(kind, column, op, literal)
 
 
 def _all(masks: Iterable[Mask], size: int) -> Mask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -33,7 +34,7 @@ _ATTEMPTS = 3
 _T = TypeVar("_T")
 
 
-class DatabaseNode(FileNode):
+class DatabaseNode(FileNode, ABC):
     """A database, which a subclass opens.
 
     Parameters
@@ -220,13 +221,13 @@ class DatabaseNode(FileNode):
         )
         return Started(look, cancelled)
 
+    @abstractmethod
     def _open(self, report: Report, cancelled: threading.Event | None = None) -> Database:
         """Open the database."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
         """Add the events of files."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from vastlab.expression.ast import Constant, Expr
 from vastlab.nodes import plan
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
-from vastlab.nodes.scan import Chosen, FileScan, Times, Verification, bounds_of, gone, reason_of
+from vastlab.nodes.scan import Chosen, FileScan, Times, bounds_of, gone, reason_of
+from vastlab.nodes.verification import Verification
 from vastlab.store.checksums import REPAIR
 from vastlab.store.object_file import ObjectFile, ObjectFiles, PlainFile
 

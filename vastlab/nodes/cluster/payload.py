@@ -152,5 +152,5 @@ def _restored(
     shared: bytes,
 ) -> tuple[Layout, Filters, tuple[Expr, ...], Paths | None, int]:
     layout: tuple[str, Schema]
-    layout, exprs, fields, limit = pickle.loads(shared)  # noqa: S301 - as above
+    layout, exprs, fields, limit = pickle.loads(shared)  # noqa: S301 - of the same client
     return Layout(*layout), Filters(layout[1]), exprs, fields, limit
