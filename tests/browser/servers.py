@@ -31,6 +31,8 @@ _SETTINGS = {
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
     # All cells are in the page, also those out of sight.
     "notebook-extension/tracker": '{"windowingMode": "none"}',
+    # What a kernel on a busy machine completes comes late, and is dropped after a second otherwise.
+    "completer-extension/manager": '{"providerTimeout": 120000}',
 }
 # What is being run, as a promise that a test can wait for.
 _EXECUTE = """command => {

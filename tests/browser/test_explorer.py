@@ -119,11 +119,12 @@ def test_hostile_events_are_only_text(notebook, tmp_path, theme):
     page.until(lambda: page.count(".vastlab-table td") > 0)
     tabs = page.page.locator(".vastlab-schemas button")
     choices = ("Only this", "Not this", "Pivot on it", "Copy as expression")
+    cells = page.page.locator(".vastlab-table td:not(.vastlab-fixed)")
     for number in range(tabs.count()):
         tabs.nth(number).click()
         page.page.wait_for_timeout(300)
         for choice in choices:
-            cells = page.page.locator(".vastlab-table td:not(.vastlab-fixed)")
+            page.until(lambda: cells.count() > 0)
             cells.nth(number % cells.count()).click()
             page.page.locator(".vastlab-menu button", has_text=choice).click()
             page.page.wait_for_timeout(300)

@@ -75,6 +75,11 @@ TRIALS = (
         pytest("tests/store/test_following_at_random.py"),
         {"FOLLOW_EXAMPLES": "200"},
     ),
+    Trial(
+        "processes that query and end: 200",
+        pytest("tests/test_client.py", "-k", "short_processes"),
+        {"SHORT_PROCESSES": "100"},
+    ),
     Trial("queries: 10,000", ("-m", "tests.soak.levels", "queries", "10000")),
     Trial("databases opened and closed: 1,000", ("-m", "tests.soak.levels", "databases", "1000")),
     Trial("exports dropped: 1,000", ("-m", "tests.soak.levels", "dropped-exports", "1000")),
