@@ -62,7 +62,7 @@ bench-compare: $(DEV) ## Measure speed beside an earlier commit: make bench-comp
 	@test -n "$(REV)" || { echo "make bench-compare REV=COMMIT names what to compare with"; exit 2; }
 	$(BENCH) $(BIN)/python -m tests.benchmarks.revisions "$(REV)"
 
-soak: $(FULL) ## Try for half an hour what must never lose or change an event.
+soak: $(FULL) ## Try for an hour what must never lose or change an event.
 	$(BIN)/python -m tests.soak
 
 pictures: $(FULL) ## Draw the pictures of the README, in a browser.

@@ -1,6 +1,6 @@
 """Run all long trials one after the other, and print a table: ``python -m tests.soak``.
 
-Takes about half an hour. A number before each trial's name, as an argument, runs only these.
+Takes about an hour. A number before each trial's name, as an argument, runs only these.
 """
 
 from __future__ import annotations
@@ -74,6 +74,11 @@ TRIALS = (
         "a log folder that is followed while its writer does anything",
         pytest("tests/store/test_following_at_random.py"),
         {"FOLLOW_EXAMPLES": "200"},
+    ),
+    Trial(
+        "every expression on every node",
+        pytest("tests/conformance/test_answers.py"),
+        {"CONFORMANCE_ALL": "1"},
     ),
     Trial(
         "processes that query and end: 200",
