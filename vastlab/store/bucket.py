@@ -1,15 +1,18 @@
 """A database in an object store, through obstore.
 
 The protocol of `vastlab.store.manifest` holds: a generation is put with the condition that its name
-is free. Data files are put before, under names that nothing else has. Nothing is deleted while a
-writer may still commit it, and no clock says when that ends: what a failed import left stays until
-the owner of the bucket deletes it. `check` names it.
+is free. Data files are put before, under names that nothing else has. Before a commit drops files,
+``dropped/<id>.json`` is put, which names them: no commit can name them again, so they are deleted
+after the grace period of readers. Nothing else is deleted while a writer may still commit it, and
+no clock says when that ends: what a failed import left stays until the owner of the bucket deletes
+it. `check` names it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import re
 import tempfile
 import time
@@ -18,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 import obstore
 from obstore import exceptions
@@ -42,6 +46,7 @@ _RETRIES: RetryConfig = {
     "retry_timeout": timedelta(seconds=60),
 }
 _ATTEMPTS = 3  # of requests whose answer broke off, which the store's client does not repeat
+_DROPPED = "dropped"  # the folder of the lists of what commits have dropped
 _COALESCED = 1 << 16  # bytes between two ranges that one request rather reads than a second is made
 
 _T = TypeVar("_T")
@@ -147,8 +152,46 @@ class Bucket(Place):
             error.message += "; nothing was added"
             raise
 
+    @contextlib.contextmanager
+    def at_hand(self, key: str) -> Iterator[Path]:
+        """Fetch an object."""
+        with self.staging() as folder:
+            path = folder / key.rpartition("/")[2]
+
+            def fetch(name: str) -> None:
+                with path.open("wb") as file:
+                    for part in obstore.get(self._store, name).stream():
+                        file.write(part)
+
+            self._ask(key, fetch)
+            yield path
+
+    def move(self, key: str, new: str) -> None:
+        """Copy an object, and delete it."""
+        target = self._path_of(new)
+        self._ask(key, lambda path: obstore.copy(self._store, path, target))
+        self.delete(key)
+
     def touch(self, keys: Iterable[str]) -> None:
-        """Do nothing: no object is deleted after a time."""
+        """Put the list of what is dropped."""
+        if listed := sorted(keys):
+            data = json.dumps(listed).encode()
+            name = f"{_DROPPED}/{uuid4().hex}.json"
+            self._ask(name, lambda path: obstore.put(self._store, path, data))
+
+    def loose(self, folder: str) -> Iterator[Entry]:
+        """Return all objects: nothing shows which of them a writer has just put."""
+        return self.entries(folder)
+
+    def dropped(self, folder: str) -> list[tuple[str, float]]:
+        """Return what the lists name, and after it each list itself."""
+        found: list[tuple[str, float]] = []
+        for entry in self.entries(_DROPPED):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # another process deleted it
+                keys = json.loads(self.read(entry.key))
+                held = [str(key) for key in keys if str(key).startswith(f"{folder}/")]
+                found += ((key, entry.modified) for key in (*held, entry.key))
+        return found
 
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
         """Delete what was put, if the commit was refused; else its generation may be there."""
@@ -163,8 +206,7 @@ class Bucket(Place):
         What is missing or exists already is an error as of files; other failures of the store are
         a `NodeError`, which shows no secrets.
         """
-        prefix = self._endpoint.prefix
-        path = f"{prefix}/{key}" if prefix and key else prefix or key
+        path = self._path_of(key)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return request(path)
@@ -173,6 +215,10 @@ class Bucket(Place):
                     raise _error(error, self.url(key)) from None
                 time.sleep(0.1 * attempt)
         raise AssertionError
+
+    def _path_of(self, key: str) -> str:
+        prefix = self._endpoint.prefix
+        return f"{prefix}/{key}" if prefix and key else prefix or key
 
     def _entry(self, found: obstore.ObjectMeta) -> Entry:
         start = len(self._endpoint.prefix) + 1 if self._endpoint.prefix else 0
