@@ -23,7 +23,8 @@ from vastlab.store.generation import (
     Change,
     Generation,
     Marker,
-    encode_generation,
+    document_of,
+    encode_document,
     read_marker,
     replace_marker,
 )
@@ -74,7 +75,7 @@ def rebuild(place: Place) -> Rebuilt:
 
 def _publish(place: Place, generation: Generation) -> None:
     with place.staging() as staging:
-        data, digest = encode_generation(generation, place)
+        data, digest = encode_document(document_of(generation, place))
         if not place.create(manifest.key_of(generation.number), data, staging):
             msg = f"another process is repairing {str(place)!r}"
             raise LockedError(msg, hint="wait until it has finished, and run the check again")
