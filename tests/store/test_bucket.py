@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import obstore
 import pytest
 
 from tests.object_store import SECRET
+from tests.store.test_compact import rows
 from vastlab.endpoints import parse_endpoint
-from vastlab.errors import ConfigError, LockedError, NodeError, UsageError
-from vastlab.store import compact, manifest
+from vastlab.errors import ConfigError, LockedError, NodeError
+from vastlab.store import compact, manifest, writer
 from vastlab.store.bucket import Bucket
 from vastlab.store.check import FaultKind, check
+from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database, OtherFilesError, is_database
 from vastlab.store.place import Folder, Staged
+from vastlab.store.repair import repair
 from vastlab.store.writer import Buffer
 
 
@@ -174,15 +178,105 @@ def test_other_objects_are_not_mixed_with_a_database(object_store):
     assert not is_database(at(url))
 
 
-def test_what_would_leave_objects_behind_is_refused(object_store, events):
-    """Compaction needs a folder; imports do not merge files."""
+def test_compaction_keeps_all_events_and_deletes_the_old_files_later(object_store, events):
+    """Readers can finish, nothing is left over, and afterwards only what is needed is there."""
     database = Database.create(at(object_store.url()))
-    for i in range(40):
+    for i in range(3):
+        database.add([events([i]), events([i], "zeek.dns")])
+    before, old = rows(database), database.snapshot().files.paths()
+    assert compact.compact(database) == CompactReport(6, 2)
+    assert rows(database) == before
+    assert all(map(database.place.has, map(database.place.key, old)))
+    database.sweep()
+    assert all(map(database.place.has, map(database.place.key, old)))
+    assert check(database.place) == []
+    database.sweep(grace=-10)
+    left = object_store.keys(str(database.place))
+    assert len([key for key in left if "/data/" in key]) == 2
+    assert not [key for key in left if "/dropped/" in key]
+    assert rows(Database.open(database.place)) == before
+    assert check(database.place) == []
+
+
+def test_what_a_failed_commit_wanted_to_drop_is_not_deleted(object_store, events):
+    """It was listed before the commit, and is still named."""
+    database = Database.create(at(object_store.url()))
+    for i in range(2):
         database.add([events([i])])
-    with pytest.raises(UsageError, match="not a folder"):
+    with (
+        object_store.failing(refuse=-1, match="generations", method="PUT"),
+        pytest.raises(NodeError),
+    ):
         compact.compact(database)
+    assert any("/dropped/" in key for key in object_store.keys(str(database.place)))
+    database = Database.open(database.place)
+    database.sweep(grace=-10)
+    assert not any("/dropped/" in key for key in object_store.keys(str(database.place)))
+    assert len(rows(database)["zeek.conn"]) == 2
+
+
+def test_imports_merge_small_files(object_store, events):
+    """Many small files of about one size become one."""
+    database = Database.create(at(object_store.url()))
+    for i in range(compact._MIN_GROUP):
+        database.add([events([i])])
+    before = rows(database)
     compact.merge_after_import(database)
-    assert len(database.snapshot().files) == 40
+    assert len(database.snapshot().files) == 1
+    assert rows(database) == before
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, events):
+    """Make a database of three files, one of which has several row groups."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "ROW_GROUP_ROWS", 64)
+        database = Database.create(tmp_path_factory.mktemp("whole") / "db")
+        for batch in (events(range(200)), events(range(5), "zeek.dns"), events([1], "zeek.http")):
+            database.add([batch])
+    return database
+
+
+def spoil_page(place, staging):
+    key = place.key(Database.open(place).snapshot().files[0].path)
+    data = bytearray(place.read(key))
+    data[100] ^= 0xFF
+    place.replace(key, bytes(data), staging)
+
+
+def remove_file(place, staging):
+    place.delete(place.key(Database.open(place).snapshot().files[1].path))
+
+
+def spoil_generation(place, staging):
+    place.replace(manifest.key_of(2), place.read(manifest.key_of(2))[:-20], staging)
+
+
+def remove_manifest(place, staging):
+    place.delete("manifest.json")
+    for number in (1, 2, 3):
+        place.delete(manifest.key_of(number))
+
+
+@pytest.mark.parametrize("harm", [spoil_page, remove_file, spoil_generation, remove_manifest])
+def test_a_repair_does_what_it_does_in_a_folder(object_store, tmp_path, whole, harm, events):
+    """The same is lost, moved and noted, and what is left is sound."""
+    shutil.copytree(whole.path, tmp_path / "db")
+    url = object_store.url()
+    object_store.upload(whole.path, url)
+    (tmp_path / "staging").mkdir()
+    results = []
+    for place in (Folder(tmp_path / "db"), at(url)):
+        harm(place, tmp_path / "staging")
+        assert check(place)
+        report = repair(place)
+        assert check(place) == []
+        found = report.losses, [text.replace(str(place), "") for text in report.moved]
+        notes = [text.replace(str(place), "") for text in report.notes]
+        database = Database.open(place)
+        results.append((found, notes, rows(database), len(list(place.entries("damaged")))))
+        assert database.add([events([7])]) == {"zeek.conn": 1}
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("what", ["missing", "cut", "changed"])

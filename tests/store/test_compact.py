@@ -26,7 +26,8 @@ def rows(database):
     found = {}
     for file in snapshot.files:
         layout = snapshot.layouts[file.fingerprint]
-        batches = list(checksums.read(file, layout))
+        with checksums.at_hand(file, database.place) as held:
+            batches = list(checksums.read(held, layout))
         found.setdefault(file.schema_name, []).extend(
             row for batch in batches for row in batch.to_pylist()
         )

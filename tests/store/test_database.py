@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,8 @@ from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedE
 from vastlab.store import disk, manifest, writer
 from vastlab.store.check import check
 from vastlab.store.database import Database, is_database
+from vastlab.store.generation import Change
+from vastlab.store.layout import Range, Source
 from vastlab.store.place import Folder
 from vastlab.store.writer import Buffer
 
@@ -285,6 +288,29 @@ def small_blocks(monkeypatch):
     """Let every second generation cover the one before, and every fourth complete a block."""
     monkeypatch.setattr(manifest, "SPAN", 2)
     monkeypatch.setattr(manifest, "BLOCK", 4)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_generations_are_merged_as_they_are_written(database, events):
+    """Infinite bounds and file names that are not Unicode come back from one that covers others."""
+    key = "/logs/\udcff.log"
+    for i in range(3):
+        database.add([events([i])])
+        file = database.snapshot().files[-1]
+        bounds = {**file.ranges, "bytes": Range(float("-inf"), float("inf"), 0, 1)}
+        database.commit(sources=[Source(key, i, "00")])
+        with database.staging() as staging:
+            change = Change((replace(file, ranges=bounds, oldest=i),))
+            manifest.commit(database.place, staging, lambda _, change=change: change)
+    snapshot = Database.open(database.path).snapshot()
+    chain, number = [], snapshot.generation
+    while number:
+        chain.append(number)
+        number = manifest.read(database.place, number)[0].since.number
+    assert len(chain) < snapshot.generation
+    assert snapshot.sources == {key: Source(key, 2, "00")}
+    assert [file.ranges["bytes"].maximum for file in snapshot.files] == [float("inf")] * 3
+    assert snapshot.counts == {"zeek.conn": 3}
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -11,9 +11,10 @@ from uuid import uuid4
 import pytest
 
 from tests.store.test_compact import rows
-from vastlab.store import compact, generation, manifest, writer
+from vastlab.store import checkpoint, compact, generation, manifest, rebuild, writer
 from vastlab.store.check import check
 from vastlab.store.database import Database
+from vastlab.store.generation import Marker
 from vastlab.store.repair import DAMAGED, Loss, RepairReport, repair
 
 SECOND = 1_000_000_000
@@ -163,6 +164,62 @@ def test_merged_files_are_recovered_if_their_parts_are_missing(database, events)
     manifest.file_of(database.path, 4).unlink()
     repair(database.path)
     assert rows(Database.open(database.path)) == before
+
+
+@pytest.fixture
+def branched(database, events, monkeypatch):
+    """Make a database of many generations: merged files, merged again, and checkpoints."""
+    monkeypatch.setattr(checkpoint, "LEAST", 3)
+    monkeypatch.setattr(checkpoint, "_KEPT", 9)
+    monkeypatch.setattr(manifest, "SPAN", 4)
+    monkeypatch.setattr(manifest, "BLOCK", 16)
+    monkeypatch.setattr(Database, "_sweep_periodically", lambda self: None)
+    for i in range(21):
+        database.add([events([i])])
+        if i in (4, 9, 16):
+            compact.compact(database)
+    assert len(checkpoint.numbers(database.place)) > 2
+    return database
+
+
+def test_each_event_is_there_once_whatever_is_lost_of_the_manifest(branched):
+    """Any generations, checkpoints and the marker may be missing, and merged files be there."""
+    before = rows(branched)
+    names = sorted(path.name for path in (branched.path / "generations").iterdir())
+    seed = uuid4().int
+    draw = random.Random(seed)  # noqa: S311 - it chooses tests
+    for i in range(30):
+        copy = branched.path.parent / f"copy-{i}"
+        shutil.copytree(branched.path, copy)
+        lost = draw.sample(names, draw.choice((1, 2, 5, len(names) // 2, len(names))))
+        for name in lost:
+            (copy / "generations" / name).unlink()
+        if draw.random() < 0.3:
+            remove_marker(copy)
+        repair(copy)
+        assert rows(Database.open(copy)) == before, f"without {lost}, seed {seed}"
+        assert check(copy) == []
+
+
+def test_a_checkpoint_saves_what_lost_generations_held(branched):
+    """What was swept since is not missed: the checkpoint names the files and the sources."""
+    before = rows(branched)
+    (newest,) = checkpoint.numbers(branched.place)[-1:]
+    for number in range(1, newest):
+        manifest.file_of(branched.path, number).unlink(missing_ok=True)
+    assert "a checkpoint has what it held" in str(check(branched.path)[0])
+    spoil(manifest.file_of(branched.path, newest), 100)
+    report = repair(branched.path)
+    assert not report.losses
+    assert not [note for note in report.notes if "recovered" in note]
+    assert rows(Database.open(branched.path)) == before
+
+
+def test_a_checkpoint_of_other_generations_does_not_count(branched):
+    """It is passed over where a generation has another digest for its number."""
+    newest = checkpoint.numbers(branched.place)[-1]
+    found = rebuild._Found(branched.place, None)
+    assert found._checkpoint(Marker("x", newest, "another")) is None
 
 
 def test_a_repair_keeps_intact_events_after_any_flipped_bit(filled):

@@ -249,13 +249,13 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
 
     path = _place(endpoint)
     if repair:
-        return _repair(_local(path))
+        return _repair(path)
     with progress("check", "files") as update:
         faults = check_database(path, progress=update)
     for fault in faults:
         complain(plain(str(fault)))
     broken = {fault.kind for fault in faults} - {FaultKind.LEFTOVER}
-    if broken - {FaultKind.UNREADABLE} and isinstance(path, Path):
+    if broken - {FaultKind.UNREADABLE}:
         complain(f"`{_program()} check --repair` keeps what is whole", style="yellow")
     if FaultKind.UNREADABLE in broken:
         hint = "what cannot be read may be whole: check the disk and the permissions"
@@ -266,7 +266,7 @@ def check(*, repair: bool = False, endpoint: Endpoint = None) -> int:
     return 0
 
 
-def _repair(path: Path) -> int:
+def _repair(path: Path | Place) -> int:
     from vastlab.cli.progress import progress
     from vastlab.store.repair import DAMAGED
     from vastlab.store.repair import repair as repair_database
@@ -276,7 +276,7 @@ def _repair(path: Path) -> int:
     for note in report.notes:
         complain(plain(note), style="yellow")
     for moved in report.moved:
-        complain(plain(f"moved to {path / DAMAGED}: {moved}"), style="yellow")
+        complain(plain(f"moved to {path}/{DAMAGED}: {moved}"), style="yellow")
     for loss in report.losses:
         complain(plain(f"lost: {loss}"))
     if report.losses or report.notes:
@@ -298,7 +298,7 @@ def compact(*, endpoint: Endpoint = None) -> int:
     from vastlab.store.compact import compact as compact_database
     from vastlab.store.database import Database
 
-    path = _local(_place(endpoint))
+    path = _place(endpoint)
     with progress("compact", "files") as update:
         report = compact_database(Database.open(path), progress=update)
     for problem in report.problems:
@@ -326,12 +326,3 @@ def _place(named: str | None) -> Path | Place:
             return place
         case _:
             raise UsageError(f"{endpoint} is not a database on this machine")
-
-
-def _local(place: Path | Place) -> Path:
-    if isinstance(place, Path):
-        return place
-    raise UsageError(
-        f"{place} is in an object store: it can be queried, checked and imported into, no more",
-        hint="copy it to a folder with the tools of the store for this",
-    )

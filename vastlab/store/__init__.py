@@ -16,7 +16,8 @@ write.
     data/zeek.conn/<fingerprint>/<time>-<id>.parquet one column per leaf, and `#import_time`
     staging/<id>/                                    files of an import in progress
 
-In an object store the keys are the same, without ``staging``; see `vastlab.store.bucket`.
+In an object store the keys are the same, without ``staging``, but with ``dropped``; see
+`vastlab.store.bucket`.
 
 Readers do not lock. If two writers try to create the same generation, one of them tries again.
 """

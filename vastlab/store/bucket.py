@@ -1,15 +1,23 @@
 """A database in an object store, through obstore.
 
 The protocol of `vastlab.store.manifest` holds: a generation is put with the condition that its name
-is free. Data files are put before, under names that nothing else has. Nothing is deleted while a
-writer may still commit it, and no clock says when that ends: what a failed import left stays until
-the owner of the bucket deletes it. `check` names it.
+is free. Data files are put before, under names that nothing else has. Before a commit drops files,
+``dropped/<id>.json`` is put, which names them: no commit can name them again, so they are deleted
+after the grace period of readers. Nothing else is deleted while a writer may still commit it, and
+no clock says when that ends: what a failed import left stays until the owner of the bucket deletes
+it. `check` names it.
+
+``s3://`` is tested with moto's server, ``gs://`` and ``az://`` with small servers that speak as
+those of Google and Microsoft do (`tests.fake_stores`). Not tested are the clouds themselves, and
+credentials other than keys in the environment, such as those that a machine in a cloud gets.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import os
 import re
 import tempfile
 import time
@@ -18,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 import obstore
 from obstore import exceptions
@@ -28,7 +37,7 @@ from vastlab.errors import ConfigError, LockedError, NodeError
 from vastlab.store.place import Entry, Place, Staged
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 AT_ONCE = 8
 """How many requests pay off at the same time."""
@@ -41,7 +50,10 @@ _RETRIES: RetryConfig = {
     },
     "retry_timeout": timedelta(seconds=60),
 }
+_IMPATIENT: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=3)}
+_HURRY: ClientConfig = {"connect_timeout": "2s", "timeout": "3s"}
 _ATTEMPTS = 3  # of requests whose answer broke off, which the store's client does not repeat
+_DROPPED = "dropped"  # the folder of the lists of what commits have dropped
 _COALESCED = 1 << 16  # bytes between two ranges that one request rather reads than a second is made
 
 _T = TypeVar("_T")
@@ -54,7 +66,11 @@ class Bucket(Place):
 
     def __init__(self, endpoint: ObjectStoreEndpoint) -> None:
         self._endpoint = endpoint
-        self._store = _open(endpoint)
+        self._store = _open(endpoint, _RETRIES)
+        start = _VARIABLES[endpoint.scheme]
+        self._has_credentials = any(
+            name.startswith(start) and _CREDENTIALS.search(name) for name in os.environ
+        )
 
     def __str__(self) -> str:
         return str(self._endpoint)
@@ -147,8 +163,46 @@ class Bucket(Place):
             error.message += "; nothing was added"
             raise
 
+    @contextlib.contextmanager
+    def at_hand(self, key: str) -> Iterator[Path]:
+        """Fetch an object."""
+        with self.staging() as folder:
+            path = folder / key.rpartition("/")[2]
+
+            def fetch(name: str) -> None:
+                with path.open("wb") as file:
+                    for part in obstore.get(self._store, name).stream():
+                        file.write(part)
+
+            self._ask(key, fetch)
+            yield path
+
+    def move(self, key: str, new: str) -> None:
+        """Copy an object, and delete it."""
+        target = self._path_of(new)
+        self._ask(key, lambda path: obstore.copy(self._store, path, target))
+        self.delete(key)
+
     def touch(self, keys: Iterable[str]) -> None:
-        """Do nothing: no object is deleted after a time."""
+        """Put the list of what is dropped."""
+        if listed := sorted(keys):
+            data = json.dumps(listed).encode()
+            name = f"{_DROPPED}/{uuid4().hex}.json"
+            self._ask(name, lambda path: obstore.put(self._store, path, data))
+
+    def loose(self, folder: str) -> Iterator[Entry]:
+        """Return all objects: nothing shows which of them a writer has just put."""
+        return self.entries(folder)
+
+    def dropped(self, folder: str) -> list[tuple[str, float]]:
+        """Return what the lists name, and after it each list itself."""
+        found: list[tuple[str, float]] = []
+        for entry in self.entries(_DROPPED):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # another process deleted it
+                keys = json.loads(self.read(entry.key))
+                held = [str(key) for key in keys if str(key).startswith(f"{folder}/")]
+                found += ((key, entry.modified) for key in (*held, entry.key))
+        return found
 
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
         """Delete what was put, if the commit was refused; else its generation may be there."""
@@ -163,8 +217,9 @@ class Bucket(Place):
         What is missing or exists already is an error as of files; other failures of the store are
         a `NodeError`, which shows no secrets.
         """
-        prefix = self._endpoint.prefix
-        path = f"{prefix}/{key}" if prefix and key else prefix or key
+        if not self._has_credentials:
+            self._require_credentials()
+        path = self._path_of(key)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return request(path)
@@ -174,6 +229,24 @@ class Bucket(Place):
                 time.sleep(0.1 * attempt)
         raise AssertionError
 
+    def _require_credentials(self) -> None:
+        """Raise ConfigError if the machine gives none either, without trying for a minute."""
+        try:
+            obstore.head(_open(self._endpoint, _IMPATIENT, _HURRY), self._path_of("manifest.json"))
+        except (exceptions.BaseError, OSError) as error:
+            if _TOKEN_REQUEST.search(str(error)):
+                scheme = self._endpoint.scheme
+                raise ConfigError(
+                    f"there are no credentials for {self}, neither in the environment nor from the "
+                    "metadata service of a cloud",
+                    hint=f"set {_EXAMPLES[scheme]}, or {_ANONYMOUS[scheme]} for a public bucket",
+                ) from None
+        self._has_credentials = True  # other errors are those of the request that follows
+
+    def _path_of(self, key: str) -> str:
+        prefix = self._endpoint.prefix
+        return f"{prefix}/{key}" if prefix and key else prefix or key
+
     def _entry(self, found: obstore.ObjectMeta) -> Entry:
         start = len(self._endpoint.prefix) + 1 if self._endpoint.prefix else 0
         modified = found["last_modified"].timestamp()
@@ -181,10 +254,12 @@ class Bucket(Place):
         return Entry(found["path"][start:], found["size"], modified, identity)
 
 
-def _open(endpoint: ObjectStoreEndpoint) -> ObjectStore:
+def _open(
+    endpoint: ObjectStoreEndpoint, retries: RetryConfig, options: ClientConfig | None = None
+) -> ObjectStore:
     kinds: dict[str, Callable[..., ObjectStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
     try:
-        return kinds[endpoint.scheme](endpoint.bucket, retry_config=_RETRIES)
+        return kinds[endpoint.scheme](endpoint.bucket, retry_config=retries, client_options=options)
     except exceptions.BaseError as error:
         reason = _NOISE.sub("", str(error)).partition("error: ")[2]
         raise ConfigError(
@@ -194,6 +269,14 @@ def _open(endpoint: ObjectStoreEndpoint) -> ObjectStore:
 
 
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_EXAMPLES = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_KEY",
+}
+_ANONYMOUS = {scheme: f"{start}SKIP_SIGNATURE=true" for scheme, start in _VARIABLES.items()}
+_CREDENTIALS = re.compile("KEY|TOKEN|SECRET|CREDENTIAL|SERVICE_ACCOUNT|SIGNATURE|SAS|EMULATOR")
+_TOKEN_REQUEST = re.compile(r"token request|/latest/(api/token|meta-data)")
 
 
 def _is_broken_off(error: Exception) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from vastlab import _text
-from vastlab._optional import import_optional
 from vastlab.errors import CorruptFileError
 from vastlab.readers import columns
 from vastlab.store import checkpoint, checksums, generation, manifest
@@ -70,6 +69,7 @@ def check(
             marker = place.url(generation.NAME)
             faults.append(Fault(marker, FaultKind.DAMAGED, error.message))
         return faults
+    faults += _check_chain(place, snapshot)
     for done, file in enumerate(snapshot.files, 1):
         fault = check_file(file, snapshot.layouts[file.fingerprint], place)
         faults += [] if fault is None else [fault]
@@ -88,6 +88,19 @@ def _check_generations(place: Place) -> Iterator[Fault]:
             except (OSError, ValueError, LookupError) as error:
                 yield Fault(place.url(key), FaultKind.DAMAGED, str(error))
         yield from _check_checkpoints(place)
+
+
+def _check_chain(place: Place, snapshot: Snapshot) -> Iterator[Fault]:
+    """Report generations that are missing, but whose content a checkpoint has."""
+    try:
+        if snapshot.checkpoint:
+            manifest.load_generation(place, snapshot.generation)
+    except manifest.MovedError as error:
+        if Database.open(place).snapshot().generation == snapshot.generation:
+            url = place.url(generation.GENERATIONS)
+            yield Fault(url, FaultKind.DAMAGED, f"{error}; a checkpoint has what it held")
+    except CorruptFileError:
+        pass  # which is reported
 
 
 def _check_checkpoints(place: Place) -> Iterator[Fault]:
@@ -127,13 +140,10 @@ def _check_generation(place: Place, number: int) -> Iterator[Fault]:
 def check_file(file: DataFile, layout: Layout, place: Place) -> Fault | None:
     """Compare a file with its checksums and with its entry in the manifest."""
     try:
-        if not place.is_local:
-            objects = import_optional("vastlab.store.object_file", extra="cloud")
-            objects.check_object(file, layout, place)
-            return None
-        checksums.verify_all(file)
-        if not any(file.tail):
-            _check_content(file, layout)
+        with checksums.at_hand(file, place) as held:
+            checksums.verify_all(held)
+            if not any(file.tail):
+                _check_content(held, layout)
     except FileNotFoundError:
         return Fault(file.path, FaultKind.MISSING, f"{file.rows:,} events are lost", file)
     except CorruptFileError as error:
@@ -167,11 +177,13 @@ def _check_content(file: DataFile, layout: Layout) -> None:
 
 
 def _leftovers(place: Place, snapshot: Snapshot) -> Iterator[Fault]:
-    named = {file.path for file in snapshot.files}
+    named = snapshot.files.paths()
     deadline = time.time() - GRACE
+    dropped = dict(place.dropped(generation.DATA))
     for entry in place.entries(generation.DATA):
-        url = place.url(entry.key)
-        if url.endswith(".parquet") and url not in named and entry.modified < deadline:
-            what = "the next import deletes it" if place.is_local else _DELETE
+        url, since = place.url(entry.key), dropped.get(entry.key, entry.modified)
+        if url.endswith(".parquet") and url not in named and since < deadline:
+            is_deleted = place.is_local or entry.key in dropped
+            what = "the next import deletes it" if is_deleted else _DELETE
             detail = f"it was replaced, or its writer failed; {what}"
             yield Fault(url, FaultKind.LEFTOVER, detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -9,6 +10,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +23,7 @@ import xxhash
 from vastlab.errors import CorruptFileError
 from vastlab.store import statistics
 from vastlab.store.layout import DataFile, Layout
+from vastlab.store.place import Place
 
 BLOCK = 32  # bytes of a block of a Bloom filter; a value sets one bit in each of its eight words
 _SALTS = (
@@ -278,6 +281,12 @@ def tail_of(path: Path) -> tuple[int, str]:
     return len(tail), hashlib.sha256(tail).hexdigest()
 
 
+def replaced_by(path: Path) -> frozenset[str]:
+    """Return the names of the files that a file replaces, without comparing it."""
+    text = _document(path.read_bytes())
+    return frozenset(_decode(text).replaces) if text else frozenset()
+
+
 def _document(tail: bytes) -> bytes:
     """Return the JSON with the checksums, from the last bytes of a file."""
     end = len(tail) - _END - int.from_bytes(tail[-_END:-4], "little") - _END
@@ -342,6 +351,17 @@ def _crc(stream: BinaryIO, offset: int, length: int) -> int:
 
 # A damaged file can make pyarrow raise any of these.
 DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+@contextlib.contextmanager
+def at_hand(file: DataFile, place: Place) -> Iterator[DataFile]:
+    """Return a data file as one of this machine; errors name it as the manifest does."""
+    with place.at_hand(place.key(file.path)) as path:
+        try:
+            yield replace(file, path=str(path))
+        except CorruptFileError as error:
+            error.message = error.message.replace(str(path), file.path)
+            raise
 
 
 def read(file: DataFile, layout: Layout) -> Iterator[pa.RecordBatch]:

@@ -18,14 +18,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from vastlab.errors import CorruptFileError, DatabaseError, LockedError
+from vastlab.errors import CorruptFileError, DatabaseError, LockedError, NodeError
 from vastlab.store import checksums, writer
 from vastlab.store.database import Database
 from vastlab.store.layout import DataFile, Layout, Source
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
 
-__all__ = ["CompactReport", "compact", "merge_after_import"]
+__all__ = ["CompactReport", "compact", "merge", "merge_after_import", "mergeable"]
 
 _SMALL = TARGET_SIZE // 4  # larger files are not merged
 _MIN_GROUP = 32  # small files of about the same size that are merged after an ingest
@@ -46,15 +46,11 @@ class CompactReport:
 def compact(
     database: Database, *, progress: _Report | None = None, budget: int = 2 * BUDGET
 ) -> CompactReport:
-    """Merge all small files, and add checksums, while other processes may read and write.
-
-    Not in an object store: the merged files would stay there, as nothing is deleted.
-    """
-    _ = database.path  # raises for an object store
+    """Merge all small files, and add checksums, while other processes may read and write."""
     snapshot = database.snapshot()
-    groups = list(_mergeable_groups(snapshot, min_files=2))
+    groups = list(mergeable(snapshot))
     merged = {file.path for group in groups for file in group}
-    unsealed = [file for file in snapshot.files if not any(file.tail) and file.path not in merged]
+    unsealed = [file for file in snapshot.files.without_checksums() if file.path not in merged]
     work = _Compaction(database, budget, progress, sum(map(len, groups)) + len(unsealed))
     for group in groups:
         work.merge(group)
@@ -66,22 +62,38 @@ def compact(
 
 def merge_after_import(database: Database) -> None:
     """Merge small files after an import; errors are left to `compact` and `check`."""
-    if not database.place.is_local:
-        return
-    with contextlib.suppress(DatabaseError, OSError):
-        work = _Compaction(database, BUDGET)
-        for group in _mergeable_groups(database.snapshot(), min_files=_MIN_GROUP, tiers=True):
-            work.merge(group)
+    with contextlib.suppress(DatabaseError, NodeError, OSError):
+        for group in mergeable(database.snapshot(), _MIN_GROUP, tiers=True):
+            merge(database, group, budget=BUDGET)
 
 
-def _mergeable_groups(
-    snapshot: Snapshot, min_files: int, *, tiers: bool = False
+def merge(
+    database: Database, files: Iterable[DataFile], *, budget: int = 2 * BUDGET
+) -> tuple[str, ...]:
+    """Merge files of one layout in their order, and return why some were not changed.
+
+    Parameters
+    ----------
+    database
+        The database.
+    files
+        One item of `mergeable`, or some of its files.
+    budget
+        How many bytes of events are merged at a time.
+    """
+    work = _Compaction(database, budget)
+    work.merge(files)
+    return tuple(work.problems)
+
+
+def mergeable(
+    snapshot: Snapshot, min_files: int = 2, *, tiers: bool = False
 ) -> Iterator[list[DataFile]]:
     """Yield small files of one layout and sources; with `tiers`, only of about one size."""
     source_keys = _source_keys(snapshot)
     groups: dict[object, list[DataFile]] = {}
-    for file in snapshot.files:
-        if file.size < _SMALL and not file.is_held_back:
+    for file in snapshot.files.smaller(_SMALL):
+        if not file.is_held_back:
             tier = file.size.bit_length() // _TIER_BITS if tiers else 0
             key = file.fingerprint, source_keys.get(file.source, (file.source,)), tier
             groups.setdefault(key, []).append(file)
@@ -131,22 +143,24 @@ class _Compaction:
         """Replace a file by a copy with checksums."""
         snapshot = self._database.snapshot()
         layout = snapshot.layouts[file.fingerprint]
-        try:
-            for _ in checksums.read(file, layout):  # a damaged file must not get a checksum
-                pass
-        except CorruptFileError as error:
-            self.problems.append(error.message)
-            return
         with self._database.staging() as staging:
             path = staging / f"{uuid4().hex}.parquet"
-            shutil.copyfile(file.path, path)
+            try:
+                with checksums.at_hand(file, self._database.place) as held:
+                    for _ in checksums.read(held, layout):  # a damaged file must not get one
+                        pass
+                    shutil.copyfile(held.path, path)
+            except CorruptFileError as error:
+                self.problems.append(error.message)
+                return
             with path.open("r+b") as copy:
                 order = writer.order_column(layout.schema)
                 tail = checksums.append(copy, layout.stored_schema, order, names([file]))
                 copy.flush()
                 os.fsync(copy.fileno())
-            target = Path(file.path).with_name(writer.file_name(file.first, path.stem))
-            sealed = replace(file, path=str(target), size=path.stat().st_size, tail=tail)
+            folder = file.path.rpartition("/")[0]
+            target = f"{folder}/{writer.file_name(file.first, path.stem)}"
+            sealed = replace(file, path=target, size=path.stat().st_size, tail=tail)
             self._replace([file], [StagedFile(path, sealed)])
         self._advance(1)
 
@@ -158,9 +172,13 @@ class _Compaction:
         while waiting and size < self._budget:
             file = waiting.pop(0)
             try:
-                rows = list(checksums.read(file, layout))
+                with checksums.at_hand(file, self._database.place) as held:
+                    rows = list(checksums.read(held, layout))
             except CorruptFileError as error:
                 self.problems.append(error.message)
+                continue
+            except FileNotFoundError:
+                self.problems.append(f"a file of the database is gone: {file.path}")
                 continue
             used.append(file)
             batches += rows
@@ -173,12 +191,11 @@ class _Compaction:
         added = with_generations(new, min(ages), max(ages))
         snapshot = self._database.snapshot()
         paths = {file.path for file in old}
-        sources = _sources_with_segment(snapshot, paths, new[0].file.source)
+        sources = _sources_with_segment(snapshot, old, new[0].file.source)
 
         def check(current: Snapshot) -> None:
-            existing = {file.path for file in current.files}
             same = all(current.sources.get(s.key) == snapshot.sources[s.key] for s in sources)
-            if not (same and paths <= existing):
+            if not (same and paths <= current.files.paths()):
                 raise _FilesChangedError("another process has changed the files")
 
         layouts = {old[0].fingerprint: snapshot.layouts[old[0].fingerprint]}
@@ -209,12 +226,12 @@ def with_generations(files: Iterable[StagedFile], oldest: int, newest: int) -> l
     ]
 
 
-def _sources_with_segment(snapshot: Snapshot, paths: set[str], new: str) -> list[Source]:
+def _sources_with_segment(snapshot: Snapshot, merged: list[DataFile], new: str) -> list[Source]:
     """Return sources whose segments were merged into `new`, with their new segments."""
-    old = {file.source for file in snapshot.files if file.path in paths}
+    old, paths = {file.source for file in merged}, {file.path for file in merged}
     if new in old:
         return []
-    gone = old - {file.source for file in snapshot.files if file.path not in paths}
+    gone = old - {each.source for each in snapshot.files.of_sources(old) if each.path not in paths}
     changed = []
     for source in snapshot.sources.values():
         if old & set(source.segments):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vastlab.errors import DatabaseError, LockedError, UsageError
+from vastlab.errors import DatabaseError, LockedError, NodeError, UsageError
 from vastlab.readers import SCHEMAS
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
@@ -255,11 +255,9 @@ class Database:
 
     def _sweep_periodically(self) -> None:
         generation = self._snapshot.generation if self._snapshot else 0
-        if not self.place.is_local:
-            return  # see `vastlab.store.bucket`
         if not self._has_swept or generation % manifest.SPAN == 0:
             self._has_swept = True
-            with contextlib.suppress(OSError, DatabaseError):
+            with contextlib.suppress(OSError, DatabaseError, NodeError):
                 self.sweep()
 
     def sweep(self, grace: float = GRACE) -> None:
@@ -267,19 +265,18 @@ class Database:
 
         What a writer left that has certainly ended is deleted at once.
         """
-        root, deadline = self.path, time.time() - grace
-        disk.remove_abandoned(root / STAGING, grace)
-        with self.staging() as folder, contextlib.suppress(FileNotFoundError):
-            # The folder is missing if another process treats this one as abandoned.
-            manifest.sweep(root, folder, grace)
+        deadline = time.time() - grace
+        if self.place.is_local:
+            disk.remove_abandoned(self.path / STAGING, grace)
+            with self.staging() as folder, contextlib.suppress(FileNotFoundError):
+                # The folder is missing if another process treats this one as abandoned.
+                manifest.sweep(self.path, folder, grace)
         # The candidates must be listed before the snapshot is read: see `vastlab.store.manifest`.
-        candidates = [
-            path for path in (root / DATA).rglob("*.parquet") if _is_unreferenced(path, deadline)
-        ]
-        needed = {file.path for file in self.snapshot().files}
-        for path in candidates:
-            if str(path) not in needed:
-                path.unlink(missing_ok=True)
+        candidates = [key for key, since in self.place.dropped(DATA) if since < deadline]
+        needed = self.snapshot().files.paths() if candidates else set()
+        for key in candidates:
+            if self.place.url(key) not in needed:
+                self.place.delete(key)
 
 
 def refuse_duplicates(sources: Iterable[Source], snapshot: Snapshot) -> None:
@@ -316,12 +313,3 @@ def _can_appear(root: Path) -> bool:
         return False
     parent = next(path for path in root.parents if path.exists())
     return os.access(parent, os.W_OK)
-
-
-def _is_unreferenced(path: Path, deadline: float) -> bool:
-    """Return whether a file is old, and has no hard link in a staging folder."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return False
-    return found.st_mtime < deadline and found.st_nlink == 1

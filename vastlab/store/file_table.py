@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -198,6 +198,15 @@ class FileTable:
         for rows in self.rows_of.values():
             rank[rows] = np.arange(len(rows))
         return rank
+
+    def column(self, name: str) -> Rows:
+        """Return a column of numbers."""
+        return _array(self.table, name).to_numpy()  # type: ignore[no-any-return]  # of pyarrow
+
+    def are_in(self, name: str, values: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Return which files have one of some texts in a column."""
+        found = pc.is_in(_array(self.table, name), value_set=pa.array(values, pa.string()))
+        return found.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # of pyarrow
 
     def schema_rows(self, name: str) -> tuple[int, int]:
         """Return the rows of a schema, or twice the row before which it belongs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import overload
@@ -11,7 +11,6 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from vastlab.store import file_table
 from vastlab.store.file_table import FileTable, Rows
@@ -141,9 +140,30 @@ class Files(Sequence[DataFile]):
             counts[file.schema_name] = counts.get(file.schema_name, 0) + file.rows
         return {name: counts[name] for name in sorted(counts)}
 
+    def paths(self) -> set[str]:
+        """Return the paths, which are absolute."""
+        start = f"{self.table.root}/"
+        held = self.table.paths.filter(pa.array(self._is_kept)).to_pylist()
+        return {start + path for path in held} | {file.path for file in self.added}
+
     def layouts(self) -> set[str]:
         """Return the fingerprints of the layouts."""
         return self.table.used_layouts(self._is_kept) | {file.fingerprint for file in self.added}
+
+    def smaller(self, size: int) -> Iterator[DataFile]:
+        """Return the files of less than so many bytes."""
+        chosen = self.select(self.table.column("size") < size)
+        return (file for _, file in chosen if file.size < size)
+
+    def without_checksums(self) -> Iterator[DataFile]:
+        """Return the files of vastlab 1.0."""
+        chosen = self.select(self.table.column("tail_size") == 0)
+        return (file for _, file in chosen if not any(file.tail))
+
+    def of_sources(self, names: Collection[str]) -> Iterator[DataFile]:
+        """Return the files whose events come from some sources."""
+        chosen = self.select(self.table.are_in("source", names))
+        return (file for _, file in chosen if file.source in names)
 
     def since(self, generation: int) -> tuple[DataFile, ...]:
         """Return the files of later generations."""
@@ -168,9 +188,7 @@ class Files(Sequence[DataFile]):
         if not len(self.table):
             return np.zeros(0, np.bool_)
         start = len(self.table.root) + 1
-        wanted = pa.array([path[start:] for path in paths], pa.string())
-        found = pc.is_in(self.table.paths, value_set=wanted)
-        return found.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # of pyarrow
+        return self.table.are_in("path", [path[start:] for path in paths])
 
     def tabled(self, layouts: Mapping[str, Layout]) -> Files:
         """Return the same files in one table, or as they are if a table cannot hold them."""

@@ -12,33 +12,44 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vastlab.errors import CorruptFileError, DatabaseError
 from vastlab.readers import columns
 from vastlab.store.layout import DataFile, Layout, Range, Source
 from vastlab.store.place import STAGING, Folder, Place
 
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
+_SEAL_SIZE = 77  # characters of it
 
 
 def seal(document: dict[str, Any]) -> tuple[bytes, str]:
     """Return a document as JSON that starts with the SHA-256 of the rest, and that checksum."""
-    body = json.dumps(document, separators=(",", ":")).encode()[1:]
+    return _seal(_json(document)[1:])
+
+
+def _seal(body: bytes) -> tuple[bytes, str]:
     digest = hashlib.sha256(body).hexdigest()
     return b'{"sha256":"%s",%s' % (digest.encode(), body), digest
 
 
 def unseal(data: bytes) -> tuple[dict[str, Any], str]:
     """Return a document and its checksum, or ``""`` if it has none; raises ValueError."""
-    found = _SEAL.match(data)
-    digest = found[1].decode() if found else ""
-    if found and hashlib.sha256(data[found.end() :]).hexdigest() != digest:
-        raise ValueError("its checksum does not match its content")
+    digest = _checked(data)
     document = json.loads(data)
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
-    if not found and "sha256" in document:
+    if not digest and "sha256" in document:
         raise ValueError("its checksum is damaged")
     return document, digest
+
+
+def _checked(data: bytes) -> str:
+    """Return the checksum of a document, or ``""`` if it has none; raises ValueError."""
+    digest = digest_of(data)
+    if digest and hashlib.sha256(memoryview(data)[_SEAL_SIZE:]).hexdigest() != digest:
+        raise ValueError("its checksum does not match its content")
+    return digest
 
 
 def digest_of(data: bytes) -> str:
@@ -90,60 +101,85 @@ class Generation:
     since: Link
     change: Change
 
-    def merged(self, older: Generation) -> Generation:
-        """Merge the generation with the one that it continues."""
-        old, new = older.change, self.change
-        added = {file.path for file in old.files}
-        files = tuple(file for file in old.files if file.path not in new.dropped)
-        sources = {key: value for key, value in old.sources.items() if key not in new.forgotten}
-        change = Change(
-            files=files + new.files,
-            dropped=old.dropped | (new.dropped - added) if older.since.number else frozenset(),
-            layouts={**old.layouts, **new.layouts},
-            sources={**sources, **new.sources},
-            forgotten=old.forgotten | new.forgotten if older.since.number else frozenset(),
-        )
-        return Generation(self.number, older.since, change)
-
 
 # --- JSON -----------------------------------------------------------------------------------
 
 
-def encode_generation(generation: Generation, place: Place) -> tuple[bytes, str]:
-    """Return the bytes of a generation, and their digest."""
+Document = dict[str, Any]
+"""A generation as JSON; its files are JSON texts of their own, as there may be many."""
+
+
+class _Named(msgspec.Struct):
+    path: str
+
+
+def document_of(generation: Generation, place: Place) -> Document:
+    """Return a generation as JSON."""
     change = generation.change
-    return seal(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "generation": generation.number,
-            "since": [generation.since.number, generation.since.digest],
-            "files": [_encode_file(file, place) for file in change.files],
-            "dropped": sorted(place.key(path) for path in change.dropped),
-            "layouts": {
-                key: columns.encode_schema(layout.schema) for key, layout in change.layouts.items()
-            },
-            "sources": {key: encode_source(source) for key, source in change.sources.items()},
-            "forgotten": sorted(change.forgotten),
-        }
-    )
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "generation": generation.number,
+        "since": [generation.since.number, generation.since.digest],
+        "dropped": sorted(place.key(path) for path in change.dropped),
+        "layouts": {
+            key: columns.encode_schema(layout.schema) for key, layout in change.layouts.items()
+        },
+        "sources": {key: encode_source(source) for key, source in change.sources.items()},
+        "forgotten": sorted(change.forgotten),
+        "files": [_json(_encode_file(file, place)) for file in change.files],
+    }
+
+
+def encode_document(document: Document) -> tuple[bytes, str]:
+    """Return the bytes of a generation, and their digest."""
+    rest = _json({name: item for name, item in document.items() if name != "files"})
+    return _seal(b'%s,"files":[%s]}' % (rest[1:-1], b",".join(document["files"])))
+
+
+def read_document(data: bytes, number: int, place: Place) -> tuple[Document, str]:
+    """Read a generation as JSON, and its digest; `number` is taken from the name of the file."""
+    digest = _checked(data)
+    document = _split(data)
+    version = document.get("version", 1)
+    if digest and version > VERSION:
+        raise NewerVersionError(f"the database {str(place)!r}", version)
+    if version != (VERSION if digest else 1) or (not digest and "sha256" in document):
+        raise ValueError("its checksum or its version is damaged")
+    document["since"] = [*document["since"]] if digest else [document["since"], ""]
+    since = document["since"][0]
+    if document["generation"] != number:
+        raise ValueError(f"it contains generation {document['generation']}")
+    if not 0 <= since < number:
+        raise ValueError(f"it continues generation {since}, which is not an earlier one")
+    return document, digest
+
+
+def merge_documents(new: Document, old: Document) -> Document:
+    """Merge a generation with the one that it continues, whose files are not decoded."""
+    files, gone, added = old["files"], {*new["dropped"]}, set()
+    if gone:
+        paths = list(map(_path_in, files))
+        files = [file for file, path in zip(files, paths, strict=True) if path not in gone]
+        added = {*paths}
+    is_first = not old["since"][0]
+    forgotten = {*new["forgotten"]}
+    sources = {key: item for key, item in old["sources"].items() if key not in forgotten}
+    return new | {
+        "since": old["since"],
+        "dropped": [] if is_first else sorted({*old["dropped"]} | (gone - added)),
+        "layouts": {**old["layouts"], **new["layouts"]},
+        "sources": {**sources, **new["sources"]},
+        "forgotten": [] if is_first else sorted({*old["forgotten"]} | forgotten),
+        "files": [*files, *new["files"]],
+    }
 
 
 def decode_generation(data: bytes, number: int, place: Place) -> tuple[Generation, str]:
     """Read a generation and its digest; `number` is taken from the name of the file."""
-    document, digest = unseal(data)
-    version = document.get("version", 1)
-    if digest and version > VERSION:
-        raise NewerVersionError(f"the database {str(place)!r}", version)
-    if version != (VERSION if digest else 1):
-        raise ValueError("its checksum or its version is damaged")
-    since = Link(*document["since"]) if digest else Link(document["since"], "")
-    if document["generation"] != number:
-        raise ValueError(f"it contains generation {document['generation']}")
-    if not 0 <= since.number < number:
-        raise ValueError(f"it continues generation {since.number}, which is not an earlier one")
+    document, digest = read_document(data, number, place)
     change = Change(
-        files=tuple(_decode_file(file, place) for file in document["files"]),
+        files=tuple(_decode_file(_parsed(file), place) for file in document["files"]),
         dropped=frozenset(_absolute(path, place) for path in document["dropped"]),
         layouts={
             key: Layout(key, columns.decode_schema(text))
@@ -152,7 +188,36 @@ def decode_generation(data: bytes, number: int, place: Place) -> tuple[Generatio
         sources={key: decode_source(key, item) for key, item in document["sources"].items()},
         forgotten=frozenset(document["forgotten"]),
     )
-    return Generation(number, since, change), digest
+    return Generation(number, Link(*document["since"]), change), digest
+
+
+def _split(data: bytes) -> Document:
+    """Parse a generation but for its files."""
+    try:
+        parts = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        files = msgspec.json.decode(parts.pop("files"), type=list[msgspec.Raw])
+    except msgspec.DecodeError:  # of an infinite number, which Python writes
+        document: Document = json.loads(data)
+        return document | {"files": [_json(file) for file in document["files"]]}
+    return {name: json.loads(bytes(part)) for name, part in parts.items()} | {"files": files}
+
+
+def _parsed(file: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(file)  # type: ignore[no-any-return]  # what `_encode_file` made
+    except msgspec.DecodeError:
+        return json.loads(bytes(file))  # type: ignore[no-any-return]  # the same
+
+
+def _path_in(file: bytes) -> str:
+    try:
+        return msgspec.json.decode(file, type=_Named).path
+    except msgspec.DecodeError:
+        return str(json.loads(bytes(file))["path"])
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def encode_source(source: Source) -> dict[str, Any]:

@@ -55,6 +55,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from vastlab.errors import CorruptFileError, LockedError, NodeError
 from vastlab.store import checkpoint
@@ -63,13 +64,17 @@ from vastlab.store.generation import (
     GENERATIONS,
     REPAIR,
     Change,
+    Document,
     Generation,
     Link,
     Marker,
     NewerVersionError,
     decode_generation,
     digest_of,
-    encode_generation,
+    document_of,
+    encode_document,
+    merge_documents,
+    read_document,
     read_marker,
     replace_marker,
     seal,
@@ -78,6 +83,8 @@ from vastlab.store.generation import (
 from vastlab.store.layout import DataFile
 from vastlab.store.place import Folder, Place
 from vastlab.store.snapshot import Snapshot, make_snapshot
+
+_T = TypeVar("_T")
 
 SPAN = 32
 BLOCK = SPAN * SPAN
@@ -268,9 +275,13 @@ def _closing_key(number: int) -> str:
 
 def read(place: Place, number: int) -> tuple[Generation, str]:
     """Read one generation, and its digest."""
+    return _read(place, number, decode_generation)
+
+
+def _read(place: Place, number: int, decode: Callable[[bytes, int, Place], _T]) -> _T:
     key = key_of(number)
     try:
-        return decode_generation(place.read(key), number, place)
+        return decode(place.read(key), number, place)
     except FileNotFoundError as error:
         raise MovedError(f"a generation is missing: {place.url(key)!r}") from error
     except (NewerVersionError, NodeError):
@@ -316,7 +327,7 @@ def commit(
             with contextlib.suppress(OSError, NodeError):
                 replace_marker(place, staging, Marker(known.database, number, digest))
             made = _apply(known, [new], digest)
-            if checkpoint.is_due(made, merged.since.number):
+            if checkpoint.is_due(made, merged["since"][0]):
                 with contextlib.suppress(Exception):  # the commit is complete without it
                     made = checkpoint.publish(place, staging, made)
             return made
@@ -336,24 +347,26 @@ def _number_files(change: Change, number: int, known: Snapshot) -> Change:
     return replace(change, files=files, layouts=layouts)
 
 
-def _merge_covered(place: Place, generation: Generation) -> Generation:
+def _merge_covered(place: Place, generation: Generation) -> Document:
     """Merge the generations that this one covers; the first of version 2 covers all before."""
     number, span = generation.number, 1
     while number % (span * SPAN) == 0:
         span *= SPAN
     floor = number - span if generation.since.digest else 0
-    while generation.since.number > floor:
-        older, digest = read(place, generation.since.number)
-        if digest != generation.since.digest:
-            raise MovedError(_wrong_generation(place, older.number))
-        generation = generation.merged(older)
-    return generation
+    document = document_of(generation, place)
+    while document["since"][0] > floor:
+        older, expected = document["since"]
+        found, digest = _read(place, older, read_document)
+        if digest != expected:
+            raise MovedError(_wrong_generation(place, older))
+        document = merge_documents(document, found)
+    return document
 
 
-def _publish(place: Place, staging: Path, generation: Generation) -> str:
+def _publish(place: Place, staging: Path, document: Document) -> str:
     """Publish a generation and return its digest; ``""`` if its number is taken."""
-    number = generation.number
-    data, digest = encode_generation(generation, place)
+    number = document["generation"]
+    data, digest = encode_document(document)
     if not place.create(key_of(number), data, staging):
         return ""
     return digest if _recorded_digest(place, number) in (None, digest[:_DIGITS]) else ""

@@ -24,7 +24,6 @@ from vastlab.store.layout import DataFile, Layout
 
 _WHOLE = 1 << 18  # bytes of a file that is rather fetched at once
 _END = 1 << 16  # bytes that pyarrow reads to find the metadata
-_FETCHED = 32 << 20  # bytes that are held to compare them
 _AHEAD = 8 << 20  # bytes that are fetched before it is known that they are needed
 _MAX_KNOWN = 256  # files whose ends are kept
 
@@ -87,21 +86,6 @@ class ObjectFile(VerifiedFile):
         ]
         new = [span for span in wanted if span not in self._filter_bytes]
         self._filter_bytes.update(zip(new, self._fetch(new), strict=True))
-
-    def verify_all(self) -> None:
-        """Compare every byte with its checksum."""
-        self._verify(self.others)
-        super().verify_all()
-
-    def _verify(self, spans: Iterable[Span]) -> None:
-        waiting, size = [], 0
-        for span in spans:
-            waiting.append(span)
-            size += span.length
-            if size >= _FETCHED:
-                self._fetch(waiting)
-                waiting, size = [], 0
-        self._fetch(waiting)
 
     def _block(self, span: Span, start: int) -> bytes:
         return bytes(self._filter_bytes[span][start : start + 32])
@@ -192,20 +176,6 @@ class ObjectFiles:
                 hint=REPAIR,
             )
         return found.identity
-
-
-def check_object(file: DataFile, layout: Layout, bucket: Bucket) -> None:
-    """Compare all bytes of a file with their checksums."""
-    files = ObjectFiles(bucket)
-    opened = files.open(file, files.identity(file))
-    if isinstance(opened, ObjectFile):
-        opened.verify_all()
-        return
-    rows = 0
-    for group in range(opened.metadata.num_row_groups):
-        rows += opened.rows(group, layout.stored_schema.names, layout).num_rows
-    if rows != file.rows:
-        raise CorruptFileError(f"{file.path}: has {rows} events instead of {file.rows}")
 
 
 def source(

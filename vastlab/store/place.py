@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from vastlab.store import disk
 from vastlab.store.disk import is_same, publish, sync_folder, write_synced
@@ -102,8 +103,24 @@ class Place(ABC):
         """Put complete new files in their place for good; all have the same staging folder."""
 
     @abstractmethod
+    def at_hand(self, key: str) -> contextlib.AbstractContextManager[Path]:
+        """Return a file of this machine that has the same content; nothing may change it."""
+
+    @abstractmethod
+    def move(self, key: str, new: str) -> None:
+        """Give a file another key, whose folder may not exist yet."""
+
+    @abstractmethod
     def touch(self, keys: Iterable[str]) -> None:
         """Let the grace period of files that are dropped start now."""
+
+    @abstractmethod
+    def loose(self, folder: str) -> Iterator[Entry]:
+        """Return the files in a folder that no writer is known to commit yet, in no order."""
+
+    @abstractmethod
+    def dropped(self, folder: str) -> list[tuple[str, float]]:
+        """Return what may be deleted if no generation names it, and since when, in this order."""
 
     @abstractmethod
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
@@ -137,8 +154,7 @@ class Folder(Place):
 
     def stat(self, key: str) -> Entry:
         """Describe a file."""
-        found = os.stat(self._of(key))
-        return Entry(key, found.st_size, found.st_mtime, f"{found.st_ino}:{found.st_mtime_ns}")
+        return _entry(key, os.stat(self._of(key)))
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files and folders in a folder."""
@@ -146,9 +162,7 @@ class Folder(Place):
 
     def entries(self, folder: str) -> Iterator[Entry]:
         """Return the files in a folder and in those below it, sorted."""
-        for path in sorted(self._of(folder).rglob("*")):
-            if path.is_file():
-                yield self.stat(path.relative_to(self.path).as_posix())
+        yield from sorted(self._walk(folder, links=None), key=lambda entry: entry.key)
 
     def create(self, key: str, data: bytes, staging: Path) -> bool:
         """Create a complete file, and wait until it is on the disk."""
@@ -194,11 +208,30 @@ class Folder(Place):
         for folder in folders:
             sync_folder(folder)
 
+    @contextlib.contextmanager
+    def at_hand(self, key: str) -> Iterator[Path]:
+        """Return the file itself."""
+        yield self._of(key)
+
+    def move(self, key: str, new: str) -> None:
+        """Rename a file."""
+        target = self._of(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(self._of(key), target)
+
     def touch(self, keys: Iterable[str]) -> None:
         """Set the modification times of files."""
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(self._of(key))
+
+    def loose(self, folder: str) -> Iterator[Entry]:
+        """Return the files that have no hard link in a staging folder."""
+        return self._walk(folder, links=1)
+
+    def dropped(self, folder: str) -> list[tuple[str, float]]:
+        """Return the same files, since they were last touched."""
+        return [(entry.key, entry.modified) for entry in self.loose(folder)]
 
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
         """Delete files, unless a generation that may name them has a link."""
@@ -212,3 +245,17 @@ class Folder(Place):
 
     def _of(self, key: str) -> Path:
         return self.path / key
+
+    def _walk(self, folder: str, links: int | None) -> Iterator[Entry]:
+        start = len(str(self.path)) + 1
+        for parent, _, names in os.walk(self._of(folder)):
+            for name in names:
+                path = os.path.join(parent, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found = os.stat(path)
+                    if S_ISREG(found.st_mode) and links in (None, found.st_nlink):
+                        yield _entry(path[start:].replace(os.sep, "/"), found)
+
+
+def _entry(key: str, found: os.stat_result) -> Entry:
+    return Entry(key, found.st_size, found.st_mtime, f"{found.st_ino}:{found.st_mtime_ns}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
@@ -15,40 +13,17 @@ import pyarrow.parquet as pq
 
 from vastlab import _text
 from vastlab._lazy import pd
-from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import CorruptFileError, LockedError
-from vastlab.readers import columns
-from vastlab.store import checkpoint, checksums, generation, manifest, statistics, writer
+from vastlab.store import checkpoint, checksums, manifest, rebuild, writer
 from vastlab.store.check import FaultKind, check
 from vastlab.store.checksums import VerifiedFile
 from vastlab.store.compact import names, with_generations
 from vastlab.store.database import Database
-from vastlab.store.disk import sync_folder
-from vastlab.store.generation import (
-    EMPTY,
-    GENERATIONS,
-    NAME,
-    Change,
-    Generation,
-    Marker,
-    encode_generation,
-    read_marker,
-    replace_marker,
-)
-from vastlab.store.layout import DataFile, Layout, Source
-from vastlab.store.place import STAGING, Folder
+from vastlab.store.layout import DataFile, Layout
+from vastlab.store.place import Folder, Place, Staged
 from vastlab.store.snapshot import Snapshot
 
-__all__ = [
-    "DAMAGED",
-    "Loss",
-    "RepairReport",
-    "describe",
-    "layout_of",
-    "repair",
-    "salvage",
-    "unreferenced_files",
-]
+__all__ = ["DAMAGED", "Loss", "RepairReport", "repair", "salvage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +43,7 @@ class Loss:
 
 def salvage(file: DataFile, layout: Layout) -> tuple[list[pa.RecordBatch], list[Loss]]:
     """Read the intact row groups of a file, and return which events are lost."""
-    everything = Loss(file.schema_name, file.rows, file.first, file.last)
+    everything = _all_of(file)
     batches: list[pa.RecordBatch] = []
     losses: list[Loss] = []
     try:
@@ -89,6 +64,10 @@ def salvage(file: DataFile, layout: Layout) -> tuple[list[pa.RecordBatch], list[
     if kept + sum(loss.events for loss in losses) != file.rows:
         return batches, [replace(everything, events=file.rows - kept)]
     return batches, losses
+
+
+def _all_of(file: DataFile) -> Loss:
+    return Loss(file.schema_name, file.rows, file.first, file.last)
 
 
 def _verified(file: DataFile) -> VerifiedFile | None:
@@ -113,41 +92,7 @@ def _loss_of(
     return Loss(file.schema_name, lost.rows, first, last)
 
 
-def unreferenced_files(root: Path, known: Iterable[str]) -> Iterator[Path]:
-    """Yield data files that neither a generation nor an active writer uses."""
-    known = set(known)
-    for path in sorted((root / generation.DATA).rglob("*.parquet")):
-        if str(path) not in known and path.stat().st_nlink == 1:
-            yield path
-
-
-def describe(path: Path, root: Path) -> tuple[DataFile, Layout, frozenset[str]]:
-    """Return the manifest entry of a file, its layout, and the names of the files it replaces."""
-    tail = checksums.tail_of(path)
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        layout = layout_of(parquet)
-        groups = range(parquet.num_row_groups)
-        rows = (checksums.rows_of(parquet, group, layout) for group in groups)
-        ranges = statistics.merge(
-            statistics.of(batch, layout.schema) for batches in rows for batch in batches
-        )
-    described = writer.describe(path, Folder(root), layout, ranges, "", tail).file
-    file = replace(described, path=str(path))
-    if not any(tail):
-        return file, layout, frozenset()
-    verified = VerifiedFile(file)
-    verified.verify_all()
-    return file, layout, verified.replaces
-
-
-def layout_of(parquet: pq.ParquetFile) -> Layout:
-    note = (parquet.metadata.metadata or {})[columns.SCHEMA_KEY.encode()]
-    schema = columns.decode_schema(note.decode())
-    return Layout(arrow_schema.fingerprint(schema), schema)
-
-
 DAMAGED = "damaged"
-_UNKNOWN = "its events are unknown, except for those that are in other files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +104,24 @@ class RepairReport:
     moved: tuple[str, ...] = ()  # to the folder ``damaged``
 
 
-def repair(path: str | Path, progress: Callable[[int, int], None] | None = None) -> RepairReport:
+def repair(
+    path: str | Path | Place, progress: Callable[[int, int], None] | None = None
+) -> RepairReport:
     """Keep all intact events, and move damaged files to ``damaged``; nothing is deleted."""
-    work = _Repair(Path(path).absolute())
+    work = _Repair(path if isinstance(path, Place) else Folder(Path(path).absolute()))
     try:
-        Database.open(work.root).snapshot()
-    except CorruptFileError:
+        newest = Database.open(work.place).snapshot().generation
+        manifest.load_generation(work.place, newest)  # which must do without a checkpoint
+    except (CorruptFileError, manifest.MovedError):
         work.rebuild_manifest()
-    for fault in check(work.root, progress):
+    for fault in check(work.place, progress):
         match fault.kind:
             case FaultKind.UNREADABLE:
                 work.notes.append(f"not changed: {fault}")
             case FaultKind.MISSING | FaultKind.DAMAGED if fault.file is not None:
                 work.repair_file(fault.file)
             case FaultKind.DAMAGED:
-                work.replace_generation(Path(fault.path))
+                work.replace_generation(work.place.key(fault.path))
             case _:
                 continue
     return RepairReport(tuple(work.losses), tuple(work.notes), tuple(work.moved))
@@ -183,26 +131,33 @@ def repair(path: str | Path, progress: Callable[[int, int], None] | None = None)
 class _Repair:
     """A repair that is under way."""
 
-    root: Path
+    place: Place
     losses: list[Loss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
 
-    @property
-    def place(self) -> Folder:
-        """The folder as a place."""
-        return Folder(self.root)
-
-    # --- data files -------------------------------------------------------------------------
+    def rebuild_manifest(self) -> None:
+        """Publish a generation with all intact files, and move what is damaged."""
+        rebuilt = rebuild.rebuild(self.place)
+        self.notes += rebuilt.notes
+        for key in rebuilt.damaged:
+            self.replace_generation(key)
+        for file in rebuilt.unreadable:
+            self.losses.append(_all_of(file))
+            self.move_damaged(self.place.key(file.path))
 
     def repair_file(self, file: DataFile) -> None:
         """Write the intact events of a file to a new one, and move the old one."""
-        database = Database.open(self.root)
+        database = Database.open(self.place)
         layout = database.snapshot().layouts[file.fingerprint]
-        batches, losses = salvage(file, layout)
+        try:
+            with checksums.at_hand(file, self.place) as held:
+                batches, losses = salvage(held, layout)
+        except FileNotFoundError:
+            batches, losses = [], [_all_of(file)]
 
         def check(snapshot: Snapshot) -> None:
-            if file.path not in {each.path for each in snapshot.files}:
+            if file.path not in snapshot.files.paths():
                 msg = f"another process has removed {file.path}"
                 raise LockedError(msg, hint="run the check again")
 
@@ -215,173 +170,30 @@ class _Repair:
             added = with_generations(new, file.oldest or file.generation, file.generation)
             database.commit(added, {layout.fingerprint: layout}, drop=[file.path], check=check)
         self.losses += losses
-        self.move_damaged(Path(file.path))
+        self.move_damaged(self.place.key(file.path))
 
-    def move_damaged(self, path: Path) -> None:
+    def move_damaged(self, key: str) -> None:
         """Move a file to the folder of damaged files."""
         with contextlib.suppress(FileNotFoundError):
-            os.rename(path, self._damaged_path(path))
-            self.moved.append(str(path))
+            self.place.move(key, _damaged_key(key))
+            self.moved.append(self.place.url(key))
 
-    def replace_generation(self, path: Path) -> None:
+    def replace_generation(self, key: str) -> None:
         """Move a damaged file of the manifest that is not needed; its number stays taken."""
-        aside = self._damaged_path(path)
-        key = self.place.key(str(path))
-        if key in checkpoint.keys(self.place):
-            os.rename(path, aside)
-        elif key in manifest.closing_keys(self.place):
-            os.rename(path, aside)
-            with self.place.staging() as staging:
-                manifest.close(self.place, staging, manifest.last_of_block(path.name))
-        else:
-            shutil.copyfile(path, aside)
-            os.truncate(path, 0)
-        self.moved.append(str(path))
-
-    def _damaged_path(self, path: Path) -> Path:
-        folder = self.root / DAMAGED
-        folder.mkdir(exist_ok=True)
-        return folder / f"{uuid4().hex[:8]}-{path.name}"
-
-    # --- the manifest -----------------------------------------------------------------------
-
-    def rebuild_manifest(self) -> None:
-        """Publish a generation with all intact files."""
-        (self.root / GENERATIONS).mkdir(exist_ok=True)
-        (self.root / STAGING).mkdir(exist_ok=True)
-        marker = self._marker()
-        found = _Found(self.root)
-        newest = max(
-            [marker.generation if marker else 0, *manifest.numbers(self.place), *found.closed()],
-            default=0,
-        )
-        missing = found.missing(newest)
-        self.notes += [f"generation {number} is lost: {_UNKNOWN}" for number in missing]
-        files = found.files()
-        if marker is None or missing:
-            files = self._with_lost_files(files, found, newest)
-        layouts = found.layouts(files)
-        kept = tuple(file for file in files.values() if file.fingerprint in layouts)
-        change = Change(kept, frozenset(), layouts, found.sources)
-        self._publish(Generation(newest + 1, EMPTY, change))
-        for path in found.damaged:
-            self.replace_generation(path)
-        for file in files.values():
-            if file.fingerprint not in layouts:  # and the file itself is unreadable
-                self.losses.append(Loss(file.schema_name, file.rows, file.first, file.last))
-                self.move_damaged(Path(file.path))
-
-    def _marker(self) -> Marker | None:
-        try:
-            return read_marker(self.place)
-        except CorruptFileError as error:
-            self.notes.append(f"created again: {NAME} ({error.message})")
-            return None
-
-    def _publish(self, generation: Generation) -> None:
-        with self.place.staging() as staging:
-            data, digest = encode_generation(generation, self.place)
-            if not self.place.create(manifest.key_of(generation.number), data, staging):
-                msg = f"another process is repairing {str(self.root)!r}"
-                raise LockedError(msg, hint="wait until it has finished, and run the check again")
-            marker = Marker(uuid4().hex, generation.number, digest)
-            replace_marker(self.place, staging, marker)
-            sync_folder(self.root)
-
-    def _with_lost_files(
-        self, files: dict[str, DataFile], found: _Found, newest: int
-    ) -> dict[str, DataFile]:
-        """Add files that no generation names, which may belong to a lost generation."""
-        files = dict(files)
-        known = {Path(path).name: path for path in files}
-        for path in unreferenced_files(self.root, {*files, *found.dropped}):
-            try:
-                file, layout, replaces = describe(path, self.root)
-            except (*checksums.DAMAGE, CorruptFileError) as error:
-                reason = str(error).partition("\n")[0]
-                self.notes.append(f"not changed: {path}, which no generation names ({reason})")
-                continue
-            if replaces and all(os.path.exists(known.get(name, "")) for name in replaces):
-                continue  # its events are in the files from which it was merged
-            for name in replaces & known.keys():
-                del files[known.pop(name)]
-            files[file.path] = replace(file, generation=newest + 1)
-            found.add_layout(layout)
-            self.notes.append(f"recovered: {file.rows:,} events of {file.schema_name} in {path}")
-        return files
+        place = self.place
+        with place.staging() as staging:
+            if key in checkpoint.keys(place):
+                place.move(key, _damaged_key(key))
+            elif key in manifest.closing_keys(place):
+                place.move(key, _damaged_key(key))
+                manifest.close(place, staging, manifest.last_of_block(key))
+            else:
+                aside = staging / "aside"
+                aside.write_bytes(place.read(key))
+                place.add([Staged(aside, _damaged_key(key))])
+                place.replace(key, b"", staging)
+        self.moved.append(place.url(key))
 
 
-class _Found:
-    """The content of all readable generations."""
-
-    def __init__(self, root: Path) -> None:
-        self._place = place = Folder(root)
-        self._generations: dict[int, tuple[Generation, str]] = {}
-        self._layouts: dict[str, Layout] = {}
-        self.damaged: list[Path] = []
-        self.sources: dict[str, Source] = {}
-        self.dropped: set[str] = set()
-        for number in sorted(manifest.numbers(place)):
-            try:
-                self._generations[number] = manifest.read(place, number)
-            except CorruptFileError as error:
-                if isinstance(error.__cause__, OSError):
-                    raise  # the file may be intact
-                self.damaged.append(manifest.file_of(root, number))
-        for found, _ in self._generations.values():
-            self.dropped |= found.change.dropped
-            self._layouts |= found.change.layouts
-
-    def closed(self) -> Iterator[int]:
-        """Yield the last number of each closed block."""
-        for key in manifest.closing_keys(self._place):
-            yield manifest.last_of_block(key)
-
-    def _chain(self) -> list[int]:
-        """Return the longest chain of generations that starts at the empty database."""
-        for start in sorted(self._generations, reverse=True):
-            chain, number, digest = [], start, self._generations[start][1]
-            while number and self._generations.get(number, (None, None))[1] == digest:
-                chain.append(number)
-                since = self._generations[number][0].since
-                number, digest = since.number, since.digest
-            if not number and not digest:
-                return chain[::-1]
-        return []
-
-    def missing(self, newest: int) -> list[int]:
-        """Return the generations up to `newest` that no readable one covers."""
-        base = max(self._chain(), default=0)
-        covered: set[int] = set()
-        for number, (found, _) in self._generations.items():
-            covered |= set(range(found.since.number + 1, number + 1))
-        return [number for number in range(base + 1, newest + 1) if number not in covered]
-
-    def files(self) -> dict[str, DataFile]:
-        """Apply the longest chain of generations, and then each later readable one."""
-        chain = self._chain()
-        base = max(chain, default=0)
-        later = [number for number in sorted(self._generations) if number > base]
-        files: dict[str, DataFile] = {}
-        for number in (*chain, *later):
-            change = self._generations[number][0].change
-            for path in change.dropped:
-                files.pop(path, None)
-            for key in change.forgotten:
-                self.sources.pop(key, None)
-            files |= {file.path: file for file in change.files}
-            self.sources |= change.sources
-        return files
-
-    def add_layout(self, layout: Layout) -> None:
-        """Add a layout that was read from a data file."""
-        self._layouts.setdefault(layout.fingerprint, layout)
-
-    def layouts(self, files: dict[str, DataFile]) -> dict[str, Layout]:
-        """Return the layouts of files; those that are lost are read from the files."""
-        for file in files.values():
-            if file.fingerprint not in self._layouts:
-                with contextlib.suppress(*checksums.DAMAGE), pq.ParquetFile(file.path) as parquet:
-                    self.add_layout(layout_of(parquet))
-        wanted = {file.fingerprint for file in files.values()}
-        return {key: layout for key, layout in self._layouts.items() if key in wanted}
+def _damaged_key(key: str) -> str:
+    return f"{DAMAGED}/{uuid4().hex[:8]}-{key.rpartition('/')[2]}"
