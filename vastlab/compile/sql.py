@@ -73,7 +73,10 @@ _PARSER = re.compile(r'ParserError\("(.*)"\)', re.DOTALL)
 _MEMBER = re.compile(r"\[([^\[\]]+)\]")
 _NO_SIGNATURE = re.compile(r"Function '(\w+)' failed to match any signature.*? received (\w+)")
 _NO_VALUE = re.compile(r"Placeholder '(\$\w+)' was not provided")
-_UNKNOWN_FIELD = re.compile(r'No field named ("?)([^".]+)\1\.(?: |$)')
+_WORDS = r'(?:"(?:[^"]|"")*"|\w+)'
+_UNKNOWN_FIELD = re.compile(
+    rf"No field named ({_WORDS}(?:\.{_WORDS})*)\.|Field (\S+) not found in struct"
+)
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _SUGGESTED = 3
 _LONGEST_REASON = 400
@@ -205,11 +208,22 @@ class Statement:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
 
-    def _fields(self, name: str) -> list[str]:
-        """Return the paths that end with a name, as a statement writes them."""
-        leaves = (leaf for schema in self._schemas.values() for leaf in schema.leaves)
-        paths = (".".join(map(_word, each.path)) for each in leaves if each.path[-1] == name)
-        return list(dict.fromkeys(paths))[:_SUGGESTED]
+    def _unknown_field(self, written: str, reason: str) -> UsageError | None:
+        """Say which fields may be meant, if some have the name or one like it."""
+        *table, last = (word.strip('"').replace('""', '"') for word in re.findall(_WORDS, written))
+        above = "".join(f"{_word(word)}." for word in table)
+        above = above if f" {above}" in reason else ""  # else it is no table of the statement
+        fields = {leaf.path: None for schema in self._schemas.values() for leaf in schema.leaves}
+        ends = [path for path in fields if f".{'.'.join(path)}".endswith(f".{last}")]
+        if not ends:
+            close = _text.close_matches(last, {path[-1] for path in fields})
+            ends = [path for path in fields if path[-1] in close]
+        if not ends:
+            return None
+        hint = " or ".join(above + ".".join(map(_word, path)) for path in ends[:_SUGGESTED])
+        is_quoted = "." in last and last in map(".".join, ends)
+        hint = f"write {hint}, without quotes around it" if is_quoted else f"did you mean {hint}?"
+        return UsageError(f"there is no field {_text.cut(last, 80)!r}", hint=hint)
 
     def _namespace(self, catalog: str, name: str) -> Any:
         if catalog not in self._context.catalog_names():
@@ -247,9 +261,10 @@ class Statement:
                 return UsageError(f"the events of {name!r} have no fields, and a table needs one")
             hint = _text.did_you_mean(name, self._schemas, write=_table)
             return UsageError(f"there is no table {name!r}", hint=hint)
-        if (found := _UNKNOWN_FIELD.search(reason)) and (known := self._fields(found[2])):
-            hint = f"did you mean {' or '.join(known)}?"
-            return UsageError(f"there is no field {found[2]!r}", hint=hint)
+        if (found := _UNKNOWN_FIELD.search(reason)) and (
+            error := self._unknown_field(found[1] or _quoted(found[2]), reason)
+        ):
+            return error
         if "FixedSizeBinary(16)" in reason:
             reason = reason.replace("FixedSizeBinary(16)", "address").replace("Utf8", "text")
             hint = "write addresses as ip('192.0.2.1'), and see in_subnet(a, '10.0.0.0/8')"
