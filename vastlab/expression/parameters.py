@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from vastlab._lazy import is_loaded, pd
 from vastlab._text import did_you_mean
 from vastlab.arrow.address import DOTTED, Mask, Octets, parse_ipv4
+from vastlab.endpoints import as_path
 from vastlab.errors import ParameterError, UsageError
 from vastlab.expression.ast import Constant, Expr, Not, Operator, Or, Predicate, TypeExtractor
 from vastlab.expression.checks import problem
@@ -119,7 +120,7 @@ def indicators(path: str | Path) -> list[Indicator]:
     """
     if not str(path):
         raise UsageError("the list of indicators has no file name", hint=_HINT)
-    file, column = _split_column(str(path))
+    file, column = _split_column(str(as_path(path, "the list of indicators")))
     text = _read_text(file)
     raw = pa.array(
         _read_column(text, column, file) if column else _list_values(text, file), pa.string()
