@@ -27,7 +27,7 @@ from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
-from vastlab.expression.aggregates import Aggregate, Name, Summary
+from vastlab.expression.aggregates import Aggregate, Name, Summary, check_unnamed
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Report
 from vastlab.table_slice import TableSlice
@@ -379,6 +379,7 @@ class VAST:
         # Here, as in all methods that return a frame: a count need not load pandas.
         from vastlab.group_frames import engine_bucket, to_frame
 
+        check_unnamed(expression)
         asked = Summary.parse(by, every, aggregates or {})
         if twice := sorted(named.keys() & (aggregates or {}).keys()):
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")

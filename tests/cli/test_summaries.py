@@ -81,6 +81,8 @@ def test_nothing_is_an_empty_table(shell, capfd, database):
         (["summarize", "a=total(b)"], "unknown function total"),
         (["summarize", "a=count()", "a=sum(orig_bytes)"], "the aggregate 'a' is given twice"),
         (["summarize", "resp_p == 1", "resp_p == 2"], "two expressions"),
+        (["summarize", "sum(orig_bytes)"], "has no name (such as sum=sum(orig_bytes))"),
+        (["summarize", "n=count()", " max(ts)", "resp_p == 2"], "such as max=max(ts)"),
         (["summarize", "--by", "srvice"], "did you mean service"),
         (["summarize", "--every", "0s"], "every must be more than 0 s"),
         (["top", "tunnel_parents"], "by cannot be tunnel_parents, which is a list"),

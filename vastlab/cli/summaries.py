@@ -167,6 +167,8 @@ async def _asked(endpoint: str | None, call: str, *words: str, **options: Any) -
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
     """Tell aggregates from the expression: only an aggregate is ``NAME=FUNCTION(...)``."""
+    from vastlab.expression.aggregates import check_unnamed
+
     aggregates, expressions = {}, []
     for argument in arguments:
         name, equals, call = argument.partition("=")
@@ -175,6 +177,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
                 raise UsageError(f"the aggregate {name.strip()!r} is given twice")
             aggregates[name.strip()] = call
         else:
+            check_unnamed(argument)
             expressions.append(argument)
     if len(expressions) > 1:
         raise UsageError(
