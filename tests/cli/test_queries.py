@@ -283,3 +283,18 @@ def test_terminal_gets_a_table(cache, tmp_path, database):
     assert "\x1b[" in text
     assert "zeek.http" in text
     assert '"#type"' not in text
+
+
+@pytest.mark.parametrize(
+    "name, columns",
+    [
+        ("zeek.http", "id.orig_h id.resp_h id.resp_p method host uri"),
+        ("suricata.alert", "src_ip dest_ip dest_port alert.signature alert.severity"),
+    ],
+)
+def test_what_matters_fits_into_120_columns(shell, capfd, database, monkeypatch, name, columns):
+    """Texts and fractions of a second are shortened before a column has no room."""
+    monkeypatch.setenv("COLUMNS", "120")
+    assert shell("query", "-e", database, "-n", "9", "-f", "table", f'#type == "{name}"') == 0
+    header = capfd.readouterr().out.splitlines()[1]
+    assert header.split()[1 : len(columns.split()) + 1] == columns.split()

@@ -27,11 +27,13 @@ from vastlab.errors import UsageError
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.readers import portable
 from vastlab.table_slice import TableSlice, row_values
+from vastlab.types import Kind
 
 ROWS = 50  # of each schema in a table, by default
 _CELL = 44
 _MOST_COLUMNS = 100
-_NARROW = 29  # what a column gets at least, if it wants as much
+# What a column gets at least, if it wants as much: a time to the second.
+_NARROW, _NARROWER = 29, {Kind.TIME: 20, Kind.STRING: 20}
 _GAP = 3
 
 Stream = AsyncIterator[TableSlice]
@@ -207,21 +209,29 @@ def _of(shown: int, total: int, noun: str) -> str:
 
 
 def _fitting(shown: Preview, width: int) -> list[int]:
-    """Say how wide each of the first columns may be, as many as fit side by side."""
+    """Say how wide each of the first columns may be, as many as fit side by side.
+
+    Before a column has no room, texts are shortened, and times to the second.
+    """
     wanted: list[int] = []
-    left = width
+    widths: list[int] = []
+    left = width + _GAP
     for index, column in enumerate(shown.columns):
         texts = [column.name, *(row[index] or "-" for row in shown.rows)]
-        wanted.append(min(_CELL, max(map(cell_len, texts))))
-        left -= _GAP + min(_NARROW, wanted[-1])
-        if left < 0 and len(wanted) > 1:
-            left += _GAP + min(_NARROW, wanted.pop())
+        full = min(_CELL, max(map(cell_len, texts)))
+        least = min(full, _NARROWER.get(column.kind, _NARROW))
+        if left < _GAP + least and wanted:
             break
-    for index, full in enumerate(wanted):
-        wider = min(max(0, full - _NARROW), max(0, left))
-        wanted[index] = min(full, _NARROW) + wider
+        wanted.append(full)
+        widths.append(least)
+        left -= _GAP + least
+    # The fraction of a second tells least.
+    order = sorted(range(len(widths)), key=lambda at: shown.columns[at].kind is Kind.TIME)
+    for index in order:
+        wider = min(wanted[index] - widths[index], max(0, left))
+        widths[index] += wider
         left -= wider
-    return wanted
+    return widths
 
 
 def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:

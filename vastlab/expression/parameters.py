@@ -37,6 +37,7 @@ from vastlab.expression.literals import (
     String,
     Time,
     UInt64,
+    python_call,
     type_of,
 )
 from vastlab.expression.rewrite import (
@@ -50,9 +51,8 @@ from vastlab.expression.scanner import (
     INT64_MAX,
     INT64_MIN,
     UINT64_MAX,
-    InvalidLiteral,
-    address,
     network,
+    whole_address,
 )
 from vastlab.types import Kind, Type
 
@@ -343,7 +343,9 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
         return normalise(Not(expr)) if operator is Operator.NE else expr
     if found := problem(extractor, operator, literal):
         message = f"the parameter ${parameter.name} has an invalid value: {found.message}"
-        raise ParameterError(message, hint=found.hint or f"expected {found.expected}")
+        read = whole_address(literal.value) if isinstance(literal, String) else None
+        expected = found.expected if read is None else python_call(read)
+        raise ParameterError(message, hint=found.hint or f"expected {expected}")
     return typed(replace(predicate, literal=literal))
 
 
@@ -375,9 +377,7 @@ def _list_literal(value: Iterable[object]) -> ListLiteral:
 def _parse_addresses(items: list[Literal]) -> list[Literal]:
     """Parse categories that are all addresses or networks, as data frames hold them."""
     texts = {item.value for item in items if isinstance(item, String)}
-    found = {text: address(text, 0) for text in texts}
-    read = {text: f[0] for text, f in found.items() if f and f[1] == len(text)}
-    known = {text: v for text, v in read.items() if not isinstance(v, InvalidLiteral)}
+    known = {text: read for text in texts if (read := whole_address(text)) is not None}
     if len(known) < len(texts):
         return items
     return [known[item.value] if isinstance(item, String) else item for item in items]
