@@ -498,8 +498,9 @@ class VAST:
             word, such as ``"my-log"`` and ``"a/b"``. ``id.orig_h`` is a field of a record.
             Addresses are made of text by ``ip('192.0.2.1')`` or ``try_ip(text)``, and text of them
             by ``ip_text(a)``; ``in_subnet(a, '10.0.0.0/8')`` asks for a network. Networks and
-            labels are text. Whole numbers wrap around beyond 64 bits, as DataFusion computes them;
-            `summarize` adds them exactly.
+            labels are text. Sums of whole numbers are exact, whatever their size, as those of
+            `summarize` are; what else DataFusion computes of them, such as ``a * b``, wraps around
+            beyond 64 bits.
         expression, since, until, timeout, report
             As in `export`: which events the tables hold.
         params

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+import vastlab
 from tests.cli.program import on_a_terminal, one_line
 from vastlab.result import Result
 
@@ -283,6 +284,25 @@ def test_terminal_gets_a_table(cache, tmp_path, database):
     assert "\x1b[" in text
     assert "zeek.http" in text
     assert '"#type"' not in text
+
+
+def test_a_status_fits_on_a_screen(shell, capfd, tmp_path):
+    """Of many schemas the largest are shown; ``-v`` shows all."""
+    names = [f"my.events{number}" for number in range(40)]
+    with vastlab.connect(f"{tmp_path}/many.db") as vast:
+        for number, name in enumerate(names, 1):
+            vast.ingest(pa.table({"x": range(number)}), schema=name)
+    assert shell("status", "-e", f"{tmp_path}/many.db", "-f", "table") == 0
+    shown = capfd.readouterr()
+    assert len((shown.out + shown.err).splitlines()) <= 40
+    assert "my.events39" in shown.out
+    assert re.search(r"^and 28 more schemas +406$", shown.out, re.MULTILINE)
+    assert re.search(r"^all +820$", shown.out, re.MULTILINE)
+    assert "-v shows everything" in shown.err
+    assert shell("status", "-v", "-e", f"{tmp_path}/many.db", "-f", "table") == 0
+    shown = capfd.readouterr()
+    assert all(name in shown.out for name in names)
+    assert shown.err == ""
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vastlab._text import plain
+from vastlab._text import plain, plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.render import TYPE
@@ -234,22 +234,29 @@ def _fitting(shown: Preview, width: int) -> list[int]:
     return widths
 
 
-def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:
-    """Draw a number for each schema, most first, and their sum."""
+def draw_counts(out: Console, counts: Iterable[tuple[str, int]], most: int | None = None) -> None:
+    """Draw a number for each schema, most first, and their sum; at most some schemas."""
     ordered = sorted(counts, key=lambda pair: (-pair[1], pair[0]))
     total = sum(number for _, number in ordered)
-    draw_pairs(out, [*ordered, ("all", total)], ("schema", "events"))
+    shown, rest = ordered[:most], ordered[len(ordered[:most]) :]
+    others = [(f"and {plural(len(rest), 'more schema')}", sum(n for _, n in rest))] if rest else []
+    draw_pairs(out, [*shown, *others, ("all", total)], ("schema", "events"))
 
 
 def draw_pairs(
-    out: Console, pairs: Sequence[tuple[str, Any]], header: tuple[str, str] = ("", "")
+    out: Console,
+    pairs: Sequence[tuple[str, Any]],
+    header: tuple[str, str] = ("", ""),
+    most: int | None = None,
 ) -> None:
-    """Draw a table of names and values."""
+    """Draw a table of names and values; at most some."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.show_header = any(header)
     table.add_column(header[0], style="cyan")
     table.add_column(header[1], justify="right" if any(header) else "left")
-    for name, value in pairs:
+    for name, value in pairs[:most]:
         text = f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(Text(plain(name)), Text(plain(text)))
+    if rest := len(pairs) - len(pairs[:most]):
+        table.add_row(Text(f"and {plural(rest, 'more line')}"))
     out.print(table)

@@ -26,7 +26,7 @@ from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.plain import BYTES, fit_fields, plain_type
 from vastlab.arrow.types import IP, list_parts, null_mask, record_batch
-from vastlab.compile import sql_functions
+from vastlab.compile import sql_functions, sql_sums
 from vastlab.errors import UsageError, VastlabError
 from vastlab.expression.literals import (
     IP as Address,
@@ -112,6 +112,7 @@ class Statement:
         # The engine would apply filters with the rules of Arrow, to which null and NaN differ.
         self._context.remove_optimizer_rule("push_down_filter")
         sql_functions.register(self._context, self._fail)
+        self._sums = sql_sums.Sums(self._context, self._fail)
         for name, schema in schemas.items():
             table = _Table(schema, scan, self)
             if not table.schema.names:
@@ -139,16 +140,40 @@ class Statement:
                 .with_allow_statements(False)
             )
             values = _values(text, params or {})
-            frame = self._context.sql_with_options(text, options, param_values=values)
+            names = self._planned(text, options, values).schema().names
         with tempfile.TemporaryDirectory(prefix="vastlab-sql-") as folder:
             while True:
+                large = len(self._sums.large)
                 try:
+                    frame = self._checked(text, options, values)
                     with self._errors():
-                        return _answer(frame.schema(), self._rows(frame), self._schemas)
+                        return _answer(names, frame.schema(), self._rows(frame), self._schemas)
                 except VastlabError:
-                    if not self._missing:
+                    if not self._missing and len(self._sums.large) == large:
                         raise
+                self._failure = None
                 self._keep(folder)
+
+    def _planned(
+        self, text: str, options: datafusion.SQLOptions, values: Mapping[str, pa.Scalar]
+    ) -> datafusion.DataFrame:
+        return self._context.sql_with_options(text, options, param_values=values)
+
+    def _checked(
+        self, text: str, options: datafusion.SQLOptions, values: Mapping[str, pa.Scalar]
+    ) -> datafusion.DataFrame:
+        """Plan a statement that can be planned as it was written, with its sums checked."""
+        try:
+            return self._planned(self._sums.written(text), options, values)
+        except VastlabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the engine has no errors of its own
+            if self._sums.large:
+                raise sql_sums.too_large() from None
+            raise UsageError(
+                f"a sum of this statement cannot be checked: {_reason(str(error))}",
+                hint="give it a name where it is used: sum(x) as total",
+            ) from None
 
     def _rows(self, frame: datafusion.DataFrame) -> list[pa.RecordBatch]:
         batches, size = [], 0
@@ -477,18 +502,39 @@ def _reason(text: str) -> str:
     return _text.cut(_text.plain(line), _LONGEST_REASON) or "the statement cannot be run"
 
 
-def _answer(schema: pa.Schema, batches: list[pa.RecordBatch], tables: Iterable[str]) -> pa.Table:
+def _answer(
+    written_names: Sequence[str],
+    schema: pa.Schema,
+    batches: list[pa.RecordBatch],
+    tables: Iterable[str],
+) -> pa.Table:
     """Name the columns as the statement does, and give addresses their type."""
     written = {f"{name}." for table in tables for name in (table, _quoted(table))}
     qualifiers = sorted(written, key=len, reverse=True)
     taken: dict[str, int] = {}
-    names = [unique(_named(name, qualifiers), taken) for name in schema.names]
-    # The batches say of fewer columns than the plan that they have no nulls.
+    names = [unique(_named(name, qualifiers), taken) for name in written_names]
+    # The plan has other decimals than the batches, which say of fewer columns that they have no
+    # nulls.
+    types = batches[0].schema.types if batches else schema.types
     columns = [
-        pa.chunked_array([_typed(batch.column(i)) for batch in batches], _type(type_))
-        for i, type_ in enumerate(schema.types)
+        _plain_numbers(
+            pa.chunked_array([_typed(batch.column(i)) for batch in batches], _type(type_))
+        )
+        for i, type_ in enumerate(types)
     ]
     return pa.Table.from_arrays(columns, names)
+
+
+def _plain_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return decimals, which the engine makes of signed and unsigned numbers, as such numbers."""
+    if not pa.types.is_decimal(column.type):
+        return column
+    if column.type.scale:
+        return column.cast(pa.float64())
+    for type_ in (pa.int64(), pa.uint64()):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(type_)
+    return column
 
 
 def _named(name: str, qualifiers: Iterable[str]) -> str:
