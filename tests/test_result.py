@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vastlab
 from tests import arrow_strategies as arrow
 from tests.display.conftest import START, conn, wide
 from vastlab import errors
@@ -369,3 +370,21 @@ def test_pictures_say_what_is_missing(monkeypatch):
     for draw in (result.timeline, result.graph, lambda: result.top("note")):
         with pytest.raises(errors.UsageError, match=r"vastlab\[plots\]"):
             draw()
+
+
+@pytest.mark.parametrize("path", [3, None, b"x", ["x"], "a\0b", "~no such user/x"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        Result({}).to_html,
+        Result({}).to_csv,
+        Result({}).to_parquet,
+        vastlab.indicators,
+        vastlab.start_node,
+        lambda path: vastlab.VAST("demo:", taxonomy=path or 0),
+    ],
+)
+def test_what_is_no_path_is_one_clear_line(call, path):
+    """Of every call that takes a path."""
+    with pytest.raises(errors.UsageError, match=r"must be a path|null character|no such user"):
+        call(path)

@@ -50,17 +50,16 @@ def test_events_without_fields_are_no_table():
 
 
 def test_the_statement_of_the_issue_gives_bytes_by_host(vast):
-    """The sum of a column by a field of a record, as pandas computes it."""
+    """The sum of a column by a field of a record, as Python computes it: some are large."""
     found = vast.sql(BYTES)
     assert found.columns.tolist() == ["id.orig_h", "sum(orig_bytes)"]
     frame = vast.query('#type == "zeek.conn"', limit=0).one()
-    wanted = frame.groupby("id.orig_h", observed=True)["orig_bytes"].sum(min_count=1)
-    pd.testing.assert_series_equal(
-        found.set_index("id.orig_h")["sum(orig_bytes)"].sort_index().rename(None),
-        wanted.sort_index().rename(None),
-        check_index_type=False,
-        check_categorical=False,
-    )
+    wanted: dict[str, int] = {}
+    for host, size in zip(frame["id.orig_h"], frame["orig_bytes"], strict=True):
+        wanted[host] = wanted.get(host, 0) + (0 if pd.isna(size) else int(size))
+    sums = zip(found["id.orig_h"], found["sum(orig_bytes)"], strict=True)
+    assert {host: 0 if pd.isna(total) else int(total) for host, total in sums} == wanted
+    assert max(wanted.values()) > 2**64
 
 
 def test_a_result_gives_the_same(vast):
@@ -208,7 +207,7 @@ async def test_progress_is_reported(database):
     """The events that were read so far."""
     seen = []
     async with VAST(database) as opened:
-        await opened.sql(BYTES, report=seen.append)
+        await opened.sql("select max(orig_bytes) from zeek.conn", report=seen.append)
     steps = [item for item in seen if isinstance(item, Step)]
     assert steps
     assert steps[-1].events == len(await_all(database))

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from vastlab._arguments import as_seconds
@@ -316,7 +315,7 @@ def _taxonomy(settings: Settings, more: Taxonomy | str | os.PathLike[str] | None
         taxonomy = taxonomy.merge(load(folder))
     if more is None:
         return taxonomy
-    return taxonomy.merge(more if isinstance(more, Taxonomy) else load(Path(more)))
+    return taxonomy.merge(more if isinstance(more, Taxonomy) else load(more))
 
 
 def _read_options(settings: Settings, infer: bool | None, encoding: str | None) -> ReadOptions:

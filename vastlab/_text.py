@@ -123,3 +123,22 @@ def duration(nanoseconds: int) -> str:
         if nanoseconds >= unit and nanoseconds % unit == 0:
             return f"{nanoseconds // unit} {word}"
     return f"{nanoseconds:,} ns"
+
+
+_LONG_UNITS = (
+    (365 * 86_400_000_000_000, "years"),
+    (86_400_000_000_000, "days"),
+    (3_600_000_000_000, "hours"),
+)
+
+
+def about(nanoseconds: int) -> str:
+    """Write a duration roughly, in the largest unit that it takes twice.
+
+    >>> about(9 * 365 * 86_400_000_000_000), about(90_000_000_000)
+    ('9 years', '90 s')
+    """
+    for unit, word in _LONG_UNITS:
+        if nanoseconds >= 2 * unit:
+            return f"{nanoseconds / unit:,.0f} {word}"
+    return duration(nanoseconds)

@@ -27,7 +27,7 @@ from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
 from vastlab.endpoints import Endpoint
 from vastlab.errors import UsageError
-from vastlab.expression.aggregates import Aggregate, Name, Summary
+from vastlab.expression.aggregates import Aggregate, Name, Summary, check_unnamed
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Explanation, ExportMode, Node, Query, Report
 from vastlab.table_slice import TableSlice
@@ -379,6 +379,7 @@ class VAST:
         # Here, as in all methods that return a frame: a count need not load pandas.
         from vastlab.group_frames import engine_bucket, to_frame
 
+        check_unnamed(expression)
         asked = Summary.parse(by, every, aggregates or {})
         if twice := sorted(named.keys() & (aggregates or {}).keys()):
             raise UsageError(f"the aggregate {twice[0]!r} is given twice")
@@ -497,8 +498,9 @@ class VAST:
             word, such as ``"my-log"`` and ``"a/b"``. ``id.orig_h`` is a field of a record.
             Addresses are made of text by ``ip('192.0.2.1')`` or ``try_ip(text)``, and text of them
             by ``ip_text(a)``; ``in_subnet(a, '10.0.0.0/8')`` asks for a network. Networks and
-            labels are text. Whole numbers wrap around beyond 64 bits, as DataFusion computes them;
-            `summarize` adds them exactly.
+            labels are text. Sums of whole numbers are exact, whatever their size, as those of
+            `summarize` are; what else DataFusion computes of them, such as ``a * b``, wraps around
+            beyond 64 bits.
         expression, since, until, timeout, report
             As in `export`: which events the tables hold.
         params

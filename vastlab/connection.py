@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import re
 import weakref
 from collections import deque
@@ -12,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from datetime import timedelta, tzinfo
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pandas as pd
 
@@ -43,6 +42,9 @@ from vastlab.result import Result
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
+
+if TYPE_CHECKING:
+    from vastlab.notebook import QueryBox
 
 __all__ = ["Connection", "connect"]
 
@@ -450,7 +452,7 @@ class Connection:
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
-    ) -> Any:
+    ) -> QueryBox:
         """Explore the events that match: over time, in tables that page, and by clicks on values.
 
         Parameters
@@ -473,9 +475,9 @@ class Connection:
         ...     box.close()
         %vast -e demo: zeek.dns.rcode_name == "NXDOMAIN" zeek.dns
         """
-        # The widgets stand above; who does not use them does not import them.
-        notebook = importlib.import_module("vastlab.notebook")
-        box = notebook.QueryBox(
+        from vastlab.notebook import QueryBox  # above this layer: only here, and when it is used
+
+        box = QueryBox(
             self,
             expression=str(bind(parse_query(expression), params)) if params else expression,
             limit=as_limit(limit),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from vastlab import _text
 from vastlab.errors import UsageError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "NodeEndpoint",
     "ObjectStoreEndpoint",
     "PathEndpoint",
+    "as_path",
     "is_bare_host",
     "parse_endpoint",
     "without_secrets",
@@ -118,7 +120,7 @@ def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
     text is a path.
     """
     if isinstance(text, os.PathLike):
-        return PathEndpoint(_path(text))
+        return PathEndpoint(as_path(text))
     if not isinstance(text, str):
         raise UsageError(f"the endpoint must be a text, got {text!r}", hint=_SUPPORTED)
     if not text.strip():
@@ -138,7 +140,7 @@ def parse_endpoint(text: str | os.PathLike[str]) -> Endpoint:
         return NodeEndpoint(text.removeprefix("[").removesuffix("]"), _DEFAULT_PORT)
     if (match := _IPV6_NODE.fullmatch(text)) and is_bare_host(match["host"]):
         return _node(text, match)
-    return PathEndpoint(_path(text))
+    return PathEndpoint(as_path(text))
 
 
 def is_bare_host(text: str) -> bool:
@@ -222,13 +224,40 @@ def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
     return ClusterEndpoint(scheduler, data)
 
 
-def _path(text: str | os.PathLike[str]) -> Path:
-    if "\0" in os.fsdecode(text):
-        raise UsageError(f"a path cannot hold a null character: {os.fspath(text)!r}")
+def as_path(value: object, what: str = "the endpoint") -> Path:
+    """Return a path, if it is one; ``~`` is the user's folder.
+
+    Parameters
+    ----------
+    value
+        A text, or an object that names a path as text.
+    what
+        What it is, for an error.
+
+    Raises
+    ------
+    UsageError
+        It is something else, or no path can be so.
+
+    Examples
+    --------
+    >>> as_path(3, "the file")
+    Traceback (most recent call last):
+        ...
+    vastlab.errors.UsageError: the file must be a path, got 3 (a text or a pathlib.Path)
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise UsageError(
+            f"{what} must be a path, got {_text.cut(repr(value), 80)}",
+            hint="a text or a pathlib.Path",
+        )
+    if "\0" in path:
+        raise UsageError(f"a path cannot hold a null character: {path!r}")
     try:
-        return Path(text).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
-        raise UsageError(f"no such user in the endpoint {os.fspath(text)!r}") from None
+        raise UsageError(f"no such user in {what} {path!r}") from None
 
 
 def _split(text: str) -> SplitResult:
@@ -247,4 +276,4 @@ def _path_of_url(text: str) -> Path:
         raise UsageError(f"the endpoint {text!r} names no folder", hint="file:///folder")
     from urllib.request import url2pathname  # here: it imports HTTP and e-mail
 
-    return _path(url2pathname(parts.path) if os.name == "nt" else unquote(parts.path))
+    return as_path(url2pathname(parts.path) if os.name == "nt" else unquote(parts.path))

@@ -88,8 +88,19 @@ def to_frames(
 
 
 def table_frame(table: pa.Table) -> pd.DataFrame:
-    """Turn one table into a frame with flat columns, in the order of the table."""
-    return _frame([table], flat=True, ordered=False)
+    """Turn one table into a frame with flat columns, in the order of the table.
+
+    Decimals without a fraction are whole numbers of any size.
+    """
+    whole = [i for i, t in enumerate(table.schema.types) if pa.types.is_decimal(t) and not t.scale]
+    shown = table
+    for place in whole:
+        shown = shown.set_column(place, table.schema.names[place], pa.nulls(len(table), pa.int64()))
+    frame = _frame([shown], flat=True, ordered=False)
+    for place in whole:
+        numbers = [None if each is None else int(each) for each in table.column(place).to_pylist()]
+        frame[table.schema.names[place]] = pd.Series(numbers, frame.index, object)
+    return frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vastlab.display.figures import Picture
+    from vastlab.notebook import QueryBox
 
 
 class Source(Protocol):
@@ -305,7 +305,7 @@ class Result(Mapping[str, pd.DataFrame]):
         """
         return _held.answer(self._tables, statement, params or {})
 
-    def explore(self, expression: str = "") -> Any:
+    def explore(self, expression: str = "") -> QueryBox:
         """Explore the events of this result, without asking the node again.
 
         Parameters
@@ -326,9 +326,9 @@ class Result(Mapping[str, pd.DataFrame]):
         2
         >>> box.close()
         """
-        # The widgets stand above; who does not use them does not import them.
-        notebook = importlib.import_module("vastlab.notebook")
-        box = notebook.QueryBox(self, expression=expression, limit=0)
+        from vastlab.notebook import QueryBox  # above this layer: only here, and when it is used
+
+        box = QueryBox(self, expression=expression, limit=0)
         box.run()
         return box
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+import vastlab
 from tests.cli.program import on_a_terminal, one_line
 from vastlab.result import Result
 
@@ -283,3 +284,37 @@ def test_terminal_gets_a_table(cache, tmp_path, database):
     assert "\x1b[" in text
     assert "zeek.http" in text
     assert '"#type"' not in text
+
+
+def test_a_status_fits_on_a_screen(shell, capfd, tmp_path):
+    """Of many schemas the largest are shown; ``-v`` shows all."""
+    names = [f"my.events{number}" for number in range(40)]
+    with vastlab.connect(f"{tmp_path}/many.db") as vast:
+        for number, name in enumerate(names, 1):
+            vast.ingest(pa.table({"x": range(number)}), schema=name)
+    assert shell("status", "-e", f"{tmp_path}/many.db", "-f", "table") == 0
+    shown = capfd.readouterr()
+    assert len((shown.out + shown.err).splitlines()) <= 40
+    assert "my.events39" in shown.out
+    assert re.search(r"^and 28 more schemas +406$", shown.out, re.MULTILINE)
+    assert re.search(r"^all +820$", shown.out, re.MULTILINE)
+    assert "-v shows everything" in shown.err
+    assert shell("status", "-v", "-e", f"{tmp_path}/many.db", "-f", "table") == 0
+    shown = capfd.readouterr()
+    assert all(name in shown.out for name in names)
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    "name, columns",
+    [
+        ("zeek.http", "id.orig_h id.resp_h id.resp_p method host uri"),
+        ("suricata.alert", "src_ip dest_ip dest_port alert.signature alert.severity"),
+    ],
+)
+def test_what_matters_fits_into_120_columns(shell, capfd, database, monkeypatch, name, columns):
+    """Texts and fractions of a second are shortened before a column has no room."""
+    monkeypatch.setenv("COLUMNS", "120")
+    assert shell("query", "-e", database, "-n", "9", "-f", "table", f'#type == "{name}"') == 0
+    header = capfd.readouterr().out.splitlines()[1]
+    assert header.split()[1 : len(columns.split()) + 1] == columns.split()

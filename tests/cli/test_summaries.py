@@ -81,6 +81,8 @@ def test_nothing_is_an_empty_table(shell, capfd, database):
         (["summarize", "a=total(b)"], "unknown function total"),
         (["summarize", "a=count()", "a=sum(orig_bytes)"], "the aggregate 'a' is given twice"),
         (["summarize", "resp_p == 1", "resp_p == 2"], "two expressions"),
+        (["summarize", "sum(orig_bytes)"], "has no name (such as sum=sum(orig_bytes))"),
+        (["summarize", "n=count()", " max(ts)", "resp_p == 2"], "such as max=max(ts)"),
         (["summarize", "--by", "srvice"], "did you mean service"),
         (["summarize", "--every", "0s"], "every must be more than 0 s"),
         (["top", "tunnel_parents"], "by cannot be tunnel_parents, which is a list"),
@@ -120,3 +122,19 @@ def test_the_bars_of_a_timeline_count_events_without_a_time(shell, capfd, tmp_pa
     assert shell("timeline", "-e", str(tmp_path / "some.db"), "--every", "1d", "-f", "table") == 0
     drawn = [line.split() for line in capfd.readouterr().out.splitlines()[2:]]
     assert [(words[0], words[-2]) for words in drawn] == [("1970-01-01T00:00:00", "1"), ("-", "2")]
+
+
+def test_a_timeline_says_where_buckets_are_empty(shell, capfd, tmp_path):
+    """Two bars that stand below each other would look like neighbours in time."""
+    day = 86_400 * 10**9
+    times = pa.array([0, day, 3660 * day, None], pa.timestamp("ns", "UTC"))
+    with vastlab.connect(str(tmp_path / "some.db")) as vast:
+        vast.ingest(pa.table({"ts": times}), schema="my.events")
+    for command in (["timeline"], ["summarize"]):
+        words = [*command, "-e", str(tmp_path / "some.db"), "--every", "1d", "-f", "table"]
+        assert shell(*words) == 0
+        lines = capfd.readouterr().out.splitlines()[2:]
+        assert [line.split()[0] for line in lines] == [
+            "1970-01-01T00:00:00", "1970-01-02T00:00:00", "...", "1980-01-09T00:00:00", "-",
+        ]  # fmt: skip
+        assert lines[2].strip() == "... 10 years without events"

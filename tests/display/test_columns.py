@@ -22,11 +22,11 @@ from vastlab.expression.taxonomy import Taxonomy
     [
         (
             "suricata.alert",
-            "timestamp src_ip src_port dest_ip dest_port "
+            "timestamp src_ip dest_ip dest_port "
             "alert.signature alert.severity alert.category alert.action",
         ),
-        ("zeek.dns", "ts id.orig_h id.orig_p id.resp_h id.resp_p query answers rcode_name"),
-        ("zeek.http", "ts id.orig_h id.orig_p id.resp_h id.resp_p method host uri status_code"),
+        ("zeek.dns", "ts id.orig_h id.resp_h id.resp_p query answers rcode_name"),
+        ("zeek.http", "ts id.orig_h id.resp_h id.resp_p method host uri status_code"),
     ],
 )
 def test_what_matters_in_a_schema_comes_first(name, first):
@@ -39,9 +39,16 @@ def test_what_matters_in_a_schema_comes_first(name, first):
 
 def test_fields_of_the_query_come_before_those_of_the_schema():
     """What was asked for stands right behind the ends, even where it has no value."""
-    events = pa.table({"uri": ["/a"], "x": pa.nulls(1, pa.string()), "src_port": pa.array([1])})
-    assert sensible("zeek.http", [events]) == ["src_port", "uri"]
-    assert sensible("zeek.http", [events], ["x"]) == ["src_port", "x", "uri"]
+    events = pa.table({"uri": ["/a"], "x": pa.nulls(1, pa.string()), "dest_port": pa.array([1])})
+    assert sensible("zeek.http", [events]) == ["dest_port", "uri"]
+    assert sensible("zeek.http", [events], ["x"]) == ["dest_port", "x", "uri"]
+
+
+def test_source_ports_come_behind_what_tells_more():
+    """They take the room of a name or a signature, unless the query names them."""
+    events = pa.table({"src_port": [1, 2], "uri": ["/a", "/b"], "size": [3, 4]})
+    assert sensible("zeek.http", [events]) == ["uri", "src_port", "size"]
+    assert sensible("zeek.http", [events], ["src_port"]) == ["src_port", "uri", "size"]
 
 
 def test_what_varies_comes_before_what_is_the_same():

@@ -64,7 +64,8 @@ def test_a_bucket_is_a_span_of_time(every):
         ((), None, {"x": "sum()"}, r"x: sum\(\) needs a field"),
         ((), None, {"x": "sum(a b)"}, r"x: sum\(...\) must be the name of a field"),
         ("x", None, {"x": "sum(a)"}, "two columns are called 'x'"),
-        ((), "1h", {"time": "count()"}, "two columns are called 'time'"),
+        ((), "1h", {"time": "count()"}, "'time': the buckets of time, and an aggregate"),
+        ("time", "1h", {}, r"the buckets of time, and a field \(.* such as SCHEMA.time\)"),
     ],
 )
 def test_a_wrong_summary_is_one_clear_line(by, every, aggregates, message):

@@ -230,6 +230,22 @@ def test_an_endpoint_is_used_as_a_profile_is(shell, beside, folder):
     assert shell.run("%vast resp_p == 4").num_rows == 1
 
 
+def test_a_dash_goes_back_as_cd_does(shell, folder, tmp_path):
+    """To what was asked before, also to a connection, and there and back again."""
+
+    def used(line: str) -> str:
+        return repr(shell.run(f"%vast_use {line}")).removeprefix("using ")
+
+    with pytest.raises(errors.UsageError, match="nothing else was used before"):
+        shell.run("%vast_use -")
+    assert used("/first") == "/first"
+    assert used("/second") == "/second"
+    assert [used("-"), used("-"), used("-")] == ["/first", "/second", "/first"]
+    with vastlab.connect(f"{tmp_path}/mine.db") as mine:
+        assert [used("-"), used("-")] == ["/first", mine.endpoint]
+        assert [used("/third"), used("-")] == ["/third", mine.endpoint]
+
+
 def test_a_folder_may_be_named_by_one_word(shell, beside, folder, monkeypatch):
     """As for `connect`, where no profile has that name."""
     monkeypatch.chdir(folder.parent)
@@ -470,7 +486,11 @@ def test_summaries_are_frames(shell):
     assert len(shell.names["hidden"]) == 5
     assert len(shell.names["also"])
     for magic in ("top", "timeline", "summarize"):
-        assert f"%vast_{magic} [" in repr(shell.run(f"%vast_{magic} -h"))
+        usage = repr(shell.run(f"%vast_{magic} -h"))
+        assert f"%vast_{magic} [" in usage
+        assert "--since TIME" in usage
+        assert ("--limit N" in usage) == (magic != "timeline")
+        assert "--live" not in usage
     shell.run("%vast_top -o kept resp_p")
     assert len(shell.names["kept"]) == 5
 

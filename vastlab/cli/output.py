@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vastlab._text import plain
+from vastlab._text import plain, plural
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.render import TYPE
@@ -27,11 +27,13 @@ from vastlab.errors import UsageError
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.readers import portable
 from vastlab.table_slice import TableSlice, row_values
+from vastlab.types import Kind
 
 ROWS = 50  # of each schema in a table, by default
 _CELL = 44
 _MOST_COLUMNS = 100
-_NARROW = 29  # what a column gets at least, if it wants as much
+# What a column gets at least, if it wants as much: a time to the second.
+_NARROW, _NARROWER = 29, {Kind.TIME: 20, Kind.STRING: 20}
 _GAP = 3
 
 Stream = AsyncIterator[TableSlice]
@@ -207,39 +209,54 @@ def _of(shown: int, total: int, noun: str) -> str:
 
 
 def _fitting(shown: Preview, width: int) -> list[int]:
-    """Say how wide each of the first columns may be, as many as fit side by side."""
+    """Say how wide each of the first columns may be, as many as fit side by side.
+
+    Before a column has no room, texts are shortened, and times to the second.
+    """
     wanted: list[int] = []
-    left = width
+    widths: list[int] = []
+    left = width + _GAP
     for index, column in enumerate(shown.columns):
         texts = [column.name, *(row[index] or "-" for row in shown.rows)]
-        wanted.append(min(_CELL, max(map(cell_len, texts))))
-        left -= _GAP + min(_NARROW, wanted[-1])
-        if left < 0 and len(wanted) > 1:
-            left += _GAP + min(_NARROW, wanted.pop())
+        full = min(_CELL, max(map(cell_len, texts)))
+        least = min(full, _NARROWER.get(column.kind, _NARROW))
+        if left < _GAP + least and wanted:
             break
-    for index, full in enumerate(wanted):
-        wider = min(max(0, full - _NARROW), max(0, left))
-        wanted[index] = min(full, _NARROW) + wider
+        wanted.append(full)
+        widths.append(least)
+        left -= _GAP + least
+    # The fraction of a second tells least.
+    order = sorted(range(len(widths)), key=lambda at: shown.columns[at].kind is Kind.TIME)
+    for index in order:
+        wider = min(wanted[index] - widths[index], max(0, left))
+        widths[index] += wider
         left -= wider
-    return wanted
+    return widths
 
 
-def draw_counts(out: Console, counts: Iterable[tuple[str, int]]) -> None:
-    """Draw a number for each schema, most first, and their sum."""
+def draw_counts(out: Console, counts: Iterable[tuple[str, int]], most: int | None = None) -> None:
+    """Draw a number for each schema, most first, and their sum; at most some schemas."""
     ordered = sorted(counts, key=lambda pair: (-pair[1], pair[0]))
     total = sum(number for _, number in ordered)
-    draw_pairs(out, [*ordered, ("all", total)], ("schema", "events"))
+    shown, rest = ordered[:most], ordered[len(ordered[:most]) :]
+    others = [(f"and {plural(len(rest), 'more schema')}", sum(n for _, n in rest))] if rest else []
+    draw_pairs(out, [*shown, *others, ("all", total)], ("schema", "events"))
 
 
 def draw_pairs(
-    out: Console, pairs: Sequence[tuple[str, Any]], header: tuple[str, str] = ("", "")
+    out: Console,
+    pairs: Sequence[tuple[str, Any]],
+    header: tuple[str, str] = ("", ""),
+    most: int | None = None,
 ) -> None:
-    """Draw a table of names and values."""
+    """Draw a table of names and values; at most some."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.show_header = any(header)
     table.add_column(header[0], style="cyan")
     table.add_column(header[1], justify="right" if any(header) else "left")
-    for name, value in pairs:
+    for name, value in pairs[:most]:
         text = f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(Text(plain(name)), Text(plain(text)))
+    if rest := len(pairs) - len(pairs[:most]):
+        table.add_row(Text(f"and {plural(rest, 'more line')}"))
     out.print(table)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vastlab.table_slice import TableSlice
 
 _COUNTING_SECONDS = 0.2
+_MOST_FACTS, _MOST_SCHEMAS = 20, 12  # lines of a status that fit on a screen
+_FIRST_FACTS = ("version", "system", "catalog")
 
 
 @app.command(
@@ -163,8 +165,19 @@ Examples:
   vastlab status -e localhost:5158 -f json
 """,
 )
-async def status(*, format_: StatusFormat = None, endpoint: Endpoint = None) -> int:
-    """Print the state of a node or a database."""
+async def status(
+    *,
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative=())] = False,
+    format_: StatusFormat = None,
+    endpoint: Endpoint = None,
+) -> int:
+    """Print the state of a node or a database.
+
+    Parameters
+    ----------
+    verbose
+        Everything, in a table of any length.
+    """
     from vastlab.cli import output
     from vastlab.cli.progress import Reporter, progress
 
@@ -176,11 +189,14 @@ async def status(*, format_: StatusFormat = None, endpoint: Endpoint = None) -> 
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
     schemas = found.get("catalog", {}).get("schemas", {})
-    others = [pair for pair in _leaves(found) if not pair[0].startswith("catalog.schemas.")]
-    output.draw_pairs(console(), others)
-    if schemas:
-        numbers = ((name, facts["num-events"]) for name, facts in schemas.items())
-        output.draw_counts(console(), numbers)
+    facts = [pair for pair in _leaves(found) if not pair[0].startswith("catalog.schemas.")]
+    facts.sort(key=lambda pair: pair[0].partition(".")[0] not in _FIRST_FACTS)
+    counts = {name: held["num-events"] for name, held in schemas.items()}
+    output.draw_pairs(console(), facts, most=None if verbose else _MOST_FACTS)
+    if counts:
+        output.draw_counts(console(), counts.items(), most=None if verbose else _MOST_SCHEMAS)
+    if not verbose and (len(facts) > _MOST_FACTS or len(counts) > _MOST_SCHEMAS):
+        complain("-v shows everything", style="dim")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 import re
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from vastlab._text import plain, plural
+from vastlab._text import about, plain, plural
 from vastlab.cli.app import QUERIES, app
 from vastlab.cli.messages import complain, console
 from vastlab.cli.options import (
@@ -146,9 +147,9 @@ async def timeline(
     options = {"every": every, "by": by}
     frame = await _asked(endpoint, "timeline", expression, **options, **bounds.of(expression))
     if format_or_default(format_) == "table":
-        left_out = frame.attrs
+        facts = frame.attrs
         frame = frame.groupby("time", dropna=False)["events"].sum().reset_index()
-        frame.attrs = left_out
+        frame.attrs = facts
     _print(frame, format_, bar="events")
     return 0
 
@@ -166,6 +167,8 @@ async def _asked(endpoint: str | None, call: str, *words: str, **options: Any) -
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
     """Tell aggregates from the expression: only an aggregate is ``NAME=FUNCTION(...)``."""
+    from vastlab.expression.aggregates import check_unnamed
+
     aggregates, expressions = {}, []
     for argument in arguments:
         name, equals, call = argument.partition("=")
@@ -174,6 +177,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], str]:
                 raise UsageError(f"the aggregate {name.strip()!r} is given twice")
             aggregates[name.strip()] = call
         else:
+            check_unnamed(argument)
             expressions.append(argument)
     if len(expressions) > 1:
         raise UsageError(
@@ -248,7 +252,10 @@ def _draw(frame: pd.DataFrame, bar: str | None, keys: Sequence[str]) -> None:
     sizes = [_length(value) for value in frame[bar]] if bar else []
     largest = max(sizes, default=0.0)
     names = [str(name) for name in frame.columns]
+    empty = _empty_spans(frame)
     for number, row in enumerate(_rows(frame)):
+        if number in empty:
+            table.add_row(Text(f"... {about(empty[number])} without events", "dim"))
         cells = [_drawn(value, name in keys) for name, value in zip(names, row, strict=True)]
         if bar is not None:
             length = round(_BAR * sizes[number] / largest) if largest else 0
@@ -257,6 +264,20 @@ def _draw(frame: pd.DataFrame, bar: str | None, keys: Sequence[str]) -> None:
     console().print(table)
     if not len(frame):
         complain("nothing matches", style="yellow")
+
+
+def _empty_spans(frame: pd.DataFrame) -> dict[int, int]:
+    """Return how long no bucket has events before a row, in nanoseconds, where that is so."""
+    import pandas as pd
+
+    if not len(frame) or "every" not in frame.attrs:
+        return {}
+    every = frame.attrs["every"].value
+    # As numbers of Python, since times may be further apart than a span of pandas is long.
+    times = [None if pd.isna(time) else time.value for time in frame["time"]]
+    pairs = enumerate(itertools.pairwise(times), 1)
+    gaps = ((row, b - a - every) for row, (a, b) in pairs if a is not None and b is not None)
+    return {row: gap for row, gap in gaps if gap > 0}
 
 
 def _length(value: Any) -> float:

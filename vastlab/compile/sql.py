@@ -26,7 +26,7 @@ from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.plain import BYTES, fit_fields, plain_type
 from vastlab.arrow.types import IP, list_parts, null_mask, record_batch
-from vastlab.compile import sql_functions
+from vastlab.compile import sql_functions, sql_sums
 from vastlab.errors import UsageError, VastlabError
 from vastlab.expression.literals import (
     IP as Address,
@@ -73,7 +73,10 @@ _PARSER = re.compile(r'ParserError\("(.*)"\)', re.DOTALL)
 _MEMBER = re.compile(r"\[([^\[\]]+)\]")
 _NO_SIGNATURE = re.compile(r"Function '(\w+)' failed to match any signature.*? received (\w+)")
 _NO_VALUE = re.compile(r"Placeholder '(\$\w+)' was not provided")
-_UNKNOWN_FIELD = re.compile(r'No field named ("?)([^".]+)\1\.(?: |$)')
+_WORDS = r'(?:"(?:[^"]|"")*"|\w+)'
+_UNKNOWN_FIELD = re.compile(
+    rf"No field named ({_WORDS}(?:\.{_WORDS})*)\.|Field (\S+) not found in struct"
+)
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _SUGGESTED = 3
 _LONGEST_REASON = 400
@@ -109,6 +112,7 @@ class Statement:
         # The engine would apply filters with the rules of Arrow, to which null and NaN differ.
         self._context.remove_optimizer_rule("push_down_filter")
         sql_functions.register(self._context, self._fail)
+        self._sums = sql_sums.Sums(self._context, self._fail)
         for name, schema in schemas.items():
             table = _Table(schema, scan, self)
             if not table.schema.names:
@@ -136,16 +140,40 @@ class Statement:
                 .with_allow_statements(False)
             )
             values = _values(text, params or {})
-            frame = self._context.sql_with_options(text, options, param_values=values)
+            names = self._planned(text, options, values).schema().names
         with tempfile.TemporaryDirectory(prefix="vastlab-sql-") as folder:
             while True:
+                large = len(self._sums.large)
                 try:
+                    frame = self._checked(text, options, values)
                     with self._errors():
-                        return _answer(frame.schema(), self._rows(frame), self._schemas)
+                        return _answer(names, frame.schema(), self._rows(frame), self._schemas)
                 except VastlabError:
-                    if not self._missing:
+                    if not self._missing and len(self._sums.large) == large:
                         raise
+                self._failure = None
                 self._keep(folder)
+
+    def _planned(
+        self, text: str, options: datafusion.SQLOptions, values: Mapping[str, pa.Scalar]
+    ) -> datafusion.DataFrame:
+        return self._context.sql_with_options(text, options, param_values=values)
+
+    def _checked(
+        self, text: str, options: datafusion.SQLOptions, values: Mapping[str, pa.Scalar]
+    ) -> datafusion.DataFrame:
+        """Plan a statement that can be planned as it was written, with its sums checked."""
+        try:
+            return self._planned(self._sums.written(text), options, values)
+        except VastlabError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the engine has no errors of its own
+            if self._sums.large:
+                raise sql_sums.too_large() from None
+            raise UsageError(
+                f"a sum of this statement cannot be checked: {_reason(str(error))}",
+                hint="give it a name where it is used: sum(x) as total",
+            ) from None
 
     def _rows(self, frame: datafusion.DataFrame) -> list[pa.RecordBatch]:
         batches, size = [], 0
@@ -205,11 +233,22 @@ class Statement:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
 
-    def _fields(self, name: str) -> list[str]:
-        """Return the paths that end with a name, as a statement writes them."""
-        leaves = (leaf for schema in self._schemas.values() for leaf in schema.leaves)
-        paths = (".".join(map(_word, each.path)) for each in leaves if each.path[-1] == name)
-        return list(dict.fromkeys(paths))[:_SUGGESTED]
+    def _unknown_field(self, written: str, reason: str) -> UsageError | None:
+        """Say which fields may be meant, if some have the name or one like it."""
+        *table, last = (word.strip('"').replace('""', '"') for word in re.findall(_WORDS, written))
+        above = "".join(f"{_word(word)}." for word in table)
+        above = above if f" {above}" in reason else ""  # else it is no table of the statement
+        fields = {leaf.path: None for schema in self._schemas.values() for leaf in schema.leaves}
+        ends = [path for path in fields if f".{'.'.join(path)}".endswith(f".{last}")]
+        if not ends:
+            close = _text.close_matches(last, {path[-1] for path in fields})
+            ends = [path for path in fields if path[-1] in close]
+        if not ends:
+            return None
+        hint = " or ".join(above + ".".join(map(_word, path)) for path in ends[:_SUGGESTED])
+        is_quoted = "." in last and last in map(".".join, ends)
+        hint = f"write {hint}, without quotes around it" if is_quoted else f"did you mean {hint}?"
+        return UsageError(f"there is no field {_text.cut(last, 80)!r}", hint=hint)
 
     def _namespace(self, catalog: str, name: str) -> Any:
         if catalog not in self._context.catalog_names():
@@ -247,9 +286,10 @@ class Statement:
                 return UsageError(f"the events of {name!r} have no fields, and a table needs one")
             hint = _text.did_you_mean(name, self._schemas, write=_table)
             return UsageError(f"there is no table {name!r}", hint=hint)
-        if (found := _UNKNOWN_FIELD.search(reason)) and (known := self._fields(found[2])):
-            hint = f"did you mean {' or '.join(known)}?"
-            return UsageError(f"there is no field {found[2]!r}", hint=hint)
+        if (found := _UNKNOWN_FIELD.search(reason)) and (
+            error := self._unknown_field(found[1] or _quoted(found[2]), reason)
+        ):
+            return error
         if "FixedSizeBinary(16)" in reason:
             reason = reason.replace("FixedSizeBinary(16)", "address").replace("Utf8", "text")
             hint = "write addresses as ip('192.0.2.1'), and see in_subnet(a, '10.0.0.0/8')"
@@ -462,18 +502,39 @@ def _reason(text: str) -> str:
     return _text.cut(_text.plain(line), _LONGEST_REASON) or "the statement cannot be run"
 
 
-def _answer(schema: pa.Schema, batches: list[pa.RecordBatch], tables: Iterable[str]) -> pa.Table:
+def _answer(
+    written_names: Sequence[str],
+    schema: pa.Schema,
+    batches: list[pa.RecordBatch],
+    tables: Iterable[str],
+) -> pa.Table:
     """Name the columns as the statement does, and give addresses their type."""
     written = {f"{name}." for table in tables for name in (table, _quoted(table))}
     qualifiers = sorted(written, key=len, reverse=True)
     taken: dict[str, int] = {}
-    names = [unique(_named(name, qualifiers), taken) for name in schema.names]
-    # The batches say of fewer columns than the plan that they have no nulls.
+    names = [unique(_named(name, qualifiers), taken) for name in written_names]
+    # The plan has other decimals than the batches, which say of fewer columns that they have no
+    # nulls.
+    types = batches[0].schema.types if batches else schema.types
     columns = [
-        pa.chunked_array([_typed(batch.column(i)) for batch in batches], _type(type_))
-        for i, type_ in enumerate(schema.types)
+        _plain_numbers(
+            pa.chunked_array([_typed(batch.column(i)) for batch in batches], _type(type_))
+        )
+        for i, type_ in enumerate(types)
     ]
     return pa.Table.from_arrays(columns, names)
+
+
+def _plain_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return decimals, which the engine makes of signed and unsigned numbers, as such numbers."""
+    if not pa.types.is_decimal(column.type):
+        return column
+    if column.type.scale:
+        return column.cast(pa.float64())
+    for type_ in (pa.int64(), pa.uint64()):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(type_)
+    return column
 
 
 def _named(name: str, qualifiers: Iterable[str]) -> str:

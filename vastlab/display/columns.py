@@ -30,6 +30,7 @@ _CELL = 80  # characters that tell values apart
 _LONGEST = 10_000  # characters of an expression; a longer one is a list of indicators
 _BLANK = frozenset({None, "", "[]"})
 _PORT = re.compile(r"(?:.*_)?port|(?:orig|resp)_p")
+_SOURCE_PORT = re.compile(r"orig_p|(?:.*_)?(?:src|source|client)_port")
 
 # By the end of their path, in the order in which they are read.
 _TELLING = {
@@ -75,22 +76,23 @@ class _Rank(IntEnum):
     """Ranks a column: the smallest comes first."""
 
     EVENT_TIME = 0
-    ENDS = 1  # addresses and ports
+    ENDS = 1  # addresses, and ports of services
     ASKED = 2
     OF_SCHEMA = 3
     TELLING = 4
-    VARIED = 5
-    SPARSE = 6
-    CONSTANT = 7
-    IDENTIFIER = 8
+    SOURCE_PORT = 5  # any number, and it takes the room of what tells more
+    VARIED = 6
+    SPARSE = 7
+    CONSTANT = 8
+    IDENTIFIER = 9
 
 
 def sensible(name: str, tables: Sequence[pa.Table], asked: Collection[str] = ()) -> list[str]:
     """Order the columns of a schema by how much they tell, and leave out those without a value.
 
-    First the event time, addresses and ports, what was asked for, and what matters in events of
-    that name; then what varies, what says the same in each event, and identifiers. Where no
-    event has a value in any column, all are there.
+    First the event time, addresses and ports of services, what was asked for, and what matters in
+    events of that name; then source ports, what varies, what says the same in each event, and
+    identifiers. Where no event has a value in any column, all are there.
 
     Parameters
     ----------
@@ -251,6 +253,8 @@ def _rank(leaf: Leaf, values: _Values, rows: int, *, is_of_schema: bool) -> _Ran
         return _Rank.OF_SCHEMA
     if own in _TELLING_ANYWHERE:
         return _Rank.TELLING
+    if _is_source_port(leaf):
+        return _Rank.SOURCE_PORT
     if own in _IDENTIFIERS:
         return _Rank.IDENTIFIER
     if values.is_constant:
@@ -259,10 +263,17 @@ def _rank(leaf: Leaf, values: _Values, rows: int, *, is_of_schema: bool) -> _Ran
 
 
 def _is_end(leaf: Leaf) -> bool:
-    """Whether a field is an address or a port: lists are not, since they take much room."""
-    is_number = leaf.type.kind in (Kind.UINT64, Kind.INT64)
-    is_port = "port" in leaf.type.names or _PORT.fullmatch(leaf.path[-1]) is not None
-    return leaf.type.kind is Kind.IP or (is_number and is_port)
+    """Whether a field is an address or a service's port: lists are not, they take much room."""
+    return leaf.type.kind is Kind.IP or (_is_port(leaf) and not _is_source_port(leaf))
+
+
+def _is_source_port(leaf: Leaf) -> bool:
+    return _is_port(leaf) and _SOURCE_PORT.fullmatch(leaf.path[-1]) is not None
+
+
+def _is_port(leaf: Leaf) -> bool:
+    is_named = "port" in leaf.type.names or _PORT.fullmatch(leaf.path[-1]) is not None
+    return is_named and leaf.type.kind in (Kind.UINT64, Kind.INT64)
 
 
 def _telling(name: str, leaf: Leaf) -> int | None:

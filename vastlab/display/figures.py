@@ -33,11 +33,6 @@ _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
 _STEPS = 120
 _NARROW = 0.3  # of the picture: too little for a scale of time
-_LONG_UNITS = (
-    (365 * 86_400_000_000_000, "years"),
-    (86_400_000_000_000, "days"),
-    (3_600_000_000_000, "hours"),
-)
 
 
 class Picture(Figure):
@@ -205,17 +200,9 @@ def _cut(axes: Axes, gap: int) -> None:
     axes.spines["left"].set(visible=True, color=_INK, linestyle=(0, (4, 3)))
     axes.tick_params(axis="y", left=False)
     axes.annotate(
-        f"{_about(gap)} without events", (0, 0.5), (-5, 0), xycoords="axes fraction",
+        f"{_text.about(gap)} without events", (0, 0.5), (-5, 0), xycoords="axes fraction",
         textcoords="offset points", rotation=90, ha="right", va="center", color=_INK, fontsize=8,
     )  # fmt: skip
-
-
-def _about(nanoseconds: int) -> str:
-    """Write how long something takes, in the largest unit that it takes twice."""
-    for unit, word in _LONG_UNITS:
-        if nanoseconds >= 2 * unit:
-            return f"{nanoseconds / unit:,.0f} {word}"
-    return _text.duration(nanoseconds)
 
 
 def _style_times(axes: Axes, share: float) -> None:

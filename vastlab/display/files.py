@@ -18,6 +18,7 @@ from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
 from vastlab.arrow.convert import flatten
 from vastlab.display.preview import sort_keys
+from vastlab.endpoints import as_path
 from vastlab.errors import DatabaseError, UsageError
 from vastlab.frames import common_kind
 from vastlab.readers import portable
@@ -241,7 +242,7 @@ def write_csv(tables: Tables, folder: str | Path, *, safe: bool, defang: bool) -
 
 def write_page(text: str, path: str | Path, *, overwrite: bool) -> None:
     """Write a file that appears under its name when it is complete."""
-    target = Path(path).expanduser()
+    target = as_path(path, "the file")
     if target.is_dir():
         raise UsageError(f"{str(target)!r} is a folder, not a file")
     if target.exists() and not overwrite:
@@ -276,7 +277,7 @@ def _new(folder: str | Path) -> Iterator[Path]:
 
 
 def _fresh(folder: str | Path) -> Path:
-    target = Path(folder).expanduser()
+    target = as_path(folder, "the folder")
     try:
         if not target.exists() or not next(target.iterdir(), None):
             return target

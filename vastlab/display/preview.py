@@ -167,7 +167,12 @@ class Column:
 
     name: str
     type: str
-    right: bool
+    kind: Kind
+
+    @property
+    def right(self) -> bool:
+        """Whether it is aligned to the right."""
+        return self.kind in RIGHT_ALIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +307,7 @@ def _columns(tables: Sequence[pa.Table], names: Sequence[str]) -> dict[str, Colu
     types = {
         leaf.column: leaf.type for table in reversed(tables) for leaf in _described(table).leaves
     }
-    return {
-        name: Column(_cell(name), _cell(str(types[name])), types[name].kind in RIGHT_ALIGNED)
-        for name in names
-    }
+    return {name: Column(_cell(name), _cell(str(types[name])), types[name].kind) for name in names}
 
 
 def _texts(

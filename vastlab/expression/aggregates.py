@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
@@ -53,6 +53,8 @@ class Function(Enum):
         """The types of fields that it accepts."""
         return _KINDS[self]
 
+
+_UNNAMED = re.compile(rf"\s*({'|'.join(each.value for each in Function)})\s*\([^)]*\)?")
 
 _KINDS: Mapping[Function, frozenset[Kind]] = {
     Function.COUNT: frozenset(Kind),
@@ -202,15 +204,40 @@ class Summary:
             for column, text in (aggregates or {"events": "count()"}).items()
         )
         bucket = 0 if every is None else _bucket(every)
-        columns = [name.column for name in names] + [each.column for each in parsed]
-        columns += [TIME] if bucket else []
-        twice = next((column for column in columns if columns.count(column) > 1), None)
-        if twice is not None:
-            raise UsageError(
-                f"two columns are called {twice!r}",
-                hint="rename an aggregate, or name the field by a longer path",
-            )
+        columns = [(TIME, "the buckets of time")] if bucket else []
+        columns += [(name.column, "a field") for name in names]
+        columns += [(each.column, "an aggregate") for each in parsed]
+        _check_columns(columns)
         return cls(names, bucket, parsed)
+
+
+def check_unnamed(expression: str) -> None:
+    """Raise an error where an aggregate stands in place of an expression, which begins with none.
+
+    Examples
+    --------
+    >>> check_unnamed("sum(orig_bytes)")
+    Traceback (most recent call last):
+        ...
+    vastlab.errors.UsageError: the aggregate 'sum(orig_bytes)' has no name ...
+    """
+    if isinstance(expression, str) and (found := _UNNAMED.match(expression)):
+        call = _text.cut(found[0].strip(), 80)
+        raise UsageError(f"the aggregate {call!r} has no name", hint=f"such as {found[1]}={call}")
+
+
+def _check_columns(columns: Sequence[tuple[str, str]]) -> None:
+    """Raise an error where two columns have one name; they are given with what they hold."""
+    held: dict[str, str] = {}
+    for name, what in columns:
+        if name in held:
+            raise UsageError(
+                f"two columns are called {name!r}: {held[name]}, and {what}",
+                hint=f"the path of a field may be longer, such as SCHEMA.{name}"
+                if what == "a field"
+                else "rename the aggregate, or name the field by a longer path",
+            )
+        held[name] = what
 
 
 def _bucket(every: str | timedelta) -> int:

@@ -449,3 +449,13 @@ def _record_field(name: str, value: Literal) -> str:
             return subnet(packed, length, expanded=True)
         case _:
             return str(value)
+
+
+def python_call(literal: Literal) -> str:
+    """Write the call of Python's `ipaddress` that makes an address or network; else nothing."""
+    match literal:
+        case IP():
+            return f'ip_address("{literal}")'
+        case Subnet():
+            return f'ip_network("{literal}")'
+    return ""

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from vastlab._lazy import is_loaded, pd
 from vastlab._text import did_you_mean
 from vastlab.arrow.address import DOTTED, Mask, Octets, parse_ipv4
+from vastlab.endpoints import as_path
 from vastlab.errors import ParameterError, UsageError
 from vastlab.expression.ast import Constant, Expr, Not, Operator, Or, Predicate, TypeExtractor
 from vastlab.expression.checks import problem
@@ -36,6 +37,7 @@ from vastlab.expression.literals import (
     String,
     Time,
     UInt64,
+    python_call,
     type_of,
 )
 from vastlab.expression.rewrite import (
@@ -49,9 +51,8 @@ from vastlab.expression.scanner import (
     INT64_MAX,
     INT64_MIN,
     UINT64_MAX,
-    InvalidLiteral,
-    address,
     network,
+    whole_address,
 )
 from vastlab.types import Kind, Type
 
@@ -119,7 +120,7 @@ def indicators(path: str | Path) -> list[Indicator]:
     """
     if not str(path):
         raise UsageError("the list of indicators has no file name", hint=_HINT)
-    file, column = _split_column(str(path))
+    file, column = _split_column(str(as_path(path, "the list of indicators")))
     text = _read_text(file)
     raw = pa.array(
         _read_column(text, column, file) if column else _list_values(text, file), pa.string()
@@ -342,7 +343,9 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
         return normalise(Not(expr)) if operator is Operator.NE else expr
     if found := problem(extractor, operator, literal):
         message = f"the parameter ${parameter.name} has an invalid value: {found.message}"
-        raise ParameterError(message, hint=found.hint or f"expected {found.expected}")
+        read = whole_address(literal.value) if isinstance(literal, String) else None
+        expected = found.expected if read is None else python_call(read)
+        raise ParameterError(message, hint=found.hint or f"expected {expected}")
     return typed(replace(predicate, literal=literal))
 
 
@@ -374,9 +377,7 @@ def _list_literal(value: Iterable[object]) -> ListLiteral:
 def _parse_addresses(items: list[Literal]) -> list[Literal]:
     """Parse categories that are all addresses or networks, as data frames hold them."""
     texts = {item.value for item in items if isinstance(item, String)}
-    found = {text: address(text, 0) for text in texts}
-    read = {text: f[0] for text, f in found.items() if f and f[1] == len(text)}
-    known = {text: v for text, v in read.items() if not isinstance(v, InvalidLiteral)}
+    known = {text: read for text in texts if (read := whole_address(text)) is not None}
     if len(known) < len(texts):
         return items
     return [known[item.value] if isinstance(item, String) else item for item in items]

@@ -301,6 +301,14 @@ def address(text: str, at: int) -> tuple[IP | Subnet | InvalidLiteral, int] | No
     return network(packed, length + 128 - bits), prefix.end()
 
 
+def whole_address(text: str) -> IP | Subnet | None:
+    """Return the address or network that a text is; None where it is none."""
+    match address(text, 0):
+        case (IP() | Subnet() as found, end) if end == len(text):
+            return found
+    return None
+
+
 def network(packed: bytes, length: int) -> Subnet:
     """Create a network with cleared host bits; the length counts in 128 bits."""
     mask = ((1 << length) - 1) << (128 - length)

@@ -47,6 +47,7 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
     is_quotable,
+    python_call,
 )
 from vastlab.expression.parser import parse
 from vastlab.expression.resolve import match
@@ -239,7 +240,15 @@ def _type_mismatch(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
         f"{_shorten(predicate)} {does} because {predicate.extractor} is {_join_names(list(kinds))}"
     )
     better = next(_corrections(predicate, leaves), None)
-    return f"{message}: use {_shorten(better)}" if better is not None else message
+    return message if better is None else f"{message}: use {_shorten(better)}{_from_python(better)}"
+
+
+def _from_python(better: Predicate) -> str:
+    """Say how a parameter has the address of a comparison, since as text it would not be one."""
+    literal = better.literal
+    first = literal.items[0] if isinstance(literal, ListLiteral) and literal.items else literal
+    called = python_call(first)
+    return f" (a parameter: {called})" if called else ""
 
 
 def _quoted_address_warning(text: str, schemas: Sequence[Schema]) -> str | None:
@@ -249,7 +258,8 @@ def _quoted_address_warning(text: str, schemas: Sequence[Schema]) -> str | None:
     if _text_schemas(frozenset({Kind.IP}), schemas):
         return None  # these schemas have addresses as strings
     kind = "an address" if isinstance(value, IP) else "a network"
-    return f'"{text}" matches only strings; write {kind} without quotes: {text}'
+    called = f" (a parameter: {python_call(value)})"
+    return f'"{text}" matches only strings; write {kind} without quotes: {text}{called}'
 
 
 def _string_fields_warning(

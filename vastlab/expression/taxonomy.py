@@ -20,6 +20,7 @@ here: ``winlog.event.@timestamp`` is ``winlog.event.`@timestamp``` in an express
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from typing import Annotated, Any
 import msgspec
 
 from vastlab import _yaml
+from vastlab.endpoints import as_path
 from vastlab.errors import ConfigError
 
 __all__ = ["Concept", "Model", "Taxonomy", "load"]
@@ -168,7 +170,7 @@ class Taxonomy:
                 yield from self._expand(part, (*above, name))
 
 
-def load(*paths: str | Path) -> Taxonomy:
+def load(*paths: str | os.PathLike[str]) -> Taxonomy:
     """Read concepts and models from YAML files, and from folders at any depth."""
     taxonomy = Taxonomy()
     for path in _files(paths):
@@ -214,8 +216,8 @@ def _default() -> Taxonomy:
         return load(folder)
 
 
-def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
-    for path in map(Path, paths):
+def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    for path in (as_path(each, "the taxonomy") for each in paths):
         if path.is_dir():
             yield from sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES)
         else:

@@ -47,8 +47,8 @@ def local_cluster(workers: int = 2, **options: Any) -> distributed.Client:
     >>> main()  # doctest: +SKIP
     15069
     """
-    if workers < 1:
-        raise UsageError(f"a cluster needs a worker, got workers={workers}")
+    if not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"a cluster needs a worker, got workers={workers!r}")
     settings: dict[str, Any] = {
         "n_workers": workers,
         "threads_per_worker": 1,

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from vastlab._text import cut, plain
+from vastlab.endpoints import as_path
 from vastlab.errors import LockedError, NodeError, UsageError
 from vastlab.nodes import process
 from vastlab.nodes.process import clean_environment
@@ -91,7 +92,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
     NodeError
         The node does not start; the message has the last line of its log.
     """
-    state = Path(folder).resolve()
+    state = as_path(folder, "the folder").resolve()
     _refuse_a_running_node(state)
     _refuse_other_files(state)
     state.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def start_node(folder: str | os.PathLike[str], *, detached: bool = False) -> Own
 
 def stop_node(folder: str | os.PathLike[str]) -> bool:
     """Stop the node that `start_node` started on a folder; return whether there was one."""
-    state = Path(folder).resolve()
+    state = as_path(folder, "the folder").resolve()
     running = running_node(state)
     return running is not None and _stop(state, running.pid)
 
@@ -140,7 +141,7 @@ def _end(pid: int) -> None:
 
 def running_node(folder: str | os.PathLike[str]) -> OwnNode | None:
     """Return the node that `start_node` started on a folder, if it still runs."""
-    state = Path(folder).resolve()
+    state = as_path(folder, "the folder").resolve()
     try:
         record = json.loads((state / _RECORD).read_text())
         node = OwnNode(state, str(record["endpoint"]), int(record["pid"]))

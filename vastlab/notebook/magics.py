@@ -38,6 +38,10 @@ from vastlab.types import Schema
 _OF_EVENTS = ("live", "explore", "mode", "newest", "per_schema", "quiet")
 
 
+def _none() -> None:
+    """Return no connection: only what is opened later is newer than ``%vast_use``."""
+
+
 def open_view(
     connection: Connection, asked: Options, params: Mapping[str, object]
 ) -> live.LiveView:
@@ -92,6 +96,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         super().__init__(shell)
         self._connections: dict[Endpoint, Connection] = {}
         self._used: str | None = None
+        self._since_use = Connection.newest
+        self._before: tuple[str | None, Callable[[], Connection | None]] | None = None
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython carries no type information
     @needs_local_scope  # type: ignore[untyped-decorator]  # IPython has no types
@@ -118,7 +124,9 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         if asked.help or not asked.expression:
             listed = "\n".join(map(queries.describe, saved.values()))
             nothing = f"there are no saved queries: put some in {queries.FILE}"
-            return Note(f"%vast_run [options] NAME parameter=value ...\n\n{listed or nothing}")
+            usage = "%vast_run [options] NAME parameter=value ..."
+            shown = options.usage(usage) if asked.help else usage
+            return Note(f"{shown}\n\n{listed or nothing}")
         name, *given = arguments.words(asked.expression)
         query = queries.find(name, saved)
         namespace = self._variables(local_ns)
@@ -130,11 +138,14 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
     @line_magic  # type: ignore[untyped-decorator]  # IPython has no types
     @_reported
     def vast_use(self, line: str) -> Note:
-        """Use a profile of ``vast.yaml``, or an endpoint, from now on; alone, list profiles."""
+        """Use a profile of ``vast.yaml``, or an endpoint, from now on; alone, list profiles.
+
+        ``%vast_use -`` goes back to what was asked before.
+        """
         name = line.strip()
         settings = Settings.load()
         if name == "-":
-            self._use(None)
+            self._go_back()
         elif name:
             _chosen(name, settings)
             self._use(name)
@@ -180,7 +191,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         """Count the values of a field: ``%vast_top FIELD [by=sum(FIELD)] [EXPRESSION]``."""
         asked = options.parse(line)
         if asked.help:
-            return Note("%vast_top [-n N] [options] FIELD [by=sum(FIELD)] [EXPRESSION]")
+            usage = "%vast_top [options] FIELD [by=sum(FIELD)] [EXPRESSION]"
+            return Note(options.usage(usage, _OF_EVENTS, limit="at most N values (20; 0 for all)"))
         field, asked = arguments.first_word(asked, "%vast_top id.orig_h resp_p == 443")
         asked, given = arguments.assigned(asked)
         if unknown := sorted(given.keys() - {"by"}):
@@ -201,7 +213,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         """Count events over time: ``%vast_timeline [options] [every=1h] [EXPRESSION]``."""
         asked, given = arguments.assigned(options.parse(line))
         if asked.help:
-            return Note("%vast_timeline [options] [every=1h] [by=FIELD] [EXPRESSION]")
+            usage = "%vast_timeline [options] [every=1h] [by=FIELD] [EXPRESSION]"
+            return Note(options.usage(usage, (*_OF_EVENTS, "limit")))
         if asked.limit is not None:
             raise errors.UsageError("%vast_timeline takes no limit", hint="every=1d has fewer rows")
         if unknown := sorted(given.keys() - {"every", "by"}):
@@ -218,10 +231,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         """Group events: ``%vast_summarize by=FIELD,FIELD every=1h NAME=sum(FIELD) EXPRESSION``."""
         asked, given = arguments.assigned(options.parse(line))
         if asked.help:
-            return Note(
-                "%vast_summarize [-n N] [options] by=FIELD,FIELD every=1h NAME=sum(FIELD) "
-                "[EXPRESSION]"
-            )
+            usage = "%vast_summarize [options] by=FIELD,FIELD every=1h NAME=sum(FIELD) [EXPRESSION]"
+            return Note(options.usage(usage, _OF_EVENTS, limit="at most N groups (0 for all)"))
         every, by = given.pop("every", None), given.pop("by", "")
         call = functools.partial(
             Connection.summarize,
@@ -242,7 +253,8 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         """Ask in SQL: ``%%vast_sql [options] [EXPRESSION]``, and the statement below."""
         asked = options.parse(line)
         if asked.help:
-            return Note("%%vast_sql [options] [EXPRESSION]\nselect ... from zeek.conn")
+            usage = "%%vast_sql [options] [EXPRESSION]\nselect ... from zeek.conn"
+            return Note(options.usage(usage, (*_OF_EVENTS, "limit")))
         statement = cell
         if statement is None:
             statement, asked = asked.expression, replace(asked, expression="")
@@ -369,9 +381,22 @@ class VastMagics(Magics):  # type: ignore[misc]  # IPython carries no type infor
         found = [name for name in names if self.shell.user_ns.get(name) is partial]
         return f"what had arrived is in {found[0]}" if found else "-o NAME keeps what arrives"
 
-    def _use(self, name: str | None) -> None:
-        self._used = name
-        Connection.newest = staticmethod(lambda: None)  # only what is opened later is newer
+    def _use(self, name: str | None, newest: Callable[[], Connection | None] = _none) -> None:
+        """Ask a profile or an endpoint, until another connection than `newest` is opened."""
+        self._before = self._used, Connection.newest
+        self._used, self._since_use = name, newest
+        Connection.newest = staticmethod(newest)
+
+    def _go_back(self) -> None:
+        """Use what was used before, which a second call undoes, as ``cd -`` does."""
+        if Connection.newest is not self._since_use and self._opened() is not None:
+            self._use(self._used, self._since_use)  # a connection was opened since
+        elif self._before is not None:
+            self._use(*self._before)
+        else:
+            raise errors.UsageError(
+                "nothing else was used before", hint="%vast_use NAME uses an endpoint or a profile"
+            )
 
     def _opened(self) -> Connection | None:
         """Return the connection that was opened since ``%vast_use``, if it is still open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import keyword
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -210,12 +210,17 @@ def is_option(text: str, position: int) -> bool:
     return match is not None and _known(match) is not None
 
 
-def usage() -> str:
-    """Describe all options."""
-    rows = [(_spelled(flag), flag.about) for flag in FLAGS]
+def usage(
+    call: str = "%vast [options] expression\n%%vast [options]\nexpression",
+    without: Sequence[str] = (),
+    limit: str = "",
+) -> str:
+    """Describe a magic and its options; `without` some, and with other words for the limit."""
+    flags = [flag for flag in FLAGS if flag.name.replace("-", "_") not in without]
+    rows = [(_spelled(f), limit if limit and f.name == "limit" else f.about) for f in flags]
     width = max(len(spelled) for spelled, _ in rows)
     lines = "\n".join(f"  {spelled.ljust(width)}  {about}" for spelled, about in rows)
-    return f"%vast [options] expression\n%%vast [options]\nexpression\n\n{lines}"
+    return f"{call}\n\n{lines}"
 
 
 def _spelled(flag: Flag) -> str:
