@@ -239,6 +239,58 @@ class VAST:
         """Return the events that a query asks for, as `export` does."""
         return self._session.export(query, as_seconds(timeout), report or warn)
 
+    async def write(
+        self,
+        query: Query | str,
+        to: str | os.PathLike[str],
+        *,
+        timeout: float | None = None,
+        report: Report | None = None,
+    ) -> dict[str, int]:
+        """Write what a query finds to a new database, in one step.
+
+        The workers of a cluster write it themselves, where the query has no limit and the folder
+        is one that they see; else the events pass through this process, which keeps few of them.
+        An error or a cancellation leaves nothing behind.
+
+        Parameters
+        ----------
+        query
+            Of `prepare`, or an expression, of which all events are written.
+        to
+            A folder that does not exist yet or is empty, or ``s3://bucket/path`` (also ``gs://``
+            and ``az://``) below which there is nothing: an answer is not mixed with other events.
+        timeout, report
+            As in `export`.
+
+        Returns
+        -------
+        dict of str to int
+            The number of events by schema. Their import time is that of this call.
+
+        Raises
+        ------
+        UsageError
+            There is something at that place, or the query waits for new events.
+
+        Examples
+        --------
+        >>> import asyncio, tempfile
+        >>> async def main(folder):
+        ...     async with VAST("demo:") as vast:
+        ...         return await vast.write("zeek.dns.rcode == 3", folder + "/hits.db")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     asyncio.run(main(folder))
+        {'zeek.dns': 2628}
+        """
+        from vastlab.nodes import writing  # here, since most calls only read
+
+        asked = self.prepare(query) if isinstance(query, str) else query
+        place, report = writing.place_of(to), report or warn
+        return await self._session.ask(
+            asked, lambda node: writing.write(node, asked, place, report), timeout, report
+        )
+
     async def left_out(
         self, query: Query, seen: Iterable[str], seconds: float | None = None
     ) -> dict[str, int] | None:
