@@ -25,7 +25,7 @@ from vastlab._arguments import (
 from vastlab._lazy import pd
 from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
-from vastlab.endpoints import Endpoint
+from vastlab.endpoints import Endpoint, NodeEndpoint
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Aggregate, Name, Summary
 from vastlab.expression.taxonomy import Taxonomy
@@ -651,6 +651,7 @@ class VAST:
         force: bool = False,
         infer: bool | None = None,
         encoding: str | None = None,
+        atomic: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Add the events of files; a folder that does not exist becomes a database.
@@ -670,6 +671,10 @@ class VAST:
             Whether files count that were ingested before.
         infer, encoding
             As for the client, whose settings they replace.
+        atomic
+            Whether a cluster adds all events in one step, as any database does that this process
+            writes itself. Else, unless `strict`, its workers' files are added about every 64 MB:
+            what was added stays if the rest fails, and the same call again adds what is missing.
         progress
             Called now and then from another thread.
 
@@ -678,7 +683,11 @@ class VAST:
         IngestReport
             What was added, and what could not be read.
         """
-        options = self._session.options_of(schema, format, infer, encoding)
+        options: dict[str, Any] = dict(self._session.options_of(schema, format, infer, encoding))
+        if atomic and isinstance(self.endpoint, NodeEndpoint):
+            raise UsageError("a node takes events as they come", hint="leave out atomic")
+        if atomic:
+            options["atomic"] = True
         with self._session.naming():
             return await (await self._session.node()).ingest(
                 source, strict=strict, force=force, progress=progress, **options

@@ -544,12 +544,13 @@ class Connection:
         strict: bool = False,
         infer: bool | None = None,
         encoding: str | None = None,
+        atomic: bool = False,
     ) -> IngestReport:
         """Add the events of files to the database behind the endpoint.
 
         Parameters
         ----------
-        source, schema, format, strict, infer, encoding
+        source, schema, format, strict, infer, encoding, atomic
             As in `VAST.ingest`.
         """
         seen: deque[IngestProgress] = deque(maxlen=1)
@@ -560,6 +561,7 @@ class Connection:
             strict=strict,
             infer=infer,
             encoding=encoding,
+            atomic=atomic,
             progress=seen.append,
         )
 

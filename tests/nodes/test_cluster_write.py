@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pickle
+import signal
 import sys
 import warnings
 from collections import defaultdict
@@ -17,10 +19,12 @@ import vastlab
 from tests import dask_cluster
 from vastlab import demo
 from vastlab.client import VAST
-from vastlab.errors import DatabaseError, NodeError, UsageError, VastlabWarning
-from vastlab.nodes.cluster import errands, writing
+from vastlab.errors import DatabaseError, FormatError, NodeError, UsageError, VastlabWarning
+from vastlab.nodes.cluster import errands, importing, writing
+from vastlab.nodes.cluster.importing import Log
 from vastlab.result import Result
 from vastlab.store.database import Database
+from vastlab.store.sources import FileSource
 
 EVENTS = 2_000
 SEARCH = "resp_p == 443 || dest_port == 443"
@@ -257,3 +261,131 @@ def test_without_dask_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.dataframe", None)
     with pytest.raises(UsageError, match=r'pip install "vastlab\[cluster\]"'):
         Result({"my.ports": [pa.table({"port": [80]})]}).dask()
+
+
+# --- imports --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """Make a folder of logs: some with problems, one twice, one that is none."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number in range(6):
+        lines = [f'{{"n": {number}, "row": {row}, "mixed": {row}}}' for row in range(50)]
+        (folder / f"app-{number}.json").write_text("\n".join([*lines, "no event", ""]))
+    (folder / "app-5.json").write_text((folder / "app-4.json").read_text())
+    (folder / "picture.png").write_bytes(b"\x89PNG\x00")
+    return folder
+
+
+async def ingested(endpoint, sources, **options):
+    """Import some sources; return the report without what differs from run to run."""
+    async with VAST(endpoint) as vast:
+        report = await vast.ingest(sources, schema="my.app", **options)
+    return dataclasses.replace(report, elapsed=0.0)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_workers_import_as_this_process_does(logs, tmp_path, monkeypatch, apart):
+    """Events, problems and files are the same, and what was imported is skipped."""
+    if apart:
+        monkeypatch.setattr(importing, "_LEAST", 1)  # every file is a task
+        monkeypatch.setattr(importing, "TARGET_SIZE", 1)  # and every task a commit
+    path = tmp_path / "cluster.db"
+    table = pa.table({"n": [1]})
+    sources = [table, logs, tmp_path / "logs" / "app-0.json"]
+    there = await ingested(dask_cluster.endpoint(path), sources)
+    here = await ingested(tmp_path / "here.db", sources)
+    assert there.events == here.events == {"my.app": 251}
+    assert sorted(there.files) == sorted(here.files)
+    assert len(there.skipped) == len(here.skipped) == 2
+    assert there.failed == here.failed
+    assert there.problem_count == here.problem_count
+    assert sorted(map(str, there.problems)) == sorted(map(str, here.problems))
+    assert await events(path) == await events(tmp_path / "here.db")
+    commits = generations(path)
+    assert 1 < commits <= 6 if apart else commits == 1
+    again = await ingested(dask_cluster.endpoint(path), logs)
+    assert not again.files
+    assert len(again.skipped) == 6
+    forced = await ingested(dask_cluster.endpoint(path), logs, force=True, atomic=True)
+    assert forced.events == {"my.app": 300}
+    assert generations(path) == commits + 1
+    assert os.listdir(path / "staging") == []
+
+
+async def test_an_atomic_import_adds_all_or_nothing(logs, tmp_path, monkeypatch):
+    """So does a strict one; the database appears with its events."""
+    monkeypatch.setattr(importing, "_LEAST", 1)
+    monkeypatch.setattr(importing, "TARGET_SIZE", 1)
+    endpoint = dask_cluster.endpoint(tmp_path / "cluster.db")
+    with pytest.raises(FormatError, match=r"app-\d\.json:51"):
+        await ingested(endpoint, logs, strict=True)
+    assert os.listdir(tmp_path) == ["logs"]
+    await ingested(endpoint, logs, atomic=True)
+    assert generations(tmp_path / "cluster.db") == 1
+
+
+async def test_an_import_of_nothing_readable_is_an_error(logs, tmp_path):
+    """As in this process; a node has no steps that could be one."""
+    endpoint = dask_cluster.endpoint(tmp_path / "cluster.db")
+    with pytest.raises(FormatError, match="picture"):
+        await ingested(endpoint, logs / "picture.png")
+    with pytest.raises(UsageError, match="leave out atomic"):
+        await ingested("127.0.0.1:1", logs, atomic=True)
+
+
+def test_logs_of_one_size_are_in_one_task_or_apart():
+    """So that a content that occurs twice is noticed."""
+    logs = [Log(FileSource(Path(str(number))), size) for number, size in enumerate([5, 7, 5, 9])]
+    assert list(importing.portions(logs, 1)) == [[logs[0], logs[2], logs[1], logs[3]]]
+    large = [Log(FileSource(Path(str(number))), 1 << 30) for number in range(3)]
+    assert list(importing.portions(large, 4)) == [[log] for log in large]
+    assert list(importing.portions([], 4)) == []
+
+
+def test_a_worker_that_does_not_find_a_log_says_so(tmp_path):
+    """The file is not counted as one that is damaged."""
+    errand = errands.Import((FileSource(tmp_path / "gone"),), (), "", str(tmp_path), {})
+    with pytest.raises(NodeError, match=r"does not find the file .*gone"):
+        errand.run(None, "call")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("work", ["import", "write"])
+async def test_what_a_lost_worker_had_is_done_again(path, tmp_path, monkeypatch, work):
+    """No event is lost or comes twice, and nothing of the lost worker stays."""
+    monkeypatch.setattr(importing, "_LEAST", 1)
+    monkeypatch.setattr("vastlab.nodes.cluster.node._LEAST", 1)
+    monkeypatch.setattr(writing, "FEW_BYTES", 0)
+    client = dask_cluster.client()
+    client.wait_for_workers(2, timeout=60)
+    killed = []
+
+    def kill(_):
+        if not killed:
+            killed.append(1)
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+    async with VAST(path) as here:
+        whole = await here.counts()
+    target = tmp_path / "new.db"
+    if work == "write":
+        async with VAST(dask_cluster.endpoint(path)) as vast:
+            found = await vast.write("", target, report=lambda item: item.share and kill(item))
+        expected = whole
+    else:
+        folder = tmp_path / "logs"
+        folder.mkdir()
+        for number in range(40):
+            lines = "".join(f'{{"n": {number}, "row": {row}}}\n' for row in range(3000))
+            (folder / f"{number}.json").write_text(lines)
+        async with VAST(dask_cluster.endpoint(target)) as vast:
+            found = (await vast.ingest(folder, schema="my.app", progress=kill)).events
+        expected = {"my.app": 40 * 3000}
+    assert killed
+    assert found == expected
+    async with VAST(target) as here:
+        assert await here.counts() == expected
+    assert os.listdir(target / "staging") == []

@@ -1,7 +1,8 @@
-"""What workers write: the events that a query finds."""
+"""What workers write: the events that a query finds, and those of logs."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from vastlab.errors import NodeError
 from vastlab.nodes import scan
 from vastlab.nodes.cluster.payload import read_question
 from vastlab.nodes.cluster.scanner import stream_of
-from vastlab.store.layout import Layout
+from vastlab.store.ingest import StagedImport, stage
+from vastlab.store.layout import Layout, Source
 from vastlab.store.place import Folder
+from vastlab.store.sources import FileSource
 from vastlab.store.writer import Buffer, StagedFile
 
 
@@ -77,6 +80,62 @@ class Write:
             with here.running(call, reader):
                 while slices := reader.piece():
                     yield from (part.to_pyarrow() for part in slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Stage the events of some logs.
+
+    Parameters
+    ----------
+    sources
+        The logs.
+    known
+        Logs of the same sizes that were imported before.
+    place
+        The folder of the database.
+    staging
+        A staging folder of it.
+    settings
+        More arguments for `vastlab.store.ingest.stage`.
+    """
+
+    sources: tuple[FileSource, ...]
+    known: tuple[Source, ...]
+    place: str
+    staging: str
+    settings: Mapping[str, Any]
+
+    def run(self, here: Any, call: str) -> StagedImport:
+        """Do it on a worker."""
+        must_see(self.staging)
+        for source in self.sources:
+            if not source.path.exists():
+                raise NodeError(
+                    f"a worker does not find the file {source.path}",
+                    hint="logs must be at the same place on all machines of the cluster",
+                )
+        stop = _Stop()
+        with here.running(call, stop):
+            return stage(
+                Folder(Path(self.place)),
+                Path(self.staging),
+                self.sources,
+                self.known,
+                cancelled=stop.event,
+                **self.settings,
+            )
+
+
+class _Stop:
+    """Ends an import when its call is stopped."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def stop(self) -> None:
+        """End it; from any thread."""
+        self.event.set()
 
 
 def must_see(folder: str) -> None:

@@ -23,7 +23,7 @@ from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan, scan
 from vastlab.nodes.base import Explanation, Query, Report, Step, ignore
-from vastlab.nodes.cluster import calls, writing
+from vastlab.nodes.cluster import calls, importing, writing
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Reading, Workers
@@ -32,7 +32,9 @@ from vastlab.nodes.embedded import EmbeddedNode, Maker
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Times
 from vastlab.nodes.writing import StagedEvents
+from vastlab.readers.source import check_encoding
 from vastlab.store.database import Database, is_database
+from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.store.layout import DataFile
 from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
@@ -109,6 +111,35 @@ class ClusterNode(EmbeddedNode):
         return await self._retried(
             partial(self._stage_files, query, place, staging, report), report
         )
+
+    async def ingest(
+        self,
+        sources: Any,
+        *,
+        strict: bool = False,
+        force: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+        atomic: bool = False,
+        **options: Any,
+    ) -> IngestReport:
+        """Let the workers read files, which they see at the same place, and add their events.
+
+        Every task finds out the types of fields that nothing declares for its own files.
+        """
+        settings = {**self._with_own_schemas(options), "strict": strict}
+        check_encoding(options.get("encoding"))
+        whole = atomic or strict
+        with self._filling(Database.complete if whole else _created) as database:
+            workers = await self._connected(ignore)
+            return await importing.ingest(
+                workers,
+                database,
+                sources,
+                force=force,
+                atomic=whole,
+                progress=progress,
+                settings=settings,
+            )
 
     async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the state of the database and of the cluster."""
@@ -273,6 +304,11 @@ def portions(tasks: Sequence[Task], threads: int) -> Iterator[list[Task]]:
         size += task.file.size
     if part:
         yield part
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[Database]:
+    yield Database.create(path)
 
 
 class _RemoteScan(scan.FileScan):
