@@ -9,8 +9,10 @@ import pyarrow as pa
 from vastlab._call import interruptible
 from vastlab._lazy import pd
 from vastlab._sql import Running
+from vastlab._stored import Stored
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
+from vastlab.display.preview import Summary, summarise
 from vastlab.errors import QueryInterrupted, UsageError
 from vastlab.expression import parse_query
 from vastlab.expression.ast import And, Expr, echo
@@ -30,6 +32,8 @@ Tables = Mapping[str, Sequence[pa.Table]]
 
 def schemas_of(tables: Tables) -> dict[str, Schema]:
     """Return the schemas; of one with several layouts, all fields of these."""
+    if isinstance(tables, Stored):
+        return tables.schemas()
     return {
         name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
         for name, parts in tables.items()
@@ -38,6 +42,9 @@ def schemas_of(tables: Tables) -> dict[str, Schema]:
 
 def matching(tables: Tables, query: Query) -> Iterator[TableSlice]:
     """Return the events that match the expression and the bounds of a query."""
+    if isinstance(tables, Stored):
+        yield from tables.matching(query)
+        return
     local = LocalFilter(query)
     for name in sorted(tables):
         for part in tables[name]:
@@ -48,13 +55,30 @@ def matching(tables: Tables, query: Query) -> Iterator[TableSlice]:
                         yield kept
 
 
+def num_rows(tables: Tables) -> int:
+    """Count the events."""
+    if isinstance(tables, Stored):
+        return sum(tables.counts.values())
+    return sum(part.num_rows for parts in tables.values() for part in parts)
+
+
+def first(tables: Tables, name: str, rows: int, *, newest: bool) -> Sequence[pa.Table]:
+    """Return events of a schema among which are the first ones, or the newest."""
+    if isinstance(tables, Stored):
+        return tables.first(name, rows, newest=newest)
+    return tables[name]
+
+
+def summaries(tables: Tables) -> list[Summary]:
+    """Return the size and the time bounds of each schema."""
+    if isinstance(tables, Stored):
+        return tables.summaries()
+    return [summarise(name, parts) for name, parts in tables.items()]
+
+
 def unknown_names(tables: Tables, query: Query) -> list[str]:
     """Say which names in the expression nothing here has."""
-    schemas = [
-        arrow_schema.from_arrow(part.schema, name)
-        for name, parts in tables.items()
-        for part in parts
-    ]
+    schemas = schemas_of(tables).values()
     return list(suggest(query.expression, schemas, query.taxonomy)) if schemas else []
 
 
@@ -80,6 +104,8 @@ def answer(tables: Tables, statement: str, params: Mapping[str, object]) -> pd.D
         return (batch for part in tables[name] for batch in part.to_batches())
 
     with interruptible(lambda: QueryInterrupted(_INTERRUPTED)):
+        if isinstance(tables, Stored):
+            return tables.sql(statement, params)
         running = Running(schemas_of(tables), scan, statement, params)
         try:
             running.start()

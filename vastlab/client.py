@@ -25,7 +25,7 @@ from vastlab._arguments import (
 from vastlab._lazy import pd
 from vastlab._session import Session, hint, warn
 from vastlab.compile.groups import Groups
-from vastlab.endpoints import Endpoint
+from vastlab.endpoints import Endpoint, NodeEndpoint
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Aggregate, Name, Summary, check_unnamed
 from vastlab.expression.taxonomy import Taxonomy
@@ -238,6 +238,58 @@ class VAST:
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for, as `export` does."""
         return self._session.export(query, as_seconds(timeout), report or warn)
+
+    async def write(
+        self,
+        query: Query | str,
+        to: str | os.PathLike[str],
+        *,
+        timeout: float | None = None,
+        report: Report | None = None,
+    ) -> dict[str, int]:
+        """Write what a query finds to a new database, in one step.
+
+        The workers of a cluster write it themselves, where the query has no limit and the folder
+        is one that they see; else the events pass through this process, which keeps few of them.
+        An error or a cancellation leaves nothing behind.
+
+        Parameters
+        ----------
+        query
+            Of `prepare`, or an expression, of which all events are written.
+        to
+            A folder that does not exist yet or is empty, or ``s3://bucket/path`` (also ``gs://``
+            and ``az://``) below which there is nothing: an answer is not mixed with other events.
+        timeout, report
+            As in `export`.
+
+        Returns
+        -------
+        dict of str to int
+            The number of events by schema. Their import time is that of this call.
+
+        Raises
+        ------
+        UsageError
+            There is something at that place, or the query waits for new events.
+
+        Examples
+        --------
+        >>> import asyncio, tempfile
+        >>> async def main(folder):
+        ...     async with VAST("demo:") as vast:
+        ...         return await vast.write("zeek.dns.rcode == 3", folder + "/hits.db")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     asyncio.run(main(folder))
+        {'zeek.dns': 2628}
+        """
+        from vastlab.nodes import writing  # here, since most calls only read
+
+        asked = self.prepare(query) if isinstance(query, str) else query
+        place, report = writing.place_of(to), report or warn
+        return await self._session.ask(
+            asked, lambda node: writing.write(node, asked, place, report), timeout, report
+        )
 
     async def left_out(
         self, query: Query, seen: Iterable[str], seconds: float | None = None
@@ -601,6 +653,7 @@ class VAST:
         force: bool = False,
         infer: bool | None = None,
         encoding: str | None = None,
+        atomic: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Add the events of files; a folder that does not exist becomes a database.
@@ -620,6 +673,10 @@ class VAST:
             Whether files count that were ingested before.
         infer, encoding
             As for the client, whose settings they replace.
+        atomic
+            Whether a cluster adds all events in one step, as any database does that this process
+            writes itself. Else, unless `strict`, its workers' files are added about every 64 MB:
+            what was added stays if the rest fails, and the same call again adds what is missing.
         progress
             Called now and then from another thread.
 
@@ -628,7 +685,11 @@ class VAST:
         IngestReport
             What was added, and what could not be read.
         """
-        options = self._session.options_of(schema, format, infer, encoding)
+        options: dict[str, Any] = dict(self._session.options_of(schema, format, infer, encoding))
+        if atomic and isinstance(self.endpoint, NodeEndpoint):
+            raise UsageError("a node takes events as they come", hint="leave out atomic")
+        if atomic:
+            options["atomic"] = True
         with self._session.naming():
             return await (await self._session.node()).ingest(
                 source, strict=strict, force=force, progress=progress, **options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 import weakref
 from collections import deque
@@ -29,13 +30,14 @@ from vastlab._call import (
     looks_ahead,
     query_interrupted,
 )
+from vastlab._stored import Stored
 from vastlab._waiting import Waiting
 from vastlab.client import VAST, ExportMode
 from vastlab.display.preview import Outcome
 from vastlab.expression import bind, parse_query
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.group_frames import Counts, concept_frame, model_frame
-from vastlab.nodes.base import Explanation
+from vastlab.nodes.base import Explanation, Step
 from vastlab.pivot import Pivot
 from vastlab.queries import Queries
 from vastlab.result import Result
@@ -146,13 +148,14 @@ class Connection:
         self,
         expression: str = "",
         *,
-        limit: int = 100,
+        limit: int | None = None,
         mode: str | ExportMode = "historical",
         since: Moment = None,
         until: Moment = None,
         params: Mapping[str, object] | None = None,
         order: str = OLDEST,
         per_schema: bool = False,
+        to: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         quiet: bool = False,
     ) -> Result:
@@ -163,7 +166,7 @@ class Connection:
         expression
             A VAST expression; empty for all events.
         limit
-            The largest number of events; 0 for all.
+            The largest number of events; 0 for all. By default 100, or all with `to`.
         mode
             ``historical``, ``continuous`` or ``unified``; the last two wait for new events
             until the limit, the end of the node or an interrupt.
@@ -178,6 +181,9 @@ class Connection:
         per_schema
             Whether the limit is one for each schema; else it may leave schemas out, and the
             result says which.
+        to
+            A new folder, or ``s3://bucket/path``, that becomes a database of the events; see
+            `VAST.write`. They are not collected: the result reads them when they are asked for.
         timeout
             Seconds that the query may take.
         quiet
@@ -194,8 +200,9 @@ class Connection:
             On Ctrl-C or the kernel's interrupt; what had arrived is in ``.partial`` and
             in `last`.
         """
-        kind, limit = as_mode(mode), as_limit(limit)
-        look = looks_ahead(self._vast.endpoint, kind, limit)
+        limit = (100 if to is None else 0) if limit is None else as_limit(limit)
+        kind = as_mode(mode)
+        look = to is None and looks_ahead(self._vast.endpoint, kind, limit)
         question = self._vast.prepare(
             expression,
             kind,
@@ -207,6 +214,9 @@ class Connection:
             per_schema=per_schema,
         )
         call = Call()
+        if to is not None:
+            write = functools.partial(self._vast.write, question, to, timeout=timeout, report=call)
+            return self._written(write, asked_for(question, limit), call, to, quiet=quiet)
         ask = functools.partial(self._vast.run, question, timeout=timeout, report=call)
         others = functools.partial(self._vast.left_out, question)
         return self._answer(
@@ -261,6 +271,28 @@ class Connection:
                     error.partial = self.last
             raise
         self.last = self._result(arrived, outcome)
+        return self.last
+
+    def _written(
+        self,
+        write: Callable[[], Coroutine[Any, Any, dict[str, int]]],
+        outcome: Outcome,
+        call: Call,
+        to: str | os.PathLike[str],
+        *,
+        quiet: bool,
+    ) -> Result:
+        """Wait until the events are written."""
+        arrived = Arrived(outcome.limit, per_schema=outcome.per_schema)
+        with interruptible(lambda: errors.QueryInterrupted(f"interrupted; {to} was not written")):
+            counts = self._waiting.run(write(), call, lambda: Step("writing"), quiet=quiet)
+        arrived.limited = (
+            0
+            < outcome.limit
+            <= (max(counts.values(), default=0) if outcome.per_schema else sum(counts.values()))
+        )
+        final = self._final(arrived, outcome)
+        self.last = Result(Stored(to, counts), final, zone=self._zone, source=self)
         return self.last
 
     def export(
@@ -514,12 +546,13 @@ class Connection:
         strict: bool = False,
         infer: bool | None = None,
         encoding: str | None = None,
+        atomic: bool = False,
     ) -> IngestReport:
         """Add the events of files to the database behind the endpoint.
 
         Parameters
         ----------
-        source, schema, format, strict, infer, encoding
+        source, schema, format, strict, infer, encoding, atomic
             As in `VAST.ingest`.
         """
         seen: deque[IngestProgress] = deque(maxlen=1)
@@ -530,6 +563,7 @@ class Connection:
             strict=strict,
             infer=infer,
             encoding=encoding,
+            atomic=atomic,
             progress=seen.append,
         )
 
@@ -600,7 +634,9 @@ class Connection:
     # --- inside -----------------------------------------------------------------------------
 
     def _result(self, arrived: Arrived, outcome: Outcome) -> Result:
-        ended = arrived.ended(outcome)
-        final = dataclasses.replace(ended, origin=self.origin, endpoint=self.endpoint)
         tables = self._waiting.finish(arrived.tables())
-        return Result(tables, final, zone=self._zone, source=self)
+        return Result(tables, self._final(arrived, outcome), zone=self._zone, source=self)
+
+    def _final(self, arrived: Arrived, outcome: Outcome) -> Outcome:
+        ended = arrived.ended(outcome)
+        return dataclasses.replace(ended, origin=self.origin, endpoint=self.endpoint)

@@ -15,12 +15,13 @@ import pandas as pd
 import pyarrow as pa
 
 from vastlab import _held, errors, pivot
+from vastlab._stored import Stored
 from vastlab._text import listed
 from vastlab.display import columns as shown_columns
 from vastlab.display import files, html, page, pictures, preview
 from vastlab.display.html import View
 from vastlab.display.pictures import at_most
-from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first, summarise
+from vastlab.display.preview import Outcome, Preview, Summary, make_preview, most_first
 from vastlab.errors import VastlabWarning
 from vastlab.expression import parse_query
 from vastlab.expression.parameters import bind
@@ -31,6 +32,7 @@ from vastlab.table_slice import tables_of
 from vastlab.types import Schema
 
 if TYPE_CHECKING:
+    import dask.dataframe as dd
     import polars as pl
 
     from vastlab.display.figures import Picture
@@ -90,7 +92,11 @@ class Result(Mapping[str, pd.DataFrame]):
         source: Source | None = None,
     ) -> None:
         self._source = source
-        self._tables = {name: list(parts) for name, parts in sorted(tables.items())}
+        self._tables: Mapping[str, Sequence[pa.Table]] = (
+            tables
+            if isinstance(tables, Stored)
+            else {name: list(parts) for name, parts in sorted(tables.items())}
+        )
         self._outcome = outcome or Outcome()
         self._zone = zone
         self._frames: dict[str, pd.DataFrame] = {}
@@ -100,7 +106,7 @@ class Result(Mapping[str, pd.DataFrame]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._frames:
-            parts = self._parts(name)
+            parts = self._tables[self._known(name)]
             self._frames[name] = _held.frame(parts, name, newest=self._outcome.newest)
         return self._frames[name]
 
@@ -198,7 +204,7 @@ class Result(Mapping[str, pd.DataFrame]):
     @property
     def num_rows(self) -> int:
         """The number of events of all schemas."""
-        return sum(part.num_rows for parts in self._tables.values() for part in parts)
+        return _held.num_rows(self._tables)
 
     # --- further questions ------------------------------------------------------------------
 
@@ -354,6 +360,30 @@ class Result(Mapping[str, pd.DataFrame]):
         """Return the tables as they arrived: several where a name has several layouts."""
         return {name: list(parts) for name, parts in self._tables.items()}
 
+    def dask(self) -> dict[str, dd.DataFrame]:
+        """Return a Dask DataFrame for each schema (the extra ``cluster``).
+
+        Those of a query with ``to`` are read from its files by whoever computes them: by the
+        workers, where a `distributed.Client` is the default one or in use by ``as_current()``.
+        Others are made of the frames.
+
+        Returns
+        -------
+        dict of str to dask.dataframe.DataFrame
+            The columns are those of the frames, but addresses, networks and labels are text.
+
+        Examples
+        --------
+        >>> hits = Result({"my.ports": [pa.table({"port": [80, 443, 80]})]})
+        >>> int(hits.dask()["my.ports"]["port"].max().compute())
+        443
+        """
+        from vastlab import _dask  # here: it is for few results
+
+        if isinstance(self._tables, Stored):
+            return _dask.stored_frames(self._tables)
+        return _dask.held_frames(self)
+
     def to_dicts(self) -> dict[str, list[dict[str, Any]]]:
         """Return one nested dictionary for each event, of values that JSON can hold."""
         return files.dictionaries(self._tables)
@@ -483,7 +513,7 @@ class Result(Mapping[str, pd.DataFrame]):
         rows = at_most("show", "events", n)
         if columns is None:
             return View(self._preview(name, rows, html.COLUMNS))
-        only = shown_columns.chosen(name, self._parts(name), columns)
+        only = shown_columns.chosen(name, self._first(name, rows), columns)
         return View(self._preview(name, rows, len(only), only))
 
     def tabs(self) -> Any:
@@ -564,25 +594,27 @@ class Result(Mapping[str, pd.DataFrame]):
     def _trail(self) -> tuple[str, ...]:
         return (*self._outcome.earlier, self.expression)
 
-    def _parts(self, name: str) -> list[pa.Table]:
-        try:
-            return self._tables[name]
-        except KeyError:
-            raise errors.UnknownSchemaError(
-                f"no events of the schema {name!r} in this result",
-                hint=f"there are {listed(self)}" if self else "it is empty",
-            ) from None
+    def _known(self, name: str) -> str:
+        if name in self._tables:
+            return name
+        raise errors.UnknownSchemaError(
+            f"no events of the schema {name!r} in this result",
+            hint=f"there are {listed(self)}" if self else "it is empty",
+        )
+
+    def _first(self, name: str, rows: int) -> Sequence[pa.Table]:
+        return _held.first(self._tables, self._known(name), rows, newest=self._outcome.newest)
 
     def _summarised(self) -> list[Summary]:
         if self._summaries is None:
-            self._summaries = [summarise(name, parts) for name, parts in self._tables.items()]
+            self._summaries = _held.summaries(self._tables)
         return self._summaries
 
     def _preview(
         self, name: str, rows: int, columns: int, only: Sequence[str] | None = None
     ) -> Preview:
-        parts = self._parts(name)
-        return make_preview(
+        parts = self._first(name, rows)
+        shown = make_preview(
             name,
             parts,
             rows=rows,
@@ -592,6 +624,8 @@ class Result(Mapping[str, pd.DataFrame]):
             only=only,
             newest=self._outcome.newest,
         )
+        summary = next(each for each in self._summarised() if each.name == name)
+        return dataclasses.replace(shown, summary=summary)
 
 
 def _moment(nanoseconds: int | None) -> pd.Timestamp | None:

@@ -308,7 +308,7 @@ def test_a_killed_export_leaves_no_database(tmp_path, events):
 
 def test_an_export_does_not_mix_with_what_came_meanwhile(tmp_path):
     """A folder that was filled while the export was written is left as it is."""
-    with pytest.raises(UsageError, match="meanwhile"), files._new(tmp_path / "export"):
+    with pytest.raises(UsageError, match="meanwhile"), disk.complete_folder(tmp_path / "export"):
         (tmp_path / "export").mkdir()
         (tmp_path / "export" / "a.txt").touch()
     assert os.listdir(tmp_path / "export") == ["a.txt"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +195,7 @@ def polars_frames(tables: Tables) -> dict[str, pl.DataFrame]:
 
 def write_parquet(tables: Tables, folder: str | Path) -> None:
     """Write a vastlab database."""
-    with _new(folder) as target:
+    with disk.complete_folder(folder) as target:
         Database.create(target).add(
             convert.normalise(batch, name)
             for name, parts in tables.items()
@@ -207,7 +206,7 @@ def write_parquet(tables: Tables, folder: str | Path) -> None:
 
 def write_portable(tables: Tables, folder: str | Path) -> None:
     """Write Parquet files that any program reads, one for each layout of a schema."""
-    with _new(folder) as target:
+    with disk.complete_folder(folder) as target:
         for name, parts in tables.items():
             layouts: dict[Schema, list[pa.RecordBatch]] = {}
             for batch in (batch for part in parts for batch in part.to_batches() or [_empty(part)]):
@@ -230,7 +229,7 @@ def _write_layout(path: Path, schema: Schema, batches: list[pa.RecordBatch]) -> 
 
 def write_csv(tables: Tables, folder: str | Path, *, safe: bool, defang: bool) -> None:
     """Write one CSV file for each schema."""
-    with _new(folder) as target:
+    with disk.complete_folder(folder) as target:
         for name, parts in tables.items():
             rows = text_table(parts, safe=safe, defanged=defang)
             # Not the number of rows: a table without columns has lost it.
@@ -258,31 +257,3 @@ def write_page(text: str, path: str | Path, *, overwrite: bool) -> None:
         reason = error.strerror or error
         msg = f"the file {str(target)!r} cannot be written: {reason}; nothing was kept"
         raise DatabaseError(msg, hint="check free space and permissions") from error
-
-
-@contextlib.contextmanager
-def _new(folder: str | Path) -> Iterator[Path]:
-    """Give a folder that appears under its name when it is complete."""
-    target = _fresh(folder)
-    try:
-        with disk.new_folder(target) as made:
-            yield made
-    except FileExistsError as error:
-        msg = f"the folder {str(target)!r} was filled by another process meanwhile"
-        raise UsageError(msg, hint="name another folder: nothing was written") from error
-    except OSError as error:
-        reason = error.strerror or error
-        msg = f"the folder {str(target)!r} cannot be written: {reason}; nothing was kept"
-        raise DatabaseError(msg, hint="check free space and permissions") from error
-
-
-def _fresh(folder: str | Path) -> Path:
-    target = as_path(folder, "the folder")
-    try:
-        if not target.exists() or not next(target.iterdir(), None):
-            return target
-    except NotADirectoryError:
-        raise UsageError(f"{str(target)!r} is a file, not a folder") from None
-    raise UsageError(
-        f"the folder {str(target)!r} is not empty", hint="name a new one: nothing is overwritten"
-    )

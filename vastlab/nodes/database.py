@@ -90,9 +90,13 @@ class DatabaseNode(FileNode, ABC):
         strict: bool = False,
         force: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
+        atomic: bool = False,
         **options: Any,
     ) -> IngestReport:
-        """Add the events of files; the database is made where there is none."""
+        """Add the events of files; the database is made where there is none.
+
+        All events are added in one step, also if `atomic` is false.
+        """
         cancelled = threading.Event()
         work = partial(
             self._ingest,

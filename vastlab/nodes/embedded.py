@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -135,21 +135,31 @@ class EmbeddedNode(DatabaseNode):
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
         from vastlab.store.ingest import ingest  # here, since most calls only read
 
+        with self._filling(Database.complete) as database:
+            return ingest(database, sources, **self._with_own_schemas(options))
+
+    @contextlib.contextmanager
+    def _filling(
+        self, opened: Callable[[Path], contextlib.AbstractContextManager[Database]]
+    ) -> Iterator[Database]:
+        """Open the database to add events, or make it where there is none."""
         if self._make is not None:
             raise UsageError(f"{self._path} is read-only", hint="import into a folder of your own")
         if self._path.exists() and not self._path.is_dir():
             self._must_be_folder()
         try:
-            own = load_schemas([self._path / SCHEMAS])
-            shared = options.get("schemas") or Schemas()
-            options["schemas"] = Schemas(own.own + shared.own)
-            with Database.complete(self._path) as database:
-                return ingest(database, sources, **options)
+            with opened(self._path) as database:
+                yield database
         except OtherFilesError as error:
             raise UsageError(
                 f"{self._path} is a folder of logs, not a database",
                 hint="it can be queried as it is; import into another folder",
             ) from error
+
+    def _with_own_schemas(self, options: dict[str, Any]) -> dict[str, Any]:
+        own = load_schemas([self._path / SCHEMAS])
+        shared = options.get("schemas") or Schemas()
+        return {**options, "schemas": Schemas(own.own + shared.own)}
 
 
 def _reading(progress: IngestProgress) -> Step:

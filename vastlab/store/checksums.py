@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import threading
 import time
@@ -367,10 +368,28 @@ def at_hand(file: DataFile, place: Place) -> Iterator[DataFile]:
 def read(file: DataFile, layout: Layout) -> Iterator[pa.RecordBatch]:
     """Compare a file with its checksums, then read it by row groups."""
     verify_all(file)
+    with _damage(file), open_parquet(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield from rows_of(parquet, group, layout)
+
+
+def read_part(file: DataFile, layout: Layout, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Read the row groups that begin between two rows; only these are compared."""
+    with _damage(file), open_parquet(file) as parquet:
+        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+        firsts = itertools.accumulate(sizes[:-1], initial=0)
+        groups = [group for group, first in enumerate(firsts) if start <= first < stop]
+        if any(file.tail):
+            verified(file).verify(groups)
+        if groups:
+            yield from rows_of(parquet, groups, layout)
+
+
+@contextlib.contextmanager
+def _damage(file: DataFile) -> Iterator[None]:
+    """Name the file that cannot be read."""
     try:
-        with open_parquet(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                yield from rows_of(parquet, group, layout)
+        yield
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptFileError(f"cannot read {file.path}: {reason}", hint=REPAIR) from error

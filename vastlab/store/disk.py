@@ -14,7 +14,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from vastlab.errors import DatabaseError
+from vastlab.endpoints import as_path
+from vastlab.errors import DatabaseError, UsageError
 
 if sys.platform == "win32":
     import msvcrt
@@ -122,6 +123,8 @@ def temporary_folder(folder: Path, prefix: str = "") -> Iterator[Path]:
         os.mkdir(made)
         yield made
     finally:
+        with contextlib.suppress(OSError):
+            _remove(made)  # renamed first: who still writes to it must not find it
         shutil.rmtree(made, ignore_errors=True)
         _release_lock(lock, descriptor)
 
@@ -220,6 +223,30 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield folder
         if not rename_into_place(folder, target):
             raise FileExistsError(errno.EEXIST, "exists and is not empty", str(target))
+
+
+@contextlib.contextmanager
+def complete_folder(folder: str | Path) -> Iterator[Path]:
+    """Create a folder for a user, as `new_folder` does; errors say what is wrong with its name."""
+    target = as_path(folder, "the folder")
+    try:
+        if target.exists() and next(target.iterdir(), None):
+            raise UsageError(
+                f"the folder {str(target)!r} is not empty",
+                hint="name a new one: nothing is overwritten",
+            )
+    except NotADirectoryError:
+        raise UsageError(f"{str(target)!r} is a file, not a folder") from None
+    try:
+        with new_folder(target) as made:
+            yield made
+    except FileExistsError as error:
+        msg = f"the folder {str(target)!r} was filled by another process meanwhile"
+        raise UsageError(msg, hint="name another folder: nothing was written") from error
+    except OSError as error:
+        reason = error.strerror or error
+        msg = f"the folder {str(target)!r} cannot be written: {reason}; nothing was kept"
+        raise DatabaseError(msg, hint="check free space and permissions") from error
 
 
 @contextlib.contextmanager

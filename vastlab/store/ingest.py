@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Unpack, cast
 
@@ -23,9 +23,11 @@ from vastlab.readers.problems import Problem, Problems
 from vastlab.readers.source import check_encoding, stream_name
 from vastlab.store import compact
 from vastlab.store.database import Database, refuse_duplicates
-from vastlab.store.layout import Source
+from vastlab.store.layout import Layout, Source
+from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import (
+    AnySource,
     EventSource,
     FileSource,
     HashingReader,
@@ -41,9 +43,17 @@ from vastlab.store.sources import (
     stamp_of,
     wants_random_access,
 )
-from vastlab.store.writer import Buffer
+from vastlab.store.writer import Buffer, StagedFile
 
-__all__ = ["IngestProgress", "IngestReport", "ingest"]
+__all__ = [
+    "IngestProgress",
+    "IngestReport",
+    "StagedImport",
+    "commit",
+    "ingest",
+    "must_have_read",
+    "stage",
+]
 
 _IN_MEMORY = 64 << 20  # bytes of a copied stream
 
@@ -105,23 +115,96 @@ def ingest(
     thread may set `cancelled`; nothing is added then.
     """
     check_encoding(options.get("encoding"))
+    started = time.monotonic()
     with database.staging() as staging:
-        from_memory, read = (
-            Buffer(database.place, staging, budget=budget, target_size=target_size)
-            for _ in range(2)
+        staged = stage(
+            database.place,
+            staging,
+            expand(sources),
+            database.snapshot().sources.values(),
+            strict=strict,
+            force=force,
+            progress=progress,
+            cancelled=cancelled,
+            budget=budget,
+            target_size=target_size,
+            **options,
         )
-        meter = Meter(progress, cancelled)
-        work = _Ingest(from_memory, read, database.snapshot(), options, strict, force, meter)
-        with work.copies:
-            work.run(sources)
-        files = from_memory.finish() + read.finish()
-        meter.check_cancelled()
-        if files or work.read:
-            layouts = {**from_memory.layouts, **read.layouts}
-            sources = work.read.values()
-            database.commit(files, layouts, sources=sources, check=work.check_not_ingested)
+        must_have_read([staged])
+        commit(database, [staged], force=force)
     compact.merge_after_import(database)
-    return work.report()
+    return replace(staged.report, elapsed=time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedImport:
+    """What was read of some sources, and is not yet part of a database."""
+
+    report: IngestReport
+    files: tuple[StagedFile, ...]
+    layouts: Mapping[str, Layout]
+    sources: tuple[Source, ...]
+    errors: tuple[FormatError, ...]  # of sources that could not be read
+    used: int  # sources that were read
+
+
+def stage(
+    place: Place,
+    staging: Path,
+    sources: Iterable[AnySource],
+    known: Iterable[Source],
+    *,
+    strict: bool = False,
+    force: bool = False,
+    progress: Callable[[IngestProgress], None] | None = None,
+    cancelled: threading.Event | None = None,
+    budget: int | None = None,
+    target_size: int | None = None,
+    **options: Unpack[ReadOptions],
+) -> StagedImport:
+    """Read sources into files of a staging folder; those that are `known` are skipped."""
+    from_memory, read = (
+        Buffer(place, staging, budget=budget, target_size=target_size) for _ in range(2)
+    )
+    meter = Meter(progress, cancelled)
+    work = _Ingest(from_memory, read, tuple(known), options, strict, force, meter)
+    with work.copies:
+        work.run(sources)
+    files = from_memory.finish() + read.finish()
+    meter.check_cancelled()
+    layouts = {**from_memory.layouts, **read.layouts}
+    return StagedImport(
+        work.report(),
+        tuple(files),
+        layouts,
+        tuple(work.read.values()),
+        tuple(work.errors),
+        work.used,
+    )
+
+
+def must_have_read(parts: Sequence[StagedImport]) -> None:
+    """Raise an error if no source could be read."""
+    errors = [error for part in parts for error in part.errors]
+    if errors and not any(part.used or part.report.skipped for part in parts):
+        raise _combined_error(errors)
+
+
+def commit(database: Database, parts: Sequence[StagedImport], *, force: bool = False) -> None:
+    """Add what was staged, in one step.
+
+    Raises `LockedError` if another process has imported one of the files meanwhile, unless `force`.
+    """
+    files = [file for part in parts for file in part.files]
+    sources = [source for part in parts for source in part.sources]
+    layouts = {key: layout for part in parts for key, layout in part.layouts.items()}
+
+    def check(snapshot: Snapshot) -> None:
+        if not force:
+            refuse_duplicates(sources, snapshot)
+
+    if files or sources:
+        database.commit(files, layouts, sources=sources, check=check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +221,7 @@ class _Ingest:
 
     from_memory: Buffer  # events in memory
     buffer: Buffer  # events of files and streams
-    snapshot: Snapshot
+    known: Sequence[Source]  # that were imported before
     options: ReadOptions
     strict: bool
     force: bool
@@ -158,9 +241,9 @@ class _Ingest:
     def __post_init__(self) -> None:
         self.problems = Problems(strict=self.strict)
 
-    def run(self, sources: object) -> None:
+    def run(self, sources: Iterable[AnySource]) -> None:
         """Read all sources; read files again if a field later turned out to be text."""
-        for source in self.meter.count(expand(sources)):
+        for source in self.meter.count(sources):
             match source:
                 case EventSource(batches):
                     self.meter.check_cancelled()
@@ -173,8 +256,6 @@ class _Ingest:
         while self.inference.is_outdated:
             self._restart()
         self.meter.show(final=True)
-        if self.errors and not self.used and not self.skipped:
-            raise _combined_error(self.errors)
 
     def _restart(self) -> None:
         """Read files and streams again, with the types that are known now."""
@@ -213,11 +294,6 @@ class _Ingest:
                     label, HashingReader(cast("BinaryIO", content), label, watch=self.meter.tick)
                 )
         self.meter.files_done += 1
-
-    def check_not_ingested(self, snapshot: Snapshot) -> None:
-        """Raise `LockedError` if another process has imported one of the files."""
-        if not self.force:
-            refuse_duplicates(self.read.values(), snapshot)
 
     def report(self) -> IngestReport:
         """Return the result."""
@@ -270,11 +346,7 @@ class _Ingest:
     def _is_known(self, path: Path) -> bool:
         """Return whether the same content was read before."""
         size = path.stat().st_size
-        known = {
-            other.digest
-            for other in (*self.snapshot.sources.values(), *self.read.values())
-            if other.size == size
-        }
+        known = {other.digest for other in (*self.known, *self.read.values()) if other.size == size}
         return bool(known) and digest_of(path, size) in known
 
     def _take(self, label: str, reader: HashingReader) -> bool:

@@ -17,13 +17,13 @@ from uuid import uuid4
 import distributed
 import pyarrow as pa
 
-from vastlab._text import plural
 from vastlab.compile.groups import Groups
 from vastlab.errors import NodeError, UsageError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan, scan
 from vastlab.nodes.base import Explanation, Query, Report, Step, ignore
+from vastlab.nodes.cluster import calls, importing, writing
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Reading, Workers
@@ -31,15 +31,18 @@ from vastlab.nodes.counting import Engine
 from vastlab.nodes.embedded import EmbeddedNode, Maker
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Times
+from vastlab.nodes.writing import StagedEvents
+from vastlab.readers.source import check_encoding
 from vastlab.store.database import Database, is_database
+from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.store.layout import DataFile
+from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 
 _LEAST, _MOST = 16 << 20, 512 << 20  # bytes of the files of one task
 _MOST_FILES = 512  # of one task
 _TASKS_PER_THREAD = 4  # so that no worker waits long for the others
-_AHEAD = 2  # tasks for each thread that the scheduler knows of
 _READ_AT_ONCE = 8  # files of one export, of each of which some pieces are in memory
 _THREADS = 64  # of this process, which only wait for workers
 
@@ -96,6 +99,47 @@ class ClusterNode(EmbeddedNode):
     async def explain(self, query: Query, report: Report = ignore) -> Explanation:
         """Say which files and row groups would be read."""
         return await self._retried(partial(self._explain, query, report), report)
+
+    def can_stage(self, query: Query, place: Place) -> bool:
+        """Whether the workers can write all that a query finds."""
+        return not query.limit and place.is_local
+
+    async def stage(
+        self, query: Query, place: Place, staging: Path, report: Report
+    ) -> StagedEvents:
+        """Let the workers write what a query finds to files of a staging folder."""
+        return await self._retried(
+            partial(self._stage_files, query, place, staging, report), report
+        )
+
+    async def ingest(
+        self,
+        sources: Any,
+        *,
+        strict: bool = False,
+        force: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+        atomic: bool = False,
+        **options: Any,
+    ) -> IngestReport:
+        """Let the workers read files, which they see at the same place, and add their events.
+
+        Every task finds out the types of fields that nothing declares for its own files.
+        """
+        settings = {**self._with_own_schemas(options), "strict": strict}
+        check_encoding(options.get("encoding"))
+        whole = atomic or strict
+        with self._filling(Database.complete if whole else _created) as database:
+            workers = await self._connected(ignore)
+            return await importing.ingest(
+                workers,
+                database,
+                sources,
+                force=force,
+                atomic=whole,
+                progress=progress,
+                settings=settings,
+            )
 
     async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the state of the database and of the cluster."""
@@ -155,6 +199,16 @@ class ClusterNode(EmbeddedNode):
             lambda: plan.explain(query, snapshot, lambda task: known[task.file.path])
         )
 
+    async def _stage_files(
+        self, query: Query, place: Place, staging: Path, report: Report, snapshot: Snapshot
+    ) -> StagedEvents:
+        workers = await self._connected(report)
+        tasks = list(plan.tasks(query, snapshot.layouts, snapshot.files))
+        parts = list(portions(tasks, await calls.threads(workers)))
+        return await writing.stage(
+            workers, parts, place, staging, report, verify=self._verify, naming=_seen_from_here
+        )
+
     async def _by_tasks(
         self,
         work: Work,
@@ -167,39 +221,20 @@ class ClusterNode(EmbeddedNode):
         if not tasks:
             return []
         workers = await self._connected(report)
-        threads = sum((await _answer(workers, workers.threads())).values())
-        parts = list(portions(tasks, threads))
-        call, done, places = uuid4().hex, 0, asyncio.Semaphore(_AHEAD * threads)
+        parts = list(portions(tasks, await calls.threads(workers)))
 
-        async def one(part: list[Task]) -> Any:
-            nonlocal done
-            async with places:
-                payload = question(work, part, verify=self._verify, columns=columns, more=more)
-                with _seen_from_here(part):
-                    answer = await _answer(workers, workers.task(work.value, payload, call))
-            done += 1
-            report(Step(f"{done} of {plural(len(parts), 'task')}{named}", share=done / len(parts)))
-            return answer
+        async def ask(part: list[Task], call: str) -> Any:
+            payload = question(work, part, verify=self._verify, columns=columns, more=more)
+            with _seen_from_here(part):
+                return await calls.answer(workers, workers.task(work.value, payload, call))
 
-        named = f", {workers.where}" if workers.where else ""
-        report(Step(f"0 of {plural(len(parts), 'task')}{named}", share=0.0))
-        running = [asyncio.ensure_future(one(part)) for part in parts]
-        try:
-            return list(zip(parts, await asyncio.gather(*running), strict=True))
-        except BaseException:
-            workers.start(workers.stop(call))
-            raise
-        finally:
-            for each in running:
-                each.cancel()
-            await asyncio.wait(running)
-            report(Step())
+        return list(zip(parts, await calls.each(workers, parts, ask, report), strict=True))
 
     async def _read(
         self, tasks: Iterable[Task], make_scan: scan.MakeScan | None = None
     ) -> AsyncGenerator[TableSlice, None]:
         workers = await self._connected(ignore)
-        number = len(await _answer(workers, workers.threads()))
+        number = len(await calls.answer(workers, workers.threads()))
         width = max(2, min(number, _READ_AT_ONCE))
         make = partial(_RemoteScan, workers, self._verify)
         stream = scan.export(self._engine(), self._pool, tasks, width, make)
@@ -211,9 +246,9 @@ class ClusterNode(EmbeddedNode):
         self, tasks: Iterable[Task], work: Callable[[scan.FileScan, Task], _T]
     ) -> list[_T]:
         workers = await self._connected(ignore)
-        threads = sum((await _answer(workers, workers.threads())).values())
+        threads = await calls.threads(workers)
         make = partial(_RemoteScan, workers, self._verify)
-        width = min(_AHEAD * threads, _THREADS)
+        width = min(calls.AHEAD * threads, _THREADS)
         return await scan.run(self._engine(), self._pool, tasks, width, make, work)
 
     # --- the cluster ------------------------------------------------------------------------
@@ -271,6 +306,11 @@ def portions(tasks: Sequence[Task], threads: int) -> Iterator[list[Task]]:
         yield part
 
 
+@contextmanager
+def _created(path: Path) -> Iterator[Database]:
+    yield Database.create(path)
+
+
 class _RemoteScan(scan.FileScan):
     """The scan of a file by a worker; its methods block a thread of this process."""
 
@@ -325,10 +365,6 @@ class _RemoteScan(scan.FileScan):
                 return self._waiting.result()
             except CancelledError:
                 raise NodeError("the scan was stopped") from None
-
-
-async def _answer(workers: Workers, asked: Any) -> Any:
-    return await asyncio.wrap_future(workers.start(asked))
 
 
 @contextmanager

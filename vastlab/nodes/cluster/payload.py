@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Expr
@@ -43,6 +43,14 @@ class Work(Enum):
     SPANS = "spans"
     TIMES = "times"
     ROW_GROUPS = "row groups"
+
+
+class Errand(Protocol):
+    """Something else that a worker does, with its own state and the name of the call."""
+
+    def run(self, here: Any, call: str) -> Any:
+        """Do it, and return the answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,12 @@ def question(
         for task in tasks
     )
     return pickle.dumps(Question(work, shared, files, verify, more))
+
+
+def read(payload: bytes) -> Question | Errand:
+    """Return what a worker is asked to do; the versions were compared before."""
+    asked: Question | Errand = pickle.loads(payload)  # noqa: S301 - as in `read_question`
+    return asked
 
 
 def read_question(payload: bytes) -> Question:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from vastlab.compile.groups import Groups
 from vastlab.errors import VastlabError
 from vastlab.nodes import plan, scan
-from vastlab.nodes.cluster.payload import VERSIONS, Question, Work, differences, read_question
+from vastlab.nodes.cluster.payload import VERSIONS, Question, Work, differences, read, read_question
 from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.small_files import SmallFiles, bundles
@@ -52,7 +52,8 @@ def run(versions: Mapping[str, str], payload: bytes, call: str) -> Answer:
     if differences(versions):
         return "versions", dict(VERSIONS)
     try:
-        value = _work(read_question(payload), call)
+        asked = read(payload)
+        value = _work(asked, call) if isinstance(asked, Question) else asked.run(_here(), call)
     except VastlabError as error:
         return "error", error
     return ("stopped",) if _here().is_stopped(call) else ("answer", value)
@@ -109,7 +110,7 @@ def _group(
             for found in reader.group(grouping):
                 groups.add(layout.fingerprint, found)
     table = groups.partial(layout.fingerprint)
-    return None if table is None else _stream(table.schema, table.to_batches())
+    return None if table is None else stream_of(table.schema, table.to_batches())
 
 
 def stop(name: str) -> None:
@@ -198,7 +199,7 @@ class _Pulled:
             while slices := self._reader.piece():
                 batches = list(self._new(slices))
                 if batches:
-                    return "piece", _stream(batches[0].schema, batches)
+                    return "piece", stream_of(batches[0].schema, batches)
             return ("end",)
         except VastlabError as error:
             return "error", error
@@ -215,7 +216,8 @@ class _Pulled:
                 yield batch.slice(known)
 
 
-def _stream(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
+def stream_of(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
+    """Return batches as a piece."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:

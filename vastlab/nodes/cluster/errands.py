@@ -1,0 +1,147 @@
+"""What workers write: the events that a query finds, and those of logs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vastlab.errors import NodeError
+from vastlab.nodes import scan
+from vastlab.nodes.cluster.payload import read_question
+from vastlab.nodes.cluster.scanner import stream_of
+from vastlab.store.ingest import StagedImport, stage
+from vastlab.store.layout import Layout, Source
+from vastlab.store.place import Folder
+from vastlab.store.sources import FileSource
+from vastlab.store.writer import Buffer, StagedFile
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Files that a worker has staged, or some events that are too few for a file."""
+
+    files: tuple[StagedFile, ...] = ()
+    layouts: Mapping[str, Layout] | None = None
+    few: pa.Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Stage what a query finds in some files of one layout.
+
+    Parameters
+    ----------
+    question
+        The files, and what to look for.
+    place
+        The folder of the new database.
+    staging
+        The staging folder in it.
+    few
+        How many bytes of events are sent to the client, so that no worker writes a small file.
+    """
+
+    question: bytes
+    place: str
+    staging: str
+    few: int
+
+    def run(self, here: Any, call: str) -> Written:
+        """Do it on a worker."""
+        must_see(self.staging)
+        buffer, few, size = Buffer(Folder(Path(self.place)), Path(self.staging)), [], 0
+        for batch in self._events(here, call):
+            if size <= self.few:
+                few.append(batch)
+                size += batch.nbytes
+                if size <= self.few:
+                    continue
+                for each in few:
+                    buffer.add(each)
+                few = []
+            else:
+                buffer.add(batch)
+        if here.is_stopped(call):
+            return Written()
+        if few:
+            return Written(few=stream_of(few[0].schema, few))
+        return Written(tuple(buffer.finish()), dict(buffer.layouts))
+
+    def _events(self, here: Any, call: str) -> Iterator[pa.RecordBatch]:
+        asked = read_question(self.question)
+        for task in asked.tasks():
+            reader = scan.FileScan(here.engine, task, verify=asked.verify)
+            reader.is_first = False
+            with here.running(call, reader):
+                while slices := reader.piece():
+                    yield from (part.to_pyarrow() for part in slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Stage the events of some logs.
+
+    Parameters
+    ----------
+    sources
+        The logs.
+    known
+        Logs of the same sizes that were imported before.
+    place
+        The folder of the database.
+    staging
+        A staging folder of it.
+    settings
+        More arguments for `vastlab.store.ingest.stage`.
+    """
+
+    sources: tuple[FileSource, ...]
+    known: tuple[Source, ...]
+    place: str
+    staging: str
+    settings: Mapping[str, Any]
+
+    def run(self, here: Any, call: str) -> StagedImport:
+        """Do it on a worker."""
+        must_see(self.staging)
+        for source in self.sources:
+            if not source.path.exists():
+                raise NodeError(
+                    f"a worker does not find the file {source.path}",
+                    hint="logs must be at the same place on all machines of the cluster",
+                )
+        stop = _Stop()
+        with here.running(call, stop):
+            return stage(
+                Folder(Path(self.place)),
+                Path(self.staging),
+                self.sources,
+                self.known,
+                cancelled=stop.event,
+                **self.settings,
+            )
+
+
+class _Stop:
+    """Ends an import when its call is stopped."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def stop(self) -> None:
+        """End it; from any thread."""
+        self.event.set()
+
+
+def must_see(folder: str) -> None:
+    """Raise an error where a worker does not see a folder of the client."""
+    if not Path(folder).is_dir():
+        raise NodeError(
+            f"a worker does not see the folder {folder}",
+            hint="what is written must be at the same place on all machines of the cluster",
+        )
