@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -231,16 +232,24 @@ class PlainSet:
 
 def _outnumber(number: int, known: pa.Array) -> bool:
     """Whether Arrow, which makes a new table of the known values for each call, is faster."""
-    return number > 2 * len(known)
+    return number > 6 * len(known)
 
 
 class TextSet:
     """A set of strings, not empty; a table of fingerprints rejects most other strings quickly."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = frozenset(texts)
-        known = self._known = pa.array(list(self._texts), pa.string())
-        self._slots, self._shift = _slots(_fingerprints(known))
+    def __init__(self, texts: Iterable[str] | pa.StringArray) -> None:
+        if not isinstance(texts, pa.Array):
+            texts = pa.array(list(texts), pa.string())
+        self._known: pa.StringArray = texts
+
+    @functools.cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(self._known.to_pylist())
+
+    @functools.cached_property
+    def _table(self) -> tuple[Mask, np.uint64]:
+        return _slots(_fingerprints(self._known))
 
     def contains(self, values: pa.StringArray) -> pa.BooleanArray:
         """Return which values of a column are in the set; null is not."""
@@ -248,7 +257,8 @@ class TextSet:
             return pa.array([], pa.bool_())
         if _outnumber(len(values), self._known):
             return pc.is_in(values, value_set=self._known)
-        found = self._slots[_fingerprints(values) >> self._shift]
+        slots, shift = self._table
+        found = slots[(_fingerprints(values) >> shift).view(np.int64)]
         candidates = np.flatnonzero(found)
         found[candidates] = [text in self._texts for text in values.take(candidates).to_pylist()]
         return pa.array(found)
@@ -271,7 +281,7 @@ def _slots(fingerprints: _Words) -> tuple[Mask, np.uint64]:
 
 
 def _fingerprints(texts: pa.StringArray) -> _Words:
-    """Mix the length of each text with its first, middle and last eight bytes."""
+    """Mix the length of each text with its first and last eight bytes, and others if it is long."""
     data = texts.buffers()[2] or bytes(1)  # if all strings are empty
     starts = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
     first, last = int(starts[0]), int(starts[-1])
@@ -279,34 +289,41 @@ def _fingerprints(texts: pa.StringArray) -> _Words:
     padded[8:-8] = np.frombuffer(data, np.uint8)[first:last]
     words = np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))
     begin, lengths = starts[:-1] - first + 8, np.diff(starts)
-    kept = _KEPT_BYTES[np.minimum(lengths, 8)]
-    middle = begin + np.maximum(lengths // 2 - 4, 0)
+    head, tail = words[begin], words[begin + np.maximum(lengths - 8, 0)]
+    if len(lengths) and lengths.min() < 8:
+        kept = _KEPT_BYTES[np.minimum(lengths, 8)]
+        head &= kept
+        tail &= kept
     mixed: _Words = lengths.astype(np.uint64) * _FACTORS[0]
-    mixed ^= (words[begin] & kept) * _FACTORS[1]
-    mixed ^= (words[middle] & kept) * _FACTORS[2]
-    mixed ^= (words[begin + np.maximum(lengths - 8, 0)] & kept) * _FACTORS[3]
+    mixed ^= head * _FACTORS[1]
+    mixed ^= tail * _FACTORS[3]
+    longer = np.flatnonzero(lengths > _ENDS)
+    if len(longer):
+        middle = begin[longer] + lengths[longer] // 2 - 4
+        mixed[longer] ^= words[middle] * _FACTORS[2]
     mixed ^= mixed >> np.uint64(29)
     mixed *= _FACTORS[1]
     return mixed
 
 
+_ENDS = 24  # bytes of a text, nearly all of which are among its first and last eight
 _KEPT_BYTES = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 
 
 class AddressSet:
     """Addresses of 16 bytes, and networks given by first and last address, which may overlap."""
 
-    def __init__(self, addresses: Iterable[bytes], networks: Iterable[tuple[bytes, bytes]]) -> None:
-        single = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
+    def __init__(
+        self,
+        addresses: Iterable[bytes] | pa.FixedSizeBinaryArray,
+        networks: Iterable[tuple[bytes, bytes]],
+    ) -> None:
+        if not isinstance(addresses, pa.Array):
+            addresses = pa.array(list(addresses), pa.binary(16))
+        self._known = addresses
+        self._arrange()
+        self._slots, self._shift = _slots(self._fingerprints)
         joined = disjoint(networks)
-        packed = pa.py_buffer(single.tobytes())
-        self._known = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(single), [None, packed]
-        )
-        self._single = np.sort(_packed(single))
-        fingerprints = _address_fingerprints(single)
-        self._fingerprints = np.sort(fingerprints)
-        self._slots, self._shift = _slots(fingerprints)
         ipv4 = [
             (max(low, _V4_FIRST), min(high, _V4_LAST))
             for low, high in joined
@@ -321,8 +338,7 @@ class AddressSet:
             values = values.storage
         matrix = octets(values)
         found = np.zeros(len(values), np.bool_)
-        rows = self._alike(matrix)
-        found[rows] = self._is_single(values, matrix, rows)
+        found[self._single(values, matrix)] = True
         if len(self._networks[0]):
             ipv4 = is_v4(matrix)
             found[ipv4] |= _in_ranges(_ipv4_numbers(matrix[ipv4]), *self._ipv4_numbers)
@@ -336,30 +352,38 @@ class AddressSet:
         """Return how many values of a column are in the set."""
         return sum(_number_of(self.contains(chunk)) for chunk in chunks)
 
-    def _alike(self, matrix: Octets) -> npt.NDArray[np.intp]:
-        """Return the rows whose fingerprints are in the set; sixteen bytes take much longer."""
-        fingerprints = _address_fingerprints(matrix)
-        rows = np.flatnonzero(self._slots[fingerprints >> self._shift])
-        return rows[_in_ranges(fingerprints[rows], self._fingerprints, self._fingerprints)]
+    def _arrange(self) -> None:
+        """Sort the addresses by fingerprints, of which different addresses must have others."""
+        words = octets(self._known).view(np.uint64)
+        is_ambiguous = True
+        while is_ambiguous:
+            self._factor = np.uint64(secrets.randbits(64) | 1)
+            fingerprints = self._mixed(words)
+            order = np.argsort(fingerprints)
+            self._fingerprints, self._words = fingerprints[order], words[order]
+            twins = np.flatnonzero(self._fingerprints[1:] == self._fingerprints[:-1])
+            is_ambiguous = bool((self._words[twins] != self._words[twins + 1]).any())
 
-    def _is_single(
-        self, values: pa.FixedSizeBinaryArray, matrix: Octets, rows: npt.NDArray[np.intp]
-    ) -> Mask:
+    def _mixed(self, words: _Words) -> _Words:
+        """Return fingerprints of the two halves of addresses."""
+        mixed: _Words = words[:, 0] * self._factor
+        mixed ^= words[:, 1]
+        mixed *= _FACTORS[0]
+        return mixed
+
+    def _single(self, values: pa.FixedSizeBinaryArray, matrix: Octets) -> npt.NDArray[np.intp]:
+        """Return the rows that are one of the addresses."""
+        words = matrix.view(np.uint64)
+        mixed = self._mixed(words)
+        rows = np.flatnonzero(self._slots[(mixed >> self._shift).view(np.int64)])
         if _outnumber(len(rows), self._known):
             found = pc.is_in(values.take(pa.array(rows)), value_set=self._known)
-            return np.asarray(found.to_numpy(zero_copy_only=False))
-        return _in_ranges(_packed(matrix[rows]), self._single, self._single)
-
-
-def _address_fingerprints(matrix: Octets) -> _Words:
-    """Mix the two halves of each address."""
-    words = matrix.view(np.uint64)
-    mixed: _Words = words[:, 0] * _FACTORS[0]
-    mixed ^= words[:, 1]
-    mixed *= _FACTORS[1]
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= _FACTORS[2]
-    return mixed
+            return np.asarray(rows[found.to_numpy(zero_copy_only=False)])
+        if not len(rows):
+            return rows
+        at = np.searchsorted(self._fingerprints[:-1], mixed[rows])
+        same = self._words[at] == words[rows]
+        return np.asarray(rows[same[:, 0] & same[:, 1]])
 
 
 def _ipv4_numbers(matrix: Octets) -> npt.NDArray[np.uint32]:

@@ -40,15 +40,17 @@ from vastlab.expression.literals import (
     Subnet,
     Time,
     UInt64,
+    Values,
 )
 from vastlab.types import Kind, Leaf, Schema, Type
 
 if TYPE_CHECKING:
     from datafusion import Expr as Compiled
 
-__all__ = ["bounds", "disjuncts", "lookup", "plain", "predicate", "value_set"]
+__all__ = ["bounds", "disjuncts", "lookup", "plain", "predicate", "sample", "value_set"]
 
 _MAX_DISJUNCTS = 8
+_SAMPLED = 64
 
 
 def disjuncts(expr: Expr) -> tuple[Expr, ...]:
@@ -99,9 +101,15 @@ def bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
     return literal.cached("bounds", lambda: _bounds(literal))
 
 
+def sample(literal: ListLiteral) -> Sequence[Any]:
+    """Return some of the single values of a list."""
+    some = (item for item in literal.items[:_SAMPLED] if not isinstance(item, Subnet))
+    return literal.cached("sample", lambda: [plain(item) for item in some])
+
+
 def value_set(literal: ListLiteral, type_: pa.DataType) -> ValueSet:
     """Return the set that tests which values of a column are in a list."""
-    return literal.cached("set", lambda: _value_set(literal.items, type_))
+    return literal.cached(("set", type_), lambda: _value_set(literal.items, type_))
 
 
 def plain(literal: Literal) -> Any:
@@ -118,6 +126,9 @@ _READ: dict[type[Literal], Callable[[Any], Any]] = {
 
 
 def _bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
+    if isinstance(literal.items, Values):
+        ordered = sorted(literal.items.plain.to_pylist())
+        return ordered, ordered
     values = {plain(item) for item in literal.items if not isinstance(item, Subnet)}
     if Subnet not in literal.kinds:
         ordered = sorted(values)  # the order of code points is that of UTF-8 bytes
@@ -127,7 +138,9 @@ def _bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
     return lows, highs
 
 
-def _value_set(items: tuple[Literal, ...], type_: pa.DataType) -> ValueSet:
+def _value_set(items: Sequence[Literal], type_: pa.DataType) -> ValueSet:
+    if isinstance(items, Values):
+        return TextSet(items.plain) if items.make is String else AddressSet(items.plain, ())
     if pa.types.is_string(type_):
         return TextSet(map(plain, items))
     if pa.types.is_fixed_size_binary(type_):
@@ -158,6 +171,7 @@ _TABLE_TYPES = {
     Kind.INT64: pa.int64(),
     Kind.UINT64: pa.uint64(),
 }
+_ANYWHERE = frozenset({Kind.STRING, Kind.IP})  # in no order: bounds exclude no row group
 _COUNTER = itertools.count()
 _OPERATORS: dict[Operator, Callable[[Any, Any], Any]] = {
     Operator.EQ: lambda a, b: a == b,
@@ -341,6 +355,8 @@ def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
     cell = _column(leaf.column)
     if operator is Operator.NOT_IN:
         return cell.is_not_null() & ~function(cell)
+    if leaf.type.kind in _ANYWHERE:
+        return function(cell)
     # Minimum and maximum exclude row groups; few of their rows are compared with them.
     lows, highs = bounds(literal)
     low, high = (lit(pa.scalar(end, type_)) for end in (lows[0], highs[-1]))

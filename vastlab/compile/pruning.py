@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from vastlab.compile.datafusion import bounds, plain
+from vastlab.compile.datafusion import bounds, plain, sample
 from vastlab.expression.ast import (
     And,
     Column,
@@ -156,8 +156,10 @@ def _may_match_column(kind: Kind, column: Range, operator: Operator, literal: Li
 
 def is_one_between(low: Any, high: Any, literal: ListLiteral) -> bool:
     """Return whether one of many values lies between two bounds; None is no bound."""
-    lows, highs = bounds(literal)
     try:
+        if any((low is None or low <= x) and (high is None or x <= high) for x in sample(literal)):
+            return True
+        lows, highs = bounds(literal)  # to sort them takes long
         until = len(lows) if high is None else bisect_right(lows, high)
         return until > 0 and (low is None or bool(highs[until - 1] >= low))
     except TypeError:  # the statistics have another type

@@ -6,9 +6,12 @@ import datetime
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Hashable
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import pyarrow as pa
 
 from vastlab.types import Field, Kind, Type
 
@@ -318,27 +321,66 @@ class Subnet:
         return subnet(self.packed, self.length)
 
 
+class Values(Sequence[String | IP]):
+    """The items of a long list as one array; a literal is made of each that is asked for."""
+
+    __slots__ = ("make", "plain")
+
+    def __init__(self, make: type[String] | type[IP], plain: pa.Array) -> None:
+        self.make = make
+        self.plain = plain
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self.plain[at]
+        if isinstance(at, slice):
+            return tuple(map(self.make, found.to_pylist()))
+        return self.make(found.as_py())
+
+    def __iter__(self) -> Iterator[String | IP]:
+        return map(self.make, self.plain.to_pylist())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Values):
+            return self.make is other.make and bool(self.plain.equals(other.plain))
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+_HASHED = 8  # items of a list: to hash thousands takes longer than to compare the few lists alike
+
+
 @dataclass(frozen=True, slots=True)
 class ListLiteral:
     """``[a, b]``. Lists may be long, so that derived values are cached."""
 
-    items: tuple[Literal, ...]
+    items: Sequence[Literal]
     _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _lock: threading.RLock = field(
+        default_factory=threading.RLock, init=False, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         return f"[{', '.join(map(str, self.items))}]"
 
     def __hash__(self) -> int:
-        return self.cached("hash", lambda: hash(self.items))
+        return hash((len(self.items), *self.items[:_HASHED]))
 
-    def __reduce__(self) -> tuple[type[ListLiteral], tuple[tuple[Literal, ...]]]:
-        # Hashes of strings differ between processes, so the cache is not pickled.
+    def __reduce__(self) -> tuple[type[ListLiteral], tuple[Sequence[Literal]]]:
         return ListLiteral, (self.items,)
 
     def cached(self, key: Hashable, compute: Callable[[], _T]) -> _T:
-        """Return a value derived from the list, computed once."""
-        if key not in self._cache:
-            self._cache[key] = compute()
+        """Return a value derived from the list, computed once, whichever thread asks first."""
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = compute()
         found: _T = self._cache[key]
         return found
 
@@ -350,6 +392,8 @@ class ListLiteral:
     @property
     def kinds(self) -> frozenset[type[Literal]]:
         """The classes of the items."""
+        if isinstance(self.items, Values):
+            return frozenset({self.items.make})
         return self.cached("kinds", lambda: frozenset(map(type, self.items)))
 
 

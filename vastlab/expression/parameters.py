@@ -25,6 +25,7 @@ from vastlab.expression.ast import Constant, Expr, Not, Operator, Or, Predicate,
 from vastlab.expression.checks import problem
 from vastlab.expression.literals import (
     IP,
+    LONG_LIST_LENGTH,
     MAPPED,
     Bool,
     Double,
@@ -37,6 +38,7 @@ from vastlab.expression.literals import (
     String,
     Time,
     UInt64,
+    Values,
     python_call,
     type_of,
 )
@@ -351,6 +353,9 @@ def _bind(predicate: Predicate, values: Mapping[str, Literal]) -> Expr:
 
 def _any_field_in(values: ListLiteral) -> Expr:
     """Expand a bare list: fields of the type of each item, compared with the items of that type."""
+    if isinstance(values.items, Values):
+        kind = type_of(values.items[0])
+        return normalise(Predicate(TypeExtractor(kind), Operator.IN, values))
     by_kind: dict[Kind, list[Literal]] = {}
     for item in values.items:
         type_ = type_of(item)
@@ -366,12 +371,52 @@ def _any_field_in(values: ListLiteral) -> Expr:
 
 
 def _list_literal(value: Iterable[object]) -> ListLiteral:
-    items = [_FAST_LITERALS.get(type(item), _scalar_literal)(item) for item in _items(value)]
+    given = list(_items(value))
+    if len(given) > LONG_LIST_LENGTH and (values := _values(given, value)) is not None:
+        return ListLiteral(values)
+    items = [_FAST_LITERALS.get(type(item), _scalar_literal)(item) for item in given]
     if is_loaded(pd) and isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
         items = _parse_addresses(items)
     if isinstance(value, set | frozenset):
         items.sort(key=lambda item: (type(item).__name__, str(item)))
     return ListLiteral(tuple(items))
+
+
+def _values(given: list[Any], value: object) -> Values | None:
+    """Return many strings or addresses without a literal for each; None for others."""
+    kinds = set(map(type, given))
+    is_set = isinstance(value, set | frozenset)  # which has no order of its own
+    if kinds <= {ipaddress.IPv4Address, ipaddress.IPv6Address}:
+        return _packed(sorted(given, key=lambda each: each.packed) if is_set else given)
+    if kinds != {str}:
+        return None
+    try:
+        texts = pa.array(sorted(given) if is_set else given, pa.string())
+    except UnicodeEncodeError:
+        return None
+    if is_loaded(pd) and isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
+        matrix, ipv4 = parse_ipv4(texts)
+        return _addresses(matrix) if ipv4.all() else None
+    return Values(String, texts)
+
+
+def _packed(given: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> Values | None:
+    """Return addresses without a literal for each; None if one of them has a zone."""
+    long = np.fromiter((type(each) is ipaddress.IPv6Address for each in given), np.bool_)
+    matrix = np.zeros((len(given), 16), np.uint8)
+    matrix[~long, :12] = np.frombuffer(MAPPED, np.uint8)
+    numbers = np.array([int(each) for each in given if type(each) is ipaddress.IPv4Address], ">u4")
+    matrix[~long, 12:] = numbers.view(np.uint8).reshape(-1, 4)
+    six = [given[row] for row in np.flatnonzero(long).tolist()]
+    if any(getattr(each, "scope_id", None) is not None for each in six):
+        return None
+    matrix[long] = np.frombuffer(b"".join(each.packed for each in six), np.uint8).reshape(-1, 16)
+    return _addresses(matrix)
+
+
+def _addresses(matrix: Octets) -> Values:
+    buffers = [None, pa.py_buffer(matrix.tobytes())]
+    return Values(IP, pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(matrix), buffers))
 
 
 def _parse_addresses(items: list[Literal]) -> list[Literal]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import assert_never
@@ -214,7 +214,7 @@ def _lower(predicate: Predicate) -> Expr:
             return predicate
 
 
-def _lower_members(predicate: Predicate, items: tuple[Literal, ...]) -> Expr:
+def _lower_members(predicate: Predicate, items: Sequence[Literal]) -> Expr:
     """Take networks and strings out of a list: the field may be an address or an enumeration."""
     extractor = predicate.extractor
     is_ip = extractor == TypeExtractor(Type(Kind.IP))

@@ -23,7 +23,7 @@ from vastlab.arrow.types import record_batch
 from vastlab.compile.datafusion import lookup
 from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
-from vastlab.expression.ast import And, Constant, Expr
+from vastlab.expression.ast import And, Constant, Expr, Or
 from vastlab.expression.literals import LONG_LIST_LENGTH
 from vastlab.nodes import counting, plan
 from vastlab.nodes.counting import Engine
@@ -108,22 +108,44 @@ class FileScan:
             return int(self._frame(expr).count())
         if verification is None:
             return self._count_rows(expr, columns, is_pruned=True)
-        if len(columns) > 1:
-            return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
-        (name,) = columns
-        if name == verification.file.order:
+        if isinstance(expr, Or) and len(columns) > 1:
+            return self._count_any(expr, columns, verification)
+        if len(columns) == 1 and columns == {verification.file.order}:
             return self._count_sorted(expr, verification)
+        found = self._tallied(expr, columns, verification)
+        if found is not None:
+            return found
+        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
+
+    def _count_any(self, expr: Or, columns: Collection[str], verification: Verification) -> int:
+        """Count what one of several conditions finds; columns without such a value are left out."""
+        counts = {
+            part: self._tallied(part, plan.columns(part), verification) for part in expr.operands
+        }
+        rest = tuple(part for part, found in counts.items() if found != 0)
+        if not rest:
+            return 0
+        if len(rest) == 1:
+            return counts[rest[0]] or self._count(rest[0], verification)
+        if len(rest) < len(counts):
+            expr, columns = Or(rest), plan.columns(Or(rest))
+        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
+
+    def _tallied(
+        self, expr: Expr, columns: Collection[str], verification: Verification
+    ) -> int | None:
+        """Count what a condition on one column finds, if its distinct values are known."""
+        if len(columns) != 1:
+            return None
+        (name,) = columns
         field = self._task.layout.stored_schema.field(name)
-        found = self._context.tallies.count(
+        return self._context.tallies.count(
             self._task.file.path,
             verification.file,
             field,
             self._task.filters.of(expr),
             partial(self._grouped, field),
         )
-        if found is not None:
-            return found
-        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
 
     def _count_rows(self, expr: Expr, columns: Collection[str], *, is_pruned: bool) -> int:
         context = self._context.searching if is_pruned else self._context.counting

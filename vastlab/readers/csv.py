@@ -405,8 +405,10 @@ class _Table:
             yield self._batch(name, self._names, columns, lambda row: lines()[row])
             return
         names = pc.fill_null(columns[0], "").dictionary_encode()
-        for key, name in enumerate(names.dictionary.to_pylist()):
-            rows = np.flatnonzero(names.indices.to_numpy(zero_copy_only=False) == key)
+        keys = names.indices.to_numpy()
+        ends = np.cumsum(np.bincount(keys, minlength=len(names.dictionary)))
+        rows_of = np.split(np.argsort(keys, kind="stable"), ends[:-1])
+        for name, rows in zip(names.dictionary.to_pylist(), rows_of, strict=True):
             parts = [column.take(rows) for column in columns]
             name = self._context.schema or name or self._source.stem
             yield self._batch(name, self._names, parts, partial(_line_at, lines, rows))
