@@ -18,7 +18,7 @@ from vastlab import connect
 from vastlab.client import VAST
 from vastlab.endpoints import parse_endpoint
 from vastlab.errors import CorruptFileError, NodeError, UsageError, VastlabError
-from vastlab.store import object_file, writer
+from vastlab.store import object_file, statistics, writer
 from vastlab.store.bucket import Bucket
 from vastlab.store.database import Database
 
@@ -27,10 +27,13 @@ NEEDLE = "id.orig_h == 10.0.0.77"
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory, makers):
-    """Make a database with several files, row groups, layouts and generations in a folder."""
+    """Make a database with several files, row groups, pages, layouts and generations."""
     make_conn, make_dns = makers
+    options = statistics.options
+    pages = {"data_page_size": 1, "write_batch_size": 8}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "ROW_GROUP_ROWS", 64)
+        patch.setattr(statistics, "options", lambda *args: options(*args) | pages)
         database = Database.create(tmp_path_factory.mktemp("local") / "test.db")
         database.add([make_conn(range(200)), make_dns([f"q{i}" for i in range(150)])])
         for start in range(200, 440, 60):

@@ -55,10 +55,15 @@ def test_a_place_keeps_what_is_created(place, tmp_path):
     place.replace("a/x.json", b"longer than before", staging)
     assert place.read("a/x.json") == b"longer than before"
     assert place.stat("a/x.json").identity != before.identity
-    place.delete("a/x.json")
-    place.delete("a/x.json")
+    with place.at_hand("a/x.json") as path:
+        assert path.read_bytes() == b"longer than before"
+    place.move("a/x.json", "new/y.json")
+    assert [entry.key for entry in place.loose("new")] == ["new/y.json"]
     assert not place.has("a/x.json")
-    for ask in (place.read, place.stat):
+    place.delete("new/y.json")
+    place.delete("new/y.json")
+    assert not place.has("new/y.json")
+    for ask in (place.read, place.stat, lambda key: place.move(key, "b/z.json")):
         with pytest.raises(FileNotFoundError):
             ask("a/x.json")
 

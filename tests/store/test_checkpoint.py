@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vastlab.errors import CorruptFileError, DatabaseError
 from vastlab.store import checkpoint, file_table, generation, manifest
 from vastlab.store.check import FaultKind, check
 from vastlab.store.database import Database
+from vastlab.store.file_table import Extent
 from vastlab.store.files import Files
 from vastlab.store.generation import Change, NewerVersionError
 from vastlab.store.layout import DataFile, Layout, Range, Source
@@ -124,6 +126,34 @@ def assert_same(*snapshots):
         assert first.database == other.database
         assert list(first.files[1:3]) == list(first.files)[1:3]
         assert [first.files[i] for i in range(-len(first.files), 0)] == list(other.files)
+    for each in snapshots:
+        assert_answered(each.files)
+
+
+def assert_answered(files):
+    """Compare what is asked of all files at once with a look at each of them."""
+    every = list(files)
+    paths = [file.path for file in every]
+    assert files.paths() == set(paths)
+    assert files.have(paths)
+    assert not files.have([*paths, "/another"])
+    assert list(files.smaller(5)) == [file for file in every if file.size < 5]
+    assert list(files.without_checksums()) == [file for file in every if not any(file.tail)]
+    named = [file for file in every if file.source in ("a", "tail-b")]
+    assert list(files.of_sources({"a", "tail-b"})) == named
+    layouts = Counter(file.fingerprint for file in every)
+    assert Counter(files.numbers()) == layouts
+    for name, extent in files.extents().items():
+        held = [file for file in every if file.schema_name == name]
+        assert extent == Extent(
+            len(held),
+            sum(file.rows for file in held),
+            min(file.first for file in held),
+            max(file.last for file in held),
+            min(file.import_first for file in held),
+            max(file.import_last for file in held),
+        )
+    assert files.extents().keys() == {file.schema_name for file in every}
 
 
 @strategies.share(40)

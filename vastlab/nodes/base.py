@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -19,7 +19,7 @@ from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant, Expr, echo
 from vastlab.expression.taxonomy import Taxonomy
-from vastlab.store.layout import DataFile
+from vastlab.store.file_table import Extent
 from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
@@ -397,9 +397,9 @@ def describe(snapshot: Snapshot, path: object) -> dict[str, Any]:
         },
         "system": {"database-path": str(path), "in-memory-table-slices": 0, **memory()},
         "catalog": {
-            "num-events": sum(file.rows for file in snapshot.files),
+            "num-events": sum(snapshot.counts.values()),
             "num-partitions": len(snapshot.files),
-            "schemas": {name: _schema(files) for name, files in _by_schema(snapshot).items()},
+            "schemas": {name: _schema(each) for name, each in snapshot.files.extents().items()},
         },
         **_problems(snapshot),
         **({"remarks": list(snapshot.remarks[:_SHOWN])} if snapshot.remarks else {}),
@@ -433,22 +433,12 @@ def _own_version() -> str:
         return "not installed"
 
 
-def _by_schema(snapshot: Snapshot) -> dict[str, list[DataFile]]:
-    files: dict[str, list[DataFile]] = {}
-    for file in snapshot.files:
-        files.setdefault(file.schema_name, []).append(file)
-    return files
-
-
-def _schema(files: Iterable[DataFile]) -> dict[str, Any]:
-    files = list(files)
+def _schema(extent: Extent) -> dict[str, Any]:
     return {
-        "num-events": sum(file.rows for file in files),
-        "num-partitions": len(files),
-        "import-time": _span(
-            min(file.import_first for file in files), max(file.import_last for file in files)
-        ),
-        "event-time": _span(min(file.first for file in files), max(file.last for file in files)),
+        "num-events": extent.events,
+        "num-partitions": extent.files,
+        "import-time": _span(extent.import_first, extent.import_last),
+        "event-time": _span(extent.first, extent.last),
     }
 
 

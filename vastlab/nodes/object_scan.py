@@ -26,6 +26,7 @@ from vastlab.store.object_file import ObjectFile, ObjectFiles, PlainFile
 
 _File = ObjectFile | PlainFile
 _PASSED_ON = 32_768  # rows that become events at once
+_FEW = 1_024  # rows of a row group that may be in some of its pages only
 _FIRST = 8_192  # the same where the first events are awaited
 
 
@@ -128,7 +129,8 @@ class ObjectScan(FileScan):
             arrays = {name: seen.column(name) for name in names if name in compared}
             fields = {name: seen.schema.field(name) for name in arrays}
             if rest:
-                others = read(rest)
+                few = np.flatnonzero(mask) if mask.true_count <= _FEW else None
+                others = read(rest, few)
                 arrays |= dict(zip(rest, others.columns, strict=True))
                 fields |= {name: others.schema.field(name) for name in rest}
             whole = pa.RecordBatch.from_arrays(
@@ -145,10 +147,10 @@ class ObjectScan(FileScan):
 
     def _groups(
         self, file: _File, expr: Expr, names: Collection[str]
-    ) -> Iterator[Callable[[Collection[str]], pa.RecordBatch]]:
+    ) -> Iterator[Callable[..., pa.RecordBatch]]:
         """Yield what reads columns of each row group in which something may be found.
 
-        Those that are named are read of each.
+        Those that are named are read of each; see `ObjectFile.rows`.
         """
         is_whole = expr == Constant(True)
         if isinstance(file, PlainFile) or is_whole:

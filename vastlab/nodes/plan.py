@@ -342,16 +342,27 @@ def explain(query: Query, snapshot: Snapshot, row_groups: RowGroups | None = Non
     layouts = sorted(
         snapshot.layouts.values(), key=lambda layout: (layout.schema.name, layout.fingerprint)
     )
-    plans = tuple(_plan_layout(query, snapshot, layout, row_groups) for layout in layouts)
-    return Explanation(str(query.expression), plans)
+    needed: dict[str, list[Task]] = {}
+    for task in tasks(query, snapshot.layouts, snapshot.files):
+        needed.setdefault(task.layout.fingerprint, []).append(task)
+    numbers = snapshot.files.numbers()
+    plans = (
+        _plan_layout(
+            query,
+            layout,
+            needed.get(layout.fingerprint, []),
+            numbers[layout.fingerprint],
+            row_groups,
+        )
+        for layout in layouts
+    )
+    return Explanation(str(query.expression), tuple(plans))
 
 
 def _plan_layout(
-    query: Query, snapshot: Snapshot, layout: Layout, row_groups: RowGroups | None
+    query: Query, layout: Layout, needed: list[Task], number: int, row_groups: RowGroups | None
 ) -> LayoutPlan:
-    files = [file for file in snapshot.files if file.fingerprint == layout.fingerprint]
-    needed = list(tasks(query, snapshot.layouts, files))
-    chosen, all_groups = len(needed), len(files)
+    chosen, all_groups = len(needed), number
     if row_groups is not None:
         counted = [row_groups(task) for task in needed]
         chosen, all_groups = sum(read for read, _ in counted), sum(number for _, number in counted)
@@ -360,7 +371,7 @@ def _plan_layout(
         schema=layout.schema.name,
         bound=None if bound is None else str(bound),
         files=len(needed),
-        all_files=len(files),
+        all_files=number,
         row_groups=chosen,
         all_row_groups=all_groups,
         events=sum(task.file.rows for task in needed),

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import tempfile
@@ -194,10 +195,12 @@ class Bucket(Place):
         """Return all objects: nothing shows which of them a writer has just put."""
         return self.entries(folder)
 
-    def dropped(self, folder: str) -> list[tuple[str, float]]:
+    def dropped(self, folder: str, before: float = math.inf) -> list[tuple[str, float]]:
         """Return what the lists name, and after it each list itself."""
         found: list[tuple[str, float]] = []
         for entry in self.entries(_DROPPED):
+            if entry.modified >= before:
+                continue
             with contextlib.suppress(FileNotFoundError, ValueError):  # another process deleted it
                 keys = json.loads(self.read(entry.key))
                 held = [str(key) for key in keys if str(key).startswith(f"{folder}/")]

@@ -195,7 +195,7 @@ class _Compaction:
 
         def check(current: Snapshot) -> None:
             same = all(current.sources.get(s.key) == snapshot.sources[s.key] for s in sources)
-            if not (same and paths <= current.files.paths()):
+            if not (same and current.files.have(paths)):
                 raise _FilesChangedError("another process has changed the files")
 
         layouts = {old[0].fingerprint: snapshot.layouts[old[0].fingerprint]}

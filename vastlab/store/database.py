@@ -272,9 +272,9 @@ class Database:
                 # The folder is missing if another process treats this one as abandoned.
                 manifest.sweep(self.path, folder, grace)
         # The candidates must be listed before the snapshot is read: see `vastlab.store.manifest`.
-        candidates = [key for key, since in self.place.dropped(DATA) if since < deadline]
+        candidates = self.place.dropped(DATA, deadline)
         needed = self.snapshot().files.paths() if candidates else set()
-        for key in candidates:
+        for key, _ in candidates:
             if self.place.url(key) not in needed:
                 self.place.delete(key)
 

@@ -60,6 +60,29 @@ _OUTSIDE = r"^$|^/|(^|/)\.\.(/|$)"
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How many files and events there are of a schema, and between which times."""
+
+    files: int
+    events: int
+    first: int  # as in `DataFile`
+    last: int
+    import_first: int
+    import_last: int
+
+    def joined(self, other: Extent) -> Extent:
+        """Return that of both."""
+        return Extent(
+            self.files + other.files,
+            self.events + other.events,
+            min(self.first, other.first),
+            max(self.last, other.last),
+            min(self.import_first, other.import_first),
+            max(self.import_last, other.import_last),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnBounds:
     """The bounds of one column in the files of a layout; all arrays have a value for each file."""
 
@@ -224,6 +247,19 @@ class FileTable:
             for name, span in spans
             if is_kept[span].any()
         }
+
+    def extents(self, is_kept: npt.NDArray[np.bool_]) -> dict[str, Extent]:
+        """Return how much there is of some files by schema name."""
+        found = {}
+        names = ("rows", "first", "last", "import_first", "import_last")
+        for name in self.schemas:
+            span = slice(*self.schema_rows(name))
+            kept = is_kept[span]
+            if kept.any():
+                rows, *times = (self.column(each)[span][kept] for each in names)
+                ends = (op(part) for op, part in zip((np.min, np.max) * 2, times, strict=True))
+                found[name] = Extent(len(rows), int(rows.sum()), *map(int, ends))
+        return found
 
     def used_layouts(self, is_kept: npt.NDArray[np.bool_]) -> set[str]:
         """Return the fingerprints of some files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vastlab.store import file_table
-from vastlab.store.file_table import FileTable, Rows
+from vastlab.store.file_table import Extent, FileTable, Rows
 from vastlab.store.layout import DataFile, Layout
 
 __all__ = ["Files"]
@@ -139,6 +140,28 @@ class Files(Sequence[DataFile]):
         for file in self.added:
             counts[file.schema_name] = counts.get(file.schema_name, 0) + file.rows
         return {name: counts[name] for name in sorted(counts)}
+
+    def extents(self) -> dict[str, Extent]:
+        """Return how much there is of each schema, by its name."""
+        found = self.table.extents(self._is_kept)
+        for file in self.added:
+            times = file.first, file.last, file.import_first, file.import_last
+            own = Extent(1, file.rows, *times)
+            known = found.get(file.schema_name)
+            found[file.schema_name] = own if known is None else known.joined(own)
+        return {name: found[name] for name in sorted(found)}
+
+    def numbers(self) -> dict[str, int]:
+        """Return the number of files by the fingerprint of their layout."""
+        numbers = Counter(file.fingerprint for file in self.added)
+        for fingerprint, rows in self.table.rows_of.items():
+            numbers[fingerprint] += int(np.count_nonzero(self._is_kept[rows]))
+        return dict(numbers)
+
+    def have(self, paths: Collection[str]) -> bool:
+        """Return whether all of some different paths are those of files."""
+        tabled = np.count_nonzero(self._are_at(paths) & self._is_kept)
+        return bool(tabled + sum(file.path in paths for file in self.added) == len(paths))
 
     def paths(self) -> set[str]:
         """Return the paths, which are absolute."""

@@ -21,6 +21,7 @@ from vastlab.errors import CorruptFileError
 from vastlab.store.bucket import Bucket
 from vastlab.store.checksums import REPAIR, Span, VerifiedFile
 from vastlab.store.layout import DataFile, Layout
+from vastlab.store.sparse_chunk import Rows, is_flat, thinned
 
 _WHOLE = 1 << 18  # bytes of a file that is rather fetched at once
 _END = 1 << 16  # bytes that pyarrow reads to find the metadata
@@ -71,13 +72,34 @@ class ObjectFile(VerifiedFile):
             spans += (span for span in chunks if span not in self._ahead)
         self._ahead.update(zip(spans, self._fetch(spans), strict=True))
 
-    def rows(self, group: int, names: Collection[str], layout: Layout) -> pa.RecordBatch:
-        """Return columns of a row group as they are stored, in the order of the names."""
+    def rows(
+        self,
+        group: int,
+        names: Collection[str],
+        wanted: Rows | None = None,
+        *,
+        layout: Layout,
+    ) -> pa.RecordBatch:
+        """Return columns of a row group as they are stored, in the order of the names.
+
+        Where only some rows are wanted, others may be null.
+        """
         spans = self.chunks(group, names)
         missing = [span for span in spans if span not in self._ahead]
         self._ahead.update(zip(missing, self._fetch(missing), strict=True))
         parts = {span.offset: self._ahead.pop(span) for span in spans}
+        if wanted is not None:
+            self._thin(parts, group, names, wanted)
         return _decoded(self._source(parts), self.metadata, group, names, layout)
+
+    def _thin(
+        self, parts: dict[int, memoryview], group: int, names: Collection[str], wanted: Rows
+    ) -> None:
+        described = self.metadata.row_group(group)
+        for column, span in enumerate(self.groups[group].chunks):
+            if self.columns[column] in names and is_flat(self.metadata.schema, column):
+                codec = described.column(column).compression
+                parts[span.offset] = thinned(parts[span.offset], wanted, codec)
 
     def verify_filters(self, columns: Collection[str] | None = None) -> None:
         """Fetch the Bloom filters of columns, and compare them; by default all columns."""
@@ -128,7 +150,14 @@ class PlainFile:
         self._stream = source(bucket, file)
         self.metadata = pq.read_metadata(self._stream)
 
-    def rows(self, group: int, names: Collection[str], layout: Layout) -> pa.RecordBatch:
+    def rows(
+        self,
+        group: int,
+        names: Collection[str],
+        wanted: Rows | None = None,
+        *,
+        layout: Layout,
+    ) -> pa.RecordBatch:
         """Return columns of a row group as they are stored, in the order of the names."""
         return _decoded(self._stream, self.metadata, group, names, layout, compare=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
@@ -119,8 +120,11 @@ class Place(ABC):
         """Return the files in a folder that no writer is known to commit yet, in no order."""
 
     @abstractmethod
-    def dropped(self, folder: str) -> list[tuple[str, float]]:
-        """Return what may be deleted if no generation names it, and since when, in this order."""
+    def dropped(self, folder: str, before: float = math.inf) -> list[tuple[str, float]]:
+        """Return what may be deleted if no generation names it, and since when, in this order.
+
+        What was dropped later than `before` is left out.
+        """
 
     @abstractmethod
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
@@ -229,9 +233,10 @@ class Folder(Place):
         """Return the files that have no hard link in a staging folder."""
         return self._walk(folder, links=1)
 
-    def dropped(self, folder: str) -> list[tuple[str, float]]:
+    def dropped(self, folder: str, before: float = math.inf) -> list[tuple[str, float]]:
         """Return the same files, since they were last touched."""
-        return [(entry.key, entry.modified) for entry in self.loose(folder)]
+        found = ((entry.key, entry.modified) for entry in self.loose(folder))
+        return [(key, since) for key, since in found if since < before]
 
     def withdraw(self, files: Collection[Staged], staging: Path, error: BaseException) -> None:
         """Delete files, unless a generation that may name them has a link."""

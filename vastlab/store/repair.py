@@ -157,7 +157,7 @@ class _Repair:
             batches, losses = [], [_all_of(file)]
 
         def check(snapshot: Snapshot) -> None:
-            if file.path not in snapshot.files.paths():
+            if not snapshot.files.have([file.path]):
                 msg = f"another process has removed {file.path}"
                 raise LockedError(msg, hint="run the check again")
 
