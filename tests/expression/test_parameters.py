@@ -343,11 +343,27 @@ def test_a_long_list_is_that_of_its_values(values):
     assert isinstance(found.items, lit.Values)
     assert found == one_by_one == found
     assert hash(found) == hash(one_by_one)
+    assert hash(found.items) == hash(one_by_one.items)
+    assert repr(found.items) == repr(one_by_one.items)
     assert found.kinds == one_by_one.kinds
     assert str(found) == str(one_by_one)
     assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301 - of our own
     assert found.items[-1] == one_by_one.items[-1]
     assert found != to_literal(list(values)[1:])
+
+
+def test_a_long_list_of_numbers():
+    """Each is a literal."""
+    assert to_literal([*range(200)]).items == tuple(map(lit.UInt64, range(200)))
+
+
+def test_a_long_categorical_of_other_texts():
+    """One text that is no IPv4 address, and each is looked at."""
+    texts = [*map(str, MIXED), "2001:db8::2"]
+    assert to_literal(pd.Series(texts, dtype="category")) == to_literal(
+        [*MIXED, ipaddress.IPv6Address("2001:db8::2")]
+    )
+    assert to_literal(pd.Series([*texts, "host"], dtype="category")) == to_literal([*texts, "host"])
 
 
 @pytest.mark.parametrize("values", [LONG, MIXED], ids=["texts", "addresses"])
