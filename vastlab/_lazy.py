@@ -13,7 +13,7 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["col", "datafusion", "functions", "is_loaded", "leave_out", "lit", "pd"]
+__all__ = ["col", "datafusion", "functions", "is_loaded", "leave_out", "lit", "pd", "yaml"]
 
 
 class _Lazy(ModuleType):
@@ -28,11 +28,13 @@ class _Lazy(ModuleType):
 if TYPE_CHECKING:
     import datafusion
     import pandas as pd
+    import yaml
     from datafusion import functions
 else:
     datafusion = _Lazy("datafusion")
     functions = _Lazy("datafusion.functions")
     pd = _Lazy("pandas")
+    yaml = _Lazy("yaml")
 
 
 class _Finder(MetaPathFinder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -111,13 +113,38 @@ def test_plain_values():
 def test_columns_that_outnumber_a_set():
     """Arrow looks these up; addresses of one version alone, and our own type, are found as well."""
     four, six = MAPPED_PREFIX + bytes([10, 0, 0, 1]), bytes(15) + b"\1"
-    texts = pa.array(["a", "b", None, "a"])
-    assert TextSet(["a"]).contains(texts).to_pylist() == [True, False, False, True]
-    column = pa.array([four, four, four], pa.binary(16))
-    assert AddressSet([four], []).contains(column).to_pylist() == [True] * 3
-    assert AddressSet([six], [(four, four)]).contains(column).to_pylist() == [True] * 3
-    typed = arrow_strategies.array(Type(Kind.IP), [four, six, None])
-    assert AddressSet([four, six], [(six, six)]).contains(typed).to_pylist() == [True, True, False]
+    texts = pa.array(["a", "b", None, "a"] * 9)
+    assert TextSet(["a"]).contains(texts).to_pylist() == [True, False, False, True] * 9
+    column = pa.array([four] * 9, pa.binary(16))
+    assert AddressSet([four], []).contains(column).to_pylist() == [True] * 9
+    assert AddressSet([six], [(four, four)]).contains(column).to_pylist() == [True] * 9
+    typed = arrow_strategies.array(Type(Kind.IP), [four, six, None] * 9)
+    found = AddressSet([four, six], [(six, six)]).contains(typed)
+    assert found.to_pylist() == [True, True, False] * 9
+
+
+def test_addresses_of_one_fingerprint():
+    """Another fingerprint is taken if two addresses of a set share one."""
+    one, other, third = (bytes([a] * 8 + [b] * 8) for a, b in ((1, 2), (2, 1), (3, 0)))
+    with mock.patch("secrets.randbits", side_effect=[1, 12345]) as drawn:
+        found = AddressSet([one, other, one], [])
+    assert drawn.call_count == 2
+    assert found.contains(pa.array([third, other, one], pa.binary(16))).to_pylist() == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_sets_of_columns():
+    """A set is made of a column as of its values, and tells short texts from long ones."""
+    texts = [kind * length for length in (1, 8, 9, 30) for kind in "ab"]
+    asked = pa.array([*texts, "c" * 30, ""])
+    assert TextSet(pa.array(texts)).contains(asked).to_pylist() == [True] * 8 + [False] * 2
+    long = pa.array(texts[2:])
+    assert TextSet(long).contains(long).to_pylist() == [True] * 6
+    column = pa.array([bytes(16), bytes(15) + b"\1"], pa.binary(16))
+    assert AddressSet(column[:1], ()).contains(column).to_pylist() == [True, False]
 
 
 @pytest.mark.parametrize("times", [1, 9], ids=["few values", "many values"])

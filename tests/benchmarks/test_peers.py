@@ -1,6 +1,6 @@
 """Counts and events beside other engines, which ask the same Parquet files the same questions.
 
-`measure` says how they are compared.
+`measure` says how they are compared; ``VASTLAB_BENCH_LISTED`` is the length of lists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vastlab import demo
 from vastlab.client import VAST
 from vastlab.store.database import Database
 
-LISTED = 10_000
+LISTED = int(os.environ.get("VASTLAB_BENCH_LISTED", "10000"))
 TABLE = "Counts of connections: the CPU of others over that of vastlab"
 EVENTS_TABLE = "Connections as Arrow: the CPU of others over that of vastlab"
 NOTES = {

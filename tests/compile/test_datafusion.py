@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from unittest import mock
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
 from vastlab.compile.datafusion import lookup, predicate
 from vastlab.errors import ExpressionError
-from vastlab.expression import literals, parse
+from vastlab.expression import bind, literals, parse
 from vastlab.expression.ast import And, Column, FieldExtractor, Not, Operator, Or, Predicate
 from vastlab.expression.literals import ListLiteral, Null, RelativeTime, String, UInt64
 from vastlab.expression.resolve import resolve
@@ -235,6 +236,26 @@ def test_long_lists_by_hand():
         bound = resolve(parse(text), schema)
         frame = SessionContext().read_batches([batch]).filter(predicate(bound, schema))
         assert frame.to_pydict()[ROW] == rows, text[:20]
+
+
+def test_long_lists_of_parameters():
+    """The same for values that are given as one array."""
+    schema = Schema("x", (Field("s", Type(Kind.STRING)), Field("a", Type(Kind.IP))))
+    addresses = [bytes(15) + bytes([n]) for n in (1, 200)] + [None]
+    batch = pa.RecordBatch.from_pydict(
+        {"s": ["n1", "other", None], "a": pa.array(addresses, pa.binary(16)), ROW: [0, 1, 2]}
+    )
+    params = {"s": [f"n{i}" for i in range(200)], "a": [*map(IPv6Address, range(150))]}
+    for text, rows in (
+        ("s in $s", [0]),
+        ("s !in $s", [1]),
+        ("a in $a", [0]),
+        ("a !in $a", [1]),
+        ("s in $s || a in $a", [0]),
+    ):
+        bound = resolve(bind(parse(text), params), schema)
+        frame = SessionContext().read_batches([batch]).filter(predicate(bound, schema))
+        assert frame.to_pydict()[ROW] == rows, text
 
 
 def test_an_expression_that_is_one_lookup():

@@ -38,6 +38,7 @@ from vastlab.expression.literals import (
     Time,
     UInt64,
 )
+from vastlab.expression.parameters import to_literal
 from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Type
@@ -117,6 +118,17 @@ def test_long_lists_rule_out(low, high, holds):
     many = ListLiteral(tuple(map(UInt64, (*range(2000, 2200), 1))))
     asked = Predicate(column(Kind.UINT64), Operator.IN, many)
     assert may_match(asked, {"x": Range(low, high, 0, 9)}) is holds
+
+
+@pytest.mark.parametrize(
+    "low, high, holds", [("text 3", "text 3", True), ("text 9", "text 91", True), ("u", "v", False)]
+)
+def test_long_lists_of_texts_rule_out(low, high, holds):
+    """Also where no value among the first lies between."""
+    many = to_literal([f"text {number}" for number in range(101)][::-1])
+    asked = Predicate(column(Kind.STRING), Operator.IN, many)
+    assert may_match(asked, {"x": Range(low, high, 0, 9)}) is holds
+    assert may_match(asked, {"x": Range("text", "text", 0, 9)}) is False
 
 
 def column(kind, labels=()):

@@ -6,6 +6,8 @@ import enum
 import ipaddress
 import math
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
 import numpy as np
@@ -322,6 +324,86 @@ def test_long_lists_of_addresses_and_texts():
     assert to_literal(values).items == tuple(map(to_literal, values))
     with pytest.raises(ParameterError, match="unpaired surrogate"):
         to_literal(["\ud800"])
+
+
+LONG = [f"text {number}" for number in range(lit.LONG_LIST_LENGTH + 1)]
+HOSTS = [ipaddress.IPv4Address(number) for number in range(lit.LONG_LIST_LENGTH)]
+MIXED = [*HOSTS, ipaddress.IPv6Address("2001:db8::1"), HOSTS[0]]
+
+
+@pytest.mark.parametrize(
+    "values", [LONG, MIXED, pd.Series(map(str, HOSTS + HOSTS), dtype="category")], ids=len
+)
+def test_a_long_list_is_that_of_its_values(values):
+    """Many values are one array, of which nobody notices anything."""
+    found = to_literal(values)
+    one_by_one = lit.ListLiteral(
+        tuple(to_literal(values[i : i + 1]).items[0] for i in range(len(values)))
+    )
+    assert isinstance(found.items, lit.Values)
+    assert found == one_by_one == found
+    assert hash(found) == hash(one_by_one)
+    assert hash(found.items) == hash(one_by_one.items)
+    assert repr(found.items) == repr(one_by_one.items)
+    assert found.kinds == one_by_one.kinds
+    assert str(found) == str(one_by_one)
+    assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301 - of our own
+    assert found.items[-1] == one_by_one.items[-1]
+    assert found != to_literal(list(values)[1:])
+
+
+def test_a_long_list_of_numbers():
+    """Each is a literal."""
+    assert to_literal([*range(200)]).items == tuple(map(lit.UInt64, range(200)))
+
+
+def test_a_long_categorical_of_other_texts():
+    """One text that is no IPv4 address, and each is looked at."""
+    texts = [*map(str, MIXED), "2001:db8::2"]
+    assert to_literal(pd.Series(texts, dtype="category")) == to_literal(
+        [*MIXED, ipaddress.IPv6Address("2001:db8::2")]
+    )
+    assert to_literal(pd.Series([*texts, "host"], dtype="category")) == to_literal([*texts, "host"])
+
+
+@pytest.mark.parametrize("values", [LONG, MIXED], ids=["texts", "addresses"])
+def test_a_long_set_has_the_same_order_in_each_process(values):
+    """However the values are hashed."""
+    assert to_literal(set(values)) == to_literal(frozenset(reversed(values)))
+    assert set(to_literal(set(values)).items) == set(to_literal(values).items)
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [("\udc80", "surrogate"), (ipaddress.IPv6Address("fe80::1%eth0"), "IPv6Address")],
+)
+def test_an_invalid_value_in_a_long_list_is_an_error(value, words):
+    """As in a short one."""
+    others = LONG if isinstance(value, str) else MIXED
+    with pytest.raises(ParameterError, match=words):
+        to_literal([*others, value])
+
+
+def test_a_long_bare_list_compares_the_fields_of_its_type():
+    """Like the expression that names the type."""
+    for type_, values in ((":string", LONG), (":ip", MIXED)):
+        bare, named = (bind(parse(text), {"x": values}) for text in ("$x", f"{type_} in $x"))
+        assert bare == named
+
+
+def test_threads_derive_from_a_list_once():
+    """What one thread computes, the other waits for."""
+    found, computed = to_literal(LONG), []
+    barrier = threading.Barrier(2)
+
+    def derive():
+        barrier.wait()
+        return found.cached("x", lambda: computed.append(1) or object())
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(derive), pool.submit(derive)
+        assert first.result() is second.result()
+    assert computed == [1]
 
 
 def test_list_cache_does_not_affect_equality():

@@ -113,6 +113,21 @@ def test_a_column_asked_for_again_is_remembered(connections, monkeypatch, text, 
     assert count(connections, parse(f"! ({text})"), engine=engine) == 9000 - number
 
 
+def test_columns_without_the_values_asked_for_are_not_read(tmp_path, monkeypatch):
+    """Once it is known which values there are."""
+    monkeypatch.setattr(checksums, "_TIMESTAMP_STEP", 0)
+    database = Database.create(tmp_path / "test.db")
+    database.add([conn_batch([number // 1000 * 2 for number in range(9000)])])
+    engine = Engine()
+    for _ in range(2):
+        assert count(database, parse("resp_p == 4 || n == 6"), engine=engine) == 2000
+    monkeypatch.setattr(FileScan, "_scan", mock.Mock(side_effect=AssertionError))
+    assert count(database, parse("resp_p == 4 || n == 5"), engine=engine) == 1000
+    assert count(database, parse("resp_p == 3 || n == 5"), engine=engine) == 0
+    with pytest.raises(AssertionError):
+        count(database, parse("resp_p == 4 || n == 6"), engine=engine)
+
+
 def test_what_is_remembered_is_bounded(connections, monkeypatch):
     """Beyond that, columns are read again."""
     monkeypatch.setattr(counting, "_MOST_BYTES", 0)

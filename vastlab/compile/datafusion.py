@@ -187,7 +187,7 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
     """Compile an expression bound to this schema to a filter over its columns."""
     match expr:
         case Constant(value):
-            return lit(value)
+            return lit(pa.scalar(value))
         case And(operands):
             return _balanced(lambda a, b: a & b, [predicate(e, schema) for e in operands])
         case Or(operands):
@@ -328,7 +328,9 @@ def _compare_enum(type_: Type, cell: Compiled, operator: Operator, literal: Lite
     compare = _OPERATORS[operator]
     bound = keys[literal.value] if isinstance(literal, String) else 0
     labels = [String(label) for label, key in type_.labels if compare(key, bound)]
-    return f.in_list(cell, [_literal(label) for label in labels]) if labels else lit(False)
+    return (
+        f.in_list(cell, [_literal(label) for label in labels]) if labels else lit(pa.scalar(False))
+    )
 
 
 # --- long lists -----------------------------------------------------------------------------
@@ -417,7 +419,7 @@ def _column(name: str) -> Compiled:
 
 
 def _null_to_false(expr: Compiled) -> Compiled:
-    return f.coalesce(expr, lit(False))
+    return f.coalesce(expr, lit(pa.scalar(False)))
 
 
 def _balanced(
@@ -433,7 +435,7 @@ def _balanced(
 def _literal(literal: Literal) -> Compiled:
     match literal:
         case Bool(value):
-            return lit(value)
+            return lit(pa.scalar(value))
         case Int64(value):
             return lit(pa.scalar(value, pa.int64()))
         case UInt64(value):

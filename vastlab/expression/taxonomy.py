@@ -212,8 +212,11 @@ class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @functools.cache
 def _default() -> Taxonomy:
-    with resources.as_file(resources.files("vastlab") / "data" / "taxonomy") as folder:
-        return load(folder)
+    taxonomy = Taxonomy()
+    folder = resources.files("vastlab") / "data" / "taxonomy"
+    for name, content in _yaml.shipped("taxonomy").items():
+        taxonomy = taxonomy.merge(_parse(content, str(folder / name)))
+    return taxonomy
 
 
 def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

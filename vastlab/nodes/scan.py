@@ -176,7 +176,7 @@ class FileScan:
 
     def _grouped(self, field: pa.Field) -> datafusion.DataFrame:
         frame = self._scan(self._context.counting, self._task.layout.stored_schema)
-        number = functions.count(lit(1)).alias("#count")
+        number = functions.count(lit(pa.scalar(1))).alias("#count")
         return frame.aggregate([col(_quoted(field.name))], [number])
 
     def compared(self) -> Iterator[tuple[Expr, list[pa.RecordBatch]]]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,9 +75,8 @@ class Catalog:
 @cache
 def load(module: str) -> Catalog:
     """Load the schemas of ``zeek`` or ``suricata``."""
-    folder = resources.files("vastlab").joinpath("data", "schemas")
-    text = folder.joinpath(f"{module}.yaml").read_text(encoding="utf-8")
-    return parse(_yaml.parse(text), f"{module}.yaml")
+    file = f"{module}.yaml"
+    return parse(_yaml.shipped("schemas")[file], file)
 
 
 @dataclass(frozen=True, slots=True)
