@@ -290,17 +290,25 @@ def _repair(path: Path) -> int:
     help_epilogue="""\
 Examples:
   vastlab compact -e case.db
+  vastlab compact -e dask://scheduler:8786//data/case.db
 """,
 )
-def compact(*, endpoint: Endpoint = None) -> int:
+async def compact(*, endpoint: Endpoint = None) -> int:
     """Merge the small files of a database into few."""
     from vastlab.cli.progress import progress
+    from vastlab.config import resolve_endpoint
+    from vastlab.endpoints import ClusterEndpoint
     from vastlab.store.compact import compact as compact_database
     from vastlab.store.database import Database
 
-    path = _local(_place(endpoint))
-    with progress("compact", "files") as update:
-        report = compact_database(Database.open(path), progress=update)
+    path: object = resolve_endpoint(endpoint)
+    if isinstance(path, ClusterEndpoint):
+        async with opened(endpoint) as vast:
+            report = await vast.compact()
+    else:
+        path = _local(_place(endpoint))
+        with progress("compact", "files") as update:
+            report = compact_database(Database.open(path), progress=update)
     for problem in report.problems:
         complain(plain(problem))
     before, after = plural(report.files_before, "file"), plural(report.files_after, "file")

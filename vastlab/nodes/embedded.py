@@ -15,12 +15,13 @@ from vastlab._text import close_matches, plural
 from vastlab.errors import UsageError
 from vastlab.nodes import scan
 from vastlab.nodes.arrivals import Arrivals
-from vastlab.nodes.base import Notice, Report, Step
+from vastlab.nodes.base import Notice, Report, Step, completed
 from vastlab.nodes.database import DatabaseNode, Started, state_of
 from vastlab.readers import SCHEMAS, ReadOptions, Schemas, load_schemas
 from vastlab.store.database import Database, OtherFilesError, is_database
 
 if TYPE_CHECKING:
+    from vastlab.store.compact import CompactReport
     from vastlab.store.ingest import IngestProgress, IngestReport
     from vastlab.store.log_folder import LogFolder
 
@@ -68,6 +69,25 @@ class EmbeddedNode(DatabaseNode):
         """End what runs and release the threads."""
         self._database = self._folder = None
         await super().aclose()
+
+    async def compact(self, report: Report) -> CompactReport:
+        """Merge the small files of the database; what was merged stays where it is cancelled."""
+        from vastlab.store.compact import compact  # here, since most calls only read
+
+        def show(done: int, of: int) -> None:
+            report(Step("compacting", share=done / of))
+
+        database, stop = self._compactable(), threading.Event()
+        work = partial(compact, database, progress=show, is_stopped=stop.is_set)
+        return await completed(work, stop)
+
+    def _compactable(self) -> Database:
+        if not is_database(self._path):
+            raise UsageError(
+                f"{self._path} is not a database",
+                hint="`vastlab import` makes one of logs, and merges their files",
+            )
+        return Database.open(self._path)
 
     def _report_problems(self, report: Report) -> None:
         """Report what could not be read of a folder of logs, whenever that changes."""
