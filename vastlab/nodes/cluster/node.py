@@ -55,7 +55,7 @@ _T = TypeVar("_T")
 class ClusterNode(EmbeddedNode):
     """A database that the workers of a cluster see at the same place as this process.
 
-    Plans are made here, from the manifest; also what is ingested is written here.
+    Plans are made here, from the manifest, and what the workers write is added here.
 
     Parameters
     ----------
