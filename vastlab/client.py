@@ -34,6 +34,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 if TYPE_CHECKING:
+    from vastlab.store.compact import CompactReport
     from vastlab.store.ingest import IngestProgress, IngestReport
 
 __all__ = ["VAST", "ExportMode"]
@@ -642,6 +643,31 @@ class VAST:
         """Return what the node holds, by schema name; `report` is that of `export`."""
         with self._session.naming():
             return await (await self._session.node()).schemas(report or warn)
+
+    async def compact(self, *, report: Report | None = None) -> CompactReport:
+        """Merge the small files of a database, here or on the workers of a cluster.
+
+        Readers and writers go on meanwhile. What was merged stays where the call is cancelled.
+
+        Parameters
+        ----------
+        report
+            As in `export`.
+
+        Returns
+        -------
+        CompactReport
+            How many files there were and are, and why some were not changed.
+        """
+        from vastlab.nodes.database import DatabaseNode
+
+        node = await self._session.node()
+        if not isinstance(node, DatabaseNode):
+            raise UsageError(
+                f"the files of {self.endpoint} cannot be merged",
+                hint="that is for databases in a folder or an object store",
+            )
+        return await node.compact(report or warn)
 
     async def ingest(
         self,

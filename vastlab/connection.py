@@ -41,6 +41,7 @@ from vastlab.nodes.base import Explanation, Step
 from vastlab.pivot import Pivot
 from vastlab.queries import Queries
 from vastlab.result import Result
+from vastlab.store.compact import CompactReport
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -569,6 +570,10 @@ class Connection:
 
         with interruptible(lambda: ingest_interrupted(seen)):
             return self._waiting.run(ingest, Call(), lambda: ingest_step(seen))
+
+    def compact(self) -> CompactReport:
+        """Merge the small files of a database in a folder; see `VAST.compact`."""
+        return self._waiting.answer("compacting", self._vast.compact)
 
     # --- life -------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@ from vastlab.errors import DatabaseError, FormatError, NodeError, UsageError, Va
 from vastlab.nodes.cluster import errands, importing, writing
 from vastlab.nodes.cluster.importing import Log
 from vastlab.result import Result
+from vastlab.store import compact
+from vastlab.store.check import check
+from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database
 from vastlab.store.sources import FileSource
 
@@ -389,3 +392,39 @@ async def test_what_a_lost_worker_had_is_done_again(path, tmp_path, monkeypatch,
     async with VAST(target) as here:
         assert await here.counts() == expected
     assert os.listdir(target / "staging") == []
+
+
+# --- compaction -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_compaction_changes_no_answer(tmp_path, monkeypatch, cluster):
+    """Small files are merged, those of one layout and span of time by one task each."""
+    database = Database.create(tmp_path / "events.db")
+    for seed in range(6):
+        database.add(demo.batches(500, seed=seed))
+    files = database.snapshot().files
+    size = sum(file.size for file in files if file.schema_name == "zeek.conn")
+    monkeypatch.setattr(compact, "TARGET_SIZE", size // 3)
+    parts = compact.parts_of(database)
+    assert sorted(file.path for part in parts for file in part) == sorted(f.path for f in files)
+    assert sum(part[0].schema_name == "zeek.conn" for part in parts) > 1
+    whole = await events(database.path)
+    endpoint = dask_cluster.endpoint(database.path) if cluster else database.path
+    async with VAST(endpoint) as vast:
+        seen = []
+        report = await vast.compact(report=seen.append)
+        assert report == CompactReport(len(files), len(parts))
+        assert seen
+        layouts = {part[0].fingerprint for part in parts}
+        assert await vast.compact() == CompactReport(len(parts), len(layouts))
+    assert await events(database.path) == whole
+    assert check(database.path) == []
+
+
+async def test_only_databases_in_folders_are_compacted(tmp_path):
+    """The error says what is wrong."""
+    with pytest.raises(UsageError, match="cannot be merged"):
+        await VAST("s3://bucket/path").compact()
+    with pytest.raises(UsageError, match="not a database"):
+        await VAST(tmp_path).compact()

@@ -290,21 +290,21 @@ def _repair(path: Path | Place) -> int:
     help_epilogue="""\
 Examples:
   vastlab compact -e case.db
+  vastlab compact -e dask://scheduler:8786//data/case.db
 """,
 )
-def compact(*, endpoint: Endpoint = None) -> int:
+async def compact(*, endpoint: Endpoint = None) -> int:
     """Merge the small files of a database into few."""
-    from vastlab.cli.progress import progress
-    from vastlab.store.compact import compact as compact_database
-    from vastlab.store.database import Database
+    from vastlab.cli.progress import Reporter, progress
 
-    path = _place(endpoint)
-    with progress("compact", "files") as update:
-        report = compact_database(Database.open(path), progress=update)
+    reporter = Reporter()
+    async with opened(endpoint) as vast:
+        with progress("compact", reporter=reporter):
+            report = await vast.compact(report=reporter)
     for problem in report.problems:
         complain(plain(problem))
     before, after = plural(report.files_before, "file"), plural(report.files_after, "file")
-    console().print(f"{plain(str(path))}: {before} before, {after} now")
+    console().print(f"{plain(str(vast.endpoint))}: {before} before, {after} now")
     return _DAMAGED if report.problems else 0
 
 

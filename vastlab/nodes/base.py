@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
@@ -329,6 +330,18 @@ async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) 
     """Wait for two answers of different types, as `together` does."""
     answers: list[Any] = await together(first, second)
     return answers[0], answers[1]
+
+
+async def completed(work: Callable[[], _T], cancelled: Event | None = None) -> _T:
+    """Do some work in a thread; a call that is cancelled tells it so, and waits for its end."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        if cancelled is not None:
+            cancelled.set()
+        await asyncio.wait([working])
+        raise
 
 
 class SingleFlight(Generic[_T]):

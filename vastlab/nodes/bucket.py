@@ -11,7 +11,7 @@ from vastlab.compile.summary import Grouping
 from vastlab.endpoints import ObjectStoreEndpoint
 from vastlab.errors import UsageError
 from vastlab.nodes import plan
-from vastlab.nodes.base import Report
+from vastlab.nodes.base import Report, ignore
 from vastlab.nodes.database import DatabaseNode
 from vastlab.nodes.object_scan import ObjectScan
 from vastlab.nodes.plan import Task
@@ -55,6 +55,9 @@ class BucketNode(DatabaseNode):
                 )
             self._database = Database.open(bucket)
         return self._database
+
+    def _compactable(self) -> Database:
+        return self._open(ignore)
 
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:
         try:

@@ -18,7 +18,17 @@ from vastlab.errors import DatabaseError
 from vastlab.expression.aggregates import Summary
 from vastlab.nodes import base, plan, scan
 from vastlab.nodes.arrivals import Arrivals, settled
-from vastlab.nodes.base import Explanation, ExportMode, Limit, Notice, Query, Report, ignore
+from vastlab.nodes.base import (
+    Explanation,
+    ExportMode,
+    Limit,
+    Notice,
+    Query,
+    Report,
+    Step,
+    completed,
+    ignore,
+)
 from vastlab.nodes.files import FileNode
 from vastlab.nodes.first_types import FirstTypes
 from vastlab.store.database import Database
@@ -27,6 +37,7 @@ from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
 
 if TYPE_CHECKING:
+    from vastlab.store.compact import CompactReport
     from vastlab.store.ingest import IngestProgress, IngestReport
 
 _ATTEMPTS = 3
@@ -114,6 +125,18 @@ class DatabaseNode(FileNode, ABC):
             cancelled.set()
             await asyncio.wait([working])  # it cleans up first
             raise
+
+    async def compact(self, report: Report) -> CompactReport:
+        """Merge the small files of the database; what was merged stays where it is cancelled."""
+        from vastlab.store.compact import compact  # here, since most calls only read
+
+        def show(done: int, of: int) -> None:
+            report(Step("compacting", share=done / of))
+
+        stop = threading.Event()
+        return await completed(
+            lambda: compact(self._compactable(), progress=show, is_stopped=stop.is_set), stop
+        )
 
     # --- the scan ---------------------------------------------------------------------------
 
@@ -228,6 +251,10 @@ class DatabaseNode(FileNode, ABC):
     @abstractmethod
     def _open(self, report: Report, cancelled: threading.Event | None = None) -> Database:
         """Open the database."""
+
+    @abstractmethod
+    def _compactable(self) -> Database:
+        """Open the database if its files may be merged; blocks."""
 
     @abstractmethod
     def _ingest(self, sources: Any, **options: Any) -> IngestReport:

@@ -69,6 +69,14 @@ class EmbeddedNode(DatabaseNode):
         self._database = self._folder = None
         await super().aclose()
 
+    def _compactable(self) -> Database:
+        if not is_database(self._path):
+            raise UsageError(
+                f"{self._path} is not a database",
+                hint="`vastlab import` makes one of logs, and merges their files",
+            )
+        return Database.open(self._path)
+
     def _report_problems(self, report: Report) -> None:
         """Report what could not be read of a folder of logs, whenever that changes."""
         if self._folder is None:

@@ -5,19 +5,18 @@ Everything is staged first: an error or a cancellation leaves nothing behind.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from vastlab._optional import import_optional
 from vastlab.endpoints import ObjectStoreEndpoint, PathEndpoint, parse_endpoint
 from vastlab.errors import UsageError
-from vastlab.nodes.base import Node, Query, Report, Step
+from vastlab.nodes.base import Node, Query, Report, Step, completed
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk
@@ -26,8 +25,6 @@ from vastlab.store.layout import Layout
 from vastlab.store.place import Folder, Place
 from vastlab.store.writer import Buffer, StagedFile
 from vastlab.table_slice import TableSlice
-
-_T = TypeVar("_T")
 
 StagedEvents = tuple[list[StagedFile], Mapping[str, Layout]]
 
@@ -120,13 +117,3 @@ async def _stage(
             await completed(partial(add, part))
             report(Step("writing", sum(buffer.events.values())))
     return await completed(buffer.finish), buffer.layouts
-
-
-async def completed(work: Callable[[], _T]) -> _T:
-    """Do some work in a thread; a call that is cancelled waits until it has ended."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait([working])
-        raise

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -25,7 +25,7 @@ from vastlab.store.layout import DataFile, Layout, Source
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
 
-__all__ = ["CompactReport", "compact", "merge", "merge_after_import", "mergeable"]
+__all__ = ["CompactReport", "compact", "compact_part", "merge_after_import", "parts_of"]
 
 _SMALL = TARGET_SIZE // 4  # larger files are not merged
 _MIN_GROUP = 32  # small files of about the same size that are merged after an ingest
@@ -44,49 +44,80 @@ class CompactReport:
 
 
 def compact(
-    database: Database, *, progress: _Report | None = None, budget: int = 2 * BUDGET
+    database: Database,
+    *,
+    progress: _Report | None = None,
+    budget: int = 2 * BUDGET,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> CompactReport:
-    """Merge all small files, and add checksums, while other processes may read and write."""
+    """Merge all small files, and add checksums, while other processes may read and write.
+
+    Another thread may let `is_stopped` be true; what was merged by then stays.
+    """
     snapshot = database.snapshot()
-    groups = list(mergeable(snapshot))
-    merged = {file.path for group in groups for file in group}
-    unsealed = [file for file in snapshot.files.without_checksums() if file.path not in merged]
-    work = _Compaction(database, budget, progress, sum(map(len, groups)) + len(unsealed))
-    for group in groups:
-        work.merge(group)
-    for file in unsealed:
-        work.seal(file)
+    parts = parts_of(database)
+    work = _Compaction(database, budget, progress, sum(map(len, parts)), is_stopped)
+    for part in parts:
+        work.do(part)
     after = len(database.snapshot().files)
     return CompactReport(len(snapshot.files), after, tuple(work.problems))
+
+
+def parts_of(database: Database) -> list[list[DataFile]]:
+    """Return files that are to be merged, or one that lacks checksums.
+
+    The files of a part have one layout, follow each other in time, and make about one file. Parts
+    can be done by several processes at the same time.
+    """
+    snapshot = database.snapshot()
+    parts = [part for group in _mergeable(snapshot) for part in _spans(group)]
+    merged = {file.path for part in parts for file in part}
+    unsealed = snapshot.files.without_checksums()
+    return parts + [[file] for file in unsealed if file.path not in merged]
+
+
+def compact_part(
+    database: Database,
+    part: Sequence[DataFile],
+    *,
+    budget: int = 2 * BUDGET,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Do one part of `parts_of`; return why some files were not changed."""
+    work = _Compaction(database, budget, is_stopped=is_stopped)
+    work.do(part)
+    return work.problems
+
+
+def _spans(group: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+    """Divide files into those that make about one file; none of them alone."""
+    span: list[DataFile] = []
+    waiting: list[DataFile] = []
+    size = 0
+    for file in group:
+        waiting.append(file)
+        size += file.size
+        if size >= TARGET_SIZE:
+            if span:
+                yield span
+            span, waiting, size = waiting, [], 0
+    if len(waiting) > 1:
+        if span:
+            yield span
+        yield waiting
+    else:
+        yield span + waiting
 
 
 def merge_after_import(database: Database) -> None:
     """Merge small files after an import; errors are left to `compact` and `check`."""
     with contextlib.suppress(DatabaseError, NodeError, OSError):
-        for group in mergeable(database.snapshot(), _MIN_GROUP, tiers=True):
-            merge(database, group, budget=BUDGET)
+        work = _Compaction(database, BUDGET)
+        for group in _mergeable(database.snapshot(), _MIN_GROUP, tiers=True):
+            work.merge(group)
 
 
-def merge(
-    database: Database, files: Iterable[DataFile], *, budget: int = 2 * BUDGET
-) -> tuple[str, ...]:
-    """Merge files of one layout in their order, and return why some were not changed.
-
-    Parameters
-    ----------
-    database
-        The database.
-    files
-        One item of `mergeable`, or some of its files.
-    budget
-        How many bytes of events are merged at a time.
-    """
-    work = _Compaction(database, budget)
-    work.merge(files)
-    return tuple(work.problems)
-
-
-def mergeable(
+def _mergeable(
     snapshot: Snapshot, min_files: int = 2, *, tiers: bool = False
 ) -> Iterator[list[DataFile]]:
     """Yield small files of one layout and sources; with `tiers`, only of about one size."""
@@ -113,19 +144,32 @@ class _Compaction:
     """A compaction that is under way."""
 
     def __init__(
-        self, database: Database, budget: int, progress: _Report | None = None, total: int = 0
+        self,
+        database: Database,
+        budget: int,
+        progress: _Report | None = None,
+        total: int = 0,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_stopped = is_stopped
         self._database = database
         self._budget = budget
         self._progress = progress
         self._done, self._total = 0, total
         self.problems: list[str] = []
 
+    def do(self, part: Sequence[DataFile]) -> None:
+        """Do a part of `parts_of`."""
+        if len(part) > 1:
+            self.merge(part)
+        elif not self._is_stopped():
+            self.seal(part[0])
+
     def merge(self, group: Iterable[DataFile]) -> None:
         """Merge files, as many at a time as fit into memory."""
         waiting = list(group)
         layout = self._database.snapshot().layouts[waiting[0].fingerprint]
-        while waiting:
+        while waiting and not self._is_stopped():
             left = len(waiting)
             used, batches = self._read(waiting, layout)
             if len(used) > 1:

@@ -4,6 +4,10 @@ Counts and summaries are Dask tasks, of some hundred megabytes of files each. An
 events of one file after the other, each from a worker that reads it, so that their order is that
 of an embedded database and the memory of this process does not grow.
 
+What is written is staged by the workers, in a folder that this process makes and deletes, and added
+by this process; only merges are added by the workers themselves. However often Dask repeats a task,
+what one run of it has staged counts.
+
 The scheduler and the workers are trusted: whoever may submit tasks to a cluster runs code on it,
 and what they send is unpickled here. vastlab's own questions carry the versions of the packages on
 which an answer depends; a worker compares them before it looks at the rest.

@@ -1,10 +1,11 @@
-"""What workers write: the events that a query finds, and those of logs."""
+"""What workers write: the events that a query finds, those of logs, and merged files."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from vastlab.errors import NodeError
 from vastlab.nodes import scan
 from vastlab.nodes.cluster.payload import read_question
 from vastlab.nodes.cluster.scanner import stream_of
+from vastlab.store.compact import compact_part
+from vastlab.store.database import Database
 from vastlab.store.ingest import StagedImport, stage
-from vastlab.store.layout import Layout, Source
+from vastlab.store.layout import DataFile, Layout, Source
 from vastlab.store.place import Folder
 from vastlab.store.sources import FileSource
 from vastlab.store.writer import Buffer, StagedFile
@@ -127,8 +130,37 @@ class Import:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Merge some files of a database, and commit what they became.
+
+    Parameters
+    ----------
+    place
+        The folder of the database.
+    part
+        The files, of `vastlab.store.compact.parts_of`.
+    """
+
+    place: str
+    part: tuple[DataFile, ...]
+
+    def run(self, here: Any, call: str) -> list[str]:
+        """Do it on a worker; return why some files were not changed."""
+        must_see(self.place)
+        stop = _Stop()
+        with here.running(call, stop):
+            return compact_part(_database(self.place), self.part, is_stopped=stop.event.is_set)
+
+
+@lru_cache(maxsize=4)
+def _database(place: str) -> Database:
+    """Return a database, of which a worker keeps what it knows."""
+    return Database.open(place)
+
+
 class _Stop:
-    """Ends an import when its call is stopped."""
+    """Ends an import or a merge when its call is stopped."""
 
     def __init__(self) -> None:
         self.event = threading.Event()

@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vastlab.nodes.base import ignore
+from vastlab.nodes.base import completed, ignore
 from vastlab.nodes.cluster import calls
 from vastlab.nodes.cluster.errands import Import
 from vastlab.nodes.cluster.workers import Workers
-from vastlab.nodes.writing import completed
 from vastlab.readers.problems import Problems
 from vastlab.store.compact import merge_after_import
 from vastlab.store.database import Database

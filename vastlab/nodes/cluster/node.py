@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -22,8 +23,9 @@ from vastlab.errors import NodeError, UsageError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan, scan
-from vastlab.nodes.base import Explanation, Query, Report, Step, ignore
+from vastlab.nodes.base import Explanation, Query, Report, Step, completed, ignore
 from vastlab.nodes.cluster import calls, importing, writing
+from vastlab.nodes.cluster.errands import Merge
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Reading, Workers
@@ -33,6 +35,7 @@ from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Times
 from vastlab.nodes.writing import StagedEvents
 from vastlab.readers.source import check_encoding
+from vastlab.store.compact import CompactReport, parts_of
 from vastlab.store.database import Database, is_database
 from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.store.layout import DataFile
@@ -52,7 +55,7 @@ _T = TypeVar("_T")
 class ClusterNode(EmbeddedNode):
     """A database that the workers of a cluster see at the same place as this process.
 
-    Plans are made here, from the manifest; also what is ingested is written here.
+    Plans are made here, from the manifest, and what the workers write is added here.
 
     Parameters
     ----------
@@ -140,6 +143,23 @@ class ClusterNode(EmbeddedNode):
                 progress=progress,
                 settings=settings,
             )
+
+    async def compact(self, report: Report) -> CompactReport:
+        """Let the workers merge small files, those of one layout and span of time each."""
+        database = await completed(self._compactable)
+        before, parts = await completed(lambda: (database.snapshot(), parts_of(database)))
+        workers = await self._connected(report)
+
+        async def ask(part: list[DataFile], call: str) -> list[str]:
+            payload = pickle.dumps(Merge(str(database.place), tuple(part)))
+            problems: list[str] = await calls.answer(workers, workers.task("merge", payload, call))
+            return problems
+
+        problems = [
+            line for found in await calls.each(workers, parts, ask, report) for line in found
+        ]
+        after = (await completed(database.snapshot)).files
+        return CompactReport(len(before.files), len(after), tuple(problems))
 
     async def status(self, report: Report = ignore) -> dict[str, Any]:
         """Return the state of the database and of the cluster."""

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from vastlab.nodes.base import Report
+from vastlab.nodes.base import Report, completed
 from vastlab.nodes.cluster import calls
 from vastlab.nodes.cluster.errands import Write, Written
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Workers
 from vastlab.nodes.plan import Task
-from vastlab.nodes.writing import StagedEvents, completed
+from vastlab.nodes.writing import StagedEvents
 from vastlab.store.layout import Layout
 from vastlab.store.place import Place
 from vastlab.store.writer import Buffer, StagedFile
