@@ -217,6 +217,7 @@ class Summaries:
         Examples
         --------
         >>> import asyncio
+        >>> from vastlab import VAST
         >>> async def main():
         ...     async with VAST("demo:") as vast:
         ...         return await vast.sql(
