@@ -107,6 +107,25 @@ def test_keys_run_the_query_and_not_the_cell(notebook):
     assert page.count(".jp-Notebook .jp-Cell") == 2
 
 
+_FITS = """() => {
+  const shown = [...document.querySelectorAll(".vastlab-axis span")]
+    .filter((label) => label.style.visibility !== "hidden")
+    .map((label) => label.getBoundingClientRect());
+  const apart = shown.every((box, i) => i === 0 || box.left >= shown[i - 1].right);
+  const more = document.querySelector(".vastlab-scroll").classList.contains("vastlab-more");
+  return shown.length > 1 && apart && more;
+}"""
+
+
+def test_a_narrow_page_leaves_labels_out_and_says_that_the_table_goes_on(notebook):
+    """Times do not run into each other, and a shadow is where columns are cut."""
+    page = notebook("narrow.ipynb", "%load_ext vastlab", "%vast -e demo: --explore resp_p == 443")
+    page.run_all()
+    page.until(lambda: page.has("zeek.conn (15,069)"))
+    page.page.set_viewport_size({"width": 1060, "height": 1000})
+    page.until(lambda: page.page.evaluate(_FITS))
+
+
 @pytest.mark.parametrize("theme", ["explorer-hostile"])
 def test_hostile_events_are_only_text(notebook, tmp_path, theme):
     """In tables, titles, menus, tooltips, the chart, the query and the clipboard."""

@@ -516,6 +516,7 @@ def test_writing_is_named(conn):
         ("selec 1", "at Line: 1, Column: 1"),
         ("select 1 from zeek.conn\nwhere (", "found: EOF"),
         (" \n", "the statement is empty"),
+        ('select 1 as "a\0b"', "cannot hold a null character"),
         ("select nope from zeek.conn", "No field named nope"),
         ("select resp_p from zeek.conn", r"no field 'resp_p' \(did you mean id.resp_p\?\)"),
         ("select id.nope from zeek.conn", "nope not found"),

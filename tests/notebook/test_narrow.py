@@ -19,6 +19,7 @@ from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes.base import Query
 from vastlab.nodes.plan import LocalFilter
 from vastlab.notebook.explorer.narrow import Cell, around, only, without
+from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
 from vastlab.types import Kind, Schema
 
@@ -96,6 +97,29 @@ def test_not_this_keeps_schemas_with_another_type():
     expression = without(cell, schemas)
     assert found(expression, texts) == {1, 2}
     assert found(expression, numbers) == {0, 1, 2}
+
+
+def test_not_this_keeps_other_layouts_of_a_schema():
+    """Events of one name may have a text, a number or nothing; none is left out in silence."""
+    batches = [
+        pa.RecordBatch.from_pydict(columns).replace_schema_metadata({"VAST:name:0": "my.e"})
+        for columns in (
+            {"n": ["1", "b", None]},
+            {"n": [1, 2, None]},
+            {"n": [10**9, None], "o": pa.array([1, None], pa.duration("s"))},
+            {"m": ["1", None]},
+        )
+    ]
+    schema = union(arrow_schema.from_arrow(batch.schema) for batch in batches)
+    for at, batch in enumerate(batches[:2]):
+        expression = without(cell_of(pa.Table.from_batches([batch]), 0, "n"), {"my.e": schema})
+        for other, events in enumerate(batches):
+            left = set(range(len(events))) - ({0} if other == at else set())
+            assert found(expression, events) == left
+    small = pa.RecordBatch.from_pydict({"n": [1], "m": ["x"], "o": ["y"]})
+    wide = union([*schema.layouts, arrow_schema.from_arrow(small.schema)])
+    with pytest.raises(UsageError, match=r"some events of my\.e lack n .* cannot tell them"):
+        without(cell_of(pa.Table.from_batches([batches[1]]), 0, "n"), {"my.e": wide})
 
 
 def test_a_click_narrows_what_was_asked():

@@ -131,6 +131,10 @@ class Statement:
         """
         if not text.strip():
             raise UsageError("the statement is empty", hint="such as select * from zeek.conn")
+        if "\0" in text:
+            raise UsageError(
+                "a statement cannot hold a null character", hint="fields show it as \\x00"
+            )
         self._thread = threading.get_ident()
         with self._errors():
             options = (

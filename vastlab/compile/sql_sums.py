@@ -22,8 +22,9 @@ _SAME, _CLOSE = "vastlab_same_sum", "vastlab_same_mean"
 _DOUBLE = "vastlab_double"
 _CHECKS = {"sum": _SAME, "avg": _CLOSE, "mean": _CLOSE}
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)|(?P<text>'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
-    r"""|"(?:[^"]|"")*"|\w+|.""",
+    r"(?P<space>\s+|--[^\n]*|/\*.*?\*/)"
+    r"|(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"
+    r'|"(?:[^"]|"")*"|\w+|.',
     re.DOTALL,
 )
 _BEFORE_COLUMN = frozenset({"select", "distinct", "all", ","})
@@ -103,8 +104,8 @@ def checked(statement: str, exact: Collection[int] = ()) -> str:
     --------
     >>> checked("select min(x) from t")
     'select min(x) from t'
-    >>> checked("select sum(x) from t", exact=[7])
-    'select sum( cast(x + 0 as decimal(38, 0)) ) from t'
+    >>> checked("select sum(x) as n from t", exact=[7])
+    'select sum( cast(x + 0 as decimal(38, 0)) ) as n from t'
     """
     tokens = [(each.group(), each.lastgroup, each.start()) for each in _TOKEN.finditer(statement)]
     return _written(tokens, exact)

@@ -12,32 +12,17 @@ import pyarrow as pa
 from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import VastlabError
 from vastlab.expression.ast import Expr
-from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
-from vastlab.nodes.scan import MakeScan, bounds_of, reason_of
+from vastlab.nodes.scan import bounds_of, reason_of
+from vastlab.nodes.small_files import SeveralFiles
 from vastlab.store.layout import DataFile
 
 _MOST_ROWS = 1 << 22  # that are grouped at once, since one plan is not stopped
 _MOST_FILES = 256  # that are checked before the first one is read
 
 
-class FilesTogether:
-    """Several files of one layout; its methods run in a worker thread.
-
-    Parameters
-    ----------
-    context
-        The engine.
-    tasks
-        What to read.
-    make_scan
-        Makes the scan of one of them.
-    """
-
-    def __init__(self, context: Engine, tasks: Sequence[Task], make_scan: MakeScan) -> None:
-        self._tasks = tasks
-        self._scans = [make_scan(context, task) for task in tasks]
-        self._stopped = False
+class FilesTogether(SeveralFiles):
+    """Several files, which are grouped in one plan."""
 
     def group(self, grouping: Grouping) -> Iterator[pa.Table]:
         """Group the events without making them."""
@@ -56,12 +41,6 @@ class FilesTogether:
             return
         for scan in self._scans:  # of which one names the file that cannot be read
             yield from scan.group(grouping)
-
-    def stop(self) -> None:
-        """Read no other file; from any thread."""
-        self._stopped = True
-        for scan in self._scans:
-            scan.stop()
 
     def _found(
         self, grouping: Grouping, parts: Sequence[tuple[Expr, list[DataFile]]]

@@ -16,8 +16,8 @@ _MOST_ROWS = 131_072  # that are in memory at once
 _FEWEST = 4  # files
 
 
-class SmallFiles:
-    """Several small files of one layout; its methods run in a worker thread.
+class SeveralFiles:
+    """Several files of one layout; its methods run in a worker thread.
 
     Parameters
     ----------
@@ -31,9 +31,19 @@ class SmallFiles:
 
     def __init__(self, context: Engine, tasks: Sequence[Task], make_scan: MakeScan) -> None:
         self._context = context
-        self._filters = tasks[0].filters
+        self._tasks = tasks
         self._scans = [make_scan(context, task) for task in tasks]
         self._stopped = False
+
+    def stop(self) -> None:
+        """Read no other file; from any thread."""
+        self._stopped = True
+        for scan in self._scans:
+            scan.stop()
+
+
+class SmallFiles(SeveralFiles):
+    """Several small files, which are counted in memory."""
 
     def count(self) -> int:
         """Count the events of all files."""
@@ -50,12 +60,8 @@ class SmallFiles:
                 number += sum(map(len, batches))
             elif batches:
                 frame = self._context.usual.read_batches(batches)
-                number += int(frame.filter(self._filters.of(expr)).count())
+                number += int(frame.filter(self._tasks[0].filters.of(expr)).count())
         return number
-
-    def stop(self) -> None:
-        """Read no other file; from any thread."""
-        self._stopped = True
 
 
 def bundles(tasks: Iterable[Task]) -> Iterator[list[Task]]:

@@ -27,6 +27,19 @@ function render({ model, el }) {
   el.append(root);
   let start = null;
 
+  // Labels for which there is no room are left out.
+  function thin() {
+    let end = -Infinity;
+    for (const label of axis.clientWidth ? axis.children : []) {
+      const box = label.getBoundingClientRect();
+      const fits = box.left >= end;
+      label.style.visibility = fits ? "visible" : "hidden";
+      if (fits) end = box.right + 8;
+    }
+  }
+  const resized = new ResizeObserver(thin);
+  resized.observe(axis);
+
   function bars(view) {
     const picture = draw("svg", {
       viewBox: `0 0 ${view.slots} ${HEIGHT}`,
@@ -71,6 +84,7 @@ function render({ model, el }) {
       label.style.left = `${(100 * tick.slot) / view.slots}%`;
       return label;
     }));
+    thin();
     legend.replaceChildren(...view.series.map((series) => {
       const entry = make("span");
       const color = make("i");
@@ -114,6 +128,7 @@ function render({ model, el }) {
   model.on("change:view", show);
   show();
   return () => {
+    resized.disconnect();
     window.removeEventListener("pointermove", move);
     window.removeEventListener("pointerup", finish);
     model.off("change:view", show);

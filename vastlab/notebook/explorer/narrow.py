@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import pyarrow as pa
 
-from vastlab import pivot
+from vastlab import _text, pivot
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import UsageError
@@ -22,13 +22,35 @@ from vastlab.expression.ast import (
     Predicate,
 )
 from vastlab.expression.checks import all_of, of_schema
-from vastlab.expression.literals import Double, Duration, Literal, Null, String, Time, is_quotable
+from vastlab.expression.literals import (
+    IP,
+    Bool,
+    Double,
+    Duration,
+    Literal,
+    Null,
+    String,
+    Time,
+    UInt64,
+    is_quotable,
+)
 from vastlab.expression.parameters import to_literal
 from vastlab.expression.parser import parse_literal
 from vastlab.expression.resolve import resolve
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.types import Kind, Leaf, Schema, Type
 
+# A value is equal to this one or not, if it has the type.
+_SOME_VALUE: Mapping[Kind, Literal] = {
+    Kind.BOOL: Bool(True),
+    Kind.INT64: UInt64(0),
+    Kind.UINT64: UInt64(0),
+    Kind.DOUBLE: UInt64(0),
+    Kind.STRING: String(""),
+    Kind.TIME: Time(0),
+    Kind.DURATION: Duration(0),
+    Kind.IP: IP(bytes(16)),
+}
 _MOST_ITEMS = 50  # of a list; each is looked for on its own
 
 
@@ -142,19 +164,58 @@ def without(cell: Cell, others: Mapping[str, Schema]) -> Expr:
     ]
     if Null() not in values:
         parts.append(Predicate(cell.field, Operator.EQ, Null()))
+    for name in sorted(others):
+        parts += _other_layouts(cell.leaf, parts[0], others[name])
     parts += _elsewhere(parts[0], others)
     return Or(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def _elsewhere(compared: Expr, schemas: Mapping[str, Schema]) -> list[Expr]:
     """Return what holds in the schemas where a comparison means nothing, in few words."""
-    known = [name for name in sorted(schemas) if resolve(compared, schemas[name]) is not None]
+    known = [name for name in sorted(schemas) if _split(compared, schemas[name])[0]]
     lacking = [name for name in sorted(schemas) if name not in known]
     if not lacking:
         return []
     if len(lacking) < len(known):
         return [of_schema(name) for name in lacking]
     return [all_of(of_schema(name, Operator.NE) for name in known)]
+
+
+def _other_layouts(leaf: Leaf, compared: Expr, schema: Schema) -> Iterator[Expr]:
+    """Yield what holds in the layouts of a schema, and only there, where others are compared.
+
+    Raises
+    ------
+    UsageError
+        No expression tells such a layout from the others.
+    """
+    here, elsewhere = _split(compared, schema)
+    if not here:
+        return
+    for layout in elsewhere:
+        typed = (each for each in layout.leaves if each.path == leaf.path)
+        if (other := next(typed, None)) and (value := _SOME_VALUE.get(other.type.kind)):
+            told, literal = other, value  # nulls were let through with those of all layouts
+        else:
+            named = {each.path for each in (own for each in here for own in each.leaves)}
+            own = (each for each in layout.leaves if each.path not in named)
+            if (found := next(own, None)) is None:
+                raise UsageError(
+                    f"some events of {_text.plain(schema.name)} lack {_text.plain(leaf.column)} or "
+                    "have another type there, and an expression cannot tell them from the others",
+                    hint="filter the table instead",
+                )
+            told, literal = found, Null()
+        field = FieldExtractor.of((*schema.name.split("."), *told.path))
+        yield Predicate(field, Operator.EQ, literal)
+        yield Predicate(field, Operator.NE, literal)
+
+
+def _split(compared: Expr, schema: Schema) -> tuple[list[Schema], list[Schema]]:
+    """Return the layouts of a schema in which a comparison means something, and the others."""
+    layouts = schema.layouts or (schema,)
+    here = [layout for layout in layouts if resolve(compared, layout) is not None]
+    return here, [layout for layout in layouts if layout not in here]
 
 
 def around(cell: Cell, schemas: Mapping[str, Schema], taxonomy: Taxonomy) -> Expr:

@@ -40,6 +40,14 @@ function render({ model, el }) {
   let drawn = "";
   let menu = null;
 
+  // The last column looks as if it were cut: a shadow says that there are more.
+  const shade = () => scroll.classList.toggle(
+    "vastlab-more", scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 1);
+  const resized = new ResizeObserver(shade);
+  resized.observe(scroll);
+  resized.observe(table);
+  scroll.addEventListener("scroll", shade);
+
   function closeMenu() {
     if (menu) menu.remove();
     menu = null;
@@ -193,6 +201,7 @@ function render({ model, el }) {
   model.on("msg:custom", copy);
   draw();
   return () => {
+    resized.disconnect();
     document.removeEventListener("click", closeMenu);
     document.removeEventListener("keydown", onKey);
     model.off("change:view", draw);
