@@ -11,7 +11,7 @@ which an answer depends; a worker compares them before it looks at the rest.
 
 from __future__ import annotations
 
-from vastlab.nodes.cluster.node import ClusterNode
+from vastlab.nodes.cluster.node import FolderOnCluster
 from vastlab.nodes.cluster.workers import check_client, connect_to
 
-__all__ = ["ClusterNode", "check_client", "connect_to"]
+__all__ = ["FolderOnCluster", "check_client", "connect_to"]
