@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
+
 import vastlab
 from vastlab.client import VAST
+
+PATIENT = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+"""Dask starts a worker that died again, unless a busy machine takes longer for it than this."""
 
 
 @functools.cache
 def client() -> Any:
     """Return a client of the cluster of this process."""
+    dask.config.set(PATIENT)
     return vastlab.local_cluster(2)
 
 

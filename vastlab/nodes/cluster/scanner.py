@@ -284,11 +284,18 @@ class _Pulled:
 
 
 def _stream(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
+    """Write batches; the size is taken first, since a buffer that grows is copied again."""
+    measured = pa.MockOutputStream()
+    _write(measured, schema, batches)
+    buffer = pa.allocate_buffer(measured.size())
+    _write(pa.FixedSizeBufferWriter(buffer), schema, batches)
+    return buffer
+
+
+def _write(sink: Any, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return sink.getvalue()
 
 
 def batches_of(stream: pa.Buffer) -> list[pa.RecordBatch]:
