@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
+
 import vastlab
 from vastlab.client import VAST
+
+PATIENT = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+"""Dask starts a worker that died again, unless a busy machine takes longer for it than this."""
 
 
 @functools.cache
 def client() -> Any:
     """Return a client of the cluster of this process."""
+    dask.config.set(PATIENT)
     return vastlab.local_cluster(2)
 
 
-def endpoint(path: Path) -> str:
+def endpoint(place: Path | str) -> str:
     """Return the endpoint of a database that the cluster reads."""
-    return f"dask://{client().scheduler.address.partition('://')[2]}/{path}"
+    return f"dask://{client().scheduler.address.partition('://')[2]}/{place}"
+
+
+def lead_to(environment: Mapping[str, str]) -> None:
+    """Give the workers what they need to reach an object store, as a deployment would."""
+    client().run(lambda: os.environ.update(environment))
 
 
 def close(vast: VAST) -> None:

@@ -43,6 +43,18 @@ ACTIONS = {
             assert matching > 0 and others > 0
             return matching + others - await vast.count("uid != null")
     """,
+    "cluster": """
+        import vastlab
+        first, number = mebibytes("VmRSS"), 0
+        with vastlab.local_cluster(2) as workers:
+            async with VAST(path, cluster=workers) as vast:
+                async for part in vast.export("", limit=0):
+                    if number < 1_000_000 <= number + part.num_rows:
+                        first = mebibytes("VmHWM")
+                    number += part.num_rows
+        print(number, mebibytes("VmHWM") - first)
+        sys.exit()  # what Dask takes to start is not in it
+    """,
     "rows": """
         async with VAST(path) as vast:
             return sum([1 async for _ in to_json_rows(vast.export("", limit=500_000))])
@@ -81,6 +93,11 @@ def test_writing_holds_a_part_of_the_events(made):
 def test_reading_holds_a_part_of_the_events(made, action, expected):
     """An answer passes through, however large it is."""
     assert peak(expected, action, made[0]) < 600
+
+
+def test_an_export_through_a_cluster_holds_some_pieces(made):
+    """After the first million events, nothing more is taken for the others."""
+    assert peak(EVENTS, "cluster", made[0]) < 64
 
 
 @pytest.mark.parametrize("in_order", [True, False])

@@ -51,7 +51,8 @@ class VAST(Summaries):
         is what happens unless ``vastlab.client`` in ``vast.yaml`` says otherwise.
     cluster
         A `distributed.Client`, whose workers read the database: they must see its folder at the
-        same place. It is not closed. ``dask://scheduler:port/folder`` connects to a scheduler.
+        same place, or have credentials for its bucket in their own environment. It is not closed.
+        ``dask://scheduler:port/`` before a folder or an URL of a bucket connects to a scheduler.
     infer
         Whether text of logs without a declared type may become addresses, times, numbers and
         so on; true unless ``vastlab.infer`` in ``vast.yaml`` says otherwise.

@@ -34,7 +34,7 @@ _IPV6_NODE = re.compile(
 )
 _SUPPORTED = (
     'use "demo:", a folder, a file: URL, host:port, localhost or an address, s3://bucket/path '
-    "(or gs://, az://), or dask://scheduler:port/ before a folder"
+    "(or gs://, az://), or dask://scheduler:port/ before a folder or such an URL"
 )
 _STORES = frozenset({"s3", "gs", "az"})
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -100,7 +100,7 @@ class ObjectStoreEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ClusterEndpoint:
-    """``dask://scheduler:port/folder``: a folder that the workers of a cluster see."""
+    """``dask://scheduler:port/`` and a folder or bucket that the workers of a cluster see."""
 
     scheduler: str
     data: PathEndpoint | ObjectStoreEndpoint

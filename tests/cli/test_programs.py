@@ -48,6 +48,11 @@ def test_a_cluster_needs_a_database(shell, capfd, tmp_path):
         assert "vastlab import" in one_line(capfd.readouterr().err)
 
 
+def test_a_cluster_reads_a_bucket():
+    """What is in it is seen by the workers."""
+    assert programs._database("s3://bucket/case.db") == "s3://bucket/case.db"
+
+
 @pytest.mark.full
 def test_a_cluster_runs_until_ctrl_c(cache, tmp_path):
     """It prints an endpoint that answers, and leaves no process behind."""

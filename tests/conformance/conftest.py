@@ -34,11 +34,15 @@ SAMPLES = {
     ("demo", "tenzir folder"): 3,
     ("demo", "cluster"): 3,
     ("recorded", "cluster"): 3,
+    ("demo", "cluster s3"): 12,
+    ("seven", "cluster s3"): 6,
+    ("recorded", "cluster s3"): 12,
 }
 """Of how many expressions one is asked in the full suite; `make soak` asks the others too.
 
 Each starts a program of a second, or goes where others go too: a folder on a Tenzir node is asked
-by the same pipelines as its own events, and workers compile a predicate as embedded nodes do.
+by the same pipelines as its own events, workers compile a predicate as embedded nodes do, and find
+in an object store what `s3` finds.
 """
 
 
@@ -50,10 +54,10 @@ def pytest_collection_modifyitems(config, items):
     ask_all = "CONFORMANCE_ALL" in os.environ
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        if "case" not in params or "kind" not in params:
+        if "kind" not in params or not {"case", "text"} & params.keys():
             continue
-        key = (params["case"].events, params["kind"])
-        if seen[item.originalname, key] % SHARES.get(key, 1):
+        key = (params["case"].events if "case" in params else "demo", params["kind"])
+        if "case" in params and seen[item.originalname, key] % SHARES.get(key, 1):
             item.add_marker(pytest.mark.full)
         if seen[item.originalname, key] % (1 if ask_all else SAMPLES.get(key, 1)):
             left_out.append(item)

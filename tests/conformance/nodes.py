@@ -175,15 +175,25 @@ def cluster(folder: Path, stack: ExitStack) -> Node:
     return Node("cluster", client, client.ingest, client.count)
 
 
+def cluster_bucket(folder: Path, stack: ExitStack) -> Node:
+    """Let the workers of a Dask cluster read a database in an object store."""
+    url = bucket(folder, stack).client.endpoint
+    dask_cluster.lead_to(shared_store().environment)
+    client = VAST(dask_cluster.endpoint(url))
+    stack.callback(dask_cluster.close, client)
+    return Node("cluster s3", client, client.ingest, client.count)
+
+
 KINDS = {
     "embedded": embedded,
     "s3": bucket,
     "cluster": cluster,
+    "cluster s3": cluster_bucket,
     "logs": logs,
     "archive": archive,
     "vast": vast,
     "tenzir": tenzir,
     "tenzir folder": tenzir_folder,
 }
-FULL = ("cluster", "tenzir", "tenzir folder")
+FULL = ("cluster", "cluster s3", "tenzir", "tenzir folder")
 """The kinds that start real programs: only `make test-full` asks them."""

@@ -170,6 +170,8 @@ async def test_a_missing_object_is_not_zero_events(copied, object_store, text):
             await vast.count("resp_p == 77")
         with pytest.raises(CorruptFileError, match="is gone: s3://"):
             await vast.top("resp_p")
+        with pytest.raises(CorruptFileError, match="is gone: s3://"):
+            await vast.explain(text)
 
 
 @pytest.mark.usefixtures("parts")

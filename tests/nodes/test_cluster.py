@@ -6,7 +6,11 @@ import asyncio
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from collections import defaultdict
+from concurrent.futures import wait
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from vastlab.nodes.base import Query, Step
 from vastlab.nodes.cluster import scanner
 from vastlab.nodes.cluster.node import portions
 from vastlab.nodes.cluster.payload import VERSIONS, Work, question, read_question
+from vastlab.nodes.cluster.workers import Workers
 from vastlab.store.database import Database
 
 EVENTS = 5_000
@@ -127,6 +132,78 @@ async def test_other_versions_are_one_clear_error(cluster, monkeypatch):
         await events(cluster)
 
 
+def open_scans() -> int:
+    """Count the scans that the workers have begun and not ended."""
+    return sum(dask_cluster.client().run(lambda: len(scanner._here().scans)).values())
+
+
+def wait_until_no_scan_is_open():
+    deadline = time.monotonic() + 60
+    while open_scans():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+async def test_an_export_that_is_left_leaves_no_scan(cluster, path, kept):
+    """The workers end what they read, also where the connection is closed at once."""
+    async with VAST(dask_cluster.endpoint(path)) as closed:
+        for vast in (cluster, closed):
+            async with aclosing(vast.export(limit=0)) as parts:
+                for _ in range(kept):
+                    await anext(parts)
+    await asyncio.to_thread(wait_until_no_scan_is_open)
+
+
+async def test_a_scan_that_is_stopped_before_a_worker_has_it_is_not_begun(cluster, monkeypatch):
+    """The thread that asks for the first piece is so late that the stop comes before it."""
+    asked, stopped = threading.Event(), threading.Event()
+
+    def start(self, work):
+        if work.__name__ == "pull" and not asked.is_set():
+            asked.set()
+            stopped.wait(60)
+            pulling = original(self, work)
+            wait([pulling], 60)
+            return pulling
+        return original(self, work)
+
+    original = Workers.start
+    monkeypatch.setattr(Workers, "start", start)
+    reading = asyncio.ensure_future(anext(cluster.export(limit=0)))
+    await asyncio.to_thread(asked.wait, 60)
+    reading.cancel()
+    await asyncio.wait([reading])
+    stopped.set()
+    await asyncio.to_thread(wait_until_no_scan_is_open)
+
+
+async def test_a_scan_that_is_ended_is_no_whole_file(path):
+    """Where a connection is closed during an export, the events do not look like all of them."""
+    async with VAST(dask_cluster.endpoint(path)) as vast:
+        parts = vast.export(limit=0)
+        await anext(parts)
+        await vast.aclose()
+        with pytest.raises(NodeError):
+            async for _ in parts:
+                pass
+
+
+async def test_a_scan_that_nobody_pulls_begins_again(cluster, embedded):
+    """A worker drops it after a while; no event is lost or comes twice."""
+
+    def drops_after(seconds):
+        dask_cluster.client().run(lambda: vars(scanner).update(_ABANDONED=seconds))
+
+    asked = '#type == "zeek.conn"'
+    kept = scanner._ABANDONED
+    drops_after(0.0)
+    try:
+        assert await events(cluster, asked, limit=0) == await events(embedded, asked, limit=0)
+    finally:
+        drops_after(kept)
+
+
 async def test_a_given_client_is_used_and_left_open(path):
     """`connect` and `VAST` take a client of the user's, also for the demo's folder."""
     client = dask_cluster.client()
@@ -145,6 +222,11 @@ def test_a_question_of_other_versions_is_not_read():
     other = {**VERSIONS, "vastlab": "0.1"}
     assert scanner.run(other, b"no pickle", "call") == ("versions", dict(VERSIONS))
     assert asyncio.run(scanner.pull(other, "scan", b"no pickle", 0))[0] == "versions"
+
+
+def test_whatever_a_task_raises_is_an_answer():
+    """An OSError of a worker is not taken for one of the scheduler."""
+    assert scanner.run(VERSIONS, b"no pickle", "call")[0] == "failed"
 
 
 def test_tasks_come_back_as_they_were(path):
@@ -192,7 +274,7 @@ async def test_a_folder_of_logs_is_refused(tmp_path):
         await VAST(f"dask://127.0.0.1:1/{tmp_path / 'none'}").count()
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:5158", "dask://head:8786/db", "s3://bucket/db"])
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:5158", "dask://head:8786/db"])
 async def test_a_given_cluster_reads_databases_only(endpoint, monkeypatch):
     """A node answers itself, and a scheduler is named once."""
     monkeypatch.setattr("vastlab.nodes.cluster.check_client", lambda client: client)

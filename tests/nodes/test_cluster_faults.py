@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 
+import dask
 import pyarrow as pa
 import pytest
 
@@ -20,9 +21,10 @@ import vastlab
 from tests import dask_cluster
 from vastlab import demo
 from vastlab.client import VAST
-from vastlab.errors import NodeConnectionError, NodeTimeoutError
+from vastlab.errors import NodeConnectionError, NodeError, NodeTimeoutError
 from vastlab.nodes.cluster import scanner, workers
 from vastlab.store.database import Database
+from vastlab.table_slice import TableSlice
 
 pytestmark = pytest.mark.full
 
@@ -91,6 +93,117 @@ async def test_an_export_survives_a_worker_that_dies_in_a_file(cluster, whole, a
                 os.kill(pid, signal.SIGKILL)
             found.append(part.to_pyarrow())
     assert pa.Table.from_batches(found).equals(whole, check_metadata=True)
+
+
+@pytest.fixture
+def hungry():
+    """Return a client of workers with too little memory; the second one that dies is the last."""
+    settings = {"preload": [str(HERE / "hungry_worker.py")], "memory_limit": "900MiB"}
+    with (
+        dask.config.set(dask_cluster.PATIENT | {"distributed.scheduler.allowed-failures": 1}),
+        vastlab.local_cluster(2, silence_logs=50, **settings) as client,
+    ):
+        yield client
+
+
+def test_too_little_memory_is_one_error(path, hungry, monkeypatch):
+    """It says so, holds what had arrived, and the cluster can be used afterwards."""
+    monkeypatch.setattr(workers, "MOST_LOSSES", 2)
+    monkeypatch.setattr(workers, "WORKER_SECONDS", 120.0)
+    with vastlab.connect(path, cluster=hungry) as vast:
+        connections, whole = vast.count(CONNECTIONS), vast.count()
+        with pytest.raises(NodeError, match=r"2 workers died .* too little memory"):
+            vast.count('query == /.*a.*b.*/ || query == "x"')
+        with pytest.raises(NodeError, match=r"2 workers were lost .* need more memory") as caught:
+            vast.query(f'{CONNECTIONS} || #type == "zeek.dns"', limit=0)
+        assert connections <= caught.value.partial.num_rows < whole
+        assert 0 < vast.count(f"{CONNECTIONS} && uid == /C.*7.*/") < connections
+
+
+@pytest.fixture
+def stopped():
+    """Stop processes by a signal, and let them go on at the end."""
+    found = []
+
+    def stop(pid):
+        os.kill(pid, signal.SIGSTOP)
+        found.append(pid)
+
+    yield stop
+    for pid in found:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_what_a_worker_that_hangs_was_to_do_is_done_by_others(
+    cluster, path, whole, stopped, monkeypatch
+):
+    """An export and a count take as much longer as the silence that is allowed."""
+    patience = scanner.PATIENCE
+    dask_cluster.client().run(lambda: vars(scanner).update(PATIENCE=1.0))
+    expected = await cluster.counts(SEARCH)
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 10.0)  # many times that
+    monkeypatch.setattr(workers, "_CHECK_SECONDS", 0.5)
+    found = []
+    async with aclosing(cluster.export(CONNECTIONS, limit=0)) as parts:
+        found.append((await anext(parts)).to_pyarrow())
+        (pid,) = (await asyncio.to_thread(reading)).values()
+        stopped(pid)
+        counting = asyncio.ensure_future(cluster.counts(SEARCH))
+        found += [part.to_pyarrow() async for part in parts]
+    assert pa.Table.from_batches(found).equals(whole, check_metadata=True)
+    assert await counting == expected
+    os.kill(pid, signal.SIGCONT)
+    dask_cluster.client().run(lambda: vars(scanner).update(PATIENCE=patience))
+
+
+def test_workers_that_all_hang_are_one_error(path, stopped, monkeypatch):
+    """It holds what had arrived; once they go on, they are asked again."""
+    dask_cluster.client().wait_for_workers(2, timeout=60)
+    pids = dask_cluster.client().run(os.getpid).values()
+    with vastlab.connect(dask_cluster.endpoint(path)) as vast:
+        number = vast.count(CONNECTIONS)
+        with monkeypatch.context() as patch, pytest.raises(NodeError) as caught:
+            patch.setattr(workers, "SILENCE_SECONDS", 0.5)
+            patch.setattr(workers, "WORKER_SECONDS", 0.5)
+            patch.setattr(TableSlice, "__init__", stopping(pids, stopped))
+            vast.query(CONNECTIONS, limit=0)
+        assert "2 workers do not answer" in str(caught.value)
+        assert 0 < caught.value.partial.num_rows < number
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert vast.query(CONNECTIONS, limit=0).num_rows == number
+
+
+def stopping(pids, stop):
+    """Return an initialiser of slices that stops processes when the first one is made."""
+    original, left = TableSlice.__init__, list(pids)
+
+    def made(self, *args, **options):
+        while left:
+            stop(left.pop())
+        original(self, *args, **options)
+
+    return made
+
+
+async def test_no_workers_left_is_one_error(path, programs, monkeypatch):
+    """An export and a count say so instead of waiting for ever."""
+    monkeypatch.setattr(workers, "WORKER_SECONDS", 120.0)
+    _, started, address = programs
+    await until(lambda: answers(address), 60)
+    async with VAST(f"dask://{address}/{path}") as vast:
+        counting = asyncio.ensure_future(vast.count(SEARCH))
+        async with aclosing(vast.export(CONNECTIONS, limit=0)) as parts:
+            await anext(parts)
+            monkeypatch.setattr(workers, "WORKER_SECONDS", 0.5)
+            monkeypatch.setattr(workers, "_CHECK_SECONDS", 0.2)
+            for process in started:
+                process.kill()
+            with pytest.raises(NodeError, match="no workers"):
+                async for _ in parts:
+                    pass
+        with pytest.raises(NodeError, match="no workers"):
+            await asyncio.wait_for(counting, 60)
 
 
 # --- stopping -------------------------------------------------------------------------------

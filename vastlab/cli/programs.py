@@ -102,10 +102,10 @@ def cluster(
     return 0
 
 
-def _database(endpoint: str | None) -> Path:
-    """Return the folder of a database, also of the demo's."""
+def _database(endpoint: str | None) -> Path | str:
+    """Return where a database is, also the demo's."""
     from vastlab.config import resolve_endpoint
-    from vastlab.endpoints import DemoEndpoint, PathEndpoint
+    from vastlab.endpoints import DemoEndpoint, ObjectStoreEndpoint, PathEndpoint
     from vastlab.nodes import demo
     from vastlab.store.database import is_database
 
@@ -116,6 +116,8 @@ def _database(endpoint: str | None) -> Path:
             return demo.path()
         case PathEndpoint(path) if is_database(path):
             return path.absolute()
+        case ObjectStoreEndpoint(url):
+            return url
         case _:
             raise UsageError(
                 f"{named} is no database that a cluster could read",

@@ -9,6 +9,7 @@ and ``TENZIR_*`` variables. A node that goes away during an answer is a `NodeErr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
@@ -30,11 +31,9 @@ from vastlab.nodes.node_search import NodeSearch
 from vastlab.readers import ReadOptions
 from vastlab.store.database import is_database
 
-_SUPPORTED = (
-    'this version reads "demo:", folders, also as file: URLs, databases in s3://, gs:// and az://, '
-    "and nodes at host:port"
+_PLACES = (
+    'name "demo:", a database in a folder that the workers see, or one in s3://, gs:// or az://'
 )
-_PLACES = 'name "demo:" or a database in a folder that the workers see'
 
 
 def open_node(
@@ -50,7 +49,8 @@ def open_node(
     With a `distributed.Client` as `cluster`, its workers read the database at the endpoint.
     """
     if cluster is not None:
-        return _of_cluster(endpoint, cluster, verify=verify)
+        ready = _cluster().check_client(cluster)
+        return _on_cluster(endpoint, lambda: ready, owned=False, verify=verify)
     node: Node  # of a module that is imported when it is needed
     match endpoint:
         case DemoEndpoint():
@@ -64,11 +64,9 @@ def open_node(
         case ObjectStoreEndpoint():
             module = import_optional("vastlab.nodes.bucket", extra="cloud")
             node = module.BucketNode(endpoint, verify=verify)
-        case ClusterEndpoint(scheduler, PathEndpoint(path)):
-            dask = import_optional("vastlab.nodes.cluster", extra="cluster")
-            node = dask.ClusterNode(path, partial(dask.connect_to, scheduler), verify=verify)
-        case ClusterEndpoint():
-            raise UsageError(f"the endpoint {endpoint} cannot be used yet", hint=_SUPPORTED)
+        case ClusterEndpoint(scheduler, data):
+            connect = partial(_cluster().connect_to, scheduler)
+            node = _on_cluster(data, connect, owned=True, verify=verify)
         case _:
             assert_never(endpoint)
     return node
@@ -85,16 +83,23 @@ def _archive(path: Path) -> Node | None:
     return ArchiveNode(path)
 
 
-def _of_cluster(endpoint: Endpoint, client: Any, *, verify: bool) -> Node:
-    dask = import_optional("vastlab.nodes.cluster", extra="cluster")
-    ready = dask.check_client(client)
-    open_cluster = partial(dask.ClusterNode, connect=lambda: ready, owned=False, verify=verify)
+def _cluster() -> Any:
+    return import_optional("vastlab.nodes.cluster", extra="cluster")
+
+
+def _on_cluster(
+    endpoint: Endpoint, connect: Callable[[], Any], *, owned: bool, verify: bool
+) -> Node:
+    folder = partial(_cluster().FolderOnCluster, connect=connect, owned=owned, verify=verify)
     node: Node
     match endpoint:
         case DemoEndpoint():
-            node = open_cluster(demo.path(), make=demo.make)
+            node = folder(demo.path(), make=demo.make)
         case PathEndpoint(path):
-            node = open_cluster(path)
+            node = folder(path)
+        case ObjectStoreEndpoint():
+            module = import_optional("vastlab.nodes.cluster.bucket", extra="cloud")
+            node = module.BucketOnCluster(endpoint, connect, owned=owned, verify=verify)
         case _:
             raise UsageError(f"the endpoint {endpoint} is not read by a cluster", hint=_PLACES)
     return node

@@ -10,15 +10,14 @@ from typing import Any
 from vastlab.compile.summary import Grouping
 from vastlab.endpoints import ObjectStoreEndpoint
 from vastlab.errors import UsageError
-from vastlab.nodes import plan
 from vastlab.nodes.base import Report, ignore
 from vastlab.nodes.database import DatabaseNode
-from vastlab.nodes.object_scan import ObjectScan
+from vastlab.nodes.object_scan import ObjectScan, row_groups
 from vastlab.nodes.plan import Task
 from vastlab.store.bucket import AT_ONCE, Bucket
 from vastlab.store.database import Database, OtherFilesError, is_database
 from vastlab.store.ingest import IngestReport, ingest
-from vastlab.store.object_file import ObjectFile, ObjectFiles
+from vastlab.store.object_file import ObjectFiles
 
 
 class BucketNode(DatabaseNode):
@@ -70,9 +69,7 @@ class BucketNode(DatabaseNode):
             ) from error
 
     def _row_groups(self, task: Task) -> tuple[int, int]:
-        file = self._files.open(task.file, self._files.identity(task.file))
-        verified = file if isinstance(file, ObjectFile) else None
-        return plan.row_groups_of(task, file.metadata, verified)
+        return row_groups(task, self._files)
 
     # Requests of several files are made at the same time.
 

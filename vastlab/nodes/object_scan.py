@@ -189,3 +189,12 @@ class ObjectScan(FileScan):
             raise CorruptFileError(
                 f"cannot read {file.path}: {reason_of(error)}", hint=REPAIR
             ) from error
+
+
+def row_groups(task: Task, files: ObjectFiles) -> tuple[int, int]:
+    """Return how many row groups of a file would be read, of how many."""
+    try:
+        file = files.open(task.file, files.identity(task.file))
+    except FileNotFoundError:
+        raise gone(task.file) from None
+    return plan.row_groups_of(task, file.metadata, file if isinstance(file, ObjectFile) else None)

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from vastlab.errors import NodeError
-from vastlab.nodes import scan
 from vastlab.nodes.cluster.payload import read_question
-from vastlab.nodes.cluster.scanner import stream_of
+from vastlab.nodes.cluster.scanner import Files, stream_of
+from vastlab.nodes.writing import place_of
 from vastlab.store.compact import compact_part
 from vastlab.store.database import Database
 from vastlab.store.ingest import StagedImport, stage
@@ -77,8 +77,9 @@ class Write:
 
     def _events(self, here: Any, call: str) -> Iterator[pa.RecordBatch]:
         asked = read_question(self.question)
+        files = Files(asked)
         for task in asked.tasks():
-            reader = scan.FileScan(here.engine, task, verify=asked.verify)
+            reader = files.open(task)
             reader.is_first = False
             with here.running(call, reader):
                 while slices := reader.piece():
@@ -137,7 +138,7 @@ class Merge:
     Parameters
     ----------
     place
-        The folder of the database.
+        The database.
     part
         The files, of `vastlab.store.compact.parts_of`.
     """
@@ -147,7 +148,6 @@ class Merge:
 
     def run(self, here: Any, call: str) -> list[str]:
         """Do it on a worker; return why some files were not changed."""
-        must_see(self.place)
         stop = _Stop()
         with here.running(call, stop):
             return compact_part(_database(self.place), self.part, is_stopped=stop.event.is_set)
@@ -156,7 +156,10 @@ class Merge:
 @lru_cache(maxsize=4)
 def _database(place: str) -> Database:
     """Return a database, of which a worker keeps what it knows."""
-    return Database.open(place)
+    found = place_of(place)
+    if found.is_local:
+        must_see(place)
+    return Database.open(found)
 
 
 class _Stop:

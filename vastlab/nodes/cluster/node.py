@@ -1,17 +1,16 @@
-"""The node: a database whose files are read by the workers of a cluster."""
+"""The nodes: databases whose files are read by the workers of a cluster."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -19,25 +18,23 @@ import distributed
 import pyarrow as pa
 
 from vastlab.compile.groups import Groups
-from vastlab.errors import NodeError, UsageError
+from vastlab.endpoints import ObjectStoreEndpoint
+from vastlab.errors import NodeError, VastlabError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan, scan
 from vastlab.nodes.base import Explanation, Query, Report, Step, completed, ignore
-from vastlab.nodes.cluster import calls, importing, writing
+from vastlab.nodes.cluster import calls, writing
 from vastlab.nodes.cluster.errands import Merge
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Reading, Workers
 from vastlab.nodes.counting import Engine
-from vastlab.nodes.embedded import EmbeddedNode, Maker
+from vastlab.nodes.database import DatabaseNode
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Times
 from vastlab.nodes.writing import StagedEvents
-from vastlab.readers.source import check_encoding
 from vastlab.store.compact import CompactReport, parts_of
-from vastlab.store.database import Database, is_database
-from vastlab.store.ingest import IngestProgress, IngestReport
 from vastlab.store.layout import DataFile
 from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
@@ -46,39 +43,33 @@ from vastlab.table_slice import TableSlice
 _LEAST, _MOST = 16 << 20, 512 << 20  # bytes of the files of one task
 _MOST_FILES = 512  # of one task
 _TASKS_PER_THREAD = 4  # so that no worker waits long for the others
-_READ_AT_ONCE = 8  # files of one export, of each of which some pieces are in memory
+_READ_AT_ONCE = 8  # files of one export at most, of each of which some pieces are in memory
 _THREADS = 64  # of this process, which only wait for workers
 
 _T = TypeVar("_T")
 
 
-class ClusterNode(EmbeddedNode):
+class ClusterNode(DatabaseNode):
     """A database that the workers of a cluster see at the same place as this process.
 
     Plans are made here, from the manifest, and what the workers write is added here.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    connect
-        Returns a connection to the scheduler; may block.
-    owned
-        Whether that connection is closed with the node.
-    make, verify
-        As for `EmbeddedNode`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        connect: Callable[[], distributed.Client],
-        *,
-        owned: bool = True,
-        make: Maker | None = None,
-        verify: bool = True,
-    ) -> None:
-        super().__init__(path, make=make, verify=verify)
+    _store: ObjectStoreEndpoint | None = None
+    _read_by_worker = 1  # files of one export
+
+    def _use(self, connect: Callable[[], distributed.Client], *, owned: bool, verify: bool) -> None:
+        """Take the cluster.
+
+        Parameters
+        ----------
+        connect
+            Returns a connection to the scheduler; may block.
+        owned
+            Whether that connection is closed with the node.
+        verify
+            Whether what an answer depends on is compared with its checksums before it counts.
+        """
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vastlab-cluster")
         self._connect = connect
         self._owned = owned
@@ -114,35 +105,6 @@ class ClusterNode(EmbeddedNode):
         return await self._retried(
             partial(self._stage_files, query, place, staging, report), report
         )
-
-    async def ingest(
-        self,
-        sources: Any,
-        *,
-        strict: bool = False,
-        force: bool = False,
-        progress: Callable[[IngestProgress], None] | None = None,
-        atomic: bool = False,
-        **options: Any,
-    ) -> IngestReport:
-        """Let the workers read files, which they see at the same place, and add their events.
-
-        Every task finds out the types of fields that nothing declares for its own files.
-        """
-        settings = {**self._with_own_schemas(options), "strict": strict}
-        check_encoding(options.get("encoding"))
-        whole = atomic or strict
-        with self._filling(Database.complete if whole else _created) as database:
-            workers = await self._connected(ignore)
-            return await importing.ingest(
-                workers,
-                database,
-                sources,
-                force=force,
-                atomic=whole,
-                progress=progress,
-                settings=settings,
-            )
 
     async def compact(self, report: Report) -> CompactReport:
         """Let the workers merge small files, those of one layout and span of time each."""
@@ -226,7 +188,13 @@ class ClusterNode(EmbeddedNode):
         tasks = list(plan.tasks(query, snapshot.layouts, snapshot.files))
         parts = list(portions(tasks, await calls.threads(workers)))
         return await writing.stage(
-            workers, parts, place, staging, report, verify=self._verify, naming=_seen_from_here
+            workers,
+            parts,
+            place,
+            staging,
+            report,
+            asked=partial(self._question, Work.READ),
+            run=partial(self._run, workers, "write"),
         )
 
     async def _by_tasks(
@@ -244,19 +212,27 @@ class ClusterNode(EmbeddedNode):
         parts = list(portions(tasks, await calls.threads(workers)))
 
         async def ask(part: list[Task], call: str) -> Any:
-            payload = question(work, part, verify=self._verify, columns=columns, more=more)
-            with _seen_from_here(part):
-                return await calls.answer(workers, workers.task(work.value, payload, call))
+            payload = self._question(work, part, columns, more)
+            return await self._run(workers, work.value, payload, part, call)
 
         return list(zip(parts, await calls.each(workers, parts, ask, report), strict=True))
+
+    async def _run(
+        self, workers: Workers, work: str, payload: bytes, part: Sequence[Task], call: str
+    ) -> Any:
+        """Run one task, about some files."""
+        try:
+            return await calls.answer(workers, workers.task(work, payload, call))
+        except VastlabError as error:
+            raise await self._in_thread(partial(self._explained, error, part)) from None
 
     async def _read(
         self, tasks: Iterable[Task], make_scan: scan.MakeScan | None = None
     ) -> AsyncGenerator[TableSlice, None]:
         workers = await self._connected(ignore)
         number = len(await calls.answer(workers, workers.threads()))
-        width = max(2, min(number, _READ_AT_ONCE))
-        make = partial(_RemoteScan, workers, self._verify)
+        width = max(2, min(number * self._read_by_worker, _READ_AT_ONCE))
+        make = partial(_RemoteScan, workers, self._question, self._explained)
         stream = scan.export(self._engine(), self._pool, tasks, width, make)
         async with aclosing(stream):
             async for part in stream:
@@ -267,9 +243,32 @@ class ClusterNode(EmbeddedNode):
     ) -> list[_T]:
         workers = await self._connected(ignore)
         threads = await calls.threads(workers)
-        make = partial(_RemoteScan, workers, self._verify)
+        make = partial(_RemoteScan, workers, self._question, self._explained)
         width = min(calls.AHEAD * threads, _THREADS)
         return await scan.run(self._engine(), self._pool, tasks, width, make, work)
+
+    def _question(
+        self, work: Work, tasks: Sequence[Task], columns: Collection[str] = (), more: Any = None
+    ) -> bytes:
+        return question(
+            work, tasks, verify=self._verify, store=self._store, columns=columns, more=more
+        )
+
+    def _explained(self, error: VastlabError, tasks: Sequence[Task]) -> VastlabError:
+        """Say what is wrong where a worker does not see a file that is there; blocks."""
+        if isinstance(error, scan.FileGoneError):
+            gone = next((task.file for task in tasks if task.file.path in error.message), None)
+            if gone is not None and self._is_there(gone):
+                return self._unseen(gone, getattr(error, "worker", ""))
+        return error
+
+    @abstractmethod
+    def _is_there(self, file: DataFile) -> bool:
+        """Return whether this process sees a file."""
+
+    @abstractmethod
+    def _unseen(self, file: DataFile, worker: str) -> VastlabError:
+        """Return the error where this process sees a file and a worker does not."""
 
     # --- the cluster ------------------------------------------------------------------------
 
@@ -290,15 +289,6 @@ class ClusterNode(EmbeddedNode):
             report(Step(f"reading, {where}") if item == Step() and where else item)
 
         return reports
-
-    def _prepared(self, report: Report, cancelled: Event | None) -> Database:
-        if self._make is None and not is_database(self._path):
-            self._must_be_folder()
-            raise UsageError(
-                f"a cluster reads databases, and {self._path} is a folder of logs",
-                hint="`vastlab import` makes a database of them, in a folder that all workers see",
-            )
-        return super()._prepared(report, cancelled)
 
 
 def portions(tasks: Sequence[Task], threads: int) -> Iterator[list[Task]]:
@@ -326,20 +316,21 @@ def portions(tasks: Sequence[Task], threads: int) -> Iterator[list[Task]]:
         yield part
 
 
-@contextmanager
-def _created(path: Path) -> Iterator[Database]:
-    yield Database.create(path)
-
-
 class _RemoteScan(scan.FileScan):
     """The scan of a file by a worker; its methods block a thread of this process."""
 
-    def __init__(self, workers: Workers, verify: bool, context: Engine, task: Task) -> None:
-        super().__init__(context, task, verify=verify)
-        self._workers = workers
-        self._asked_to_verify = verify
+    def __init__(
+        self,
+        workers: Workers,
+        ask: Callable[..., bytes],
+        explain: Callable[[VastlabError, Sequence[Task]], VastlabError],
+        context: Engine,
+        task: Task,
+    ) -> None:
+        super().__init__(context, task)
+        self._workers, self._ask, self._explain = workers, ask, explain
         self._call = uuid4().hex
-        self._reading = Reading(task.file.path, lambda: self._question(Work.READ, self.is_first))
+        self._reading = Reading(task.file.path, self._first_question)
         self._waiting: Any = None
 
     def piece(self) -> list[TableSlice]:
@@ -371,36 +362,19 @@ class _RemoteScan(scan.FileScan):
         self._workers.start(self._workers.end(self._reading))
 
     def _by_task(self, work: Work) -> Any:
-        return self._wait(self._workers.task(work.value, self._question(work), self._call))
+        payload = self._ask(work, [self._task])
+        return self._wait(self._workers.task(work.value, payload, self._call))
 
-    def _question(self, work: Work, more: Any = None) -> bytes:
-        return question(work, [self._task], verify=self._asked_to_verify, more=more)
+    def _first_question(self) -> bytes:
+        return self._ask(Work.READ, [self._task], more=self.is_first)
 
     def _wait(self, asked: Any) -> Any:
         self._waiting = self._workers.start(asked)
         if self._stopped:
             self._waiting.cancel()
-        with _seen_from_here([self._task]):
-            try:
-                return self._waiting.result()
-            except CancelledError:
-                raise NodeError("the scan was stopped") from None
-
-
-@contextmanager
-def _seen_from_here(tasks: Sequence[Task]) -> Iterator[None]:
-    """Say what is wrong where a worker does not see a file that is there."""
-    try:
-        yield
-    except scan.FileGoneError as error:
-        gone = next((task.file for task in tasks if task.file.path in error.message), None)
-        if gone is not None and os.path.exists(gone.path):
-            raise _unseen(gone, getattr(error, "worker", "")) from error
-        raise
-
-
-def _unseen(file: DataFile, worker: str) -> NodeError:
-    return NodeError(
-        f"the worker {worker} does not see {file.path}",
-        hint="the database must be at the same place on all machines of the cluster",
-    )
+        try:
+            return self._waiting.result()
+        except CancelledError:
+            raise NodeError("the scan was stopped") from None
+        except VastlabError as error:
+            raise self._explain(error, [self._task]) from None

@@ -1,4 +1,7 @@
-"""What is sent to the workers of a cluster: versions, and then the question."""
+"""What is sent to the workers of a cluster: versions, and then the question.
+
+Of an object store, that is its URL: workers have credentials of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Any, Protocol
 
+from vastlab.endpoints import ObjectStoreEndpoint
 from vastlab.errors import NodeError
 from vastlab.expression.ast import Expr
 from vastlab.nodes.plan import Filters, Task
@@ -67,6 +71,8 @@ class Question:
         Each file, with the places of its expressions.
     verify
         Whether what is read is compared with its checksums.
+    store
+        The object store that holds the files; None for files that are opened by their paths.
     more
         What the work needs beside the files.
     """
@@ -75,6 +81,7 @@ class Question:
     shared: bytes
     files: tuple[tuple[DataFile, int, tuple[int, ...]], ...]
     verify: bool
+    store: ObjectStoreEndpoint | None = None
     more: Any = None
 
     def tasks(self) -> list[Task]:
@@ -91,6 +98,7 @@ def question(
     tasks: Sequence[Task],
     *,
     verify: bool,
+    store: ObjectStoreEndpoint | None = None,
     columns: Collection[str] = (),
     more: Any = None,
 ) -> bytes:
@@ -104,6 +112,8 @@ def question(
         The files and what to look for.
     verify
         Whether what is read is compared with its checksums.
+    store
+        The object store that holds the files, if one does.
     columns
         Those of which the worker needs the bounds that the manifest knows.
     more
@@ -124,7 +134,7 @@ def question(
         )
         for task in tasks
     )
-    return pickle.dumps(Question(work, shared, files, verify, more))
+    return pickle.dumps(Question(work, shared, files, verify, store, more))
 
 
 def read(payload: bytes) -> Question | Errand:

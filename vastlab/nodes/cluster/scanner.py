@@ -7,17 +7,20 @@ one. Errors of vastlab are answers, too: what else is raised is the cluster's ow
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
-from typing import Any, Protocol
+from functools import cache, lru_cache, partial
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
+from vastlab._optional import import_optional
 from vastlab.compile.groups import Groups
+from vastlab.endpoints import ObjectStoreEndpoint
 from vastlab.errors import VastlabError
 from vastlab.nodes import plan, scan
 from vastlab.nodes.cluster.payload import VERSIONS, Question, Work, differences, read, read_question
@@ -28,10 +31,13 @@ from vastlab.table_slice import TableSlice
 
 PATIENCE = 5.0  # seconds after which a worker says that it is still reading
 _SCANS_AT_ONCE = 4  # by one worker, for all clients together
-_ABANDONED = 600.0  # seconds after which a scan is dropped of which no piece was pulled
+_ABANDONED = 120.0  # seconds after which a scan is dropped of which no piece was pulled
 _REMEMBERED = 1000  # calls that were stopped
+_STORES = 8  # object stores that a worker keeps open
 
 Answer = tuple[Any, ...]
+_Part = TypeVar("_Part")
+_T = TypeVar("_T")
 
 
 # --- tasks ----------------------------------------------------------------------------------
@@ -56,61 +62,111 @@ def run(versions: Mapping[str, str], payload: bytes, call: str) -> Answer:
         value = _work(asked, call) if isinstance(asked, Question) else asked.run(_here(), call)
     except VastlabError as error:
         return "error", error
+    except Exception as error:  # noqa: BLE001 - the client raises it
+        return "failed", f"{type(error).__name__}: {error}"
     return ("stopped",) if _here().is_stopped(call) else ("answer", value)
 
 
 def _work(asked: Question, call: str) -> Any:
-    tasks, here = asked.tasks(), _here()
-    make_scan = partial(scan.FileScan, verify=asked.verify)
+    tasks, files = asked.tasks(), Files(asked)
 
-    def each(work: Callable[[scan.FileScan], Any]) -> list[Any]:
-        answers = []
-        for task in tasks:
-            with here.running(call, make_scan(here.engine, task)) as reader:
-                answers.append(work(reader))
-        return answers
+    def of_each(work: Callable[[scan.FileScan], _T]) -> list[_T]:
+        return files.each(tasks, lambda task: files.read(call, task, work))
 
     match asked.work:
         case Work.COUNT:
-            return _count(tasks, make_scan, call)
+            parts = bundles(tasks) if asked.store is None else ([task] for task in tasks)
+            return sum(files.each(parts, lambda part: files.count(call, part)))
         case Work.GROUP:
-            return _group(tasks, make_scan, call, Groups(*asked.more))
+            return _group(tasks, of_each, Groups(*asked.more))
         case Work.SPANS:
-            return each(lambda reader: reader.spans())
+            return of_each(lambda reader: reader.spans())
         case Work.TIMES:
-            return each(lambda reader: reader.times())
+            return of_each(lambda reader: reader.times())
         case Work.ROW_GROUPS:
-            return [plan.count_row_groups(task) for task in tasks]
+            return files.each(tasks, files.row_groups)
         case Work.READ:
             raise ValueError("events are pulled")
 
 
-def _count(tasks: Sequence[Task], make_scan: scan.MakeScan, call: str) -> int:
-    here, number = _here(), 0
-    for part in bundles(tasks):
-        reader: SmallFiles | scan.FileScan = (
-            SmallFiles(here.engine, part, make_scan)
-            if len(part) > 1
-            else make_scan(here.engine, part[0])
-        )
-        with here.running(call, reader):
-            number += reader.count()
-    return number
-
-
 def _group(
-    tasks: Sequence[Task], make_scan: scan.MakeScan, call: str, groups: Groups
+    tasks: Sequence[Task],
+    of_each: Callable[[Callable[[scan.FileScan], None]], object],
+    groups: Groups,
 ) -> pa.Buffer | None:
-    here, layout = _here(), tasks[0].layout
+    layout = tasks[0].layout
     grouping = groups.grouping(layout.fingerprint, layout.schema)
     if grouping is None:
         return None
-    for task in tasks:
-        with here.running(call, make_scan(here.engine, task)) as reader:
-            for found in reader.group(grouping):
-                groups.add(layout.fingerprint, found)
+
+    def work(reader: scan.FileScan) -> None:
+        for found in reader.group(grouping):
+            groups.add(layout.fingerprint, found)
+
+    of_each(work)
     table = groups.partial(layout.fingerprint)
     return None if table is None else stream_of(table.schema, table.to_batches())
+
+
+class Files:
+    """The files of a question, on a disk or in an object store.
+
+    Requests to a store are made for several files at the same time.
+    """
+
+    def __init__(self, asked: Question) -> None:
+        self._engine = _here().engine
+        self._make_scan: scan.MakeScan = partial(scan.FileScan, verify=asked.verify)
+        self.row_groups: Callable[[Task], tuple[int, int]] = plan.count_row_groups
+        self._at_once = 1
+        if asked.store is not None:
+            module = import_optional("vastlab.nodes.object_scan", extra="cloud")
+            files, self._at_once = _opened(asked.store, asked.verify, _credentials())
+            self._make_scan = partial(module.ObjectScan, files=files)
+            self.row_groups = partial(module.row_groups, files=files)
+
+    def open(self, task: Task) -> scan.FileScan:
+        """Return the scan of a file."""
+        return self._make_scan(self._engine, task)
+
+    def each(self, parts: Iterable[_Part], work: Callable[[_Part], _T]) -> list[_T]:
+        """Do some work with each part; the answers have their order."""
+        if self._at_once == 1:
+            return list(map(work, parts))
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="vastlab-store") as pool:
+            return list(pool.map(work, parts))
+
+    def read(self, call: str, task: Task, work: Callable[[scan.FileScan], _T]) -> _T:
+        """Do some work with a file, which ends with the call."""
+        with _here().running(call, self.open(task)) as reader:
+            return work(reader)
+
+    def count(self, call: str, part: Sequence[Task]) -> int:
+        """Count the events of a file, or of small ones together."""
+        reader: SmallFiles | scan.FileScan = (
+            SmallFiles(self._engine, part, self._make_scan) if len(part) > 1 else self.open(part[0])
+        )
+        with _here().running(call, reader):
+            return reader.count()
+
+
+@lru_cache(maxsize=_STORES)
+def _opened(
+    endpoint: ObjectStoreEndpoint, verify: bool, credentials: frozenset[tuple[str, str]]
+) -> tuple[Any, int]:
+    """Return the files of a store, and how many of them are read at the same time."""
+    from vastlab.store import bucket, object_file  # here, since they need obstore
+
+    return object_file.ObjectFiles(bucket.Bucket(endpoint), verify=verify), bucket.AT_ONCE
+
+
+def _credentials() -> frozenset[tuple[str, str]]:
+    """Return the variables by which a store is opened: it is opened again where they change."""
+    return frozenset(
+        (name, text)
+        for name, text in os.environ.items()
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))
+    )
 
 
 def stop(name: str) -> None:
@@ -149,9 +205,9 @@ async def pull(versions: Mapping[str, str], name: str, payload: bytes | None, sk
         scans[name] = _Pulled(read_question(payload), skip)
     pulled = scans[name]
     answer = await pulled.next()
-    if answer[0] in ("end", "error", "failed"):
+    if answer[0] not in ("piece", "working"):
         stop(name)
-    else:
+    elif scans.get(name) is pulled:
         pulled.expires(lambda: stop(name))
     return answer
 
@@ -160,17 +216,17 @@ class _Pulled:
     """A scan that reads one piece ahead of the client."""
 
     def __init__(self, asked: Question, skip: int) -> None:
-        (task,) = asked.tasks()
-        here = _here()
-        self._reader = scan.FileScan(here.engine, task, verify=asked.verify)
-        self._reader.is_first = asked.more
+        self._asked = asked
+        self._reader: scan.FileScan | None = None
+        self._is_stopped = False
         self._skip = skip
-        self._pool = here.pool
+        self._pool = _here().pool
         self._ahead: asyncio.Future[Answer] | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
     async def next(self) -> Answer:
         """Return the next piece, or say that it is being read."""
+        self._keep()
         ahead = self._ahead = self._ahead or self._fetch()
         await asyncio.wait([ahead], timeout=PATIENCE)
         if not ahead.done():
@@ -180,14 +236,18 @@ class _Pulled:
         return answer
 
     def expires(self, drop: Callable[[], None]) -> None:
-        """Begin anew to wait for the client."""
-        if self._expiry is not None:
-            self._expiry.cancel()
+        """Begin to wait for the client."""
+        self._keep()
         self._expiry = asyncio.get_running_loop().call_later(_ABANDONED, drop)
 
     def stop(self) -> None:
         """End the scan after the piece at hand."""
-        self._reader.stop()
+        self._is_stopped = True
+        if self._reader is not None:
+            self._reader.stop()
+        self._keep()
+
+    def _keep(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
 
@@ -196,15 +256,23 @@ class _Pulled:
 
     def _piece(self) -> Answer:
         try:
-            while slices := self._reader.piece():
+            reader = self._reader = self._reader or self._begun()
+            while not self._is_stopped and (slices := reader.piece()):
                 batches = list(self._new(slices))
                 if batches:
                     return "piece", stream_of(batches[0].schema, batches)
-            return ("end",)
+            # One that was stopped looks like one at its end.
+            return ("gone",) if self._is_stopped else ("end",)
         except VastlabError as error:
             return "error", error
         except BaseException as error:  # noqa: BLE001 - the client raises it
             return "failed", f"{type(error).__name__}: {error}"
+
+    def _begun(self) -> scan.FileScan:
+        (task,) = self._asked.tasks()
+        reader = Files(self._asked).open(task)
+        reader.is_first = self._asked.more
+        return reader
 
     def _new(self, slices: Sequence[TableSlice]) -> Iterator[pa.RecordBatch]:
         """Leave out what the client has."""
@@ -217,12 +285,18 @@ class _Pulled:
 
 
 def stream_of(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
-    """Return batches as a piece."""
-    sink = pa.BufferOutputStream()
+    """Write batches; the size is taken first, since a buffer that grows is copied again."""
+    measured = pa.MockOutputStream()
+    _write(measured, schema, batches)
+    buffer = pa.allocate_buffer(measured.size())
+    _write(pa.FixedSizeBufferWriter(buffer), schema, batches)
+    return buffer
+
+
+def _write(sink: Any, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return sink.getvalue()
 
 
 def batches_of(stream: pa.Buffer) -> list[pa.RecordBatch]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -32,6 +32,7 @@ MOST_LOSSES = 4
 _CHECK_SECONDS = 10.0  # between two looks at the worker of a task
 _PROBE_SECONDS = 3.0  # for a direct connection
 _POLL_SECONDS = 0.2
+_FAREWELL_SECONDS = 3.0  # that `close` waits for workers
 
 _T = TypeVar("_T")
 
@@ -75,7 +76,8 @@ class Workers:
     def __init__(self, client: distributed.Client, *, owned: bool) -> None:
         self._client = client
         self._owned = owned
-        self._open: Counter[str] = Counter()  # scans
+        self._open: set[Reading] = set()  # that a worker has begun
+        self._ending: set[Any] = set()  # tasks that end something
         self._silent: set[str] = set()
         self._proxied: dict[str, bool] = {}
         self.where = _where(client)
@@ -87,13 +89,24 @@ class Workers:
         return self._client.status not in ("closing", "closed")
 
     def close(self) -> None:
-        """Close the connection where it is owned; blocks."""
+        """End all scans, and close the connection where it is owned; blocks."""
+        if self.is_open:
+            with suppress(CancelledError):
+                self.start(self._end_all()).result()
         if self._owned:
             self._client.close()
 
     def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Run a coroutine on Dask's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._client.loop.asyncio_loop)
+        """Run a coroutine on Dask's loop, which ends with the connection."""
+        try:
+            if self.is_open:
+                return asyncio.run_coroutine_threadsafe(work, self._client.loop.asyncio_loop)
+        except RuntimeError:  # it was closed just now
+            pass
+        work.close()
+        closed: Future[_T] = Future()
+        closed.set_exception(NodeError("the connection to the cluster was closed"))
+        return closed
 
     def describe(self) -> dict[str, Any]:
         """Return what there is of the cluster for a status; blocks."""
@@ -115,9 +128,11 @@ class Workers:
                     known: Mapping[str, int] = await self._client.nthreads()
             except (OSError, AttributeError) as error:  # a closed client has no scheduler
                 raise self._gone() from error
+            self._silent &= known.keys()  # one that comes back is new
             if found := {each: n for each, n in known.items() if each not in self._silent}:
                 return found
             if loop.time() > deadline:
+                self._silent.clear()  # the next question may find that they answer again
                 silent = f": {plural(len(known), 'worker')} do not answer" if known else ""
                 raise NodeError(
                     f"the cluster at {self._address} has no workers{silent}",
@@ -133,13 +148,17 @@ class Workers:
         while True:
             begin: tuple[bytes | None, int] = (None, 0)
             if reader.worker is None:
-                reader.worker, reader.name = await self._least_busy(reader.lost), uuid4().hex
+                worker = await self._least_busy(reader.lost)
+                reader.must_be_wanted()
+                reader.worker, reader.name = worker, uuid4().hex
+                self._open.add(reader)
                 begin = (reader.question(), reader.rows)
             try:
-                answer = await self._ask(reader.worker, scanner.pull, VERSIONS, reader.name, *begin)
+                worker = reader.worker
+                answer = await self._ask(worker, scanner.pull, VERSIONS, reader.name, *begin)
             except _LostError as error:
                 losses += 1
-                reader.lost = reader.worker
+                reader.lost = worker
                 self._forget(reader)
                 if losses == MOST_LOSSES:
                     raise NodeError(
@@ -148,6 +167,7 @@ class Workers:
                     ) from error
                 await asyncio.sleep(_POLL_SECONDS)  # until the scheduler knows it, too
                 continue
+            reader.must_be_wanted()
             match answer:
                 case ("piece", stream):
                     return stream
@@ -159,21 +179,38 @@ class Workers:
                     self._forget(reader)
                     return None
                 case _:
-                    worker = reader.worker
                     self._forget(reader)
                     raise self._failed(answer, worker)
 
     async def end(self, reader: Reading) -> None:
-        """End a scan."""
+        """End a scan, also one that no worker has begun yet."""
+        reader.is_ended = True
         worker = reader.worker
         if worker is not None:
-            self._forget(reader)
-            await self._tell(worker, reader.name)
+            with self._is_ending():
+                self._forget(reader)
+                await self._tell(worker, reader.name)
 
     async def stop(self, call: str) -> None:
         """Let the workers end the tasks of a call."""
-        workers = await self._client.nthreads()
-        await asyncio.gather(*(self._tell(worker, call) for worker in workers))
+        with self._is_ending():
+            workers = await self._client.nthreads()
+            await asyncio.gather(*(self._tell(worker, call) for worker in workers))
+
+    async def _end_all(self) -> None:
+        ending = [asyncio.ensure_future(self.end(reader)) for reader in self._open]
+        if waited := {*ending, *self._ending}:
+            await asyncio.wait(waited, timeout=_FAREWELL_SECONDS)
+
+    @contextmanager
+    def _is_ending(self) -> Iterator[None]:
+        """Let `close` wait for this task."""
+        task = asyncio.current_task()
+        self._ending.add(task)
+        try:
+            yield
+        finally:
+            self._ending.discard(task)
 
     async def _tell(self, worker: str, name: str) -> None:
         try:
@@ -184,14 +221,12 @@ class Workers:
     async def _least_busy(self, lost: str | None) -> str:
         known = await self.threads()
         workers = [each for each in known if each != lost] or list(known)
-        worker = min(workers, key=lambda each: (self._open[each], each))
-        self._open[worker] += 1
-        return worker
+        busy = [reader.worker for reader in self._open]
+        return min(workers, key=lambda each: (busy.count(each), each))
 
     def _forget(self, reader: Reading) -> None:
-        if reader.worker is not None:
-            self._open[reader.worker] -= 1
-            reader.worker = None
+        self._open.discard(reader)
+        reader.worker = None
 
     async def _ask(self, worker: str, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function on a worker's loop.
@@ -237,12 +272,11 @@ class Workers:
 
     async def task(self, work: str, payload: bytes, call: str) -> Any:
         """Run one task; Dask gives it to another worker where one is lost."""
-        avoid: set[str] = set()
+        hung = 0
         while True:
             chosen: dict[str, Any] = {}
-            if avoid:
-                others = [each for each in await self.threads() if each not in avoid]
-                chosen = {"workers": others, "allow_other_workers": False}
+            if self._silent:
+                chosen = {"workers": list(await self.threads()), "allow_other_workers": True}
             future = self._client.submit(
                 scanner.run,
                 dict(VERSIONS),
@@ -254,17 +288,20 @@ class Workers:
             )
             waiter = asyncio.ensure_future(self._value(future))
             try:
-                hung = await self._watched(future, waiter)
+                silent = await self._watched(future, waiter)
             finally:
                 if not waiter.done():
                     waiter.cancel()
                     await asyncio.wait([waiter])
                     await self._client.cancel([future], force=True)
-            if hung is None:
+            if silent is None:
                 return waiter.result()
-            avoid.add(hung)
-            if len(avoid) == MOST_LOSSES:
-                raise NodeError(f"{MOST_LOSSES} workers do not answer any more, the last is {hung}")
+            hung += 1
+            if hung == MOST_LOSSES:
+                raise NodeError(
+                    f"{MOST_LOSSES} workers did not answer any more, the last is {silent}",
+                    hint="look at their logs, or start more of them",
+                )
 
     async def _value(self, future: Any) -> Any:
         try:
@@ -295,15 +332,19 @@ class Workers:
             if waiter.done():
                 return None
             try:
-                processing = await self._client.processing()
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    processing = await self._client.processing()
             except (OSError, AttributeError) as error:
                 raise self._gone() from error
-            for worker in (each for each, keys in processing.items() if future.key in keys):
+            chosen = [str(each) for each, keys in processing.items() if future.key in keys]
+            if not chosen and not waiter.done():
+                await self.threads()  # fails where there is no worker
+            for worker in chosen:
                 try:
                     await self._ask(worker, scanner.alive)
                 except _LostError:
                     if worker in self._silent:
-                        return str(worker)
+                        return worker
 
     # --- errors -----------------------------------------------------------------------------
 
@@ -343,7 +384,7 @@ class Workers:
         return NodeError(f"the cluster failed: {_reason(error)}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Reading:
     """A scan of one file by some worker.
 
@@ -363,6 +404,13 @@ class Reading:
     """How many events have arrived."""
     lost: str | None = None
     """The last worker that was lost."""
+    is_ended: bool = False
+    """Whether nobody wants the rest; a stop can come before it is known who reads."""
+
+    def must_be_wanted(self) -> None:
+        """Raise an error where the scan was ended: what has come is not all."""
+        if self.is_ended:
+            raise NodeError("the scan was stopped")
 
 
 class _LostError(NodeError):

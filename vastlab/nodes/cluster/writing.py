@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from vastlab.nodes.base import Report, completed
 from vastlab.nodes.cluster import calls
 from vastlab.nodes.cluster.errands import Write, Written
-from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Workers
 from vastlab.nodes.plan import Task
@@ -32,8 +30,8 @@ async def stage(
     staging: Path,
     report: Report,
     *,
-    verify: bool,
-    naming: Callable[[Sequence[Task]], AbstractContextManager[None]],
+    asked: Callable[[Sequence[Task]], bytes],
+    run: Callable[[bytes, Sequence[Task], str], Awaitable[Written]],
 ) -> StagedEvents:
     """Let the workers stage what is found in some files; of few events, it is done here.
 
@@ -47,10 +45,10 @@ async def stage(
         The new database, and a staging folder of it, which all workers see.
     report
         Takes the progress.
-    verify
-        Whether what is read is compared with its checksums.
-    naming
-        Says what is wrong with files that a worker does not see.
+    asked
+        Returns the payload of a question about some files.
+    run
+        Runs a task about some files of a call.
     """
     common = Buffer(place, staging)
     files: list[StagedFile] = []
@@ -64,10 +62,8 @@ async def stage(
             common.add(batch)
 
     async def ask(part: list[Task], call: str) -> None:
-        asked = question(Work.READ, part, verify=verify)
-        errand = Write(asked, str(place), str(staging), FEW_BYTES)
-        with naming(part):
-            found = await calls.answer(workers, workers.task("write", pickle.dumps(errand), call))
+        errand = Write(asked(part), str(place), str(staging), FEW_BYTES)
+        found = await run(pickle.dumps(errand), part, call)
         async with one_at_a_time:
             await completed(partial(add, found))
 
