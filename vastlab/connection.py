@@ -288,11 +288,10 @@ class Connection(WaitedSummaries):
         arrived = Arrived(outcome.limit, per_schema=outcome.per_schema)
         with interruptible(lambda: errors.QueryInterrupted(f"interrupted; {to} was not written")):
             counts = self._waiting.run(write(), call, lambda: Step("writing"), quiet=quiet)
-        arrived.limited = (
-            0
-            < outcome.limit
-            <= (max(counts.values(), default=0) if outcome.per_schema else sum(counts.values()))
-        )
+        most = max if outcome.per_schema else sum
+        arrived.limited = 0 < outcome.limit <= most((0, *counts.values()))
+        if arrived.limited and not outcome.per_schema:
+            arrived.left_out = None  # other schemas were not looked at
         final = self._final(arrived, outcome)
         self.last = Result(Stored(to, counts), final, zone=self._zone, source=self)
         return self.last

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import pickle
+import shutil
 import signal
 import sys
 import warnings
@@ -17,19 +19,21 @@ import pytest
 
 import vastlab
 from tests import dask_cluster
-from vastlab import demo
+from vastlab import cli, demo
+from vastlab.arrow.schema import name_of
 from vastlab.client import VAST
 from vastlab.errors import DatabaseError, FormatError, NodeError, UsageError, VastlabWarning
 from vastlab.nodes.cluster import errands, importing, writing
 from vastlab.nodes.cluster.importing import Log
 from vastlab.result import Result
-from vastlab.store import compact
+from vastlab.store import compact, disk
 from vastlab.store.check import check
 from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database
 from vastlab.store.sources import FileSource
 
-EVENTS = 2_000
+EVENTS = 1_000
+FEW = ("zeek.conn", "zeek.dns")
 SEARCH = "resp_p == 443 || dest_port == 443"
 
 
@@ -126,23 +130,26 @@ async def test_an_error_leaves_nothing(tmp_path):
     damage(Path(file.path))
     for endpoint in (source.path, dask_cluster.endpoint(source.path)):
         async with VAST(endpoint) as vast:
-            with pytest.raises(DatabaseError, match="damaged"):
+            with pytest.raises(DatabaseError, match=r"zeek\.conn"):
                 await vast.write("", tmp_path / "out" / "all.db")
         assert os.listdir(tmp_path / "out") == []
 
 
-async def test_a_cancelled_query_leaves_nothing(vast, tmp_path):
-    """Whenever it is cancelled."""
-    begun = asyncio.Event()
+@pytest.mark.parametrize("steps", [1, 4])
+async def test_a_cancelled_query_leaves_nothing(vast, tmp_path, steps):
+    """Neither at its beginning nor when some of it is written."""
+    reported = asyncio.Semaphore(0)
     loop = asyncio.get_running_loop()
-    writing = asyncio.ensure_future(
-        vast.write("", tmp_path / "all.db", report=lambda _: loop.call_soon_threadsafe(begun.set))
-    )
-    await begun.wait()
-    await asyncio.sleep(0)
-    writing.cancel()
-    await asyncio.wait([writing])
-    assert writing.cancelled()
+
+    def report(_):
+        loop.call_soon_threadsafe(reported.release)
+
+    running = asyncio.ensure_future(vast.write("", tmp_path / "all.db", report=report))
+    for _ in range(steps):
+        await reported.acquire()
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
     assert os.listdir(tmp_path) == []
 
 
@@ -151,6 +158,39 @@ def test_a_worker_that_does_not_see_the_place_says_so(tmp_path):
     errand = errands.Write(b"", str(tmp_path), str(tmp_path / "staging"), 0)
     with pytest.raises(NodeError, match=r"does not see the folder .*staging"):
         errand.run(None, "call")
+
+
+async def test_an_object_store_can_be_the_place(vast, path, object_store):
+    """What is written to a bucket passes through the client; an answer is not mixed there."""
+    url = object_store.url()
+    assert await vast.write(SEARCH, url) == await vast.counts(SEARCH)
+    assert await events(url) == await events(path, SEARCH)
+    with pytest.raises(UsageError, match="there is something at"):
+        await vast.write(SEARCH, url)
+    failed = object_store.url()
+    with object_store.failing(refuse=-1, match="parquet"), pytest.raises(NodeError):
+        await vast.write(SEARCH, failed)
+    assert not [key for key in object_store.keys(failed) if "generations" in key]
+
+
+def test_who_is_late_does_not_write_to_a_staging_folder(tmp_path, monkeypatch):
+    """It is renamed before it is deleted, so that nothing stays."""
+    removed = []
+
+    def late(folder, **options):
+        for file in Path(folder).glob("*"):
+            file.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            (staging / "late.parquet").write_bytes(b"")
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+        removed.append(folder)
+
+    with disk.temporary_folder(tmp_path) as staging:
+        (staging / "early.parquet").write_bytes(b"")
+        monkeypatch.setattr(shutil, "rmtree", late)
+    assert removed
+    assert os.listdir(tmp_path) == []
 
 
 # --- the result -----------------------------------------------------------------------------
@@ -206,6 +246,7 @@ def test_all_events_are_written_without_a_limit(path, tmp_path):
         few = connection.query("", to=tmp_path / "few.db", limit=10)
         assert few.num_rows == 10
         assert few.limit_reached
+        assert few.left_out is None
 
 
 # --- Dask -----------------------------------------------------------------------------------
@@ -213,7 +254,7 @@ def test_all_events_are_written_without_a_limit(path, tmp_path):
 
 def test_dask_frames_are_the_frames(path, tmp_path, monkeypatch):
     """Workers read them, part by part; lists stay lists, and dtypes are as announced."""
-    monkeypatch.setattr("vastlab._dask.ROW_GROUP_ROWS", 1000)  # more parts than there are groups
+    monkeypatch.setattr("vastlab._dask.ROW_GROUP_ROWS", 500)  # more parts than there are groups
     with vastlab.connect(str(path)) as connection:
         hits = connection.query("", to=tmp_path / "all.db")
         held = connection.query("", limit=0).dask()
@@ -402,7 +443,9 @@ async def test_compaction_changes_no_answer(tmp_path, monkeypatch, cluster):
     """Small files are merged, those of one layout and span of time by one task each."""
     database = Database.create(tmp_path / "events.db")
     for seed in range(6):
-        database.add(demo.batches(500, seed=seed))
+        database.add(
+            batch for batch in demo.batches(1_000, seed=seed) if name_of(batch.schema) in FEW
+        )
     files = database.snapshot().files
     size = sum(file.size for file in files if file.schema_name == "zeek.conn")
     monkeypatch.setattr(compact, "TARGET_SIZE", size // 3)
@@ -420,6 +463,17 @@ async def test_compaction_changes_no_answer(tmp_path, monkeypatch, cluster):
         assert await vast.compact() == CompactReport(len(parts), len(layouts))
     assert await events(database.path) == whole
     assert check(database.path) == []
+
+
+def test_the_shell_compacts_on_a_cluster(tmp_path, capsys):
+    """It says how many files there are now."""
+    database = Database.create(tmp_path / "events.db")
+    for seed in range(2):
+        database.add(demo.batches(100, seed=seed))
+    number = len(database.snapshot().files)
+    assert cli.run(("compact", "-e", dask_cluster.endpoint(database.path))) == 0
+    assert f"{number} files before, " in " ".join(capsys.readouterr().out.split())
+    assert len(database.snapshot().files) < number
 
 
 async def test_only_databases_are_compacted(tmp_path):
