@@ -138,6 +138,7 @@ def assert_answered(files):
     assert files.have(paths)
     assert not files.have([*paths, "/another"])
     assert list(files.smaller(5)) == [file for file in every if file.size < 5]
+    assert list(files.merged()) == [file for file in every if file.oldest]
     assert list(files.without_checksums()) == [file for file in every if not any(file.tail)]
     named = [file for file in every if file.source in ("a", "tail-b")]
     assert list(files.of_sources({"a", "tail-b"})) == named

@@ -44,13 +44,15 @@ class Arrivals:
             self._given, self._dropped = {}, {}
         new = settled(database.added(self._generation, snapshot)[1])
         owners = _owners(snapshot)
-        here = {file.path: file for file in snapshot.files}
-        merged = [(file, owners.get(file.source)) for file in snapshot.files if file.oldest]
-        kept = {}
-        for file in (*self._given.values(), *new):
+        here = snapshot.files.paths()
+        known = (*self._given.values(), *new)
+        kept = {file.path: file for file in known if file.path in here}
+        gone = [file for file in known if file.path not in here]
+        merged = list(snapshot.files.merged()) if gone else []
+        for file in gone:
             owner = self._owners.get(file.source) or owners.get(file.source)
-            holders = (each for each, of in merged if of == owner and _holds(each, file))
-            into = here.get(file.path) or next(holders, None)
+            holders = (each for each in merged if owners.get(each.source) == owner)
+            into = next((each for each in holders if _holds(each, file)), None)
             if into is not None:
                 kept[into.path] = into
             elif file.source:

@@ -324,15 +324,14 @@ def merge(
         start = len(old.rows_of.get(fingerprint, ()))
         rank[len(old) + np.array(numbers)] = start + np.arange(len(numbers))
     fingerprints, codes = _codes(table, "layout")
-    bounds = {
-        fingerprint: _encode(
-            layouts[fingerprint],
-            old.bounds.get(fingerprint),
-            [added[number] for number in by_layout.get(fingerprint, ())],
-            rank[places[codes == code]],
+    bounds = {}
+    for code, fingerprint in enumerate(fingerprints):
+        known, rows = old.bounds.get(fingerprint), rank[places[codes == code]]
+        files = [added[number] for number in by_layout.get(fingerprint, ())]
+        is_same = known and not files and np.array_equal(rows, np.arange(len(known.num_rows)))
+        bounds[fingerprint] = (
+            known.data if known and is_same else _encode(layouts[fingerprint], known, files, rows)
         )
-        for code, fingerprint in enumerate(fingerprints)
-    }
     return FileTable(old.root, table, bounds)
 
 

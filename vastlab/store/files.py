@@ -178,6 +178,11 @@ class Files(Sequence[DataFile]):
         chosen = self.select(self.table.column("size") < size)
         return (file for _, file in chosen if file.size < size)
 
+    def merged(self) -> Iterator[DataFile]:
+        """Return the files with events of several generations."""
+        chosen = self.select(self.table.column("oldest") > 0)
+        return (file for _, file in chosen if file.oldest)
+
     def without_checksums(self) -> Iterator[DataFile]:
         """Return the files of vastlab 1.0."""
         chosen = self.select(self.table.column("tail_size") == 0)
