@@ -131,6 +131,17 @@ def test_long_lists_of_texts_rule_out(low, high, holds):
     assert may_match(asked, {"x": Range("text", "text", 0, 9)}) is False
 
 
+@pytest.mark.parametrize("first, last, holds", [(0, 5, True), (7, 8, False), (50, 51, True)])
+def test_long_lists_of_networks_rule_out(first, last, holds):
+    """A network counts with all of its addresses, and a single address beside it."""
+    nets = [Subnet(bytes(14) + bytes([number, 0]), 120) for number in range(9, 199)]
+    many = ListLiteral((*nets, IP(bytes(16))))
+    low, high = (bytes(14) + bytes([end, 7]) for end in (first, last))
+    asked = Predicate(column(Kind.IP), Operator.IN, many)
+    low = bytes(16) if first == 0 else low
+    assert may_match(asked, {"x": Range(low, high, 0, 9)}) is holds
+
+
 def column(kind, labels=()):
     """Make a column x of a kind."""
     return Column(Leaf(("x",), Type(kind, labels=labels), "x"))
