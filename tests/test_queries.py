@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import language_strategies as language
@@ -151,6 +151,7 @@ def test_a_hostile_file_is_listed_as_text(tmp_path, monkeypatch):
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True), language.texts())
+@example(["a"], "a line\x85and another")
 def test_what_is_saved_is_read_again(tmp_path_factory, names, text):
     """Queries are added at the end; what was in the file stays as it was."""
     folder = tmp_path_factory.mktemp("saved")

@@ -203,7 +203,10 @@ def save(name: str, expression: str, folder: Path | None = None) -> Path:
         raise errors.UsageError(f"{path} has a query called {name!r}", hint="choose another name")
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     entry = yaml.safe_dump(
-        [{"name": name, "expression": expression}], sort_keys=False, allow_unicode=True, width=1000
+        [{"name": name, "expression": expression}],
+        sort_keys=False,
+        allow_unicode="\x85" not in expression,  # which YAML folds where it is not escaped
+        width=1000,
     )
     parted = "" if not before or before.endswith("\n") else "\n"
     temporary = path.with_name(f".{FILE}.{os.getpid()}")
