@@ -274,13 +274,6 @@ async def test_a_node_that_cannot_be_reached_offers_what_works():
         await VAST("localhost:5158").count()
 
 
-@pytest.mark.parametrize("endpoint", ["dask://head:8786/s3://bucket/db"])
-async def test_an_endpoint_without_a_node_behind_it_says_what_there_is(endpoint):
-    """It is recognised, and is no folder of that name."""
-    with pytest.raises(UsageError, match=r"demo:.*folders"):
-        await VAST(endpoint).count()
-
-
 async def test_only_ingest_makes_a_folder(tmp_path, log):
     """A folder that does not exist is an error everywhere else."""
     vast = VAST(tmp_path / "new.db")
