@@ -287,6 +287,18 @@ def test_a_log_that_is_truncated_within_a_line_is_still_followed(follower, befor
     assert not follower.warnings
 
 
+@pytest.mark.parametrize("pack, suffix", [(bytes, ".1"), (gzip.compress, ".1.gz")])
+def test_a_rotated_log_that_begins_within_a_line_is_read_at_once(follower, pack, suffix):
+    """What was written between two truncations is given the first time that its file is seen."""
+    path = start(follower, "a.json", "", str)
+    append(path, json_line(102) + '{"n": 1')
+    assert follower.poll() == [102]
+    path.with_name(path.name + suffix).write_bytes(pack(f"03}}\n{json_line(104)}".encode()))
+    path.write_text(json_line(105))
+    assert follower.poll() == [104, 105]
+    assert not follower.warnings
+
+
 def test_a_rename_while_a_file_is_read_loses_nothing(follower, monkeypatch):
     """A log that is rotated between finding and reading it keeps its events and its place."""
     path = start(follower, "a.json", "", json_line, 101)
