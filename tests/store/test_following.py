@@ -235,6 +235,27 @@ def test_a_copy_in_progress_gives_nothing(follower, name, header, line):
 
 
 @each_format
+def test_a_copy_in_progress_of_a_log_that_grows_gives_nothing(follower, name, header, line):
+    """The copy goes on after what was known of the log, and so does the log."""
+    path = start(follower, name, header, line, 101)
+    append(path, line(102))
+    assert follower.poll() == [102]
+    for number in (103, 105):
+        append(path, line(number) + line(number + 1)[:-1])
+        whole = path.read_bytes()
+        for cut in (1, len(line(number + 1)) - 1, len(line(number + 1)) + 1):
+            path.with_name(name + ".1").write_bytes(whole[:-cut])
+            follower.poll()
+        append(path, "\n")
+    path.with_name(name + ".1").write_bytes(path.read_bytes())
+    path.write_text("")
+    follower.poll()
+    assert follower.seen == [102, 103, 104, 105, 106]
+    assert follower.historical() == [101, 102, 103, 104, 105, 106]
+    assert not follower.warnings
+
+
+@each_format
 def test_a_copy_of_a_half_line_hides_no_event(follower, name, header, line):
     """Of two files with the same complete lines, only the shorter one is a copy."""
     path = start(follower, name, header, line)

@@ -391,11 +391,11 @@ class Update:
         if isinstance(found, Source):
             return found
         is_known = found.base is not None and not _is_copy(found.base)
-        if is_known and not found.by_inode:
+        if is_known and not found.by_inode and found.origin == state.path:
             return found
         is_copy = found.by_lines and self.copy_finder.is_copy(state, found.end)
-        if is_known:
-            return replace(found, base=None, is_copy=True, origin=state.path) if is_copy else found
+        if is_copy and is_known and found.by_inode:
+            return replace(found, base=None, is_copy=True, origin=state.path)
         return replace(found, is_copy=is_copy)
 
     def _read(self, plan: Plan, database: Database, staging: Path) -> Source:
