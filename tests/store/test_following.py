@@ -320,6 +320,25 @@ def test_a_rotated_log_that_begins_within_a_line_is_read_at_once(follower, pack,
     assert not follower.warnings
 
 
+@pytest.mark.parametrize("known", ["", json_line(101)])
+def test_a_log_that_is_truncated_before_it_is_read_leaves_its_copy(follower, monkeypatch, known):
+    """What a copy holds is given although its log went on after it, and is gone now."""
+    path = start(follower, "a.json", "", str, known)
+    append(path, json_line(102))
+    path.with_name("a.1.json").write_bytes(path.read_bytes())
+    append(path, json_line(103))
+    plan = follow.plan
+
+    def truncate_and_plan(state, *args):
+        if state.path == str(path):
+            path.write_text("")
+        return plan(state, *args)
+
+    monkeypatch.setattr(follow, "plan", truncate_and_plan)
+    assert follower.poll() == [102]
+    assert not follower.warnings
+
+
 def test_a_rename_while_a_file_is_read_loses_nothing(follower, monkeypatch):
     """A log that is rotated between finding and reading it keeps its events and its place."""
     path = start(follower, "a.json", "", json_line, 101)

@@ -304,6 +304,8 @@ class Update:
         while self.inference.is_outdated:
             self._read_again(database, staging)
             self._finish_rotated(database, staging)
+        if self.has_skipped:
+            self._skip_copies()
         self.meter.show(final=True)
         self._commit(database)
 
@@ -344,6 +346,12 @@ class Update:
             self.removed.add(state.path)
         else:
             self.sources[state.path] = known
+
+    def _skip_copies(self) -> None:
+        """Read copies again with the next listing: what they are copies of may be gone unread."""
+        for state in (part.plan.state for part in self.parts if part.plan.is_copy):
+            self.sources.pop(state.path, None)
+            self._skip_changed(state, is_gone=False)
 
     def _finish_rotated(self, database: Database, staging: Path) -> None:
         """Read the incomplete last lines of rotated logs."""
