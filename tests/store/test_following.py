@@ -235,6 +235,27 @@ def test_a_copy_in_progress_gives_nothing(follower, name, header, line):
 
 
 @each_format
+def test_a_copy_in_progress_of_a_log_that_grows_gives_nothing(follower, name, header, line):
+    """The copy goes on after what was known of the log, and so does the log."""
+    path = start(follower, name, header, line, 101)
+    append(path, line(102))
+    assert follower.poll() == [102]
+    for number in (103, 105):
+        append(path, line(number) + line(number + 1)[:-1])
+        whole = path.read_bytes()
+        for cut in (1, len(line(number + 1)) - 1, len(line(number + 1)) + 1):
+            path.with_name(name + ".1").write_bytes(whole[:-cut])
+            follower.poll()
+        append(path, "\n")
+    path.with_name(name + ".1").write_bytes(path.read_bytes())
+    path.write_text("")
+    follower.poll()
+    assert follower.seen == [102, 103, 104, 105, 106]
+    assert follower.historical() == [101, 102, 103, 104, 105, 106]
+    assert not follower.warnings
+
+
+@each_format
 def test_a_copy_of_a_half_line_hides_no_event(follower, name, header, line):
     """Of two files with the same complete lines, only the shorter one is a copy."""
     path = start(follower, name, header, line)
@@ -284,6 +305,37 @@ def test_a_log_that_is_truncated_within_a_line_is_still_followed(follower, befor
     assert follower.poll() == [104]
     append(path, json_line(105))
     assert follower.poll() == [105]
+    assert not follower.warnings
+
+
+@pytest.mark.parametrize("pack, suffix", [(bytes, ".1"), (gzip.compress, ".1.gz")])
+def test_a_rotated_log_that_begins_within_a_line_is_read_at_once(follower, pack, suffix):
+    """What was written between two truncations is given the first time that its file is seen."""
+    path = start(follower, "a.json", "", str)
+    append(path, json_line(102) + '{"n": 1')
+    assert follower.poll() == [102]
+    path.with_name(path.name + suffix).write_bytes(pack(f"03}}\n{json_line(104)}".encode()))
+    path.write_text(json_line(105))
+    assert follower.poll() == [104, 105]
+    assert not follower.warnings
+
+
+@pytest.mark.parametrize("known", ["", json_line(101)])
+def test_a_log_that_is_truncated_before_it_is_read_leaves_its_copy(follower, monkeypatch, known):
+    """What a copy holds is given although its log went on after it, and is gone now."""
+    path = start(follower, "a.json", "", str, known)
+    append(path, json_line(102))
+    path.with_name("a.1.json").write_bytes(path.read_bytes())
+    append(path, json_line(103))
+    plan = follow.plan
+
+    def truncate_and_plan(state, *args):
+        if state.path == str(path):
+            path.write_text("")
+        return plan(state, *args)
+
+    monkeypatch.setattr(follow, "plan", truncate_and_plan)
+    assert follower.poll() == [102]
     assert not follower.warnings
 
 

@@ -238,6 +238,8 @@ class Following(RuleBasedStateMachine):
     def teardown(self):
         with self.temporary:
             self._poll()
+            first = Follower(self.logs, Path(self.temporary.name, "other_cache"))
+            assert set(first.historical()) == set(self.follower.historical())
 
 
 TestFollowing = Following.TestCase

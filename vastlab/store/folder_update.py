@@ -304,6 +304,8 @@ class Update:
         while self.inference.is_outdated:
             self._read_again(database, staging)
             self._finish_rotated(database, staging)
+        if self.has_skipped:
+            self._skip_copies()
         self.meter.show(final=True)
         self._commit(database)
 
@@ -344,6 +346,12 @@ class Update:
             self.removed.add(state.path)
         else:
             self.sources[state.path] = known
+
+    def _skip_copies(self) -> None:
+        """Read copies again with the next listing: what they are copies of may be gone unread."""
+        for state in (part.plan.state for part in self.parts if part.plan.is_copy):
+            self.sources.pop(state.path, None)
+            self._skip_changed(state, is_gone=False)
 
     def _finish_rotated(self, database: Database, staging: Path) -> None:
         """Read the incomplete last lines of rotated logs."""
@@ -391,11 +399,11 @@ class Update:
         if isinstance(found, Source):
             return found
         is_known = found.base is not None and not _is_copy(found.base)
-        if is_known and not found.by_inode:
+        if is_known and not found.by_inode and found.origin == state.path:
             return found
         is_copy = found.by_lines and self.copy_finder.is_copy(state, found.end)
-        if is_known:
-            return replace(found, base=None, is_copy=True, origin=state.path) if is_copy else found
+        if is_copy and is_known and found.by_inode:
+            return replace(found, base=None, is_copy=True, origin=state.path)
         return replace(found, is_copy=is_copy)
 
     def _read(self, plan: Plan, database: Database, staging: Path) -> Source:

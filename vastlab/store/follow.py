@@ -252,11 +252,12 @@ def plan(
     except FormatError as error:
         if b"\n" not in head and state.size <= HEAD_SIZE and is_plain(path):
             return _partial_line(state, error)
-        # The file was truncated while a line was written: its first line is the rest of that line.
+        # A log was truncated while a line was written, here or before it was moved to this path:
+        # its first line is the rest of that line.
         head = head.partition(b"\n")[2]
-        if previous is None or not (found := _format_of_rest(previous, head)):
+        format_ = _format_of_rest(head, previous.format if previous else "")
+        if not format_:
             raise
-        format_ = found
     by_lines = by_lines and has_lines(head, format_)
     end = _end(state, format_, 0) if by_lines and is_plain(path) else None
     new = Plan(state, format_, end, by_lines=by_lines, origin=path)
@@ -264,9 +265,8 @@ def plan(
     return _match(new, unmatched, len(header_of(head, format_)) + len(BOM))
 
 
-def _format_of_rest(previous: Source, rest: bytes) -> str:
-    """Return the format of a log that begins with a partial line; ``""`` if that is unknown."""
-    format_ = previous.format
+def _format_of_rest(rest: bytes, format_: str) -> str:
+    """Return the format of a log after its partial first line, by default `format_` if any."""
     if rest:
         with contextlib.suppress(FormatError):
             format_ = readers.detect(io.BytesIO(rest))

@@ -144,7 +144,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-_VERSION = 3  # to increase when the same logs give other events or are stored differently
+_VERSION = 4  # to increase when the same logs give other events or are stored differently
 _REFRESH_ATTEMPTS = 10
 _SCANS = 3
 _RENEWALS = 3
