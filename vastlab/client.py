@@ -247,7 +247,8 @@ class VAST(Summaries):
 
         The workers of a cluster write it themselves, where the query has no limit and the folder
         is one that they see; else the events pass through this process, which keeps few of them.
-        An error or a cancellation leaves nothing behind.
+        An error or a cancellation leaves nothing behind, or an empty database in an object store,
+        which the same call fills.
 
         Parameters
         ----------
