@@ -220,6 +220,18 @@ def test_what_a_failed_commit_wanted_to_drop_is_not_deleted(object_store, events
     assert len(rows(database)["zeek.conn"]) == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"5", b'["data/x", 5]', b'["manifest.json"]'])
+def test_a_damaged_list_of_what_is_dropped_harms_nothing(object_store, events, content):
+    """Nor does one that names something else than data: commits, sweeps and checks go on."""
+    database = Database.create(at(object_store.url()))
+    key = f"{database.place}/dropped/x.json".removeprefix("s3://tele/")
+    obstore.put(object_store.direct, key, content)
+    database.add([events([1])])
+    database.sweep(grace=-10)
+    assert check(database.place) == []
+    assert len(rows(Database.open(database.place))["zeek.conn"]) == 1
+
+
 def test_imports_merge_small_files(object_store, events):
     """Many small files of about one size become one."""
     database = Database.create(at(object_store.url()))
