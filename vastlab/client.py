@@ -438,13 +438,14 @@ class VAST(Summaries):
         """
         from vastlab.nodes.database import DatabaseNode
 
-        node = await self._session.node()
-        if not isinstance(node, DatabaseNode):
-            raise UsageError(
-                f"the files of {self.endpoint} cannot be merged",
-                hint="that is for databases in a folder or an object store",
-            )
-        return await node.compact(report or warn)
+        with self._session.naming():
+            node = await self._session.node()
+            if not isinstance(node, DatabaseNode):
+                raise UsageError(
+                    f"the files of {self.endpoint} cannot be merged",
+                    hint="that is for databases in a folder or an object store",
+                )
+            return await node.compact(report or warn)
 
     async def ingest(
         self,
