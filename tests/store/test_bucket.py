@@ -183,6 +183,21 @@ def test_other_objects_are_not_mixed_with_a_database(object_store):
     assert not is_database(at(url))
 
 
+def test_a_database_that_appears_meanwhile_is_opened(object_store):
+    """Two processes may make one at the same time."""
+    place = at(object_store.url())
+
+    def appear(_method, path):
+        if "prefix=" in path:  # after it was looked for
+            faults.before.clear()
+            Database.create(place)
+
+    with object_store.failing(before=[appear]) as faults:
+        Database.create(place)
+    assert not faults.before
+    assert Database.open(place).snapshot().generation == 0
+
+
 def test_compaction_keeps_all_events_and_deletes_the_old_files_later(object_store, events):
     """Readers can finish, nothing is left over, and afterwards only what is needed is there."""
     database = Database.create(at(object_store.url()))
