@@ -128,6 +128,8 @@ def test_an_endpoint_that_names_nothing_is_one_error(text, part):
         "az://container/path?sv=1&sig=hunter2",
         "s3://bucket/path#hunter2",
         "dask://head:8786/s3://key:hunter2@bucket/path",
+        "dask://me:hunter2@head:8786/data",
+        "dask://me:hunter2@head:8786/s3://bucket/path",
         "http://me:hunter2@host/",
         "s3://k:hunter2@\u2102/bucket",
     ],

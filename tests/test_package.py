@@ -36,7 +36,7 @@ def test_packages_hold_the_library_and_its_data(built):
     wheel, sdist = built
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"vastlab"}
-    assert {"vastlab/py.typed", "vastlab/data/schemas/zeek.yaml"} <= set(names)
+    assert {"vastlab/py.typed", "vastlab/data/schemas/zeek.json"} <= set(names)
     with tarfile.open(sdist) as archive:
         folders = {name.split("/")[1] for name in archive.getnames() if "/" in name}
     assert {"vastlab", "tests", "notebooks", "README.md", "LICENSE", "Makefile"} <= folders

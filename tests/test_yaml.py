@@ -4,7 +4,6 @@ import msgspec
 import pytest
 import yaml
 
-from tests import shipped
 from vastlab import _yaml
 from vastlab.errors import ConfigError
 
@@ -151,10 +150,3 @@ def test_a_long_unknown_key_is_shortened():
         with pytest.raises(ConfigError) as caught:
             _yaml.convert({key: 1}, _Inner, "file")
         assert len(str(caught.value)) < 1000
-
-
-def test_the_data_that_is_read_is_that_of_the_yaml_files():
-    """Otherwise: ``python -m tests.shipped``."""
-    for folder, files in shipped.content().items():
-        assert _yaml.shipped(folder) == files
-        assert list(_yaml.shipped(folder)) == list(files)

@@ -1,15 +1,16 @@
-"""Events in memory: as frames, which of them match, and statements over them."""
+"""The events of a result, and what they are asked; those of most results are in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from vastlab._call import interruptible
 from vastlab._lazy import pd
 from vastlab._sql import Running
-from vastlab._stored import Stored
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.display.preview import Summary, summarise
@@ -25,61 +26,126 @@ from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
 from vastlab.types import Paths, Schema
 
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+
 _INTERRUPTED = "interrupted while running a statement"
 
 Tables = Mapping[str, Sequence[pa.Table]]
 
 
-def schemas_of(tables: Tables) -> dict[str, Schema]:
-    """Return the schemas; of one with several layouts, all fields of these."""
-    if isinstance(tables, Stored):
-        return tables.schemas()
-    return {
-        name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
-        for name, parts in tables.items()
-    }
+class Events(Tables):
+    """The events of a result: a table for each layout, by schema, and what they are asked."""
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """The number of events."""
+
+    @abstractmethod
+    def schemas(self) -> dict[str, Schema]:
+        """Return the schemas; of one with several layouts, all fields of these."""
+
+    @abstractmethod
+    def matching(self, query: Query) -> Iterable[TableSlice]:
+        """Return the events that match the expression and the bounds of a query."""
+
+    @abstractmethod
+    def first(self, name: str, rows: int, *, newest: bool = False) -> Sequence[pa.Table]:
+        """Return events of a schema among which are the first ones, or the newest."""
+
+    @abstractmethod
+    def summaries(self) -> list[Summary]:
+        """Return the size and the time bounds of each schema."""
+
+    @abstractmethod
+    def dask(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, dd.DataFrame]:
+        """Return a Dask DataFrame for each schema; `frames` are those of the result."""
+
+    @abstractmethod
+    def _answer(self, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
+        """Run a statement, with each schema as a table."""
+
+    def sql(self, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
+        """Run a statement of SQL, with each schema as a table; Ctrl-C ends it."""
+        if not isinstance(statement, str):
+            raise UsageError(f"the statement must be a text, got {statement!r}")
+        with interruptible(lambda: QueryInterrupted(_INTERRUPTED)):
+            return self._answer(statement, params)
+
+    def unknown_names(self, query: Query) -> list[str]:
+        """Say which names in the expression nothing here has."""
+        schemas = self.schemas().values()
+        return list(suggest(query.expression, schemas, query.taxonomy)) if schemas else []
 
 
-def matching(tables: Tables, query: Query) -> Iterator[TableSlice]:
-    """Return the events that match the expression and the bounds of a query."""
-    if isinstance(tables, Stored):
-        yield from tables.matching(query)
-        return
-    local = LocalFilter(query)
-    for name in sorted(tables):
-        for part in tables[name]:
-            for batch in part.to_batches():
+class Held(Events):
+    """Events in memory.
+
+    Parameters
+    ----------
+    tables
+        The tables, in any order of the schemas.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = {name: list(parts) for name, parts in sorted(tables.items())}
+
+    def __getitem__(self, name: str) -> list[pa.Table]:
+        return self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of events."""
+        return sum(part.num_rows for parts in self._tables.values() for part in parts)
+
+    def schemas(self) -> dict[str, Schema]:
+        """Return the schemas; of one with several layouts, all fields of these."""
+        return {
+            name: union(arrow_schema.from_arrow(part.schema, name) for part in parts)
+            for name, parts in self._tables.items()
+        }
+
+    def matching(self, query: Query) -> Iterator[TableSlice]:
+        """Return the events that match the expression and the bounds of a query."""
+        local = LocalFilter(query)
+        for name, parts in self._tables.items():
+            for batch in (batch for part in parts for batch in part.to_batches()):
                 if len(batch):
                     kept = local.keep(TableSlice(convert.normalise(batch, name)))
                     if kept is not None:
                         yield kept
 
+    def first(self, name: str, _rows: int, *, newest: bool = False) -> list[pa.Table]:
+        """Return all events of a schema."""
+        return self._tables[name]
 
-def num_rows(tables: Tables) -> int:
-    """Count the events."""
-    if isinstance(tables, Stored):
-        return sum(tables.counts.values())
-    return sum(part.num_rows for parts in tables.values() for part in parts)
+    def summaries(self) -> list[Summary]:
+        """Return the size and the time bounds of each schema."""
+        return [summarise(name, parts) for name, parts in self._tables.items()]
 
+    def dask(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, dd.DataFrame]:
+        """Return a Dask DataFrame for each schema, made of its frame."""
+        from vastlab import _dask  # here: it is for few results
 
-def first(tables: Tables, name: str, rows: int, *, newest: bool) -> Sequence[pa.Table]:
-    """Return events of a schema among which are the first ones, or the newest."""
-    if isinstance(tables, Stored):
-        return tables.first(name, rows, newest=newest)
-    return tables[name]
+        return _dask.held_frames(frames)
 
+    def _answer(self, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
+        def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
+            return (batch for part in self._tables[name] for batch in part.to_batches())
 
-def summaries(tables: Tables) -> list[Summary]:
-    """Return the size and the time bounds of each schema."""
-    if isinstance(tables, Stored):
-        return tables.summaries()
-    return [summarise(name, parts) for name, parts in tables.items()]
-
-
-def unknown_names(tables: Tables, query: Query) -> list[str]:
-    """Say which names in the expression nothing here has."""
-    schemas = schemas_of(tables).values()
-    return list(suggest(query.expression, schemas, query.taxonomy)) if schemas else []
+        running = Running(self.schemas(), scan, statement, params)
+        try:
+            running.start()
+            return table_frame(running.result())
+        finally:
+            running.stop()
 
 
 def frame(parts: Sequence[pa.Table], name: str, *, newest: bool) -> pd.DataFrame:
@@ -93,25 +159,6 @@ def frame(parts: Sequence[pa.Table], name: str, *, newest: bool) -> pd.DataFrame
     if times.is_monotonic_decreasing if newest else times.is_monotonic_increasing:
         return found
     return found.sort_values(column, ascending=not newest, kind="stable", ignore_index=True)
-
-
-def answer(tables: Tables, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
-    """Run a statement of SQL, with each schema as a table; Ctrl-C ends it."""
-    if not isinstance(statement, str):
-        raise UsageError(f"the statement must be a text, got {statement!r}")
-
-    def scan(name: str, _fields: Paths) -> Iterator[pa.RecordBatch]:
-        return (batch for part in tables[name] for batch in part.to_batches())
-
-    with interruptible(lambda: QueryInterrupted(_INTERRUPTED)):
-        if isinstance(tables, Stored):
-            return tables.sql(statement, params)
-        running = Running(schemas_of(tables), scan, statement, params)
-        try:
-            running.start()
-            return table_frame(running.result())
-        finally:
-            running.stop()
 
 
 def joined(expression: str, extra: Expr) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from vastlab import _loop
+from vastlab._held import Events
 from vastlab._lazy import pd
 from vastlab.client import VAST
 from vastlab.display.preview import Summary
@@ -22,8 +24,11 @@ from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice, tables_of
 from vastlab.types import Schema
 
+if TYPE_CHECKING:
+    import dask.dataframe as dd
 
-class Stored(Mapping[str, Sequence[pa.Table]]):
+
+class Stored(Events):
     """The tables of a database, each of which is read anew whenever it is asked for.
 
     Parameters
@@ -55,6 +60,11 @@ class Stored(Mapping[str, Sequence[pa.Table]]):
     def __contains__(self, name: object) -> bool:
         return name in self.counts
 
+    @property
+    def num_rows(self) -> int:
+        """The number of events."""
+        return sum(self.counts.values())
+
     def first(self, name: str, rows: int, *, newest: bool = False) -> list[pa.Table]:
         """Read the first events of a schema, or the newest ones, latest first."""
         return self._read(name, max(rows, 1), "newest" if newest else "oldest")
@@ -84,9 +94,13 @@ class Stored(Mapping[str, Sequence[pa.Table]]):
 
         return _loop.background().run(read())
 
-    def sql(self, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
-        """Run a statement, with each schema as a table."""
+    def dask(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, dd.DataFrame]:
+        """Return a Dask DataFrame for each schema, in parts of the files."""
+        from vastlab import _dask  # here: it is for few results
 
+        return _dask.stored_frames(self)
+
+    def _answer(self, statement: str, params: Mapping[str, object]) -> pd.DataFrame:
         async def answer() -> pd.DataFrame:
             async with VAST(self.place) as vast:
                 return await vast.sql(statement, params=params)

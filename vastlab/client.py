@@ -247,7 +247,8 @@ class VAST(Summaries):
 
         The workers of a cluster write it themselves, where the query has no limit and the folder
         is one that they see; else the events pass through this process, which keeps few of them.
-        An error or a cancellation leaves nothing behind.
+        An error or a cancellation leaves nothing behind, or an empty database in an object store,
+        which the same call fills.
 
         Parameters
         ----------
@@ -437,13 +438,14 @@ class VAST(Summaries):
         """
         from vastlab.nodes.database import DatabaseNode
 
-        node = await self._session.node()
-        if not isinstance(node, DatabaseNode):
-            raise UsageError(
-                f"the files of {self.endpoint} cannot be merged",
-                hint="that is for databases in a folder or an object store",
-            )
-        return await node.compact(report or warn)
+        with self._session.naming():
+            node = await self._session.node()
+            if not isinstance(node, DatabaseNode):
+                raise UsageError(
+                    f"the files of {self.endpoint} cannot be merged",
+                    hint="that is for databases in a folder or an object store",
+                )
+            return await node.compact(report or warn)
 
     async def ingest(
         self,

@@ -471,7 +471,7 @@ class Connection(WaitedSummaries):
             return self._waiting.run(ingest, Call(), lambda: ingest_step(seen))
 
     def compact(self) -> CompactReport:
-        """Merge the small files of a database in a folder; see `VAST.compact`."""
+        """Merge the small files of a database; see `VAST.compact`."""
         return self._waiting.answer("compacting", self._vast.compact)
 
     # --- life -------------------------------------------------------------------------------

@@ -214,6 +214,11 @@ def _object_store(text: str) -> ObjectStoreEndpoint:
 
 def _cluster(text: str, scheduler: str, rest: str) -> ClusterEndpoint:
     # dask://host:port/relative, dask://host:port//absolute, dask://host:port/s3://bucket/path
+    if "@" in scheduler:
+        raise UsageError(
+            "an endpoint of dask:// was given with a user name or a password",
+            hint="a scheduler takes certificates: pass a distributed.Client with them as cluster",
+        )
     inner = text[text.index(scheduler) + len(scheduler) + 1 :] if rest else ""
     data = parse_endpoint(inner) if inner else None
     if not scheduler or not isinstance(data, PathEndpoint | ObjectStoreEndpoint):

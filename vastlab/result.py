@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from vastlab import _held, errors, pivot
-from vastlab._stored import Stored
+from vastlab import errors, pivot
+from vastlab._held import Events, Held, frame, joined
 from vastlab._text import listed
 from vastlab.display import columns as shown_columns
 from vastlab.display import files, html, page, pictures, preview
@@ -92,11 +92,7 @@ class Result(Mapping[str, pd.DataFrame]):
         source: Source | None = None,
     ) -> None:
         self._source = source
-        self._tables: Mapping[str, Sequence[pa.Table]] = (
-            tables
-            if isinstance(tables, Stored)
-            else {name: list(parts) for name, parts in sorted(tables.items())}
-        )
+        self._tables = tables if isinstance(tables, Events) else Held(tables)
         self._outcome = outcome or Outcome()
         self._zone = zone
         self._frames: dict[str, pd.DataFrame] = {}
@@ -107,7 +103,7 @@ class Result(Mapping[str, pd.DataFrame]):
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._frames:
             parts = self._tables[self._known(name)]
-            self._frames[name] = _held.frame(parts, name, newest=self._outcome.newest)
+            self._frames[name] = frame(parts, name, newest=self._outcome.newest)
         return self._frames[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -204,7 +200,7 @@ class Result(Mapping[str, pd.DataFrame]):
     @property
     def num_rows(self) -> int:
         """The number of events of all schemas."""
-        return _held.num_rows(self._tables)
+        return self._tables.num_rows
 
     # --- further questions ------------------------------------------------------------------
 
@@ -229,12 +225,12 @@ class Result(Mapping[str, pd.DataFrame]):
         started = time.monotonic()
         asked = bind(parse_query(expression), params or {})
         query = Query(at(asked, time.time_ns()), taxonomy=self.taxonomy)
-        for line in _held.unknown_names(self._tables, query):
+        for line in self._tables.unknown_names(query):
             warnings.warn(line, VastlabWarning, stacklevel=2)
-        found = tables_of(part.to_pyarrow() for part in _held.matching(self._tables, query))
+        found = tables_of(part.to_pyarrow() for part in self._tables.matching(query))
         outcome = dataclasses.replace(
             self._outcome,
-            expression=_held.joined(self.expression, asked),
+            expression=joined(self.expression, asked),
             elapsed=time.monotonic() - started,
             chosen_from=self._outcome.chosen_from or self.num_rows,
             left_out=None if self._outcome.left_out else self._outcome.left_out,
@@ -309,7 +305,7 @@ class Result(Mapping[str, pd.DataFrame]):
         >>> found["n"].tolist()
         [1, 2]
         """
-        return _held.answer(self._tables, statement, params or {})
+        return self._tables.sql(statement, params or {})
 
     def explore(self, expression: str = "") -> QueryBox:
         """Explore the events of this result, without asking the node again.
@@ -378,11 +374,7 @@ class Result(Mapping[str, pd.DataFrame]):
         >>> int(hits.dask()["my.ports"]["port"].max().compute())
         443
         """
-        from vastlab import _dask  # here: it is for few results
-
-        if isinstance(self._tables, Stored):
-            return _dask.stored_frames(self._tables)
-        return _dask.held_frames(self)
+        return self._tables.dask(self)
 
     def to_dicts(self) -> dict[str, list[dict[str, Any]]]:
         """Return one nested dictionary for each event, of values that JSON can hold."""
@@ -603,11 +595,11 @@ class Result(Mapping[str, pd.DataFrame]):
         )
 
     def _first(self, name: str, rows: int) -> Sequence[pa.Table]:
-        return _held.first(self._tables, self._known(name), rows, newest=self._outcome.newest)
+        return self._tables.first(self._known(name), rows, newest=self._outcome.newest)
 
     def _summarised(self) -> list[Summary]:
         if self._summaries is None:
-            self._summaries = _held.summaries(self._tables)
+            self._summaries = self._tables.summaries()
         return self._summaries
 
     def _preview(

@@ -22,11 +22,20 @@ from tests import dask_cluster
 from vastlab import cli, demo
 from vastlab.arrow.schema import name_of
 from vastlab.client import VAST
-from vastlab.errors import DatabaseError, FormatError, NodeError, UsageError, VastlabWarning
+from vastlab.endpoints import parse_endpoint
+from vastlab.errors import (
+    DatabaseError,
+    FormatError,
+    LockedError,
+    NodeError,
+    UsageError,
+    VastlabWarning,
+)
 from vastlab.nodes.cluster import errands, importing, writing
 from vastlab.nodes.cluster.importing import Log
 from vastlab.result import Result
 from vastlab.store import compact, disk
+from vastlab.store.bucket import Bucket
 from vastlab.store.check import check
 from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database
@@ -171,6 +180,21 @@ async def test_an_object_store_can_be_the_place(vast, path, object_store):
     with object_store.failing(refuse=-1, match="parquet"), pytest.raises(NodeError):
         await vast.write(SEARCH, failed)
     assert not [key for key in object_store.keys(failed) if "generations" in key]
+    assert await vast.write(SEARCH, failed) == await vast.counts(SEARCH)
+
+
+async def test_of_two_answers_in_one_bucket_only_one_is_written(path, object_store):
+    """Also where both find nothing there: they are not mixed."""
+    url = object_store.url()
+    async with VAST(path) as vast:
+        both = (vast.write("resp_p == 443", url), vast.write("resp_p == 53", url))
+        found = await asyncio.gather(*both, return_exceptions=True)
+        (counts,) = (each for each in found if isinstance(each, dict))
+        (error,) = (each for each in found if not isinstance(each, dict))
+        assert isinstance(error, UsageError | LockedError)
+    async with VAST(url) as written:
+        assert await written.counts() == counts
+    assert [each.kind for each in check(Bucket(parse_endpoint(url)))] == []
 
 
 def test_who_is_late_does_not_write_to_a_staging_folder(tmp_path, monkeypatch):

@@ -183,6 +183,21 @@ def test_other_objects_are_not_mixed_with_a_database(object_store):
     assert not is_database(at(url))
 
 
+def test_a_database_that_appears_meanwhile_is_opened(object_store):
+    """Two processes may make one at the same time."""
+    place = at(object_store.url())
+
+    def appear(_method, path):
+        if "prefix=" in path:  # after it was looked for
+            faults.before.clear()
+            Database.create(place)
+
+    with object_store.failing(before=[appear]) as faults:
+        Database.create(place)
+    assert not faults.before
+    assert Database.open(place).snapshot().generation == 0
+
+
 def test_compaction_keeps_all_events_and_deletes_the_old_files_later(object_store, events):
     """Readers can finish, nothing is left over, and afterwards only what is needed is there."""
     database = Database.create(at(object_store.url()))
@@ -218,6 +233,18 @@ def test_what_a_failed_commit_wanted_to_drop_is_not_deleted(object_store, events
     database.sweep(grace=-10)
     assert not any("/dropped/" in key for key in object_store.keys(str(database.place)))
     assert len(rows(database)["zeek.conn"]) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"5", b'["data/x", 5]', b'["manifest.json"]'])
+def test_a_damaged_list_of_what_is_dropped_harms_nothing(object_store, events, content):
+    """Nor does one that names something else than data: commits, sweeps and checks go on."""
+    database = Database.create(at(object_store.url()))
+    key = f"{database.place}/dropped/x.json".removeprefix("s3://tele/")
+    obstore.put(object_store.direct, key, content)
+    database.add([events([1])])
+    database.sweep(grace=-10)
+    assert check(database.place) == []
+    assert len(rows(Database.open(database.place))["zeek.conn"]) == 1
 
 
 def test_imports_merge_small_files(object_store, events):

@@ -14,7 +14,8 @@ Both come from YAML files in VAST's own form, a list of items of this kind::
         definition: [net.src.ip, net.src.port, net.dst.ip, net.dst.port, net.proto]
 
 Braces are a shorthand of vastlab: one field per alternative. Field names have no backticks
-here: ``winlog.event.@timestamp`` is ``winlog.event.`@timestamp``` in an expression.
+here: ``winlog.event.@timestamp`` is ``winlog.event.`@timestamp``` in an expression. Concepts of
+vastlab without fields are names that other tools use; users may add fields to them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -213,9 +213,9 @@ class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @functools.cache
 def _default() -> Taxonomy:
     taxonomy = Taxonomy()
-    folder = resources.files("vastlab") / "data" / "taxonomy"
-    for name, content in _yaml.shipped("taxonomy").items():
-        taxonomy = taxonomy.merge(_parse(content, str(folder / name)))
+    for name in ("ecs", "file", "net", "proc"):
+        file = f"{name}.json"
+        taxonomy = taxonomy.merge(_parse(_yaml.shipped("taxonomy", file), f"vastlab's {file}"))
     return taxonomy
 
 

@@ -1,6 +1,6 @@
 """Writing what a query finds to a new database, in one step.
 
-Everything is staged first: an error or a cancellation leaves nothing behind.
+Everything is staged first: an error or a cancellation leaves no event behind.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from typing import Protocol, runtime_checkable
 
 from vastlab._optional import import_optional
 from vastlab.endpoints import ObjectStoreEndpoint, PathEndpoint, parse_endpoint
-from vastlab.errors import UsageError
+from vastlab.errors import LockedError, UsageError
 from vastlab.nodes.base import Node, Query, Report, Step, completed
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk
 from vastlab.store.database import Database
+from vastlab.store.generation import NAME
 from vastlab.store.layout import Layout
 from vastlab.store.place import Folder, Place
+from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import Buffer, StagedFile
 from vastlab.table_slice import TableSlice
+
+_NEW = "name a path below which there is nothing"
 
 StagedEvents = tuple[list[StagedFile], Mapping[str, Layout]]
 
@@ -66,6 +70,8 @@ async def write(node: Node, query: Query, place: Place, report: Report) -> dict[
             f"events that are yet to arrive cannot be written: the mode is {query.mode.value}",
             hint="leave out the mode, or leave out to",
         )
+    if not place.is_local:  # a folder is looked at where it is made
+        await completed(partial(_must_be_new, place))
     with _new(place) as target, target.staging() as staging:
         if isinstance(node, Stager) and node.can_stage(query, target):
             files, layouts = await node.stage(query, target, staging, report)
@@ -81,23 +87,36 @@ async def write(node: Node, query: Query, place: Place, report: Report) -> dict[
 
 @contextlib.contextmanager
 def _new(place: Place) -> Iterator[Place]:
-    """Give a place that appears under its name when it is complete.
+    """Give a place; a folder appears under its name when it is complete.
 
-    In an object store nothing can be renamed: there it is complete with its generation.
+    In an object store nothing can be renamed: a database there is complete with its first
+    generation.
     """
     if isinstance(place, Folder):
         with disk.complete_folder(place.path) as made:
             yield Folder(made)
         return
-    if place.names(""):
-        raise UsageError(f"there is something at {place}", hint="name a path where there is not")
     yield place
 
 
+def _must_be_new(place: Place) -> None:
+    """Raise an error if there is something in an object store, but for an empty database.
+
+    That is what a commit may leave that has failed.
+    """
+    names = place.names("")
+    if names and (names != [NAME] or Database.open(place).snapshot().generation):
+        raise UsageError(f"there is something at {place}", hint=_NEW)
+
+
 def _commit(place: Place, files: list[StagedFile], layouts: Mapping[str, Layout]) -> None:
+    def check(snapshot: Snapshot) -> None:
+        if snapshot.generation:
+            raise LockedError(f"another process has written to {place}", hint=_NEW)
+
     database = Database.create(place)
     if files:
-        database.commit(files, layouts)
+        database.commit(files, layouts, check=check)
 
 
 async def _stage(

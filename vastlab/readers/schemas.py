@@ -1,4 +1,9 @@
-"""The declared schemas of logs: those shipped with vastlab, and the user's own."""
+"""The declared schemas of logs: those shipped with vastlab, and the user's own.
+
+In the files of ``vastlab/data/schemas``, fields stand in the order of the logs; ``key`` and
+``number`` are looked up whole. Fields of Suricata that changed their type between versions are left
+out, so that they are inferred.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +80,8 @@ class Catalog:
 @cache
 def load(module: str) -> Catalog:
     """Load the schemas of ``zeek`` or ``suricata``."""
-    file = f"{module}.yaml"
-    return parse(_yaml.shipped("schemas")[file], file)
+    file = f"{module}.json"
+    return parse(_yaml.shipped("schemas", file), file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
+import msgspec
 import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
@@ -202,8 +203,8 @@ class Bucket(Place):
             if entry.modified >= before:
                 continue
             with contextlib.suppress(FileNotFoundError, ValueError):  # another process deleted it
-                keys = json.loads(self.read(entry.key))
-                held = [str(key) for key in keys if str(key).startswith(f"{folder}/")]
+                keys = msgspec.json.decode(self.read(entry.key), type=list[str])
+                held = [key for key in keys if key.startswith(f"{folder}/")]
                 found += ((key, entry.modified) for key in (*held, entry.key))
         return found
 

@@ -93,7 +93,8 @@ class Database:
     @classmethod
     def _create_remote(cls, place: Place) -> Database:
         if not is_database(place):
-            if names := place.names(""):
+            names = place.names("")
+            if names and not is_database(place):  # now: another process may just have made one
                 msg = f"{str(place)!r} contains other objects: {names[0]!r}"
                 raise OtherFilesError(msg, hint="use a path below which there is nothing")
             with place.staging() as folder:

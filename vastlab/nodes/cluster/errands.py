@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vastlab.errors import NodeError
 from vastlab.nodes.cluster.payload import read_question
-from vastlab.nodes.cluster.scanner import Files, stream_of
+from vastlab.nodes.cluster.scanner import Files, store_variables, stream_of
 from vastlab.nodes.writing import place_of
 from vastlab.store.compact import compact_part
 from vastlab.store.database import Database
@@ -150,11 +150,12 @@ class Merge:
         """Do it on a worker; return why some files were not changed."""
         stop = _Stop()
         with here.running(call, stop):
-            return compact_part(_database(self.place), self.part, is_stopped=stop.event.is_set)
+            database = _database(self.place, store_variables())
+            return compact_part(database, self.part, is_stopped=stop.event.is_set)
 
 
 @lru_cache(maxsize=4)
-def _database(place: str) -> Database:
+def _database(place: str, _variables: frozenset[tuple[str, str]]) -> Database:
     """Return a database, of which a worker keeps what it knows."""
     found = place_of(place)
     if found.is_local:

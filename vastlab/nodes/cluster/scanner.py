@@ -121,7 +121,7 @@ class Files:
         self._at_once = 1
         if asked.store is not None:
             module = import_optional("vastlab.nodes.object_scan", extra="cloud")
-            files, self._at_once = _opened(asked.store, asked.verify, _credentials())
+            files, self._at_once = _opened(asked.store, asked.verify, store_variables())
             self._make_scan = partial(module.ObjectScan, files=files)
             self.row_groups = partial(module.row_groups, files=files)
 
@@ -152,7 +152,7 @@ class Files:
 
 @lru_cache(maxsize=_STORES)
 def _opened(
-    endpoint: ObjectStoreEndpoint, verify: bool, credentials: frozenset[tuple[str, str]]
+    endpoint: ObjectStoreEndpoint, verify: bool, _variables: frozenset[tuple[str, str]]
 ) -> tuple[Any, int]:
     """Return the files of a store, and how many of them are read at the same time."""
     from vastlab.store import bucket, object_file  # here, since they need obstore
@@ -160,7 +160,7 @@ def _opened(
     return object_file.ObjectFiles(bucket.Bucket(endpoint), verify=verify), bucket.AT_ONCE
 
 
-def _credentials() -> frozenset[tuple[str, str]]:
+def store_variables() -> frozenset[tuple[str, str]]:
     """Return the variables by which a store is opened: it is opened again where they change."""
     return frozenset(
         (name, text)

@@ -11,8 +11,8 @@ from typing import Protocol
 import pandas as pd
 import pyarrow as pa
 
+from vastlab import _held
 from vastlab._arguments import Moment, as_query
-from vastlab._held import matching, schemas_of
 from vastlab.compile.groups import Groups
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Taxonomy
@@ -66,12 +66,12 @@ class Held:
     """
 
     def __init__(self, tables: Mapping[str, Sequence[pa.Table]], taxonomy: Taxonomy) -> None:
-        self._tables = tables
+        self._events = _held.Held(tables)
         self.taxonomy = taxonomy
 
     async def schemas(self) -> dict[str, Schema]:
         """Return the schemas; of one with several layouts, all fields of these."""
-        return schemas_of(self._tables)
+        return self._events.schemas()
 
     async def counts(
         self, expression: str, *, since: Moment, until: Moment, report: Report
@@ -124,13 +124,13 @@ class Held:
     ) -> AsyncGenerator[TableSlice, None]:
         """Return the events that a query asks for."""
         limit = Limit(query.limit)
-        for part in matching(self._tables, query):
+        for part in self._events.matching(query):
             yield limit.cut(part)
             if limit.is_reached:
                 return
 
     def _counted(self, query: Query) -> dict[str, int]:
         found: Counter[str] = Counter()
-        for part in matching(self._tables, query):
+        for part in self._events.matching(query):
             found[part.name] += part.num_rows
         return dict(found)
