@@ -11,6 +11,7 @@ from decimal import Context, Decimal, InvalidOperation
 from math import isinf
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -313,6 +314,7 @@ _STORAGE = {
 }
 MAX_EXACT = 1 << 53  # larger doubles may stand for several whole numbers
 _NANOSECONDS = pa.decimal128(19, 9)
+_FEW = 1000  # addresses, which are read faster one by one
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -391,18 +393,35 @@ def addresses(texts: pa.Array) -> pa.Array:
     if not pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_encode()
     distinct = texts.dictionary.cast(pa.string())
-    packed, four = arrow_address.parse_ipv4(distinct)
-    wrong = distinct.is_null().to_numpy(zero_copy_only=False)
-    others = np.flatnonzero(~four & ~wrong)
-    for row, text in zip(others.tolist(), distinct.take(others).to_pylist(), strict=True):
-        try:
-            packed[row] = np.frombuffer(address(text), np.uint8)
-        except ValueError:
-            wrong[row] = True
+    packed, wrong = _packed(distinct)
     values = pa.Array.from_buffers(pa.binary(16), len(packed), [None, pa.py_buffer(packed)])
     if wrong.any():
         values = pc.if_else(pa.array(wrong), pa.scalar(None, pa.binary(16)), values)
     return pa.ExtensionArray.from_storage(arrow_types.IP, values.take(texts.indices))
+
+
+def _packed(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Return addresses as rows of 16 bytes, and which are missing or wrong."""
+    if len(texts) < _FEW:
+        packed, four = np.zeros((len(texts), 16), np.uint8), np.zeros(len(texts), np.bool_)
+    else:
+        packed, four = arrow_address.parse_ipv4(texts)
+    wrong = texts.is_null().to_numpy(zero_copy_only=False)
+    others = np.flatnonzero(~four & ~wrong)
+    if not len(others):
+        return packed, wrong
+    found = [_packed_address(text) for text in texts.take(others).to_pylist()]
+    parts = b"".join(each or bytes(16) for each in found)
+    packed[others] = np.frombuffer(parts, np.uint8).reshape(-1, 16)
+    wrong[others] = [each is None for each in found]
+    return packed, wrong
+
+
+def _packed_address(text: str) -> bytes | None:
+    try:
+        return address(text)
+    except ValueError:
+        return None
 
 
 def subnets(texts: pa.Array) -> pa.Array:

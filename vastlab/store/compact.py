@@ -21,7 +21,7 @@ import pyarrow as pa
 from vastlab.errors import CorruptFileError, DatabaseError, LockedError, NodeError
 from vastlab.store import checksums, writer
 from vastlab.store.database import Database
-from vastlab.store.layout import DataFile, Layout, Source
+from vastlab.store.layout import COPY, GROUP, TAIL, DataFile, Layout, Source
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
 
@@ -124,7 +124,7 @@ def _mergeable(
     source_keys = _source_keys(snapshot)
     groups: dict[object, list[DataFile]] = {}
     for file in snapshot.files.smaller(_SMALL):
-        if not file.is_held_back:
+        if not file.source.startswith((COPY, GROUP, TAIL)):
             tier = file.size.bit_length() // _TIER_BITS if tiers else 0
             key = file.fingerprint, source_keys.get(file.source, (file.source,)), tier
             groups.setdefault(key, []).append(file)

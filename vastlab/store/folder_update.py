@@ -22,7 +22,7 @@ from vastlab.readers.csv_records import OWN_COLUMN, VAST_COLUMN
 from vastlab.readers.problems import Problems
 from vastlab.readers.source import Source as Content
 from vastlab.readers.source import open_source
-from vastlab.store import follow
+from vastlab.store import follow, small_logs
 from vastlab.store.database import Database
 from vastlab.store.follow import (
     HEAD_SIZE,
@@ -37,6 +37,7 @@ from vastlab.store.follow import (
     skip,
 )
 from vastlab.store.layout import COPY, TAIL, Layout, Source, new_segment
+from vastlab.store.small_logs import SmallLogs
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import Digest, HashingReader, Meter, as_format_error, reason_of
 from vastlab.store.writer import Buffer, StagedFile
@@ -273,6 +274,8 @@ class Update:
     unmatched: list[Source] = field(init=False)
     copy_finder: CopyFinder = field(init=False)
     sources: dict[str, Source] = field(init=False)
+    is_first: bool = field(init=False)
+    small: SmallLogs = field(default_factory=SmallLogs)
     files: list[StagedFile] = field(default_factory=list)
     layouts: dict[str, Layout] = field(default_factory=dict)
     parts: list[_Part] = field(default_factory=list)
@@ -280,6 +283,7 @@ class Update:
 
     def __post_init__(self) -> None:
         known = self.snapshot.sources
+        self.is_first = not known
         self.changed = [
             state for state in self.states if not _is_same(state, known.get(state.path))
         ]
@@ -299,7 +303,7 @@ class Update:
         self.meter.add_total(len(self.changed), sum(state.size for state in self.changed))
         for state in self.changed:
             self._process(state, database, staging)
-            self._save(database)
+            self._save(database, staging)
         self._finish_rotated(database, staging)
         while self.inference.is_outdated:
             self._read_again(database, staging)
@@ -307,7 +311,7 @@ class Update:
         if self.has_skipped:
             self._skip_copies()
         self.meter.show(final=True)
-        self._commit(database)
+        self._commit(database, staging)
 
     def _process(
         self, state: FileState, database: Database, staging: Path, plan: Plan | None = None
@@ -384,11 +388,12 @@ class Update:
                 self._process(part.plan.state, database, staging, part.plan)
         self.files = [item for item in self.files if item.file.source not in stale]
 
-    def _save(self, database: Database) -> None:
+    def _save(self, database: Database, staging: Path) -> None:
         """Save a large first read from time to time, unless a new file may be a renamed old one."""
-        if self.unmatched or self.removed or time.monotonic() - self.saved < _SAVE_INTERVAL:
+        is_due = self.small.is_full or time.monotonic() - self.saved >= _SAVE_INTERVAL
+        if self.unmatched or self.removed or not is_due:
             return
-        self._commit(database)
+        self._commit(database, staging)
         self.files.clear()
         self.snapshot = database.snapshot()
         self.saved = time.monotonic()
@@ -436,7 +441,9 @@ class Update:
                 self.meter.events -= sum(each.new_events.values())
                 each.discard()
             raise
-        self.files += buffer.finish() + tail_buffer.finish()
+        is_whole = plan.state.idle and not (plan.base or plan.is_copy or plan.has_tail)
+        if not (self.is_first and is_whole and self.small.add(segment, buffer)):
+            self.files += buffer.finish() + tail_buffer.finish()
         self.layouts |= {**buffer.layouts, **tail_buffer.layouts}
         return source
 
@@ -465,9 +472,11 @@ class Update:
         )
         return next((other for other in same if not (plan.is_final and other.tail_size)), None)
 
-    def _commit(self, database: Database) -> None:
-        known = self.snapshot.sources
-        used = {segment for source in self.sources.values() for segment in source.segments}
+    def _commit(self, database: Database, staging: Path) -> None:
+        self._take_over(*self.small.write(self._used_segments(), database.place, staging))
+        found = self.sources.values()
+        self._take_over(*small_logs.split(self.snapshot, found, database.place, staging))
+        known, used = self.snapshot.sources, self._used_segments()
         drop = [file.path for file in self.snapshot.files if file.source not in used]
         files = [item for item in self.files if item.file.source in used]
         changed = [source for key, source in self.sources.items() if known.get(key) != source]
@@ -481,6 +490,20 @@ class Update:
         database.commit(
             files, self.layouts, sources=changed, drop=drop, forget=self.removed, check=check
         )
+
+    def _used_segments(self) -> set[str]:
+        return {segment for source in self.sources.values() for segment in source.segments}
+
+    def _take_over(self, files: list[StagedFile], new: dict[str, tuple[str, ...]]) -> None:
+        """Add files of several logs, and replace the segments of these logs."""
+        self.files += files
+        self.sources = {
+            key: small_logs.with_segments(source, new) for key, source in self.sources.items()
+        }
+        self.parts = [
+            replace(part, segment=new[part.segment][0]) if part.segment in new else part
+            for part in self.parts
+        ]
 
 
 def _is_same(state: FileState, known: Source | None) -> bool:

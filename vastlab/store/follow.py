@@ -26,7 +26,7 @@ from vastlab.readers.json_documents import has_object_per_line
 from vastlab.readers.source import BOM, is_ascii_compatible, open_source
 from vastlab.readers.source import Source as Content
 from vastlab.store import sources
-from vastlab.store.layout import COPY, Source
+from vastlab.store.layout import COPY, GROUP, Source
 from vastlab.store.sources import BLOCK, Digest, FileSource, UnreadableSource, reason_of, rest_start
 
 # File systems store times with a limited resolution: a file that changed just before it was listed
@@ -315,7 +315,8 @@ def is_rotated(source: Source, first: Source | None) -> bool:
         return not is_plain(source.key)
     if first.key == source.key or not first.content[0]:
         return False
-    return first.content != source.content and not set(first.segments) & set(source.segments)
+    shared = set(first.segments) & set(source.segments)
+    return first.content != source.content and all(name.startswith(GROUP) for name in shared)
 
 
 def _partial_line(state: FileState, error: FormatError) -> Source:

@@ -14,6 +14,7 @@ from vastlab.types import Field, Kind, Schema, Type
 
 __all__ = [
     "COPY",
+    "GROUP",
     "TAIL",
     "DataFile",
     "Layout",
@@ -70,10 +71,11 @@ class DataFile:
 
 TAIL = "tail-"  # an incomplete last line, which is read again when it is complete
 COPY = "copy-"  # a copy of the beginning of another file
+GROUP = "group-"  # of several small logs, see `vastlab.store.small_logs`
 
 
 def new_segment(kind: str = "") -> str:
-    """Return a name for a part of a source; `kind` is TAIL, COPY or empty."""
+    """Return a name for a part of a source; `kind` is TAIL, COPY, GROUP or empty."""
     return kind + uuid4().hex
 
 

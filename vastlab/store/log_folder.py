@@ -16,7 +16,7 @@ from typing import Unpack
 
 from vastlab._text import plain
 from vastlab.config import cache_folder
-from vastlab.errors import DatabaseError, FormatError, LockedError, UsageError
+from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedError, UsageError
 from vastlab.readers import Inference, ReadOptions
 from vastlab.readers.problems import Problem
 from vastlab.readers.source import check_encoding
@@ -250,7 +250,7 @@ class LogFolder:
             is_last = attempt == _SCANS - 1
             update = Update(snapshot, states, meter, self._inference, self._options, is_last)
             if update.is_needed:
-                with database.staging() as staging:
+                with self._rebuilding_if_damaged(), database.staging() as staging:
                     update.run(database, staging)
                 compact.merge_after_import(database)
                 self._sweep(database)
@@ -260,6 +260,16 @@ class LogFolder:
             self._require_logs(database.snapshot())
             self._has_logs = True
         return database
+
+    @contextlib.contextmanager
+    def _rebuilding_if_damaged(self) -> Iterator[None]:
+        """Start again with a new database if a file that must be read is damaged."""
+        try:
+            yield
+        except CorruptFileError as error:
+            self._database = None
+            self._cache_entry().renew()
+            raise OutdatedError from error
 
     def _sweep(self, database: Database) -> None:
         """Delete unused files and cache entries, once in `SPAN` generations."""

@@ -249,6 +249,22 @@ class Buffer:
         self._layouts: dict[str, Layout] = {}
         self._known = known or {}
         self._last: tuple[pa.Schema, Layout] | None = None
+        self._import_times: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """The memory of the events that are not yet written."""
+        return self._kept.size + self._new.size
+
+    @property
+    def has_files(self) -> bool:
+        """Whether some events are already written."""
+        return bool(self._kept.files or self._new.files)
+
+    @property
+    def import_times(self) -> tuple[int, int]:
+        """The first and the last import time of all events, in nanoseconds."""
+        return min(self._import_times), max(self._import_times)
 
     @property
     def layouts(self) -> Mapping[str, Layout]:
@@ -271,7 +287,9 @@ class Buffer:
             return
         layout = self._layout_of(batch.schema)
         open_ = self._new.open.setdefault(layout.fingerprint, _Open(layout))
-        rows = layout.rows(batch, time.time_ns())
+        import_time = time.time_ns()
+        self._import_times.append(import_time)
+        rows = layout.rows(batch, import_time)
         for start in range(0, rows.num_rows, ROW_GROUP_ROWS):
             part = rows.slice(start, ROW_GROUP_ROWS)
             size = part.nbytes + part.num_columns * _COLUMN_OVERHEAD
@@ -285,6 +303,15 @@ class Buffer:
     def keep(self) -> None:
         """Keep what was added since the last call."""
         new, self._new = self._new, _Part()
+        self._keep(new)
+
+    def absorb(self, other: Buffer) -> None:
+        """Keep what another buffer has, which must not be used any more."""
+        other.keep()
+        self._layouts |= other._layouts
+        self._keep(other._kept)
+
+    def _keep(self, new: _Part) -> None:
         for key, open_ in new.open.items():
             kept = self._kept.open.setdefault(key, _Open(open_.layout))
             kept.batches += open_.batches
