@@ -1,26 +1,23 @@
 """A database in an object store beside the same one in a folder: requests, bytes and CPU.
 
 The server and its proxy are a process of their own, so that the CPU is that of the client.
-VASTLAB_BENCH_EVENTS is the number of events, 1,000,000 by default.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.measure import EVENTS
 from vastlab import connect, demo
 from vastlab.store.database import Database
 
-EVENTS = int(os.environ.get("VASTLAB_BENCH_EVENTS", "1000000"))
-ROUNDS = int(os.environ.get("VASTLAB_BENCH_ROUNDS", "5"))
+TABLE = "A database in an object store"
 SERVER = """
 import json, sys
 from pathlib import Path
@@ -80,29 +77,19 @@ def requests(server):
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
-def test_object_store(stored):
-    """The first answer of a connection, in turn from the folder and from the store."""
+@pytest.mark.parametrize("name", [*COUNTS_OF, *EVENTS_OF])
+def test_object_store(compare, stored, name):
+    """The first answer of a connection, in turn from the store and from the folder."""
     root, url, server = stored
-    requests(server)
 
-    def ask(place, text, *, is_count):
+    def ask(place):
         with connect(place) as vast:
-            started = time.process_time()
-            found = vast.count(text) if is_count else vast.query(text, limit=0).num_rows
-            return found, time.process_time() - started
+            if name in COUNTS_OF:
+                return vast.count(COUNTS_OF[name])
+            return vast.query(EVENTS_OF[name], limit=0).num_rows
 
-    for questions, is_count in ((COUNTS_OF, True), (EVENTS_OF, False)):
-        for name, text in questions.items():
-            local, remote = [], []
-            for _ in range(ROUNDS):
-                here, cpu = ask(root, text, is_count=is_count)
-                local.append(cpu)
-                there, cpu = ask(url, text, is_count=is_count)
-                remote.append(cpu)
-                heads, others, size = requests(server)
-                assert here == there
-            print(
-                f"\n{name}: {here:,}; {heads} HEAD, {others} others, {size:.1f} MB; "
-                f"{1000 * statistics.median(remote):.0f} ms, of a folder's "
-                f"{statistics.median(a / b for a, b in zip(remote, local, strict=True)):.1f}"
-            )
+    requests(server)
+    ask(url)
+    heads, others, size = requests(server)
+    asks = {"object store": partial(ask, url), "folder": partial(ask, root)}
+    compare(TABLE, name, asks, note=f"{heads} HEAD, {others} others, {size:.1f} MB")
