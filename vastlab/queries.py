@@ -212,7 +212,8 @@ def save(name: str, expression: str, folder: Path | None = None) -> Path:
     temporary = path.with_name(f".{FILE}.{os.getpid()}")
     try:
         temporary.write_text(f"{before}{parted}{entry}", encoding="utf-8")
-        if {query.name for query in _read(temporary)} != {*known, name}:
+        found = {query.name: query.expression for query in _read(temporary)}
+        if found.keys() != {*known, name} or found[name] != expression:
             raise errors.UsageError(f"cannot add to {path}", hint="write it there by hand")
         temporary.replace(path)
     except OSError as error:

@@ -6,6 +6,8 @@ import itertools
 import re
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
@@ -24,6 +26,15 @@ def test_a_timeline_is_a_png():
     """A notebook gets a picture without plotting anything itself."""
     png = _drawn({"zeek.conn": [conn([0, 1, 5])]})._repr_png_()
     assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("year", [1680, 2116])
+@pytest.mark.parametrize("microseconds", [0, 5, 15_000, 101_000])
+def test_moments_far_from_now_are_drawn_without_a_warning(year, microseconds):
+    """A wrong clock writes such times; matplotlib warns of scales as fine."""
+    first = pd.Timestamp(year, 2, 20)
+    times = [first, first + pd.Timedelta(microseconds, "us")]
+    assert _drawn({"zeek.conn": [pa.table({"ts": pa.array(times)})]})._repr_png_()
 
 
 def _luminance(colour):

@@ -31,6 +31,17 @@ def test_every_event_is_counted_in_its_bucket(seconds):
         assert counts[inside.index(True)] > 0
 
 
+@pytest.mark.parametrize("others", [[], [0], [2**63 - 1]])
+def test_the_earliest_time_is_in_the_first_bucket(others):
+    """The bucket would begin before all times."""
+    times = pa.array([1 - 2**63, *others], pa.timestamp("ns"))
+    counted = histogram({"zeek.conn": [pa.table({"ts": times})]})
+    counts, edges = counted.series["zeek.conn"], counted.edges.astype(np.int64).tolist()
+    assert (counts[0], counts.sum()) == (1, 1 + len(others))
+    assert edges[0] == 1 - 2**63
+    assert edges == sorted(edges)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
 def test_narrow_spans_have_narrow_buckets(seconds):
     """A span of two seconds is not drawn in minutes."""

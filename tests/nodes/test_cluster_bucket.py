@@ -15,8 +15,9 @@ from vastlab import connect
 from vastlab.client import VAST
 from vastlab.endpoints import parse_endpoint
 from vastlab.errors import CorruptFileError, NodeError, UsageError
+from vastlab.nodes.cluster import errands, scanner
 from vastlab.nodes.cluster import node as cluster_node
-from vastlab.store import writer
+from vastlab.store import bucket, writer
 from vastlab.store.bucket import Bucket
 from vastlab.store.database import Database
 
@@ -176,6 +177,21 @@ def test_workers_without_credentials_are_one_error(copied, object_store):
             vast.count(NEEDLE)
         dask_cluster.lead_to(environment)
         assert vast.count(NEEDLE) == 1
+
+
+def test_a_merge_takes_the_credentials_that_its_worker_has_now(object_store, makers, monkeypatch):
+    """A worker keeps a database for as long as these stay the same."""
+    make_conn, _ = makers
+    database = Database.create(Bucket(parse_endpoint(object_store.url())))
+    for start in range(3):
+        database.add([make_conn([start])])
+    merge = errands.Merge(str(database.place), tuple(database.snapshot().files))
+    assert merge.run(scanner._here(), "call") == []
+    assert len(database.snapshot().files) == 1
+    monkeypatch.setitem(bucket._RETRIES, "max_retries", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(NodeError):
+        merge.run(scanner._here(), "call")
 
 
 async def test_a_count_that_is_cancelled_asks_the_store_no_more(copied, object_store):

@@ -33,6 +33,7 @@ _LABEL_WIDTH = 40
 _DOTS_PER_INCH = 110
 _STEPS = 120
 _NARROW = 0.3  # of the picture: too little for a scale of time
+_FAR, _SHORT = 70 * 365, 0.1 / 86_400  # days from 1970 where matplotlib has no such a fine scale
 
 
 class Picture(Figure):
@@ -206,8 +207,8 @@ def _cut(axes: Axes, gap: int) -> None:
 
 
 def _style_times(axes: Axes, share: float) -> None:
-    if share < _NARROW:
-        first = axes.get_xlim()[0]
+    first, last = axes.get_xlim()
+    if share < _NARROW or (last - first < _SHORT and abs(first) > _FAR):
         axes.set_xticks([first], [f"{dates.num2date(first):%Y-%b-%d\n%H:%M}"], ha="left")
         return
     # At least this number of ticks, or matplotlib finds no interval for some spans.

@@ -24,6 +24,7 @@ SERIES = 8
 OTHER = "other"
 NONE = "(none)"
 _SECOND = 1_000_000_000
+_EARLIEST = 1 - 2**63  # nanoseconds
 # What people count time in; days and weeks begin at midnight, weeks on Monday.
 _WIDTHS = (
     *(n * _SECOND // 1000 for n in (1, 10, 100)),
@@ -76,9 +77,13 @@ class Histogram:
 
     @property
     def edges(self) -> npt.NDArray[np.datetime64]:
-        """Where the buckets begin."""
-        starts = [span.start + self.width * np.arange(span.buckets) for span in self.spans]
-        return np.concatenate([_NO_TIMES, *starts]).astype("datetime64[ns]")
+        """Where the buckets begin; the first one not before all times."""
+        starts = (
+            max(span.start + self.width * number, _EARLIEST)
+            for span in self.spans
+            for number in range(span.buckets)
+        )
+        return np.array([*starts], np.int64).astype("datetime64[ns]")
 
     @property
     def left_out(self) -> tuple[int, ...]:
