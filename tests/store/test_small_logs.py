@@ -114,10 +114,10 @@ def test_a_field_that_turns_out_to_be_text_is_read_again(follower, monkeypatch, 
     assert follower.historical() == [n for n in everything if n != 7]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_whatever_happens_to_the_logs_their_events_are_served(follower, seed):
     """Appending, renaming, copying, replacing, truncating and deleting, at random."""
-    draw = random.Random(seed)  # noqa: S311  # for a test
+    draw = random.Random(seed)  # noqa: S311 - the seed makes a run repeatable
     content = {name_of(i): [100 * i, 100 * i + 1] for i in range(3 * LOGS)}
     assert follower.historical() == sorted(n for numbers in content.values() for n in numbers)
     assert groups(follower)
