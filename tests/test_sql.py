@@ -62,6 +62,15 @@ def test_the_statement_of_the_issue_gives_bytes_by_host(vast):
     assert max(wanted.values()) > 2**64
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_what_is_missing_comes_last(vast, order):
+    """The greatest values of a column are values."""
+    found = vast.sql(f"select orig_bytes from zeek.conn order by 1 {order}")["orig_bytes"]
+    known = found.dropna()
+    assert 0 < len(known) < len(found)
+    assert found[: len(known)].tolist() == sorted(known, reverse=order == "desc")
+
+
 def test_a_result_gives_the_same(vast):
     """`Result.sql` asks the events in memory, after `where` fewer of them."""
     result = vast.query(limit=0)

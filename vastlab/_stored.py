@@ -18,7 +18,7 @@ from vastlab.expression.ast import echo
 from vastlab.expression.checks import of_schema
 from vastlab.nodes.base import Query, ignore
 from vastlab.nodes.writing import place_of
-from vastlab.store.database import Database
+from vastlab.store.database import Database, is_database
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.writer import order_column
 from vastlab.table_slice import TableSlice, tables_of
@@ -71,7 +71,13 @@ class Stored(Events):
 
     def snapshot(self) -> Snapshot:
         """Return the state of the database, where nothing was added to it."""
-        snapshot = Database.open(place_of(self.place)).snapshot()
+        place = place_of(self.place)
+        if not is_database(place):
+            raise DatabaseError(
+                f"the events of this result were in {self.place}, which is gone",
+                hint="run the query again",
+            )
+        snapshot = Database.open(place).snapshot()
         for name in {**self.counts, **snapshot.counts}:
             self._check(name, self.counts.get(name, 0), snapshot.counts.get(name, 0))
         return snapshot
@@ -92,6 +98,7 @@ class Stored(Events):
             async with VAST(self.place) as vast:
                 return [part async for part in vast.run(query, report=ignore)]
 
+        self.snapshot()
         return _loop.background().run(read())
 
     def dask(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, dd.DataFrame]:
@@ -105,6 +112,7 @@ class Stored(Events):
             async with VAST(self.place) as vast:
                 return await vast.sql(statement, params=params)
 
+        self.snapshot()
         return _loop.background().run(answer())
 
     def _read(self, name: str, rows: int, order: str = "oldest") -> list[pa.Table]:
@@ -113,6 +121,7 @@ class Stored(Events):
                 expression = echo(of_schema(name))
                 return [part async for part in vast.export(expression, limit=rows, order=order)]
 
+        self.snapshot()
         parts = _loop.background().run(read())
         return tables_of(part.to_pyarrow() for part in parts).get(name, [])
 

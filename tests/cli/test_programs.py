@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 
 import psutil
 import pytest
@@ -53,20 +55,47 @@ def test_a_cluster_reads_a_bucket():
     assert programs._database("s3://bucket/case.db") == "s3://bucket/case.db"
 
 
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_refused(shell, capfd, tmp_path, port):
+    """Dask would take the rest of a division."""
+    Database.create(tmp_path / "a.db")
+    assert shell("cluster", f"--port={port}", "-e", str(tmp_path / "a.db")) == 2
+    assert "up to 65535" in one_line(capfd.readouterr().err)
+
+
+@pytest.mark.full
+def test_a_port_that_is_in_use_is_one_clear_error(cache, tmp_path):
+    """It is no fault of the program."""
+    Database.create(tmp_path / "a.db")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = start(cache, tmp_path, "cluster", "--port", port, "-e", "a.db")
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 2
+    assert "the cluster did not start: " in said
+    assert "a fault of vastlab" not in said
+
+
 @pytest.mark.full
 def test_a_cluster_runs_until_ctrl_c(cache, tmp_path):
-    """It prints an endpoint that answers, and leaves no process behind."""
+    """It prints an endpoint that answers, and ends quietly, with all processes.
+
+    A terminal sends the interrupt to all of them.
+    """
     Database.create(tmp_path / "a.db").add(demo.batches(1_000))
-    process = start(cache, tmp_path, "cluster", "--workers", "1", "-e", "a.db")
+    process = start(
+        cache, tmp_path, "cluster", "--workers", "1", "-e", "a.db", start_new_session=True
+    )
     endpoint = process.stdout.readline().decode().strip()
     assert endpoint.startswith("dask://127.0.0.1:")
     count = start(cache, tmp_path, "count", "-e", endpoint, 'uid == /C.*/ || uid != "a"')
     assert int(count.communicate(timeout=120)[0]) > 0
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert "dashboard" in one_line(said.decode())
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 

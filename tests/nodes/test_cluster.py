@@ -263,6 +263,24 @@ async def test_no_scheduler_is_one_clear_error(path, monkeypatch):
     monkeypatch.setattr("vastlab.nodes.cluster.workers.CONNECT_SECONDS", 0.3)
     with pytest.raises(NodeConnectionError, match=r"no Dask scheduler answers at 127\.0\.0\.1:1"):
         await VAST(f"dask://127.0.0.1:1/{path}").count("resp_p == 443")
+    with pytest.raises(NodeConnectionError, match="no Dask scheduler answers"):
+        await VAST(f"dask://127.0.0.1:1/{path}").count()
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_a_server_that_is_not_dasks_is_one_clear_error(path, monkeypatch, said):
+    """One that says nothing, and one that speaks HTTP, as a dashboard does."""
+    monkeypatch.setattr("vastlab.nodes.cluster.workers.CONNECT_SECONDS", 1.0)
+
+    async def answer(reader, writer):
+        writer.write(said)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NodeConnectionError, match="no Dask scheduler answers"):
+            await VAST(f"dask://127.0.0.1:{port}/{path}").count("resp_p == 443")
 
 
 async def test_a_folder_of_logs_is_refused(tmp_path):

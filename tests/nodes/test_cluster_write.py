@@ -259,6 +259,12 @@ def test_a_result_says_that_its_database_was_changed(path, tmp_path):
         hits["zeek.conn"]
     with pytest.raises(DatabaseError, match="changed after the query"):
         repr(hits)
+    with pytest.raises(DatabaseError, match="changed after the query"):
+        hits.where("resp_p == 53")
+    shutil.rmtree(tmp_path / "hits.db")
+    for ask in (repr, lambda hits: hits["zeek.conn"], lambda hits: hits.where("resp_p == 53")):
+        with pytest.raises(DatabaseError, match=r"hits\.db, which is gone"):
+            ask(hits)
 
 
 def test_all_events_are_written_without_a_limit(path, tmp_path):

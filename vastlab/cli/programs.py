@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -90,6 +91,8 @@ def cluster(
     port
         Where the scheduler listens; by default a free port.
     """
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"a port is a number up to 65535, got {port}")
     place = _database(endpoint)
     from vastlab.nodes.local_cluster import local_cluster  # here, since help does not need it
 
@@ -98,7 +101,8 @@ def cluster(
         sys.stdout.write(f"{plain(f'dask://{address}/{place}')}\n")
         sys.stdout.flush()
         complain(plain(f"dashboard: {client.dashboard_link}; Ctrl-C ends the cluster"), style="dim")
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return 0
 
 

@@ -61,6 +61,8 @@ _SETTINGS = {
     "datafusion.execution.target_partitions": "1",
     # Fields are named as they are: `AA` is not `aa`.
     "datafusion.sql_parser.enable_ident_normalization": "false",
+    # The greatest of a column is not what is missing.
+    "datafusion.sql_parser.default_null_ordering": "nulls_last",
 }
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 _NAMED = re.compile(r"\$([A-Za-z_]\w*)")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 from vastlab._optional import import_optional
-from vastlab.errors import UsageError
+from vastlab._text import plain
+from vastlab.errors import NodeError, UsageError
 
 if TYPE_CHECKING:
     import distributed
@@ -36,6 +38,8 @@ def local_cluster(workers: int = 2, **options: Any) -> distributed.Client:
     ------
     UsageError
         Dask is not installed, or there would be no worker.
+    NodeError
+        The cluster did not start, as where its port is in use.
 
     Examples
     --------
@@ -54,7 +58,24 @@ def local_cluster(workers: int = 2, **options: Any) -> distributed.Client:
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0",
-        "preload": ["vastlab.nodes.cluster.scanner"],  # else the first question waits for imports
+        # The first module, since the first question would wait for its imports.
+        "preload": ["vastlab.nodes.cluster.scanner", __name__],
         "set_as_default": False,
     }
-    return import_optional("distributed", extra="cluster").Client(**(settings | options))
+    distributed = import_optional("distributed", extra="cluster")
+    try:
+        return distributed.Client(**(settings | options))
+    except (RuntimeError, OSError) as error:
+        cause = error.__cause__ or error
+        raise NodeError(
+            f"the cluster did not start: {plain(' '.join(str(cause).split())[:300])}",
+            hint='a script needs the guard `if __name__ == "__main__":`; a port must be free',
+        ) from error
+
+
+def dask_setup(worker: object) -> None:
+    """Let a worker go on at an interrupt, which a terminal sends to all processes; Dask calls it.
+
+    The cluster ends its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -54,12 +54,32 @@ def check_client(client: Any) -> distributed.Client:
 def connect_to(scheduler: str) -> distributed.Client:
     """Connect to the scheduler at ``host:port``; blocks."""
     try:
+        asyncio.run(_identify(scheduler))
         return distributed.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise NodeConnectionError(
             f"no Dask scheduler answers at {plain(scheduler)}",
             hint=f"start one, as with `vastlab cluster`; the reason was: {_reason(error)}",
         ) from error
+
+
+async def _identify(scheduler: str) -> None:
+    """Ask who answers: a client would wait for ever for a server that is not Dask's."""
+    security = distributed.Security().get_connection_args("client")
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            comm = await distributed.comm.connect(scheduler, CONNECT_SECONDS, **security)
+            try:
+                await comm.write({"op": "identity", "reply": True})
+                await comm.read()
+            finally:
+                comm.abort()
+    except TimeoutError:
+        raise OSError(f"no answer of a scheduler within {CONNECT_SECONDS:g} s") from None
+    except OSError:
+        raise
+    except Exception as error:  # Dask takes any bytes for its own
+        raise OSError("what answers there is not a scheduler") from error
 
 
 class Workers:
