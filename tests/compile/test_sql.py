@@ -451,6 +451,7 @@ LARGE_ROWS: list[list[Any]] = [
         ('select SUM ( all u ) from t group by k order by "sum"(u)', [1, 2**64]),
         ("select sum(u) over (partition by k) from t order by u", [1, 2**64, 2**64]),
         ("select sum(u) over w from t window w as (order by k desc)", [1, 2**64 + 1, 2**64 + 1]),
+        ("select sum(u) ignore nulls over (partition by k) from t order by u", [1, 2**64, 2**64]),
         ("select sum(u) filter (where k = 'a') /* sum(u) */ from t", [2**64]),
         (
             "select (select sum(b.u) from t b where b.k = a.k) as s from t a order by s",
@@ -484,6 +485,15 @@ def test_durations_beyond_all_spans_are_an_error(function):
     assert reads.run(f"select {function}(d) as x from t where k = 'b'")["x"].cast("i8")[0].as_py()
     with pytest.raises(UsageError, match="sum of durations does not fit in 64 bits"):
         reads.run(f"select {function}(d), sum(u) from t")
+
+
+def test_sums_within_sums_are_bounded():
+    """Each level is written three times."""
+    statement = f"select length('{'x' * 2_000}')"
+    for _ in range(7):
+        statement = f"select sum(({statement})) from t"
+    with pytest.raises(UsageError, match="the statement is too long"):
+        Reads(events(LARGE, LARGE_ROWS)).run(statement)
 
 
 def test_signed_and_unsigned_numbers_meet():

@@ -31,6 +31,7 @@ SHARES = {
 SAMPLES = {
     ("recorded", "tenzir"): 5,
     ("recorded", "tenzir folder"): 5,
+    ("demo", "tenzir"): 2,
     ("demo", "tenzir folder"): 3,
     ("demo", "cluster"): 3,
     ("recorded", "cluster"): 3,

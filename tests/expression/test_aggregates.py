@@ -7,7 +7,14 @@ from datetime import timedelta
 import pytest
 
 from vastlab.errors import UsageError
-from vastlab.expression.aggregates import Aggregate, Function, Name, Summary, field_of
+from vastlab.expression.aggregates import (
+    Aggregate,
+    Function,
+    Name,
+    Summary,
+    check_unnamed,
+    field_of,
+)
 from vastlab.expression.ast import FieldExtractor, MetaExtractor, TypeExtractor
 from vastlab.expression.parser import parse_extractor
 from vastlab.expression.taxonomy import Concept, Taxonomy
@@ -32,6 +39,14 @@ def test_a_summary_without_aggregates_counts_events():
     assert summary.every == 3_600 * 10**9
     assert [name.column for name in summary.by] == ["src"]
     assert summary.aggregates == (Aggregate("events", Function.COUNT),)
+
+
+@pytest.mark.parametrize("call", ["sum(x)", " max ( id.h ) "])
+def test_an_aggregate_in_place_of_an_expression_lacks_a_name(call):
+    """The hint gives it one; a field of that name is none."""
+    with pytest.raises(UsageError, match=r"has no name .*such as (sum=sum|max=max)"):
+        check_unnamed(call)
+    check_unnamed("sum == 3")
 
 
 @pytest.mark.parametrize("every", ["90s", timedelta(seconds=90), "1.5min"])
