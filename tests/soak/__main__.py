@@ -81,8 +81,8 @@ TRIALS = (
         {"CONFORMANCE_ALL": "1"},
     ),
     Trial(
-        "processes that query and end: 200",
-        pytest("tests/test_client.py", "-k", "short_processes"),
+        "processes that query and end: 300",
+        pytest("tests/test_client.py", "tests/test_connection.py", "-k", "processes"),
         {"SHORT_PROCESSES": "100"},
     ),
     Trial("queries: 10,000", ("-m", "tests.soak.levels", "queries", "10000")),
