@@ -13,7 +13,9 @@ from typing import Any
 import dask
 
 import vastlab
+from vastlab import demo
 from vastlab.client import VAST
+from vastlab.store.database import Database
 
 PATIENT = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
 """Dask starts a worker that died again, unless a busy machine takes longer for it than this."""
@@ -29,6 +31,14 @@ def client() -> Any:
 def endpoint(place: Path | str) -> str:
     """Return the endpoint of a database that the cluster reads."""
     return f"dask://{client().scheduler.address.partition('://')[2]}/{place}"
+
+
+def demo_database(folder: Path, events: int) -> Path:
+    """Make a database with every schema of the demo, in two files for most of them."""
+    database = Database.create(folder / "events.db")
+    for seed in (1, 2):
+        database.add(demo.batches(events, seed=seed))
+    return database.path
 
 
 def lead_to(environment: Mapping[str, str]) -> None:

@@ -140,16 +140,17 @@ def test_hostile_events_are_only_text(notebook, tmp_path, theme):
     choices = ("Only this", "Not this", "Pivot on it", "Copy as expression")
     cells = page.page.locator(".vastlab-table td:not(.vastlab-fixed)")
     for number in range(tabs.count()):
-        tabs.nth(number).click()
-        page.page.wait_for_timeout(300)
+        tab = tabs.nth(number)
+        tab.click()
+        page.until(lambda tab=tab: "vastlab-current" in (tab.get_attribute("class") or ""))
         for choice in choices:
             page.until(lambda: cells.count() > 0)
             cells.nth(number % cells.count()).click()
             page.page.locator(".vastlab-menu button", has_text=choice).click()
-            page.page.wait_for_timeout(300)
+            page.page.wait_for_timeout(300)  # some values change nothing, of which no event tells
             if page.count("button:has-text('Back'):not([disabled])"):
                 page.click("Back")
-                page.page.wait_for_timeout(300)
+                page.page.wait_for_timeout(300)  # as above
     assert page.page.evaluate("window.__p") is None
     assert page.count(".vastlab-box script, .vastlab-box img") == 0
     text = page.page.locator(".vastlab-box").first.inner_text()

@@ -33,12 +33,7 @@ EVENTS = 5_000
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """Make a database with every schema of the demo, in two files for most of them."""
-    path = tmp_path_factory.mktemp("cluster") / "events.db"
-    database = Database.create(path)
-    for seed in (1, 2):
-        database.add(demo.batches(EVENTS, seed=seed))
-    return path
+    return dask_cluster.demo_database(tmp_path_factory.mktemp("cluster"), EVENTS)
 
 
 @pytest.fixture
@@ -290,6 +285,8 @@ async def test_a_folder_of_logs_is_refused(tmp_path):
         await VAST(f"dask://127.0.0.1:1/{tmp_path}").count()
     with pytest.raises(UsageError, match="no such folder"):
         await VAST(f"dask://127.0.0.1:1/{tmp_path / 'none'}").count()
+    with pytest.raises(UsageError, match=r"a slash of its own: dask://HOST:PORT//"):
+        await VAST(f"dask://127.0.0.1:1{tmp_path}").count()
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:5158", "dask://head:8786/db"])

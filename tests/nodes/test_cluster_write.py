@@ -48,12 +48,7 @@ SEARCH = "resp_p == 443 || dest_port == 443"
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """Make a database with every schema of the demo, in two files for most of them."""
-    path = tmp_path_factory.mktemp("cluster") / "events.db"
-    database = Database.create(path)
-    for seed in (1, 2):
-        database.add(demo.batches(EVENTS, seed=seed))
-    return path
+    return dask_cluster.demo_database(tmp_path_factory.mktemp("cluster"), EVENTS)
 
 
 @pytest.fixture(params=["here", "cluster"])

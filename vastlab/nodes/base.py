@@ -333,7 +333,10 @@ async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) 
 
 
 async def completed(work: Callable[[], _T], cancelled: Event | None = None) -> _T:
-    """Do some work in a thread; a call that is cancelled tells it so, and waits for its end."""
+    """Do some work in a thread; a call that is cancelled tells it so, and waits for its end.
+
+    What goes wrong with the work after that is not reported.
+    """
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(working)
@@ -341,6 +344,7 @@ async def completed(work: Callable[[], _T], cancelled: Event | None = None) -> _
         if cancelled is not None:
             cancelled.set()
         await asyncio.wait([working])
+        working.exception()
         raise
 
 

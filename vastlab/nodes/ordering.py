@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from vastlab.expression.ast import Constant, Expr, Operator
 from vastlab.expression.checks import all_of, of_schema
-from vastlab.nodes.base import Limit, Query
+from vastlab.nodes.base import Limit, Query, completed
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.newest import BLOCK, Newest
 from vastlab.nodes.plan import bind
-from vastlab.nodes.process import finish
 from vastlab.store.database import Database
 from vastlab.table_slice import TableSlice
 from vastlab.types import Schema
@@ -65,9 +64,9 @@ async def _written(
                 held.append(part.to_pyarrow())
                 size += held[-1].nbytes
                 if size > _WRITTEN_AT_ONCE:
-                    await finish(partial(database.add, held))
+                    await completed(partial(database.add, held))
                     held, size = [], 0
-        await finish(partial(database.add, held))
+        await completed(partial(database.add, held))
         node = EmbeddedNode(path, verify=False)
         whole = replace(query, expression=Constant(True), since=None, until=None)
         try:

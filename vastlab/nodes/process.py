@@ -25,6 +25,7 @@ import pyarrow as pa
 from vastlab.arrow.ipc import check
 from vastlab.arrow.schema import name_of
 from vastlab.errors import ClientNotFoundError, FormatError, NodeError, NodeTimeoutError
+from vastlab.nodes.base import completed
 
 REMEDY = (
     "put `vast` (for nodes up to version 3) or `tenzir` (from version 6) on PATH, "
@@ -247,7 +248,7 @@ async def run(
             f"{argv[0]} gave no answer within {timeout:g} s", stderr=child.stderr
         ) from error
     finally:
-        await finish(child.end)
+        await completed(child.end)
     return Completed(returncode, output, child.stderr)
 
 
@@ -295,8 +296,8 @@ class Pump(AsyncIterator[T]):
         """End the source and its thread."""
         self._stopped.set()
         self._room.release()
-        await finish(self._close)
-        await finish(self._thread.join)
+        await completed(self._close)
+        await completed(self._thread.join)
 
     async def _next(self) -> tuple[T | None, BaseException | None]:
         while True:
@@ -321,16 +322,6 @@ class Pump(AsyncIterator[T]):
     def _post(self, item: T | None, error: BaseException | None) -> None:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, (item, error))
-
-
-async def finish(close: Callable[[], object]) -> None:
-    """Run something to its end in a thread, also when the task is cancelled meanwhile."""
-    task = asyncio.ensure_future(asyncio.to_thread(close))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 _BACKLOG = 1024  # a query over many layouts opens as many connections at once

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vastlab.errors import ClientNotFoundError, FormatError, NodeConnectionError, NodeError
-from vastlab.nodes.process import Child, Completed, finish
+from vastlab.nodes.base import completed
+from vastlab.nodes.process import Child, Completed
 from vastlab.readers.problems import Problem
 from vastlab.store.database import Database
 from vastlab.store.ingest import IngestReport, ingest
@@ -139,7 +140,7 @@ async def feed(
         )
         returncode = await asyncio.to_thread(child.wait)
     finally:
-        await finish(child.end)
+        await completed(child.end)
     return Completed(returncode, output, child.stderr)
 
 

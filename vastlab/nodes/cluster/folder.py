@@ -89,6 +89,12 @@ class FolderOnCluster(ClusterNode, EmbeddedNode):
 
     def _prepared(self, report: Report, cancelled: Event | None) -> Database:
         if self._make is None and not is_database(self._path):
+            absolute = Path("/", self._path)
+            if not self._path.exists() and absolute.exists():
+                raise UsageError(
+                    f"no such folder: {self._path}, below the folder that this process runs in",
+                    hint=f"an absolute path has a slash of its own: dask://HOST:PORT/{absolute}",
+                )
             self._must_be_folder()
             raise UsageError(
                 f"a cluster reads databases, and {self._path} is a folder of logs",

@@ -141,7 +141,7 @@ class ClusterNode(DatabaseNode):
     async def _count_files(
         self, query: Query, report: Report, snapshot: Snapshot
     ) -> dict[str, int]:
-        await self._connected(report)  # also for what the manifest knows: no answer hides a fault
+        await self._connected(report)  # also where the manifest has the answer
         counts: Counter[str] = Counter()
         scans = []
         for task in plan.tasks(query, snapshot.layouts, snapshot.files):

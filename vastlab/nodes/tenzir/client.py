@@ -24,6 +24,7 @@ from vastlab.compile import tql
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import NodeConnectionError, NodeError, NodeTimeoutError
 from vastlab.nodes import upload
+from vastlab.nodes.base import completed
 from vastlab.nodes.process import (
     Child,
     Completed,
@@ -31,7 +32,6 @@ from vastlab.nodes.process import (
     Slots,
     StreamServer,
     clean_environment,
-    finish,
     run,
     start,
 )
@@ -241,7 +241,7 @@ class TenzirClient:
                 if child.returncode:
                     raise self._error(Completed(child.returncode, b"", child.stderr))
             finally:
-                await finish(server.close)
+                await completed(server.close)
 
     def _argv(self) -> tuple[str, ...]:
         return (

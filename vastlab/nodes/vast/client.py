@@ -20,8 +20,8 @@ from vastlab.arrow.ipc import read_streams
 from vastlab.endpoints import NodeEndpoint
 from vastlab.errors import ClientNotFoundError, FormatError, NodeConnectionError, NodeError
 from vastlab.nodes import upload
-from vastlab.nodes.base import ExportMode, SingleFlight
-from vastlab.nodes.process import Child, Completed, Pump, Slots, clean_environment, finish, run
+from vastlab.nodes.base import ExportMode, SingleFlight, completed
+from vastlab.nodes.process import Child, Completed, Pump, Slots, clean_environment, run
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -212,9 +212,9 @@ class VastClient:
             if await self.knows_pipelines() or not piped:
                 return child
         except BaseException:
-            await finish(child.end)
+            await completed(child.end)
             raise
-        await finish(child.end)
+        await completed(child.end)
         return self._child(text, mode, limit)
 
     def _child(self, text: str, mode: ExportMode, limit: int) -> Child:
