@@ -439,7 +439,8 @@ class VAST(Summaries):
         from vastlab.nodes.database import DatabaseNode
 
         with self._session.naming():
-            node = await self._session.node()
+            is_node = isinstance(self.endpoint, NodeEndpoint)  # to reach it takes a program
+            node = None if is_node else await self._session.node()
             if not isinstance(node, DatabaseNode):
                 raise UsageError(
                     f"the files of {self.endpoint} cannot be merged",
