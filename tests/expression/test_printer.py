@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import hypothesis
@@ -42,7 +43,7 @@ from vastlab.expression.literals import (
 )
 from vastlab.expression.parameters import bind
 from vastlab.expression.rewrite import lower, predicates
-from vastlab.types import Kind, Leaf, Type
+from vastlab.types import Field, Kind, Leaf, Type
 
 FIELD = FieldExtractor("f")
 UNQUOTABLE = language.texts().filter(lambda text: not literals.is_quotable(text))
@@ -301,3 +302,11 @@ def test_a_replaced_literal_is_not_echoed():
 def test_a_complement_is_printed():
     """Resolved models have some."""
     assert str(Not(parse("a == 1"))) == "!(a == 1)"
+
+
+def test_the_attributes_of_a_record_do_not_change_how_its_type_is_written():
+    """Only type algebra has no braces; a schema may give a record any attribute."""
+    plain = Type(Kind.RECORD, fields=(Field("a", Type(Kind.INT64)),))
+    for type_ in (plain, dataclasses.replace(plain, attributes=(("index", ""),))):
+        assert literals.type_name(type_) == "record{a: int64}"
+    assert literals.type_name(Type(Kind.RECORD, attributes=(("index", ""),))) == "record{}"

@@ -127,6 +127,10 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(lambda m: _escape(m[0]), text)
 
 
+# Marks a record whose fields are the operands of type algebra, such as ``record{} + record{}``.
+ALGEBRA = (("$algebra", ""),)
+
+
 def type_name(type_: Type) -> str:
     """Format a type as it follows a colon."""
     match type_:
@@ -136,7 +140,7 @@ def type_name(type_: Type) -> str:
             return f"list<{type_name(item)}>"
         case Type(kind=Kind.ENUM):
             return f"enum{{{', '.join(label for label, _ in type_.labels)}}}"
-        case Type(kind=Kind.RECORD, attributes=(_, *_)):
+        case Type(kind=Kind.RECORD) if type_.attributes == ALGEBRA:
             first, *steps = type_.fields
             steps_text = "".join(f" {step.name} {type_name(step.type)}" for step in steps)
             return type_name(first.type) + steps_text

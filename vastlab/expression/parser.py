@@ -23,7 +23,7 @@ from vastlab.expression.ast import (
     Written,
 )
 from vastlab.expression.checks import problem
-from vastlab.expression.literals import Literal, Null, Parameter
+from vastlab.expression.literals import ALGEBRA, Literal, Null, Parameter
 from vastlab.expression.rewrite import any_field_equals, normalise, typed
 from vastlab.expression.scanner import (
     MAX_DEPTH,
@@ -47,8 +47,6 @@ from vastlab.expression.tokens import (
     values_compared,
 )
 from vastlab.types import Field, Kind, Type
-
-ALGEBRA = (("$algebra", ""),)
 
 _BUILT_IN = {
     "bool": Kind.BOOL,

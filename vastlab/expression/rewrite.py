@@ -339,9 +339,9 @@ def _type(type_: Type | None) -> str:
             return _node("list", _type(type_.item))
         case Type(kind=Kind.ENUM, labels=labels):
             return _node("enum", *(_quoted(label) for label, _ in labels))
-        case Type(kind=Kind.RECORD, fields=fields, attributes=attributes):
+        case Type(kind=Kind.RECORD, fields=fields):
             members = (_node(_quoted(field.name), _type(field.type)) for field in fields)
-            return _node("algebra" if attributes else "record", *members)
+            return _node("algebra" if type_.attributes == literals.ALGEBRA else "record", *members)
         case _:
             return type_.kind.value
 
