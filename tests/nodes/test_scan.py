@@ -13,7 +13,7 @@ from vastlab.errors import CorruptFileError, NodeError
 from vastlab.expression.ast import Constant
 from vastlab.nodes import plan
 from vastlab.nodes.base import Query
-from vastlab.nodes.counting import Engine
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.scan import FileGoneError, FileScan, export, in_thread, run
 
 

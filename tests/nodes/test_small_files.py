@@ -19,8 +19,8 @@ from vastlab.expression import parse
 from vastlab.expression.taxonomy import Taxonomy
 from vastlab.nodes import plan, small_files
 from vastlab.nodes.base import Query
-from vastlab.nodes.counting import Engine
 from vastlab.nodes.embedded import EmbeddedNode
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.scan import FileGoneError, FileScan
 from vastlab.nodes.small_files import SmallFiles, bundles
 from vastlab.store import checksums

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from vastlab._lazy import col, datafusion, lit
 from vastlab._lazy import functions as f
-from vastlab.arrow.address import AddressSet, PlainSet, TextSet, ValueSet, disjoint
+from vastlab.arrow.value_sets import AddressSet, PlainSet, TextSet, ValueSet, disjoint
 from vastlab.compile.regex import required, to_rust
 from vastlab.errors import ExpressionError
 from vastlab.expression.ast import (

@@ -53,7 +53,7 @@ from vastlab.nodes.base import (
     Report,
     ignore,
 )
-from vastlab.nodes.counting import Engine
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.files import FileNode
 from vastlab.nodes.ordering import newest_of
 from vastlab.nodes.plan import Task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -73,10 +72,10 @@ class BucketNode(DatabaseNode):
 
     # Requests of several files are made at the same time.
 
-    def _bundles(self, scans: list[Task]) -> Iterable[list[Task]]:
-        return ([task] for task in scans)
+    def _counted_together(self, tasks: list[Task]) -> list[list[Task]]:
+        return [[task] for task in tasks]
 
     def _grouped_together(
         self, tasks: list[Task], groupings: dict[str, Grouping]
-    ) -> Iterable[list[Task]]:
-        return ([task] for task in tasks)
+    ) -> list[list[Task]]:
+        return [[task] for task in tasks]

@@ -1,258 +1,150 @@
-"""The engine, and how what matches in one file is counted without making events.
+"""How what matches in a file is counted without making events.
 
 Where there is one condition, all columns that are read belong to it, and are compared as they are
-decoded, text without a copy. A column with few distinct values is compared once for each of them:
-how often each occurs is remembered, so that another question about the column reads nothing.
+decoded, text without a copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cached_property
-from weakref import WeakKeyDictionary
+from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vastlab._lazy import datafusion
-from vastlab.arrow.address import ValueSet
-from vastlab.arrow.types import storage_of, storage_type_of
-from vastlab.store.checksums import VerifiedFile
-
-SETTINGS = {
-    "datafusion.execution.collect_statistics": "false",  # else planning opens every footer
-    "datafusion.execution.target_partitions": "1",  # else the rows of a file lose their order
-    "datafusion.execution.parquet.bloom_filter_on_read": "true",
-    "datafusion.execution.parquet.pushdown_filters": "true",
-    "datafusion.execution.parquet.schema_force_view_types": "false",
-    "datafusion.execution.parquet.skip_metadata": "false",
-}
-_LARGE = {"datafusion.execution.batch_size": "32768"}
-_LARGEST = {"datafusion.execution.batch_size": "65536"}
-_WHOLE = {"datafusion.execution.parquet.pushdown_filters": "false"}
-# For row groups of which all are needed, looking at their indexes is in vain.
-_UNPRUNED = {
-    "datafusion.execution.parquet.bloom_filter_on_read": "false",
-    "datafusion.execution.parquet.enable_page_index": "false",
-}
-_FEW = 4  # bytes of a column for each row, of which a dictionary of few values needs less
-_FEWEST = 4096  # rows for which it pays off
-_MOST_BYTES = 1 << 25  # of all tallies
+from vastlab._lazy import col, datafusion, functions, lit
+from vastlab.arrow.types import storage_of
+from vastlab.arrow.value_sets import ValueSet
+from vastlab.compile.datafusion import lookup
+from vastlab.expression.ast import And, Expr, Or
+from vastlab.expression.literals import LONG_LIST_LENGTH
+from vastlab.nodes import plan
+from vastlab.nodes.engine import Engine, parquet, quoted, with_views
+from vastlab.nodes.plan import Task
+from vastlab.nodes.verification import Verification
 
 
-class Engine:
-    """The engine with the settings that give right answers, made when it is first asked."""
+class FileCounter:
+    """Counts in one verified file what can be counted without comparing all its rows.
 
-    @cached_property
-    def usual(self) -> datafusion.SessionContext:
-        """The engine for the first events, which come in small batches."""
-        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS))
-
-    @cached_property
-    def bulk(self) -> datafusion.SessionContext:
-        """The same with larger batches, where the first rows are not awaited."""
-        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGE))
-
-    @cached_property
-    def grouping(self) -> datafusion.SessionContext:
-        """The engine for groups, of which the batches are read column by column."""
-        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGEST))
-
-    @cached_property
-    def searching(self) -> datafusion.SessionContext:
-        """The engine for counts by one condition: columns are not decoded apart from the filter."""
-        return datafusion.SessionContext(datafusion.SessionConfig(SETTINGS | _LARGE | _WHOLE))
-
-    @cached_property
-    def counting(self) -> datafusion.SessionContext:
-        """The same for files of which all row groups are needed."""
-        config = SETTINGS | _LARGE | _WHOLE | _UNPRUNED
-        return datafusion.SessionContext(datafusion.SessionConfig(config))
-
-    @cached_property
-    def tallies(self) -> Tallies:
-        """What is known of columns with few distinct values."""
-        return Tallies(self)
-
-
-def with_views(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
-    """Return the schema of a file that reads the text in some columns without copying it."""
-    fields = (
-        field.with_type(pa.string_view()) if field.name in columns and _is_text(field) else field
-        for field in schema
-    )
-    return pa.schema(fields, schema.metadata)
-
-
-_LOOKED_UP = 1 << 24  # bytes of values that are looked up at once
-
-
-def count_listed(frame: datafusion.DataFrame, values: ValueSet, *, is_negated: bool) -> int:
-    """Count the values of a frame of one column that are in a set, or neither in it nor null."""
-    found = valid = size = 0
-    chunks: list[pa.Array] = []
-    for batch in frame.execute_stream():
-        chunk = storage_of(batch.to_pyarrow().column(0))
-        valid += len(chunk) - chunk.null_count
-        chunks.append(chunk)
-        size += chunk.nbytes
-        if size >= _LOOKED_UP:
-            found, chunks, size = found + values.count(chunks), [], 0
-    found += values.count(chunks)
-    return valid - found if is_negated else found
-
-
-def _is_text(field: pa.Field) -> bool:
-    return bool(pa.types.is_string(field.type))
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How often each value of a column occurs, null as well; a value may be there repeatedly."""
-
-    values: pa.Array
-    numbers: npt.NDArray[np.int64]
-
-    @property
-    def size(self) -> int:
-        """How many bytes it holds."""
-        return int(self.values.nbytes + self.numbers.nbytes)
-
-
-class Tallies:
-    """Tallies of the columns of verified files, made where one is asked for.
-
-    To read text as a dictionary is the fastest way to compare it, and gives a tally besides. A
-    column of another type is grouped when it is asked for again: that takes twice as long as to
-    compare it.
+    Parameters
+    ----------
+    engine
+        Remembers columns with few distinct values.
+    task
+        The file.
+    verification
+        Its checks.
     """
 
-    def __init__(self, context: Engine) -> None:
-        self._context = context
-        self._known: WeakKeyDictionary[VerifiedFile, dict[str, Tally | None]] = WeakKeyDictionary()
-        self._asked: WeakKeyDictionary[VerifiedFile, set[str]] = WeakKeyDictionary()
-        self._bytes = 0
+    def __init__(self, engine: Engine, task: Task, verification: Verification) -> None:
+        self._engine = engine
+        self._task = task
+        self._verification = verification
 
-    def count(
-        self,
-        path: str,
-        file: VerifiedFile,
-        field: pa.Field,
-        condition: datafusion.Expr,
-        grouped: Callable[[], datafusion.DataFrame],
-    ) -> int | None:
-        """Count the rows that match a condition, which is computed once for each distinct value.
+    def count(self, expr: Expr) -> int | Expr:
+        """Return how many rows match, or an expression that is to be compared with all rows."""
+        columns = plan.columns(expr)
+        if isinstance(expr, Or) and len(columns) > 1:
+            return self._any(expr)
+        if columns == {self._verification.file.order}:
+            return self._sorted(expr)
+        found = self._tallied(expr)
+        return expr if found is None else found
 
-        Parameters
-        ----------
-        path
-            Of the file, whose column was verified.
-        file
-            The same.
-        field
-            Of the column, as it is stored; the condition is about nothing else.
-        condition
-            Null does not match.
-        grouped
-            Returns the values of the column, and how often each occurs.
-
-        Returns
-        -------
-        int or None
-            None if the column may have many distinct values, or is not worth it yet.
-        """
-        tallies = self._known.setdefault(file, {})
-        if field.name not in tallies:
-            if _is_text(field):
-                made = self._of_text(path, file, field)
-            elif not _is_countable(field.type) or not _is_small(file, field.name):
-                made = None
-            elif field.name not in (asked := self._asked.setdefault(file, set())):
-                asked.add(field.name)
-                return None
-            else:
-                made = _of_groups(grouped())
-            self._keep(tallies, field.name, made)
-        else:
-            made = tallies[field.name]
-        return None if made is None else self._matching(made, field, condition)
-
-    def _keep(self, tallies: dict[str, Tally | None], name: str, made: Tally | None) -> None:
-        self._bytes += made.size if made else 0
-        if self._bytes > _MOST_BYTES:
-            self._known.clear()
-            self._bytes = 0
-        else:
-            tallies[name] = made
-
-    def _of_text(self, path: str, file: VerifiedFile, field: pa.Field) -> Tally | None:
-        if not _is_small(file, field.name):
-            return None
-        with pq.ParquetFile(path, read_dictionary=[field.name]) as parquet:
-            if not _has_dictionaries(parquet, field.name):
-                return None
-            chunks = [
-                chunk
-                for group in range(parquet.num_row_groups)
-                for chunk in parquet.read_row_group(group, [field.name], use_threads=False)
-                .column(field.name)
-                .chunks
-            ]
-        values = [*(chunk.dictionary for chunk in chunks), pa.nulls(1, pa.string())]
-        nulls = sum(chunk.null_count for chunk in chunks)
-        numbers = [*map(_occurrences, chunks), np.array([nulls])]
-        return Tally(pa.concat_arrays(values).cast(pa.string()), np.concatenate(numbers))
-
-    def _matching(self, tally: Tally, field: pa.Field, condition: datafusion.Expr) -> int:
-        schema = pa.schema([field.with_nullable(True)])
-        batch = pa.RecordBatch.from_arrays([tally.values], schema=schema)
-        answers = self._context.usual.read_batch(batch).select(condition.alias("found")).collect()
-        columns = [
-            answer.column(0).fill_null(False).to_numpy(zero_copy_only=False) for answer in answers
+    def _any(self, expr: Or) -> int | Expr:
+        """Count what one of several conditions finds; columns without such a value are left out."""
+        counts = [
+            (part, self._tallied(part) if self._verification.groups_of(part) else 0)
+            for part in expr.operands
         ]
-        return int(tally.numbers[np.concatenate(columns).astype(np.bool_)].sum())
+        rest = [(part, found) for part, found in counts if found != 0]
+        match rest:
+            case []:
+                return 0
+            case [(part, found)]:
+                return part if found is None else found
+            case _:
+                return expr if len(rest) == len(counts) else Or(tuple(part for part, _ in rest))
+
+    def _sorted(self, expr: Expr) -> int:
+        """Count by the column that the file is sorted by: few row groups have to be read."""
+        certain = self._verification.certain(expr)
+        rest = [group for group in self._verification.groups if group not in certain]
+        found = sum(self._verification.file.groups[group].rows for group in certain)
+        if not rest:
+            return found
+        name = self._verification.file.order
+        with pq.ParquetFile(self._task.file.path) as file:
+            table = file.read_row_groups(rest, [name], use_threads=False).select([name])
+        frame = self._engine.usual.read_batches(table.to_batches())
+        return found + int(frame.filter(self._task.filters.of(expr)).count())
+
+    def _tallied(self, expr: Expr) -> int | None:
+        """Count what a condition on one column finds, if its distinct values are known."""
+        columns = plan.columns(expr)
+        if len(columns) != 1:
+            return None
+        (name,) = columns
+        field = self._task.layout.stored_schema.field(name)
+        return self._engine.tallies.count(
+            self._task.file.path,
+            self._verification.file,
+            field,
+            self._task.filters.of(expr),
+            partial(self._grouped, field),
+        )
+
+    def _grouped(self, field: pa.Field) -> datafusion.DataFrame:
+        schema = self._task.layout.stored_schema
+        frame = parquet(self._engine.counting, self._task.file.path, schema)
+        number = functions.count(lit(pa.scalar(1))).alias("#count")
+        return frame.aggregate([col(quoted(field.name))], [number])
 
 
-def _is_countable(type_: pa.DataType) -> bool:
-    """Whether equal values of a type are the same; doubles and labels are not."""
-    storage = storage_type_of(type_)
-    return bool(
-        pa.types.is_integer(storage)
-        or pa.types.is_temporal(storage)
-        or pa.types.is_fixed_size_binary(storage)
-    )
+def count_rows(engine: Engine, task: Task, expr: Expr, path: str, *, is_pruned: bool) -> int:
+    """Count by comparing all rows.
+
+    Parameters
+    ----------
+    engine
+        The engine.
+    task
+        Of a file that is read; its layout and filters are used.
+    expr
+        What is counted.
+    path
+        Of the file, or of a folder of files of this layout, which ends with a slash.
+    is_pruned
+        Whether something may be found in some row groups only.
+    """
+    columns, schema = plan.columns(expr), task.layout.stored_schema
+    listed = lookup(expr)
+    if listed is not None:
+        schema = with_views(schema, columns)
+        frame = parquet(engine.searching if is_pruned else engine.counting, path, schema)
+        values, is_negated = listed
+        chosen = frame.select(*(col(quoted(name)) for name in columns))
+        return _count_listed(chosen, values, is_negated=is_negated)
+    if not columns or (len(columns) > 1 and isinstance(expr, And)):
+        context = engine.usual  # which decodes other columns only where the first one matches
+    else:
+        context = engine.searching if is_pruned else engine.counting
+        if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
+            schema = with_views(schema, columns)
+    return int(parquet(context, path, schema).filter(task.filters.of(expr)).count())
 
 
-def _of_groups(frame: datafusion.DataFrame) -> Tally:
-    parts = frame.collect()
-    values = pa.concat_arrays([storage_of(part.column(0)) for part in parts])
-    numbers = pa.concat_arrays([part.column(1) for part in parts])
-    return Tally(values, numbers.to_numpy())
+def _count_listed(frame: datafusion.DataFrame, values: ValueSet, *, is_negated: bool) -> int:
+    """Count the values of a frame of one column that are in a set, or neither in it nor null."""
+    valid = 0
 
+    def chunks() -> Iterator[pa.Array]:
+        nonlocal valid
+        for batch in frame.execute_stream():
+            chunk = storage_of(batch.to_pyarrow().column(0))
+            valid += len(chunk) - chunk.null_count
+            yield chunk
 
-def _is_small(file: VerifiedFile, column: str) -> bool:
-    place = file.columns.index(column)
-    rows = sum(group.rows for group in file.groups)
-    size = sum(group.chunks[place].length for group in file.groups)
-    return rows >= _FEWEST and size < _FEW * rows
-
-
-def _has_dictionaries(parquet: pq.ParquetFile, column: str) -> bool:
-    """Whether the column is stored as numbers of distinct values, of which there are few."""
-    metadata = parquet.metadata
-    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    place = names.index(column)
-    chunks = [metadata.row_group(i).column(place) for i in range(metadata.num_row_groups)]
-    return all(
-        chunk.has_dictionary_page and chunk.total_uncompressed_size < _FEW * chunk.num_values
-        for chunk in chunks
-    )
-
-
-def _occurrences(chunk: pa.DictionaryArray) -> npt.NDArray[np.int64]:
-    """Count how often each value of a dictionary occurs."""
-    indices = chunk.indices.drop_null() if chunk.null_count else chunk.indices
-    return np.bincount(indices.to_numpy(), minlength=len(chunk.dictionary))
+    found = values.count(chunks())
+    return valid - found if is_negated else found

@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
 from vastlab.compile.groups import Groups
 from vastlab.compile.summary import Grouping
 from vastlab.expression.aggregates import Summary
-from vastlab.expression.ast import Constant
-from vastlab.nodes import grouped, newest, plan, scan
+from vastlab.expression.ast import Constant, Or
+from vastlab.nodes import newest, plan, scan, small_files
 from vastlab.nodes.base import Limit, Query
-from vastlab.nodes.counting import Engine
-from vastlab.nodes.grouped import FilesTogether
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.plan import Task
-from vastlab.nodes.small_files import SmallFiles, bundles
+from vastlab.nodes.scan import bounds_of
+from vastlab.nodes.small_files import SmallFiles, is_small
+from vastlab.nodes.together import FilesTogether, bundles
 from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
 
@@ -29,7 +31,7 @@ COUNTED_AT_ONCE = min(4, max(2, os.cpu_count() or 2))
 _T = TypeVar("_T")
 
 
-def _count(reader: SmallFiles | scan.FileScan, _: object) -> int:
+def _count(reader: FilesTogether | SmallFiles | scan.FileScan, _: object) -> int:
     return reader.count()
 
 
@@ -97,8 +99,10 @@ class FileNode:
             if task.bound == Constant(True):
                 counts[task.file.schema_name] += task.file.rows
             else:
-                scans.append(task)
-        parts = list(self._bundles(scans))
+                # What one of several conditions finds needs no parts without common events here.
+                is_any = isinstance(task.bound, Or)
+                scans.append(replace(task, disjuncts=(task.bound,)) if is_any else task)
+        parts = self._counted_together(scans)
         numbers = await scan.run(
             self._engine(), self._pool, parts, self._counted_at_once, self._counter, _count
         )
@@ -106,14 +110,19 @@ class FileNode:
             counts[part[0].file.schema_name] += number
         return {name: number for name, number in sorted(counts.items()) if number}
 
-    def _bundles(self, scans: list[Task]) -> Iterable[list[Task]]:
+    def _counted_together(self, tasks: list[Task]) -> list[list[Task]]:
         """Say which files are counted together."""
-        return bundles(scans)
+        parts = list(small_files.bundles(tasks))
+        alone = [part[0] for part in parts if len(part) == 1]
+        together = bundles(alone, self._counted_at_once)
+        return [part for part in parts if len(part) > 1] + together
 
-    def _counter(self, context: Engine, tasks: list[Task]) -> SmallFiles | scan.FileScan:
-        if len(tasks) > 1:
-            return SmallFiles(context, tasks, self._make_scan)
-        return self._make_scan(context, tasks[0])
+    def _counter(
+        self, engine: Engine, tasks: list[Task]
+    ) -> FilesTogether | SmallFiles | scan.FileScan:
+        if len(tasks) > 1 and all(map(is_small, tasks)):
+            return SmallFiles(engine, tasks, self._make_scan)
+        return self._grouper(engine, tasks)
 
     async def _group(self, query: Query, summary: Summary, snapshot: Snapshot) -> Groups:
         """Group the events of all files, layout by layout."""
@@ -138,14 +147,19 @@ class FileNode:
 
     def _grouped_together(
         self, tasks: list[Task], groupings: dict[str, Grouping]
-    ) -> Iterable[list[Task]]:
-        """Say which files are grouped together."""
-        return grouped.bundles(tasks, groupings, self._counted_at_once)
+    ) -> list[list[Task]]:
+        """Say which files are grouped together: those whose sums are computed in the short way."""
 
-    def _grouper(self, context: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
+        def is_plain(task: Task, rows: int) -> bool:
+            grouping = groupings[task.file.fingerprint]
+            return grouping.is_plain(bounds_of(task.file, grouping.columns), rows)
+
+        return bundles(tasks, self._counted_at_once, is_plain)
+
+    def _grouper(self, engine: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
         if len(tasks) > 1:
-            return FilesTogether(context, tasks, self._make_scan)
-        return self._make_scan(context, tasks[0])
+            return FilesTogether(engine, tasks, self._make_scan)
+        return self._make_scan(engine, tasks[0])
 
     async def _each(
         self, tasks: Iterable[Task], work: Callable[[scan.FileScan, Task], _T]

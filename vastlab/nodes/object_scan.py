@@ -17,7 +17,7 @@ from vastlab.compile.summary import Grouping
 from vastlab.errors import CorruptFileError, VastlabError
 from vastlab.expression.ast import Constant, Expr
 from vastlab.nodes import plan
-from vastlab.nodes.counting import Engine
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Chosen, FileScan, Times, bounds_of, gone, reason_of
 from vastlab.nodes.verification import Verification

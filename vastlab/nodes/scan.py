@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vastlab._lazy import col, datafusion, functions, lit
+from vastlab._lazy import col, datafusion
 from vastlab.arrow.types import record_batch
-from vastlab.compile.datafusion import lookup
 from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
-from vastlab.expression.ast import And, Constant, Expr, Or
-from vastlab.expression.literals import LONG_LIST_LENGTH
-from vastlab.nodes import counting, plan
-from vastlab.nodes.counting import Engine
+from vastlab.expression.ast import Constant, Expr
+from vastlab.nodes import plan
+from vastlab.nodes.counting import FileCounter, count_rows
+from vastlab.nodes.engine import Engine, parquet, quoted
 from vastlab.nodes.plan import Task
 from vastlab.nodes.verification import Verification
 from vastlab.readers.columns import restore
@@ -103,81 +101,14 @@ class FileScan:
 
     def _count(self, expr: Expr, verification: Verification | None) -> int:
         """Count what an expression finds; a verified file may be read in another way."""
-        columns = plan.columns(expr)
-        if not columns or (len(columns) > 1 and isinstance(expr, And)):
-            return int(self._frame(expr).count())
-        if verification is None:
-            return self._count_rows(expr, columns, is_pruned=True)
-        if isinstance(expr, Or) and len(columns) > 1:
-            return self._count_any(expr, columns, verification)
-        if len(columns) == 1 and columns == {verification.file.order}:
-            return self._count_sorted(expr, verification)
-        found = self._tallied(expr, columns, verification)
-        if found is not None:
-            return found
-        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
-
-    def _count_any(self, expr: Or, columns: Collection[str], verification: Verification) -> int:
-        """Count what one of several conditions finds; columns without such a value are left out."""
-        counts = {
-            part: self._tallied(part, plan.columns(part), verification) for part in expr.operands
-        }
-        rest = tuple(part for part, found in counts.items() if found != 0)
-        if not rest:
-            return 0
-        if len(rest) == 1:
-            return counts[rest[0]] or self._count(rest[0], verification)
-        if len(rest) < len(counts):
-            expr, columns = Or(rest), plan.columns(Or(rest))
-        return self._count_rows(expr, columns, is_pruned=not verification.is_unpruned)
-
-    def _tallied(
-        self, expr: Expr, columns: Collection[str], verification: Verification
-    ) -> int | None:
-        """Count what a condition on one column finds, if its distinct values are known."""
-        if len(columns) != 1:
-            return None
-        (name,) = columns
-        field = self._task.layout.stored_schema.field(name)
-        return self._context.tallies.count(
-            self._task.file.path,
-            verification.file,
-            field,
-            self._task.filters.of(expr),
-            partial(self._grouped, field),
-        )
-
-    def _count_rows(self, expr: Expr, columns: Collection[str], *, is_pruned: bool) -> int:
-        context = self._context.searching if is_pruned else self._context.counting
-        schema = self._task.layout.stored_schema
-        listed = lookup(expr)
-        if listed is not None:
-            frame = self._scan(context, schema)
-            values, is_negated = listed
-            chosen = frame.select(*(col(_quoted(name)) for name in columns))
-            return counting.count_listed(chosen, values, is_negated=is_negated)
-        if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
-            schema = counting.with_views(schema, columns)
-        frame = self._scan(context, schema)
-        return int(frame.filter(self._task.filters.of(expr)).count())
-
-    def _count_sorted(self, expr: Expr, verification: Verification) -> int:
-        """Count by the column that the file is sorted by: few row groups have to be read."""
-        certain = verification.certain(expr)
-        rest = [group for group in verification.groups if group not in certain]
-        found = sum(verification.file.groups[group].rows for group in certain)
-        if not rest:
-            return found
-        name = verification.file.order
-        with pq.ParquetFile(self._task.file.path) as parquet:
-            table = parquet.read_row_groups(rest, [name], use_threads=False).select([name])
-        frame = self._context.usual.read_batches(table.to_batches())
-        return found + int(frame.filter(self._task.filters.of(expr)).count())
-
-    def _grouped(self, field: pa.Field) -> datafusion.DataFrame:
-        frame = self._scan(self._context.counting, self._task.layout.stored_schema)
-        number = functions.count(lit(pa.scalar(1))).alias("#count")
-        return frame.aggregate([col(_quoted(field.name))], [number])
+        rest: int | Expr = expr
+        if verification is not None:
+            rest = FileCounter(self._context, self._task, verification).count(expr)
+        if isinstance(rest, int):
+            return rest
+        is_pruned = verification is None or not verification.is_unpruned
+        path = self._task.file.path
+        return count_rows(self._context, self._task, rest, path, is_pruned=is_pruned)
 
     def compared(self) -> Iterator[tuple[Expr, list[pa.RecordBatch]]]:
         """Read what a small file is searched for, and the columns that this compares."""
@@ -274,25 +205,19 @@ class FileScan:
                 # Writers touch files that they drop; anything else has changed the content.
                 verified(file).verify_all()
 
-    def found(self, expr: Expr, folder: str = "") -> datafusion.DataFrame:
+    def found(self, expr: Expr, path: str = "") -> datafusion.DataFrame:
         """Return what an expression finds in the file, or in a folder of files of its layout."""
-        return self._filtered(self._context.grouping, expr, folder)
+        return self._filtered(self._context.grouping, expr, path)
 
     def _frame(self, expr: Expr) -> datafusion.DataFrame:
         is_bulk = not self.is_first and not self._task.limit
         return self._filtered(self._context.bulk if is_bulk else self._context.usual, expr)
 
     def _filtered(
-        self, context: datafusion.SessionContext, expr: Expr, folder: str = ""
+        self, context: datafusion.SessionContext, expr: Expr, path: str = ""
     ) -> datafusion.DataFrame:
-        frame = self._scan(context, self._task.layout.stored_schema, folder)
+        frame = parquet(context, path or self._task.file.path, self._task.layout.stored_schema)
         return frame if expr == Constant(True) else frame.filter(self._task.filters.of(expr))
-
-    def _scan(
-        self, context: datafusion.SessionContext, schema: pa.Schema, folder: str = ""
-    ) -> datafusion.DataFrame:
-        url = "file://" + quote(folder or self._task.file.path)
-        return context.read_parquet(url, schema=schema, skip_metadata=False)
 
 
 class Chosen:
@@ -313,7 +238,7 @@ class Chosen:
         """Select the columns of a file's frame."""
         if self.columns is None:
             return frame
-        return frame.select(*(col(_quoted(name)) for name in sorted(self.columns)))
+        return frame.select(*(col(quoted(name)) for name in sorted(self.columns)))
 
     def events(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Turn rows into nested events."""
@@ -338,10 +263,6 @@ def bounds_of(file: DataFile, columns: Iterable[str]) -> Bounds:
         for name, known in found
         if known and isinstance(known.minimum, int) and isinstance(known.maximum, int)
     }
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _check(file: DataFile) -> Stamp:

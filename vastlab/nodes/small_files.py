@@ -1,45 +1,18 @@
-"""Counting in many small files at once: to plan a scan of each takes longer than to read it."""
+"""Counting in many small files at once: to open each in the engine takes longer than to read it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
 from vastlab.expression.ast import Constant, Expr
-from vastlab.nodes.counting import Engine
 from vastlab.nodes.plan import Task
-from vastlab.nodes.scan import MakeScan
+from vastlab.nodes.together import SeveralFiles
 
 _SMALL = 8192  # rows of a file
 _MOST_ROWS = 131_072  # that are in memory at once
 _FEWEST = 4  # files
-
-
-class SeveralFiles:
-    """Several files of one layout; its methods run in a worker thread.
-
-    Parameters
-    ----------
-    context
-        The engine.
-    tasks
-        What to read.
-    make_scan
-        Makes the scan of one of them.
-    """
-
-    def __init__(self, context: Engine, tasks: Sequence[Task], make_scan: MakeScan) -> None:
-        self._context = context
-        self._tasks = tasks
-        self._scans = [make_scan(context, task) for task in tasks]
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Read no other file; from any thread."""
-        self._stopped = True
-        for scan in self._scans:
-            scan.stop()
 
 
 class SmallFiles(SeveralFiles):
@@ -59,9 +32,14 @@ class SmallFiles(SeveralFiles):
             if expr == Constant(True):
                 number += sum(map(len, batches))
             elif batches:
-                frame = self._context.usual.read_batches(batches)
+                frame = self._engine.usual.read_batches(batches)
                 number += int(frame.filter(self._tasks[0].filters.of(expr)).count())
         return number
+
+
+def is_small(task: Task) -> bool:
+    """Whether a file is counted together with others like it."""
+    return task.file.rows <= _SMALL and any(task.file.tail)
 
 
 def bundles(tasks: Iterable[Task]) -> Iterator[list[Task]]:
@@ -69,15 +47,14 @@ def bundles(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     pending: list[Task] = []
     rows = 0
     for task in tasks:
-        is_small = task.file.rows <= _SMALL and any(task.file.tail)
         if pending and (
-            not is_small
+            not is_small(task)
             or task.filters is not pending[0].filters
             or rows + task.file.rows > _MOST_ROWS
         ):
             yield from _bundle(pending)
             pending, rows = [], 0
-        if is_small:
+        if is_small(task):
             pending.append(task)
             rows += task.file.rows
         else:

@@ -29,8 +29,8 @@ from vastlab.nodes.cluster.errands import Merge
 from vastlab.nodes.cluster.payload import Work, question
 from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Reading, Workers
-from vastlab.nodes.counting import Engine
 from vastlab.nodes.database import DatabaseNode
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import Times
 from vastlab.nodes.writing import StagedEvents

@@ -24,7 +24,7 @@ from vastlab.endpoints import ObjectStoreEndpoint
 from vastlab.errors import VastlabError
 from vastlab.nodes import plan, scan
 from vastlab.nodes.cluster.payload import VERSIONS, Question, Work, differences, read, read_question
-from vastlab.nodes.counting import Engine
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.small_files import SmallFiles, bundles
 from vastlab.table_slice import TableSlice

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies
-from vastlab.arrow.address import MAPPED_PREFIX, AddressSet, PlainSet, TextSet
+from vastlab.arrow.address import MAPPED_PREFIX
 from vastlab.arrow.types import IPType
+from vastlab.arrow.value_sets import AddressSet, PlainSet, TextSet
 from vastlab.types import Kind, Type
 
 TEXTS = st.text(max_size=30) | st.text("ab", max_size=20) | st.just("")

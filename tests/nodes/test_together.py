@@ -1,4 +1,4 @@
-"""Grouping several files in one plan: the same groups, checks and errors as in each file alone."""
+"""Several files in one plan: the same answers, checks and errors as in each file alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from vastlab.compile.groups import Groups
 from vastlab.errors import CorruptFileError
 from vastlab.expression import parse
 from vastlab.expression.aggregates import Summary
-from vastlab.nodes import grouped, plan
+from vastlab.nodes import plan, small_files, tallies
+from vastlab.nodes import together as in_one_plan
 from vastlab.nodes.base import Query
-from vastlab.nodes.counting import Engine
 from vastlab.nodes.embedded import EmbeddedNode
-from vastlab.nodes.grouped import FilesTogether, bundles
+from vastlab.nodes.engine import Engine
 from vastlab.nodes.scan import FileGoneError, FileScan
+from vastlab.nodes.together import FilesTogether, bundles
 from vastlab.store import checksums
 from vastlab.store.database import Database
 
@@ -80,6 +81,55 @@ def test_the_groups_are_those_of_each_file(database, text):
     pd.testing.assert_frame_equal(frame(together(tasks), tasks), frame(alone, tasks))
 
 
+EACH = "n in [5, 15, 25, 35, 45, 55]"  # one event of each file
+COUNTED = [
+    *(EACH, *QUESTIONS[1:], "n == -1"),
+    *("resp_p != 15", ":ip == 10.0.0.15", "n > 12 && resp_p < 30", "resp_p == 7 || n == 8"),
+]
+
+
+@pytest.fixture
+def remembering(monkeypatch):
+    """Remember the values of all columns, also of new files."""
+    monkeypatch.setattr(tallies, "_FEWEST", 0)
+    monkeypatch.setattr(tallies, "_FEW", 1 << 30)
+    monkeypatch.setattr(checksums, "_TIMESTAMP_STEP", 0)
+
+
+@pytest.mark.parametrize("text", COUNTED)
+@pytest.mark.usefixtures("remembering")
+def test_the_numbers_are_those_of_each_file(database, text):
+    """Whatever is asked, and also where columns with few values are remembered."""
+    tasks = chosen(database, f'#type == "zeek.conn" && ({text})')
+    number = sum(FileScan(Engine(), task).count() for task in tasks)
+    engine = Engine()
+    for _ in range(3):  # by row, made into tallies, and from the tallies
+        assert FilesTogether(engine, tasks, FileScan).count() == number
+    assert FilesTogether(engine, tasks, partial(FileScan, verify=False)).count() == number
+
+
+async def test_a_count_makes_no_plan_for_each_file(database, monkeypatch):
+    """Several files are counted in one."""
+    monkeypatch.setattr(small_files, "_SMALL", 0)
+    monkeypatch.setattr(FileScan, "count", mock.Mock(side_effect=AssertionError))
+    node = EmbeddedNode(database.path)
+    assert await node.counts(Query(parse(EACH))) == {"zeek.conn": 6}
+    await node.aclose()
+
+
+@pytest.mark.usefixtures("remembering")
+def test_a_condition_is_computed_once_for_all_files(database, monkeypatch):
+    """Where all values of the column are known, and there are few."""
+    computed = mock.Mock(wraps=tallies._computed)
+    monkeypatch.setattr(tallies, "_computed", computed)
+    engine = Engine()
+    for text, number in (("resp_p > 6", 53), ("resp_p > 7", 52), ("resp_p > 8", 51)):
+        computed.reset_mock()
+        tasks = chosen(database, f'#type == "zeek.conn" && {text}')
+        assert FilesTogether(engine, tasks, FileScan).count() == number
+    assert computed.call_count == 1
+
+
 async def test_a_summary_makes_no_plan_for_each_file(database, monkeypatch):
     """Several files are grouped in one."""
     monkeypatch.setattr(FileScan, "group", mock.Mock(side_effect=AssertionError))
@@ -91,12 +141,7 @@ async def test_a_summary_makes_no_plan_for_each_file(database, monkeypatch):
 
 
 def parts(tasks, at_once=1):
-    groups = Groups(SUMMARY, None)
-    known = {
-        task.file.fingerprint: groups.grouping(task.file.fingerprint, task.layout.schema)
-        for task in tasks
-    }
-    return [len(part) for part in bundles(tasks, known, at_once)]
+    return [len(part) for part in bundles(tasks, at_once)]
 
 
 def test_files_are_put_together_as_far_as_is_good(database, monkeypatch):
@@ -104,12 +149,12 @@ def test_files_are_put_together_as_far_as_is_good(database, monkeypatch):
     tasks = chosen(database)
     assert parts(tasks) == [6]
     assert parts(tasks, at_once=2) == [3, 3]
-    monkeypatch.setattr(grouped, "_MOST_ROWS", 20)
+    monkeypatch.setattr(in_one_plan, "_MOST_ROWS", 20)
     assert parts(tasks) == [2, 2, 2]
-    monkeypatch.setattr(grouped, "_MOST_ROWS", 9)
+    monkeypatch.setattr(in_one_plan, "_MOST_ROWS", 9)
     assert parts(tasks) == [1] * 6
-    monkeypatch.setattr(grouped, "_MOST_ROWS", 100)
-    monkeypatch.setattr(grouped, "_MOST_FILES", 4)
+    monkeypatch.setattr(in_one_plan, "_MOST_ROWS", 100)
+    monkeypatch.setattr(in_one_plan, "_MOST_FILES", 4)
     assert parts(tasks) == [4, 2]
 
 
@@ -117,13 +162,16 @@ def test_a_file_with_large_values_or_old_times_is_grouped_alone(database):
     """Its rules take longer, and are not needed for the others."""
     database.add([changed("n", [2**62])])
     database.add([changed("ts", [-1])])
-    assert sorted(parts(chosen(database))) == [1, 1, 6]
+    tasks = chosen(database)
+    known = {tasks[0].file.fingerprint: grouping(tasks)}
+    node = EmbeddedNode(database.path)
+    assert sorted(map(len, node._grouped_together(tasks, known))) == [1, 1, 3, 3]
 
 
 def test_a_sum_that_fits_each_file_may_not_fit_all(tmp_path):
     """The bounds of several files are those of all their values, for as many rows."""
     database = Database.create(tmp_path / "test.db")
-    most = (2**63 - 1) // grouped._MOST_ROWS
+    most = (2**63 - 1) // in_one_plan._MOST_ROWS
     for number in range(4):
         database.add([changed("n", [most - number] * 3)])
     tasks = chosen(database)
@@ -155,30 +203,41 @@ def test_without_a_temporary_folder_the_files_are_grouped_one_by_one(
     pd.testing.assert_frame_equal(frame(found, tasks), expected)
 
 
-def test_a_damaged_file_is_named(database):
+def grouped(tasks, scan=FileScan):
+    list(FilesTogether(Engine(), tasks, scan).group(grouping(tasks)))
+
+
+def counted(tasks, scan=FileScan):
+    FilesTogether(Engine(), tasks, scan).count()
+
+
+@pytest.mark.parametrize("ask", [grouped, counted])
+def test_a_damaged_file_is_named(database, ask):
     """What is read together is verified as well; and where it is not, the engine complains."""
-    tasks = chosen(database)
+    tasks = chosen(database, EACH)
     path = Path(tasks[2].file.path)
     content, end = path.read_bytes(), tasks[2].file.size - tasks[2].file.tail[0]
     path.write_bytes(content[:4] + bytes(byte ^ 1 for byte in content[4:end]) + content[end:])
     checksums.forget()
     with pytest.raises(CorruptFileError, match=path.name):
-        together(tasks)
+        ask(tasks)
     with pytest.raises(CorruptFileError, match=path.name):
-        together(tasks, partial(FileScan, verify=False))
+        ask(tasks, partial(FileScan, verify=False))
 
 
-def test_a_missing_file_is_an_error(database):
+@pytest.mark.parametrize("ask", [grouped, counted])
+def test_a_missing_file_is_an_error(database, ask):
     """A newer generation may know why; the engine would take it for one without events."""
-    tasks = chosen(database)
+    tasks = chosen(database, EACH)
     Path(tasks[2].file.path).unlink()
     with pytest.raises(FileGoneError):
-        together(tasks)
+        ask(tasks)
 
 
-def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch):
+@pytest.mark.parametrize("ask", [grouped, counted])
+def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch, ask):
     """The files are looked at again after the engine has read them."""
-    tasks = chosen(database)
+    tasks = chosen(database, EACH)
     found = FilesTogether._found
 
     def late(self, *arguments):
@@ -187,7 +246,7 @@ def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch):
 
     monkeypatch.setattr(FilesTogether, "_found", late)
     with pytest.raises(FileGoneError):
-        together(tasks)
+        ask(tasks)
 
 
 def test_an_error_of_ours_is_no_damaged_file(database, monkeypatch):
@@ -201,9 +260,10 @@ def test_an_error_of_ours_is_no_damaged_file(database, monkeypatch):
         together(chosen(database))
 
 
-def test_a_stopped_summary_reads_nothing_more(database):
+def test_what_is_stopped_reads_nothing_more(database):
     """Its answer counts no more."""
     tasks = chosen(database)
     several = FilesTogether(Engine(), tasks, FileScan)
     several.stop()
+    assert several.count() == 0
     assert list(several.group(grouping(tasks))) == []
