@@ -141,7 +141,7 @@ def _bounds(literal: ListLiteral) -> tuple[Sequence[Any], Sequence[Any]]:
 def _value_set(items: Sequence[Literal], type_: pa.DataType) -> ValueSet:
     if isinstance(items, Values):
         return TextSet(items.plain) if items.make is String else AddressSet(items.plain, ())
-    if pa.types.is_string(type_):
+    if type_ == pa.string_view():
         return TextSet(map(plain, items))
     if pa.types.is_fixed_size_binary(type_):
         return AddressSet(
@@ -166,7 +166,7 @@ _PLAIN_KINDS = frozenset(
 )
 # The Arrow types of the kinds that are looked up in a table of a long list.
 _TABLE_TYPES = {
-    Kind.STRING: pa.string(),
+    Kind.STRING: pa.string_view(),
     Kind.IP: pa.binary(16),
     Kind.INT64: pa.int64(),
     Kind.UINT64: pa.uint64(),

@@ -1,7 +1,7 @@
 """How what matches in a file is counted without making events.
 
-Where there is one condition, all columns that are read belong to it, and are compared as they are
-decoded, text without a copy.
+All columns that are read belong to the condition, and are compared as they are decoded, text
+without a copy. To decode some only where others match takes longer, unless few of these match.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from vastlab._lazy import col, datafusion, functions, lit
 from vastlab.arrow.types import storage_of
 from vastlab.arrow.value_sets import ValueSet
 from vastlab.compile.datafusion import lookup
-from vastlab.expression.ast import And, Expr, Or
-from vastlab.expression.literals import LONG_LIST_LENGTH
+from vastlab.expression.ast import Expr, Or
 from vastlab.nodes import plan
 from vastlab.nodes.engine import Engine, parquet, quoted, with_views
 from vastlab.nodes.plan import Task
@@ -118,21 +117,15 @@ def count_rows(engine: Engine, task: Task, expr: Expr, path: str, *, is_pruned: 
     is_pruned
         Whether something may be found in some row groups only.
     """
-    columns, schema = plan.columns(expr), task.layout.stored_schema
+    columns = plan.columns(expr)
+    context = engine.searching if is_pruned else engine.counting
+    frame = parquet(context, path, with_views(task.layout.stored_schema, columns))
     listed = lookup(expr)
-    if listed is not None:
-        schema = with_views(schema, columns)
-        frame = parquet(engine.searching if is_pruned else engine.counting, path, schema)
-        values, is_negated = listed
-        chosen = frame.select(*(col(quoted(name)) for name in columns))
-        return _count_listed(chosen, values, is_negated=is_negated)
-    if not columns or (len(columns) > 1 and isinstance(expr, And)):
-        context = engine.usual  # which decodes other columns only where the first one matches
-    else:
-        context = engine.searching if is_pruned else engine.counting
-        if plan.literals(expr) <= LONG_LIST_LENGTH:  # a table of a long list knows no views
-            schema = with_views(schema, columns)
-    return int(parquet(context, path, schema).filter(task.filters.of(expr)).count())
+    if listed is None:
+        return int(frame.filter(task.filters.of(expr)).count())
+    values, is_negated = listed
+    chosen = frame.select(*(col(quoted(name)) for name in columns))
+    return _count_listed(chosen, values, is_negated=is_negated)
 
 
 def _count_listed(frame: datafusion.DataFrame, values: ValueSet, *, is_negated: bool) -> int:
