@@ -17,6 +17,7 @@ import os
 import platform
 import resource
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -25,6 +26,7 @@ from typing import Any
 
 EVENTS = int(os.environ.get("VASTLAB_BENCH_EVENTS", "1000000"))
 ROUNDS = int(os.environ.get("VASTLAB_BENCH_ROUNDS", "5"))
+_PAUSE, _PATIENCE = 0.02, 5.0  # seconds
 ABSENT = "absent"  # the program is not installed
 OTHERWISE = "cannot"  # the program cannot be asked this
 
@@ -54,12 +56,23 @@ def cpu(ask: Ask) -> float:
     """Return the seconds of CPU that an answer takes, in this process and those it starts."""
     started = _spent()
     answer = ask()
-    return answer.seconds if isinstance(answer, Elsewhere) else _spent() - started
+    return answer.seconds if isinstance(answer, Elsewhere) else _settled() - started
 
 
 def _asked(ask: Ask) -> Any:
     answer = ask()
     return answer.answer if isinstance(answer, Elsewhere) else answer
+
+
+def _settled() -> float:
+    """Return the CPU when nothing runs on: threads may read ahead when an answer is there."""
+    spent, deadline = _spent(), time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        before, spent = spent, _spent()
+        if spent - before < _PAUSE / 10:
+            break
+    return spent
 
 
 def _spent() -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -46,3 +48,17 @@ def test_two_versions_that_answer_otherwise_are_marked():
     same, other = revisions.compared(turns)
     assert same == ["a", "1,000.0", "500.0", "0.50", ""]
     assert other[-1] == "answers differ: {'before': 1, 'after': 2}"
+
+
+def test_what_runs_on_after_an_answer_belongs_to_it():
+    """Engines read ahead in threads, which the next one would pay for."""
+
+    def ask():
+        busy = threading.Thread(target=lambda: sum(range(20_000_000)))
+        busy.start()
+        return busy
+
+    started = time.process_time()
+    measured = measure.cpu(ask)
+    assert measured > 0.9 * (time.process_time() - started)
+    assert measured > 0.05
