@@ -87,7 +87,7 @@ class FileCounter:
         (name,) = columns
         field = self._task.layout.stored_schema.field(name)
         return self._engine.tallies.count(
-            self._task.file.path,
+            self._task.file,
             self._verification.file,
             field,
             self._task.filters.of(expr),

@@ -15,17 +15,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vastlab._lazy import datafusion
 from vastlab.arrow.types import storage_of, storage_type_of
 from vastlab.store.checksums import VerifiedFile
+from vastlab.store.layout import DataFile
 
 if TYPE_CHECKING:
     from vastlab.nodes.engine import Engine
 
 _FEW = 4  # bytes of a column for each row, of which a dictionary of few values needs less
 _FEWEST = 4096  # rows for which it pays off
+_CLOSE = 1 << 16  # how far numbers lie apart that are counted in a row
 _MOST_BYTES = 1 << 25  # of all tallies
 
 _Numbers: TypeAlias = npt.NDArray[np.int64]
@@ -84,9 +87,9 @@ class _Tally:
 class Tallies:
     """Tallies of the columns of verified files, made where one is asked for.
 
-    To read text as a dictionary is the fastest way to compare it, and gives a tally besides. A
-    column of another type is grouped when it is asked for again: that takes twice as long as to
-    compare it.
+    To read text as a dictionary is the fastest way to compare it, and gives a tally besides; to
+    count numbers that lie close together takes as long as to compare them. A column of another type
+    is grouped when it is asked for again: that takes twice as long as to compare it.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -99,8 +102,8 @@ class Tallies:
 
     def count(
         self,
-        path: str,
-        file: VerifiedFile,
+        file: DataFile,
+        verified: VerifiedFile,
         field: pa.Field,
         condition: datafusion.Expr,
         grouped: Callable[[], datafusion.DataFrame],
@@ -109,10 +112,10 @@ class Tallies:
 
         Parameters
         ----------
-        path
-            Of the file, whose column was verified.
         file
-            The same.
+            The file.
+        verified
+            The same, whose column was verified.
         field
             Of the column, as it is stored; the condition is about nothing else.
         condition
@@ -125,20 +128,24 @@ class Tallies:
         int or None
             None if the column may have many distinct values, or is not worth it yet.
         """
-        tallies = self._known.setdefault(file, {})
-        if field.name not in tallies:
-            if _is_text(field):
-                made = self._of_text(path, file, field)
-            elif not _is_countable(field.type) or not _is_small(file, field.name):
+        tallies = self._known.setdefault(verified, {})
+        if field.name in tallies:
+            made = tallies[field.name]
+        else:
+            if not _is_small(verified, field.name):
                 made = None
-            elif field.name not in (asked := self._asked.setdefault(file, set())):
+            elif _is_text(field):
+                made = self._of_text(file.path, field)
+            elif _is_close(file, field):
+                made = self._of_numbers(file.path, field)
+            elif not _is_countable(field.type):
+                made = None
+            elif field.name not in (asked := self._asked.setdefault(verified, set())):
                 asked.add(field.name)
                 return None
             else:
                 made = self._of_groups(field, grouped())
             self._keep(tallies, field.name, made)
-        else:
-            made = tallies[field.name]
         if made is None:
             return None
         return int(made.numbers[made.column.matching(self._engine, condition)[made.places]].sum())
@@ -160,9 +167,7 @@ class Tallies:
             column = self._columns.setdefault(key, _Column(*key))
         return _Tally(column, column.places(values), numbers)
 
-    def _of_text(self, path: str, file: VerifiedFile, field: pa.Field) -> _Tally | None:
-        if not _is_small(file, field.name):
-            return None
+    def _of_text(self, path: str, field: pa.Field) -> _Tally | None:
         with pq.ParquetFile(path, read_dictionary=[field.name]) as parquet:
             if not _has_dictionaries(parquet, field.name):
                 return None
@@ -179,6 +184,21 @@ class Tallies:
         return self._tally(
             field, pa.concat_arrays(values).cast(pa.string()), np.concatenate(numbers)
         )
+
+    def _of_numbers(self, path: str, field: pa.Field) -> _Tally | None:
+        with pq.ParquetFile(path) as parquet:
+            # A name also selects the columns that begin with it and a dot.
+            column = parquet.read([field.name], use_threads=False)[field.name]
+        low, high = pc.min_max(column).as_py().values()
+        if low is None or high - low >= _CLOSE:
+            return None
+        numbers = np.zeros(high - low + 1, np.int64)
+        for chunk in column.chunks:
+            steps = pc.subtract(chunk.drop_null(), pa.scalar(low, chunk.type)).to_numpy()
+            numbers += np.bincount(steps.astype(np.int64), minlength=len(numbers))
+        present = np.flatnonzero(numbers)
+        values = pa.array([*(low + step for step in present.tolist()), None], field.type)
+        return self._tally(field, values, np.append(numbers[present], column.null_count))
 
     def _of_groups(self, field: pa.Field, frame: datafusion.DataFrame) -> _Tally:
         parts = frame.collect()
@@ -197,6 +217,15 @@ def _computed(
 
 def _is_text(field: pa.Field) -> bool:
     return bool(pa.types.is_string(field.type))
+
+
+def _is_close(file: DataFile, field: pa.Field) -> bool:
+    """Whether the numbers of a column lie close together, so that they can be counted in a row."""
+    known = file.ranges.get(field.name)
+    if not pa.types.is_integer(field.type) or known is None:
+        return False
+    low, high = known.minimum, known.maximum
+    return isinstance(low, int) and isinstance(high, int) and high - low < _CLOSE
 
 
 def _is_countable(type_: pa.DataType) -> bool:
