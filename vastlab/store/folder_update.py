@@ -274,6 +274,7 @@ class Update:
     unmatched: list[Source] = field(init=False)
     copy_finder: CopyFinder = field(init=False)
     sources: dict[str, Source] = field(init=False)
+    same: dict[tuple[int, str], list[str]] = field(default_factory=dict)  # keys by content
     is_first: bool = field(init=False)
     small: SmallLogs = field(default_factory=SmallLogs)
     files: list[StagedFile] = field(default_factory=list)
@@ -301,6 +302,8 @@ class Update:
     def run(self, database: Database, staging: Path) -> None:
         """Read what is new and commit the change."""
         self.meter.add_total(len(self.changed), sum(state.size for state in self.changed))
+        for key, source in self.sources.items():
+            self.same.setdefault(source.content, []).append(key)
         for state in self.changed:
             self._process(state, database, staging)
             self._save(database, staging)
@@ -333,7 +336,7 @@ class Update:
         if not state.is_intact():
             self._skip_changed(state, is_gone=False)
             return
-        self.sources[source.key] = source
+        self._record(source)
         self.meter.files_done += 1
         self.meter.bytes_done += state.size
 
@@ -349,7 +352,11 @@ class Update:
         if is_gone and self.is_last:
             self.removed.add(state.path)
         else:
-            self.sources[state.path] = known
+            self._record(known)
+
+    def _record(self, source: Source) -> None:
+        self.sources[source.key] = source
+        self.same.setdefault(source.content, []).append(source.key)
 
     def _skip_copies(self) -> None:
         """Read copies again with the next listing: what they are copies of may be gone unread."""
@@ -465,11 +472,8 @@ class Update:
         size, _ = source.content
         if not size:
             return None
-        same = (
-            other
-            for other in self.sources.values()
-            if other.size + other.tail_size == size and other.content == source.content
-        )
+        others = map(self.sources.get, self.same.get(source.content, ()))
+        same = (other for other in others if other and other.content == source.content)
         return next((other for other in same if not (plan.is_final and other.tail_size)), None)
 
     def _commit(self, database: Database, staging: Path) -> None:
