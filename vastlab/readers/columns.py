@@ -49,9 +49,18 @@ def store(
     batch: pa.RecordBatch, schema: Schema, target: pa.Schema, import_time: int
 ) -> pa.RecordBatch:
     """Convert nested events in the form of `convert.normalise` to rows of a file."""
-    moment = pa.scalar(import_time, pa.timestamp("ns"))
-    arrays = [*export(batch, schema), pa.repeat(moment, batch.num_rows)]
+    arrays = [*export(batch, schema), _import_times(import_time, batch.num_rows)]
     return pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def with_import_time(rows: pa.RecordBatch, import_time: int) -> pa.RecordBatch:
+    """Change the import time of rows of a file."""
+    times = _import_times(import_time, rows.num_rows)
+    return rows.set_column(rows.num_columns - 1, _IMPORT_FIELD, times)
+
+
+def _import_times(import_time: int, num_rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(import_time, _IMPORT_FIELD.type), num_rows)
 
 
 def export(batch: pa.RecordBatch, schema: Schema) -> list[pa.Array]:

@@ -12,6 +12,7 @@ from math import isinf
 from typing import Any
 
 from vastlab.readers import values
+from vastlab.readers.json_forms import KeyForm
 from vastlab.readers.problems import BECAME_NULL, Problems
 from vastlab.readers.schemas import SHIPPED, Schemas
 from vastlab.readers.shapes import (
@@ -34,6 +35,7 @@ class Inference:
 
     roots: dict[str, RecordShape] = field(default_factory=dict)  # events of each schema name
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)  # on fields that became text
+    forms: dict[str, dict[str, KeyForm]] = field(default_factory=dict)  # of the JSON of a schema
     outdated: set[str] = field(default_factory=set)  # schemas whose types have changed since
     lines_before: int = 0  # lines of the current file that earlier imports read
     _seeds: dict[str, list[Schema]] = field(default_factory=dict)

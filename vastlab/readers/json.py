@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -339,18 +340,22 @@ def read_zeek_json(source: Source, context: Context) -> Iterator[pa.RecordBatch]
 
 def guess_log(stem: str, event: Mapping[str, object]) -> str:
     """Return the Zeek log type of a file, by its name or by the fields of an event."""
-    catalog = schemas.load("zeek")
-    if catalog.find(stem):
+    if schemas.load("zeek").find(stem):
         return stem
-    keys = set(_spelled_out(event))
-    names = {
-        schema.name.removeprefix("zeek."): {leaf.name for leaf in schema.leaves}
-        for schema in catalog.schemas.values()
-    }
+    keys, names = set(_spelled_out(event)), _zeek_fields()
     # Prefer the schema with the most matching fields, then with the fewest fields.
     best = max(names, key=lambda name: (len(keys & names[name]), -len(names[name])))
     known = {key for key in keys & names[best] if key not in _COMMON and key[:3] != "id."}
     return best if known and len(keys & names[best]) * 2 > len(keys) else stem
+
+
+@cache
+def _zeek_fields() -> dict[str, set[str]]:
+    """Return the names of the fields of each type of log."""
+    return {
+        schema.name.removeprefix("zeek."): {leaf.name for leaf in schema.leaves}
+        for schema in schemas.load("zeek").schemas.values()
+    }
 
 
 def _spelled_out(event: Mapping[str, object]) -> Iterator[str]:

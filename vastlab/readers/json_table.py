@@ -109,16 +109,38 @@ class JSONTable:
         recursive, but the schema ends it at the first level that is not expected. `ahead` is the
         result of `parse_ahead`, which is used if no later type has changed.
         """
+        known = self._context.inference.forms.setdefault(self._name, {})
+        if known and not self._sampled:
+            # For a small log, decoding a sample takes longer than all the rest.
+            batch = self._try(lines, wanted, ahead, known)
+            if batch is not None:
+                return batch
+        batch = self._try(lines, wanted, ahead)
+        if batch is not None:
+            known.update(self._key_forms)
+        return batch
+
+    def _try(
+        self,
+        lines: Lines,
+        wanted: tuple[str, str] | None,
+        ahead: Parsed | None,
+        known: Mapping[str, KeyForm] | None = None,
+    ) -> pa.RecordBatch | None:
+        """Convert lines that are written as those of earlier files, or as the sample shows."""
         mismatches = Mismatches(self._path, self._context.problems)
         try:
-            schema = self._expected(lines)
+            forms = self._sample(lines) if known is None else known
+            schema = schema_of(forms, self._root)
             if ahead is not None and ahead.schema == schema:
                 columns = ahead.columns.result()
             else:
                 columns = _parse(lines, schema)
             if wanted is not None and not _all_equal(columns.get(wanted[0]), wanted[1]):
                 return None
-            batch = self._convert(columns, lines.numbers, mismatches)
+            work = Columns(mismatches, self._became_text, self._context.infer)
+            arrays = work.convert(columns, forms, self._root, lines.numbers)
+            batch = self._batch(arrays, len(lines.numbers))
         except REFUSALS:
             return None
         mismatches.report()
@@ -127,19 +149,19 @@ class JSONTable:
     def parse_ahead(self, lines: Lines, pool: Executor) -> Parsed | None:
         """Start to parse lines with the types that are known now; None if that is not possible."""
         try:
-            schema = self._expected(lines)
+            schema = schema_of(self._sample(lines), self._root)
         except REFUSALS:
             return None
         return Parsed(schema, pool.submit(_parse, lines, schema))
 
-    def _expected(self, lines: Lines) -> pa.Schema:
-        """Return the schema for Arrow's parser, which a sample of the first lines gives."""
+    def _sample(self, lines: Lines) -> dict[str, KeyForm]:
+        """Return how the values of this file are written; a sample of its first lines tells it."""
         if not self._sampled:
             self._sampled = True
             sample = lines.texts()[:: len(lines) // SAMPLE + 1]
             decoded = json_documents.decode_lines(sample, range(len(sample)), "", Problems(keep=0))
             self.observe([*decoded])
-        return schema_of(self._key_forms, self._root)
+        return self._key_forms
 
     def observe(self, events: _Numbered) -> None:
         """Extend the shapes and forms for decoded events."""
@@ -149,13 +171,6 @@ class JSONTable:
             self._observer.observe(fields)
             for key, value in event.items():
                 self._key_forms.setdefault(key, KeyForm()).note(value)
-
-    def _convert(
-        self, columns: dict[str, pa.Array], numbers: np.ndarray, mismatches: Mismatches
-    ) -> pa.RecordBatch:
-        work = Columns(mismatches, self._became_text, self._context.infer)
-        arrays = work.convert(columns, self._key_forms, self._root, numbers)
-        return self._batch(arrays, len(numbers))
 
     # --- without Arrow's parser -------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from vastlab.store.follow import (
     skip,
 )
 from vastlab.store.layout import COPY, TAIL, Layout, Source, new_segment
+from vastlab.store.read_ahead import Ready, read_ahead
 from vastlab.store.small_logs import SmallLogs
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import Digest, HashingReader, Meter, as_format_error, reason_of
@@ -56,22 +57,27 @@ def read(
     add: Callable[[pa.RecordBatch], None],
     watch: Callable[[], None],
     inference: Inference,
+    known: bytes | None = None,
     **options: Unpack[ReadOptions],
 ) -> Source:
-    """Read what is new in a file as part `segment`, and return its new state."""
+    """Read what is new in a file as part `segment`, and return its new state.
+
+    If its content is `known`, its events were added before.
+    """
     base, state = plan.base, plan.state
     problems = Problems(keep=_KEPT_PROBLEMS)
     if plan.end == plan.start:
         return _nothing_added(plan)
-    with _content(plan) as (content, header, digest):
+    with _content(plan, known) as (content, header, digest):
         reader = _LineReader(content, state.path, plan, watch)
         if digest is not None:
             reader.continue_digest(digest)
         stream = cast("BinaryIO", _Concatenated(header, reader) if header else reader)
         options["format"] = plan.format
         inference.lines_before = base.lines - header.count(b"\n") if base else 0
-        for batch in readers.read(stream, problems=problems, inference=inference, **options):
-            add(batch)
+        if known is None:
+            for batch in readers.read(stream, problems=problems, inference=inference, **options):
+                add(batch)
         reader.exhaust()
         if isinstance(content, Content) and content.damage:
             raise FormatError(content.damage, path=state.path)
@@ -148,10 +154,14 @@ def _replaced(plan: Plan) -> FormatError:
 
 
 @contextmanager
-def _content(plan: Plan) -> Iterator[tuple[BinaryIO | Content, bytes, Digest | None]]:
+def _content(
+    plan: Plan, known: bytes | None
+) -> Iterator[tuple[BinaryIO | Content, bytes, Digest | None]]:
     """Open a file where reading starts; yields the file, its header, and the digest so far."""
     base, path = plan.base, plan.state.path
-    if base is None:
+    if known is not None:
+        yield io.BytesIO(known), b"", None
+    elif base is None:
         with open_content(path) as content:
             yield content, b"", None
     elif is_plain(path):
@@ -274,6 +284,7 @@ class Update:
     unmatched: list[Source] = field(init=False)
     copy_finder: CopyFinder = field(init=False)
     sources: dict[str, Source] = field(init=False)
+    same: dict[tuple[int, str], list[str]] = field(default_factory=dict)  # keys by content
     is_first: bool = field(init=False)
     small: SmallLogs = field(default_factory=SmallLogs)
     files: list[StagedFile] = field(default_factory=list)
@@ -301,8 +312,10 @@ class Update:
     def run(self, database: Database, staging: Path) -> None:
         """Read what is new and commit the change."""
         self.meter.add_total(len(self.changed), sum(state.size for state in self.changed))
-        for state in self.changed:
-            self._process(state, database, staging)
+        for key, source in self.sources.items():
+            self.same.setdefault(source.content, []).append(key)
+        for state, ready in self._read_ahead():
+            self._process(state, database, staging, ready=ready)
             self._save(database, staging)
         self._finish_rotated(database, staging)
         while self.inference.is_outdated:
@@ -313,15 +326,26 @@ class Update:
         self.meter.show(final=True)
         self._commit(database, staging)
 
+    def _read_ahead(self) -> Iterator[tuple[FileState, Ready | None]]:
+        """Yield the files to read; in a first update, small logs are read together."""
+        if self.is_first:
+            return read_ahead(self.changed, self.options)
+        return ((state, None) for state in self.changed)
+
     def _process(
-        self, state: FileState, database: Database, staging: Path, plan: Plan | None = None
+        self,
+        state: FileState,
+        database: Database,
+        staging: Path,
+        plan: Plan | None = None,
+        ready: Ready | None = None,
     ) -> None:
         """Read what is new in one file, and record its new state."""
         self.meter.source = state.path
         self.meter.tick()
         try:
-            todo = plan or self._plan(state)
-            source = self._read(todo, database, staging) if isinstance(todo, Plan) else todo
+            todo = plan or self._plan(state, ready)
+            source = self._read(todo, database, staging, ready) if isinstance(todo, Plan) else todo
         except FileNotFoundError:
             self._skip_changed(state, is_gone=True)
             return
@@ -333,7 +357,7 @@ class Update:
         if not state.is_intact():
             self._skip_changed(state, is_gone=False)
             return
-        self.sources[source.key] = source
+        self._record(source)
         self.meter.files_done += 1
         self.meter.bytes_done += state.size
 
@@ -349,7 +373,11 @@ class Update:
         if is_gone and self.is_last:
             self.removed.add(state.path)
         else:
-            self.sources[state.path] = known
+            self._record(known)
+
+    def _record(self, source: Source) -> None:
+        self.sources[source.key] = source
+        self.same.setdefault(source.content, []).append(source.key)
 
     def _skip_copies(self) -> None:
         """Read copies again with the next listing: what they are copies of may be gone unread."""
@@ -398,9 +426,13 @@ class Update:
         self.snapshot = database.snapshot()
         self.saved = time.monotonic()
 
-    def _plan(self, state: FileState) -> Plan | Source:
+    def _plan(self, state: FileState, ready: Ready | None) -> Plan | Source:
         own = self.snapshot.sources.get(state.path)
-        found = follow.plan(state, own, self.unmatched, self.options.get("encoding"))
+        found = (
+            Plan(state, "zeek", state.size, origin=state.path)
+            if ready is not None
+            else follow.plan(state, own, self.unmatched, self.options.get("encoding"))
+        )
         if isinstance(found, Source):
             return found
         is_known = found.base is not None and not _is_copy(found.base)
@@ -411,7 +443,7 @@ class Update:
             return replace(found, base=None, is_copy=True, origin=state.path)
         return replace(found, is_copy=is_copy)
 
-    def _read(self, plan: Plan, database: Database, staging: Path) -> Source:
+    def _read(self, plan: Plan, database: Database, staging: Path, ready: Ready | None) -> Source:
         segment = new_segment(COPY if plan.is_copy else "")
         tail = new_segment(TAIL)
         if plan.base is not None:
@@ -421,8 +453,13 @@ class Update:
             for name in (segment, tail)
         )
         try:
-            add = functools.partial(self._add, buffer)
-            source = read(plan, segment, add, self.meter.tick, self.inference, **self.options)
+            known = None
+            if ready is not None:
+                known = ready.content
+                buffer.add_rows(ready.layout, ready.rows)
+                self.meter.events += ready.rows.num_rows
+            add, tick = functools.partial(self._add, buffer), self.meter.tick
+            source = read(plan, segment, add, tick, self.inference, known, **self.options)
             self.parts.append(_Part(plan, segment, frozenset(buffer.new_events)))
             if plan.has_tail:
                 source = with_tail(plan, source)
@@ -465,11 +502,8 @@ class Update:
         size, _ = source.content
         if not size:
             return None
-        same = (
-            other
-            for other in self.sources.values()
-            if other.size + other.tail_size == size and other.content == source.content
-        )
+        others = map(self.sources.get, self.same.get(source.content, ()))
+        same = (other for other in others if other and other.content == source.content)
         return next((other for other in same if not (plan.is_final and other.tail_size)), None)
 
     def _commit(self, database: Database, staging: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +220,12 @@ def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+_SOURCE_FIELDS = tuple(each.name for each in fields(Source) if each.name != "key")
+
+
 def encode_source(source: Source) -> dict[str, Any]:
     """Return a source as JSON, without its key."""
-    document = asdict(source)
-    del document["key"]
+    document = {name: getattr(source, name) for name in _SOURCE_FIELDS}
     if not source.remarks:
         del document["remarks"]
     return document

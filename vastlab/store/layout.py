@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from vastlab.arrow import schema as arrow_schema
 from vastlab.readers import columns
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -85,6 +86,12 @@ class Layout:
 
     fingerprint: str
     schema: Schema
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Layout:
+        """Return the layout of nested events."""
+        found = arrow_schema.from_arrow(schema)
+        return cls(arrow_schema.fingerprint(found), found)
 
     @cached_property
     def stored_schema(self) -> pa.Schema:

@@ -27,7 +27,7 @@ from vastlab.store.folder_update import OutdatedError, Update
 from vastlab.store.layout import Source
 from vastlab.store.manifest import SPAN
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.sources import IngestProgress, Meter
+from vastlab.store.sources import IngestProgress, Meter, files_below
 
 LIMIT = 20 * 1024**3
 _LOCK = ".lock"
@@ -240,7 +240,7 @@ class LogFolder:
     def _refresh(self, meter: Meter) -> Database:
         if not self._folder.is_dir():
             raise UsageError(f"no such folder: {str(self._folder)!r}")
-        if not (self._has_logs or follow.list_files(self._folder, ())):
+        if not (self._has_logs or any(True for _ in files_below(self._folder))):
             msg = f"the folder {str(self._folder)!r} contains no files"
             raise FormatError(msg, hint="pass a folder with logs, or `vastlab import` into it")
         for attempt in range(_SCANS):

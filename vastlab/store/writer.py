@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vastlab import _text
-from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.readers import columns
 from vastlab.store import checksums, statistics
@@ -286,10 +285,18 @@ class Buffer:
         if batch.num_rows == 0:
             return
         layout = self._layout_of(batch.schema)
-        open_ = self._new.open.setdefault(layout.fingerprint, _Open(layout))
         import_time = time.time_ns()
+        self._add(layout, layout.rows(batch, import_time), import_time)
+
+    def add_rows(self, layout: Layout, rows: pa.RecordBatch) -> None:
+        """Add rows of a layout, with an import time of their own."""
+        layout = self._layouts.setdefault(layout.fingerprint, layout)
+        import_time = time.time_ns()
+        self._add(layout, columns.with_import_time(rows, import_time), import_time)
+
+    def _add(self, layout: Layout, rows: pa.RecordBatch, import_time: int) -> None:
+        open_ = self._new.open.setdefault(layout.fingerprint, _Open(layout))
         self._import_times.append(import_time)
-        rows = layout.rows(batch, import_time)
         for start in range(0, rows.num_rows, ROW_GROUP_ROWS):
             part = rows.slice(start, ROW_GROUP_ROWS)
             size = part.nbytes + part.num_columns * _COLUMN_OVERHEAD
@@ -298,7 +305,7 @@ class Buffer:
             self._new.size += size
             self._spill()
         events = self._new.events
-        events[layout.schema.name] = events.get(layout.schema.name, 0) + batch.num_rows
+        events[layout.schema.name] = events.get(layout.schema.name, 0) + rows.num_rows
 
     def keep(self) -> None:
         """Keep what was added since the last call."""
@@ -346,10 +353,9 @@ class Buffer:
     def _layout_of(self, schema: pa.Schema) -> Layout:
         if self._last is not None and schema.equals(self._last[0], check_metadata=True):
             return self._last[1]
-        described = arrow_schema.from_arrow(schema)
-        key = arrow_schema.fingerprint(described)
-        known = self._known.get(key) or Layout(key, described)
-        layout = self._layouts.setdefault(key, known)
+        found = Layout.of(schema)
+        known = self._known.get(found.fingerprint, found)
+        layout = self._layouts.setdefault(found.fingerprint, known)
         self._last = schema, layout
         return layout
 
