@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pytest
 
+import vastlab
 from tests.benchmarks.measure import ABSENT, EVENTS, OTHERWISE, version
 from vastlab import demo
 from vastlab.client import VAST
@@ -28,6 +29,7 @@ from vastlab.store.database import Database
 LISTED = int(os.environ.get("VASTLAB_BENCH_LISTED", "10000"))
 TABLE = "Counts of connections: the CPU of others over that of vastlab"
 EVENTS_TABLE = "Connections as Arrow: the CPU of others over that of vastlab"
+FRAMES_TABLE = "Events as frames of pandas: the CPU of others over that of vastlab"
 NOTES = {
     "subnet": "addresses are bytes to the others",
     f"{LISTED:,} texts": "vastlab is given the list with the question, others have it bound",
@@ -320,6 +322,45 @@ def test_events(compare, database, paths, lists, name):
         **{peer: ask(peer, paths, question, lists, rows) for peer in PEERS},
     }
     compare(EVENTS_TABLE, name, asks, same=same, show=lambda found: f"{found.num_rows:,}")
+    loop.run_until_complete(vast.aclose())
+    loop.close()
+
+
+# A text that tells the events of a schema apart well enough to compare answers.
+FRAMES_OF = {"zeek.dns": "uid", "suricata.flow": "community_id"}
+
+
+def frame_of_duckdb(paths):
+    import duckdb
+
+    files = ", ".join(f"'{path}'" for path in paths)
+    return duckdb.sql(f"from read_parquet([{files}])").df()
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", FRAMES_OF)
+def test_frames(compare, database, name):
+    """All events of a schema as a frame of pandas."""
+    loop = asyncio.new_event_loop()
+    vast = VAST(database.path)
+    paths = [file.path for file in database.snapshot().files if file.schema_name == name]
+
+    async def frame():
+        parts = vast.export(f'#type == "{name}"', limit=0)
+        return vastlab.to_frames(await vastlab.collect_pyarrow(parts))[name]
+
+    def same(ours, theirs):
+        column = FRAMES_OF[name]
+        return sorted(map(str, ours[column])) == sorted(map(str, theirs[column]))
+
+    is_there = version("duckdb") != ABSENT
+    asks = {
+        "vastlab": lambda: loop.run_until_complete(frame()),
+        "duckdb": (lambda: frame_of_duckdb(paths)) if is_there else ABSENT,
+        "pyarrow": lambda: pyarrow.dataset.dataset(paths).to_table().to_pandas(),
+    }
+    note = "vastlab types addresses and has text columns without null objects"
+    compare(FRAMES_TABLE, name, asks, same=same, show=lambda found: f"{len(found):,}", note=note)
     loop.run_until_complete(vast.aclose())
     loop.close()
 
