@@ -99,9 +99,7 @@ class FileNode:
             if task.bound == Constant(True):
                 counts[task.file.schema_name] += task.file.rows
             else:
-                # What one of several conditions finds needs no parts without common events here.
-                is_any = isinstance(task.bound, Or)
-                scans.append(replace(task, disjuncts=(task.bound,)) if is_any else task)
+                scans.append(task)
         parts = self._counted_together(scans)
         numbers = await scan.run(
             self._engine(), self._pool, parts, self._counted_at_once, self._counter, _count
@@ -112,6 +110,11 @@ class FileNode:
 
     def _counted_together(self, tasks: list[Task]) -> list[list[Task]]:
         """Say which files are counted together."""
+        # Conditions of which one is enough are looked at together, each in its own column.
+        tasks = [
+            replace(task, disjuncts=(task.bound,)) if isinstance(task.bound, Or) else task
+            for task in tasks
+        ]
         parts = list(small_files.bundles(tasks))
         alone = [part[0] for part in parts if len(part) == 1]
         together = bundles(alone, self._counted_at_once)
