@@ -81,8 +81,19 @@ def objects(module: str) -> Iterator[dict[str, Any]]:
     """Yield events as JSON objects, without numbers that are too large for DuckDB."""
     for name, batch in events(module):
         for row in row_values(TableSlice(batch)):
-            if all(not isinstance(value, int) or value < _SIGNED for value in row.values()):
+            if fits(row):
                 yield {"#type": name, **row}
+
+
+def fits(value: object) -> bool:
+    """Return whether DuckDB can read all numbers, also those in nested records."""
+    match value:
+        case dict():
+            return all(map(fits, value.values()))
+        case list():
+            return all(map(fits, value))
+        case _:
+            return not isinstance(value, int) or value < _SIGNED
 
 
 def zeek_json(row: dict[str, Any]) -> dict[str, Any]:
