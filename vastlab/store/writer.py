@@ -62,6 +62,7 @@ def write(
                 writer.writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 ranges.append(statistics.of(group, layout.schema))
                 left -= group.num_rows
+                group = None  # so that only one is in memory
                 group = next(groups, None)
                 size = writer.sink.tell()
                 # Not if the rest would be a small file.
@@ -90,14 +91,9 @@ def _sorted_groups(
             yield table.slice(start, ROW_GROUP_ROWS).combine_chunks()
         return
     indices = pc.sort_indices(table.select([order]), [(order, "ascending", "at_end")])
-    columns = []
-    while table.num_columns:
-        # One column at a time, so that the events are not in memory twice.
-        column, table = table.column(0), table.remove_column(0)
-        columns.append(column.take(indices))
     for start in range(0, len(indices), ROW_GROUP_ROWS):
-        group = [column.slice(start, ROW_GROUP_ROWS) for column in columns]
-        yield pa.Table.from_arrays(group, schema=schema)
+        # Not all at once, so that the events are not in memory twice.
+        yield table.take(indices.slice(start, ROW_GROUP_ROWS))
 
 
 def _is_sorted(times: pa.ChunkedArray) -> bool:
