@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -195,6 +196,7 @@ def file_name(nanoseconds: int, stem: str) -> str:
 
 # With it sorting, reading and writing stay below 400 MiB, also where events come in no order.
 BUDGET = 128 * 1024 * 1024
+_AT_ONCE = 2  # layouts that are written in the end
 # The memory of a column of a batch in addition to its values; it matters for small batches.
 _COLUMN_OVERHEAD = 512
 
@@ -335,8 +337,10 @@ class Buffer:
     def finish(self) -> list[StagedFile]:
         """Keep and write everything, and return all files."""
         self.keep()
-        for open_ in self._kept.open.values():
-            self._write(open_, self._kept)
+        with ThreadPoolExecutor(_AT_ONCE, "vastlab-write") as pool:
+            for files in pool.map(self._write, self._kept.open.values()):
+                self._kept.files += files
+        self._kept.size = 0
         return self._kept.files
 
     def _layout_of(self, schema: pa.Schema) -> Layout:
@@ -355,16 +359,19 @@ class Buffer:
             return
         parts = [(open_, part) for part in (self._kept, self._new) for open_ in part.open.values()]
         for open_, part in sorted(parts, key=lambda pair: pair[0].size, reverse=True):
-            self._write(open_, part)
+            size = open_.size
+            part.files += self._write(open_)
+            part.size -= size
             if self._kept.size + self._new.size <= self._budget:
                 return
 
-    def _write(self, open_: _Open, part: _Part) -> None:
+    def _write(self, open_: _Open) -> list[StagedFile]:
         if not open_.batches:
-            return
+            return []
         with disk_errors(self._place):
             os.utime(self._staging)
-            part.files += write(
+            open_.size = 0
+            return write(
                 open_.batches,
                 open_.layout,
                 self._place,
@@ -372,5 +379,3 @@ class Buffer:
                 target_size=self._target_size,
                 source=self._source,
             )
-        part.size -= open_.size
-        open_.size = 0
