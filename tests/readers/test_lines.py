@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vastlab.errors import FormatError
+from vastlab.readers.json_documents import Lines
 from vastlab.readers.problems import Problems
 from vastlab.readers.source import BOM, GZIP, ZSTD, Source, blocks, encoding_of
 
@@ -57,3 +58,29 @@ def test_a_cut_file_gives_its_whole_lines_and_then_an_error():
             found += block.data.splitlines()
     assert found == lines[: len(found)]
     assert 0 < len(found) < len(lines)
+
+
+KEY = b'"kind":"'
+parts = st.sampled_from([KEY, b"a", b"bc", b'"', b"\\", b'"kind": "', b'"kin', b"{", b"}"])
+
+
+@given(st.lists(st.lists(parts, max_size=6).map(b"".join), min_size=1, max_size=12))
+def test_the_text_after_a_key_is_that_of_its_line(texts):
+    """Each line has its text, if each has one such key; lines of one text can be separated."""
+    lines = Lines.of([b"{%s}" % text for text in texts], range(10, 10 + len(texts)))
+    found = lines.texts_after(KEY)
+    plain = [text.count(KEY) == 1 for text in texts]
+    if found is None:
+        after = [text.partition(KEY)[2].partition(b'"') for text in texts]
+        assert not all(plain) or any(not a or not quote or b"\\" in a for a, quote, _ in after)
+        return
+    distinct, codes = found
+    assert all(plain)
+    assert len({*distinct}) == len(distinct)
+    for text, code in zip(texts, codes.tolist(), strict=True):
+        assert text.partition(KEY)[2].startswith(distinct[code] + b'"')
+    for code, group in enumerate(lines.grouped(codes)):
+        rows = [row for row, each in enumerate(codes.tolist()) if each == code]
+        assert group.numbers.tolist() == [row + 10 for row in rows]
+        assert group.texts() == [b"{%s}" % texts[row] for row in rows]
+        assert group.newlines.tolist() == [i for i, b in enumerate(group.data) if b == 10]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import pyarrow as pa
 import pytest
@@ -13,6 +13,7 @@ from vastlab.readers import values
 from vastlab.types import Kind
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+WIDE = Context(prec=60)
 
 
 def seconds(nanoseconds: int) -> str:
@@ -245,7 +246,7 @@ def test_no_number_in_text_ends_the_process(kind, text):
         assert len(str(error)) < 200  # noqa: PT017  # not all kinds refuse it
 
 
-@given(st.lists(st.none() | st.text("0123456789.-+:TZe /smdh", max_size=24), max_size=8))
+@given(st.lists(st.none() | st.text("0123456789.-+:TZex /smdh", max_size=24), max_size=8))
 def test_columns_read_as_single_values_do(texts):
     """A column is only a faster way to the same values."""
     for kind in values.PLAIN_KINDS:
@@ -264,6 +265,66 @@ def test_columns_read_as_single_values_do(texts):
             assert column.cast(pa.int64()).to_pylist() == single
         else:
             assert column.to_pylist() == single
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0x1F",
+        "0" * 21 + "1",
+        "-" + "0" * 19 + "1",
+        "-0",
+        "18446744073709551615",
+        "18446744073709551616",
+        "True",
+        "FALSE",
+        "2024-01-31T051607",
+        "2024-01-31T05+01:00",
+        "2024-01-31T0516+01:00",
+        "2024-01-31T051607+01:00",
+        "2024-01-31T05:16:07.",
+        "2024-01-31T05:16:07,25",
+        "2024-01-31T05:16:60",
+        "2024-01-31T24:00:00",
+        "2024-02-30T05:16:07",
+        "9999-01-31T05:16:07",
+        "2024-01-31T05:16:07.123456789Z",
+        "2024-01-31T05:16:07.1234567890",
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.INT64, Kind.UINT64, Kind.BOOL, Kind.TIME])
+def test_arrow_reads_no_more_than_single_values(text, kind):
+    """Arrow has rules of its own for numbers and times; a column has those of single values."""
+    usual = {Kind.BOOL: "true", Kind.TIME: "2024-01-31T05:16:07.123"}.get(kind, "17")
+    for texts in ([text], [usual, text, None], [text, None, usual]):
+        found = values.from_text(pa.array(texts, pa.string()), kind)
+        found = found.cast(pa.int64()) if kind is Kind.TIME else found
+        assert found.to_pylist() == [_or_none(each, kind) for each in texts]
+
+
+def _or_none(text, kind):
+    try:
+        return None if text is None else values.value_from_text(text, kind)
+    except ValueError:
+        return None
+
+
+@given(st.lists(st.none() | st.integers(-(1 << 80), 1 << 80), min_size=1), st.integers(0, 16))
+def test_decimals_are_rounded_half_to_even(numbers, zeros):
+    """Nanoseconds are those of Python's decimals, also for halves; null beyond 64 bits."""
+    numbers = [None if n is None else n * 5 * 10**zeros for n in numbers]
+    column = pa.array(
+        [None if n is None else Decimal(n).scaleb(-24, WIDE) for n in numbers],
+        pa.decimal128(38, 24),
+    )
+    expected = [
+        None if n is None else int(Decimal(n).scaleb(-15, WIDE).to_integral_value(context=WIDE))
+        for n in numbers
+    ]
+    expected = [n if n is not None and -(1 << 63) <= n < 1 << 63 else None for n in expected]
+    for start in (0, 1):
+        found = values.rounded(column.slice(start), Kind.TIME).cast(pa.int64())
+        assert found.to_pylist() == expected[start:]
 
 
 DURATION_COLUMN = (

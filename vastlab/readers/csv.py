@@ -409,7 +409,8 @@ class _Table:
         ends = np.cumsum(np.bincount(keys, minlength=len(names.dictionary)))
         rows_of = np.split(np.argsort(keys, kind="stable"), ends[:-1])
         for name, rows in zip(names.dictionary.to_pylist(), rows_of, strict=True):
-            parts = [column.take(rows) for column in columns]
+            single = len(rows) == len(names)
+            parts = columns if single else [column.take(rows) for column in columns]
             name = self._context.schema or name or self._source.stem
             yield self._batch(name, self._names, parts, partial(_line_at, lines, rows))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
@@ -208,21 +209,20 @@ class EventReader:
 
         ``None`` if a line has not exactly one such key.
         """
-        named = b'"#type"' in lines.data
+        named = b"#" in lines.data and b'"#type"' in lines.data  # the former is found fast
         if self._context.schema or (self._key is None and not named):
             return {self._name_of((None, None)): _Group(lines)}
         if self._key is not None and named:
             return None
         key = self._key or TYPE_KEY
-        texts = _texts_after(lines.data, key)
-        if texts is None or len(texts) != len(lines):
+        start = re.search(rb'"%s": ?"' % re.escape(key.encode()), lines.data)
+        found = lines.texts_after(start.group()) if start else None
+        if found is None:
             return None
-        codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+        texts, codes = found
         groups: dict[str, _Group] = {}
-        parts = [lines] if len(codes) == 1 else lines.grouped([codes[text] for text in texts])
-        for text, part in zip(codes, parts, strict=True):
-            if not text or b"\\" in text:
-                return None
+        parts = [lines] if len(texts) == 1 else lines.grouped(codes)
+        for text, part in zip(texts, parts, strict=True):
             try:
                 value = text.decode()
                 name = self._name_of((None, value) if named else (value, None))
@@ -250,7 +250,8 @@ class EventReader:
                 except ValueError:
                     return None
             found.append(codes.setdefault(names[pair], len(codes)))
-        return {name: _Group(part) for name, part in zip(codes, lines.grouped(found), strict=True)}
+        parts = lines.grouped(np.array(found))
+        return {name: _Group(part) for name, part in zip(codes, parts, strict=True)}
 
     def _decoded_groups(self, lines: Lines) -> dict[str, _Group]:
         events: dict[str, list[tuple[int, dict[str, Any]]]] = {}
@@ -276,19 +277,6 @@ class EventReader:
 def _text(event: dict[str, Any], key: str | None) -> str | None:
     value = None if key is None else event.get(key)
     return value if isinstance(value, str) else None
-
-
-def _texts_after(data: bytes, key: str) -> list[bytes] | None:
-    """Return the text that follows a key in each line; ``None`` if a line has not one such key."""
-    found = re.search(rb'"%s": ?"' % re.escape(key.encode()), data)
-    if found is None:
-        return None
-    # Within a text, the quotes would be escaped.
-    first, *rest = data.split(found.group())
-    newlines = [part.find(b"\n") for part in rest]
-    if b"\n" in first or -1 in newlines[:-1] or data.count(b"\n") != len(rest) - 1:
-        return None
-    return [part[: part.find(b'"')] for part in rest]
 
 
 def _columns(data: bytes, keys: list[str]) -> dict[str, list[str | None]] | None:

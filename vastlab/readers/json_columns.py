@@ -379,8 +379,7 @@ def _of_seconds(seconds: pa.Array, type_: Type) -> pa.Array:
             thousandth = pa.scalar("0.001").cast(pa.decimal128(4, 3))
             scaled = pc.multiply(seconds.cast(pa.decimal128(33, 19)), thousandth)
             seconds = pc.if_else(large, scaled.cast(seconds.type), seconds)
-    rounded = pc.round(seconds, 9, round_mode="half_to_even")
-    return values.from_decimal(rounded.cast(pa.decimal128(38, 9)), type_.kind)
+    return values.rounded(seconds, type_.kind)
 
 
 def enumerate_labels(array: pa.Array, type_: Type) -> pa.Array:

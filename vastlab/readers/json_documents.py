@@ -94,6 +94,8 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 _SPLITS = 8
+_SAMPLE = 1 << 14
+_MAX_TEXTS = 256
 _NEWLINE, _OPEN, _CLOSE = b"\n{}"
 
 
@@ -103,6 +105,7 @@ class Lines:
 
     data: bytes  # joined
     numbers: npt.NDArray[np.int64]
+    _newlines: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, texts: Sequence[bytes], numbers: Sequence[int]) -> Lines:
@@ -117,7 +120,7 @@ class Lines:
         ends = np.flatnonzero(octets == _NEWLINE)
         clean = data.startswith(b"{") and data.endswith(b"}")
         if clean and (octets[ends - 1] == _CLOSE).all() and (octets[ends + 1] == _OPEN).all():
-            return cls(data, np.arange(block.line, block.line + len(ends) + 1))
+            return cls(data, np.arange(block.line, block.line + len(ends) + 1), ends)
         texts = [line.strip(_BLANK.encode()) for line in data.split(b"\n")]
         numbers = [number for number, line in enumerate(texts, block.line) if line]
         return cls.of([line for line in texts if line], numbers)
@@ -127,6 +130,13 @@ class Lines:
 
     def __add__(self, other: Lines) -> Lines:
         return Lines(self.data + b"\n" + other.data, np.concatenate([self.numbers, other.numbers]))
+
+    @property
+    def newlines(self) -> npt.NDArray[np.int64]:
+        """The positions of the newlines between the lines."""
+        if self._newlines is None:
+            return np.flatnonzero(np.frombuffer(self.data, np.uint8) == _NEWLINE)
+        return self._newlines
 
     def texts(self) -> list[bytes]:
         """Return the lines."""
@@ -139,20 +149,67 @@ class Lines:
             part = slice(start, start + step)
             yield Lines(b"\n".join(texts[part]), self.numbers[part])
 
-    def grouped(self, keys: Sequence[int]) -> Iterator[Lines]:
-        """Yield the lines of each key; the keys are 0, 1, 2 and so on."""
-        codes = np.array(keys)
-        data = self.data + b"\n"
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE) + 1
-        offsets = np.concatenate([[0], ends]).astype(np.int32)
+    def grouped(self, codes: npt.NDArray[np.int64]) -> Iterator[Lines]:
+        """Yield the lines of each code; the codes are 0, 1, 2 and so on."""
+        starts = self.newlines + 1
+        offsets = np.concatenate([[0], starts, [len(self.data)]]).astype(np.int32)
         whole = pa.Array.from_buffers(
-            pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+            pa.binary(), len(self), [None, pa.py_buffer(offsets), pa.py_buffer(self.data)]
         )
         order = np.argsort(codes, kind="stable")
         for rows in np.split(order, np.cumsum(np.bincount(codes))[:-1]):
             part = whole.take(pa.array(rows))
             size = int((offsets[rows + 1] - offsets[rows]).sum())
-            yield Lines(part.buffers()[2].slice(0, size - 1).to_pybytes(), self.numbers[rows])
+            size -= int(rows[-1]) < len(self) - 1  # all lines but the last end with a newline
+            yield Lines(part.buffers()[2].slice(0, size).to_pybytes(), self.numbers[rows])
+
+    def texts_after(self, key: bytes) -> tuple[list[bytes], npt.NDArray[np.int64]] | None:
+        """Find the text that follows a key in each line, such as ``"proto":``.
+
+        Returns the distinct texts, and for each line which one it has. ``None`` if a line has not
+        one such key, or if there are many texts or such as must be decoded.
+        """
+        octets = np.frombuffer(self.data, np.uint8)
+        starts = _find_all(octets, key) + len(key)
+        ends = self.newlines
+        if len(starts) != len(self) or (starts[:-1] > ends).any() or (starts[1:] < ends).any():
+            return None
+        found: list[bytes] = []
+        codes = np.zeros(len(self), np.int64)
+        left = np.arange(len(self))
+        while len(left):
+            start = int(starts[left[0]])
+            text = self.data[start : self.data.find(b'"', start)]
+            if not text or b"\\" in text or len(found) == _MAX_TEXTS:
+                return None
+            rows = _starting(octets, starts, left, text + b'"')
+            codes[rows] = len(found)
+            found.append(text)
+            left = np.setdiff1d(left, rows, assume_unique=True)
+        return found, codes
+
+
+def _find_all(octets: npt.NDArray[np.uint8], text: bytes) -> npt.NDArray[np.int64]:
+    """Return where a text occurs; its rarest bytes are compared first."""
+    counts = np.bincount(octets[:_SAMPLE], minlength=256)
+    first, *others = sorted(range(len(text)), key=lambda i: counts[text[i]])
+    at = np.flatnonzero(octets == text[first]) - first
+    at = at[(at >= 0) & (at <= len(octets) - len(text))]
+    for i in others:
+        at = at[octets[at + i] == text[i]]
+    return at
+
+
+def _starting(
+    octets: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    text: bytes,
+) -> npt.NDArray[np.int64]:
+    """Return the rows at whose start there is a text, which does not end like the data."""
+    for i, octet in enumerate(text):
+        rows = rows[octets[np.minimum(starts[rows] + i, len(octets) - 1)] == octet]
+    return rows
 
 
 def decode_lines(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from vastlab.errors import FormatError, UsageError
@@ -427,6 +428,11 @@ class Block:
     line: int
 
 
+def count_newlines(data: bytes) -> int:
+    """Return how many newlines there are; faster than `bytes.count` where lines are short."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+
+
 def blocks(
     source: Source,
     problems: Problems,
@@ -445,9 +451,9 @@ def blocks(
         last = len(part) < size and not source.damage
         cut = len(part) if last else part.rfind(b"\n") + 1
         if cut:
-            data, rest = rest + part[:cut], part[cut:]
+            data, rest = b"".join((rest, memoryview(part)[:cut])), part[cut:]
             yield Block(data, line)
-            line += data.count(b"\n")
+            line += count_newlines(data)
         else:
             rest += part
         if len(rest) > longest:

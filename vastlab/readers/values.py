@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
+from functools import lru_cache
 from math import isinf
 
 import numpy as np
@@ -315,6 +316,8 @@ _STORAGE = {
 MAX_EXACT = 1 << 53  # larger doubles may stand for several whole numbers
 _NANOSECONDS = pa.decimal128(19, 9)
 _FEW = 1000  # addresses, which are read faster one by one
+_MOST_DIGITS = 20  # of a whole number, with its sign
+_TIME_LENGTHS = (19, 29)  # of ``2024-01-31T12:34:56``, without and with nanoseconds
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -334,6 +337,10 @@ def from_text(texts: pa.Array, kind: Kind) -> pa.Array:
             return _mixed(texts, _DURATIONS, kind)
         case Kind.STRING:
             return texts
+        case Kind.INT64 | Kind.UINT64 if (found := _integers(texts, kind)) is not None:
+            return found
+        case Kind.BOOL if not len(lost_rows(texts, found := booleans(texts, "true", "false"))):
+            return found
         case _:
             return _mixed(texts, [(_VALID[kind], lambda valid: valid.cast(_STORAGE[kind]))], kind)
 
@@ -349,8 +356,36 @@ def lost_rows(before: pa.Array, after: pa.Array) -> np.ndarray:
 # --- each kind ------------------------------------------------------------------------------
 
 
+def _integers(texts: pa.Array, kind: Kind) -> pa.Array | None:
+    """Convert whole numbers if Arrow accepts the same ones; otherwise return ``None``."""
+    # Arrow also reads hexadecimal numbers, and any number of zeros.
+    if _has_letter(texts, "x") or not _has_lengths(texts, 1, _MOST_DIGITS):
+        return None
+    try:
+        return texts.cast(_STORAGE[kind])
+    except pa.ArrowInvalid:
+        return None
+
+
+def _has_letter(texts: pa.Array, letter: str) -> bool:
+    """Return whether a letter may occur, in either case."""
+    letters = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    return bool(((letters | 0x20) == ord(letter)).any())
+
+
+def _has_lengths(texts: pa.Array, least: int, most: int) -> bool:
+    """Return whether the lengths of all texts are within bounds."""
+    bounds = pc.min_max(pc.binary_length(texts)).as_py()
+    return bounds["min"] is None or least <= bounds["min"] <= bounds["max"] <= most
+
+
 def times(texts: pa.Array) -> pa.Array:
     """Convert ISO 8601, with and without a zone, and seconds since 1970."""
+    if _has_lengths(texts, *_TIME_LENGTHS):
+        try:
+            return texts.cast(pa.timestamp("ns"))  # shorter forms and zones are not accepted
+        except pa.ArrowInvalid:
+            pass
     zoned = pa.timestamp("ns", "UTC")
     ways: list[tuple[str, Convert]] = [
         (_ZONED, lambda valid: valid.cast(zoned).cast(pa.timestamp("ns"))),
@@ -362,19 +397,13 @@ def times(texts: pa.Array) -> pa.Array:
 
 def seconds(texts: pa.Array, kind: Kind) -> pa.Array:
     """Convert numbers of seconds, as Zeek writes times and intervals."""
-    values = texts.buffers()[2] if not texts.offset else None
-    if values is not None and _has_no_exponent(values):
+    if not _has_letter(texts, "e"):
         try:
             return from_decimal(texts.cast(_NANOSECONDS), kind)
         except pa.ArrowInvalid:
             pass  # bad values are found one by one
     ways = [(_SECONDS, _decimals(kind)), (_SMALL, _decimals(kind))]
     return _mixed(texts, ways, kind, nanoseconds)
-
-
-def _has_no_exponent(values: pa.Buffer) -> bool:
-    letters = np.frombuffer(values, np.uint8)
-    return not bool(((letters | 0x20) == ord("e")).any())
 
 
 def uniform_times(texts: pa.Array) -> pa.Array | None:
@@ -417,6 +446,7 @@ def _packed(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool
     return packed, wrong
 
 
+@lru_cache(maxsize=1 << 14)  # the same IPv6 addresses are in many blocks
 def _packed_address(text: str) -> bytes | None:
     try:
         return address(text)
@@ -451,16 +481,42 @@ def subnet_array(pairs: Sequence[tuple[bytes, int] | None]) -> pa.Array:
 
 def from_decimal(seconds: pa.Array, kind: Kind) -> pa.Array:
     """Convert decimals of nine places to times or durations, exactly; null if out of range."""
-    if seconds.offset:
-        seconds = pa.concat_arrays([seconds])
-    words = np.frombuffer(seconds.buffers()[1] or b"", np.int64, 2 * len(seconds))
-    low, high = words[::2], words[1::2]
-    data = [seconds.buffers()[0], pa.py_buffer(np.ascontiguousarray(low))]
-    found = pa.Array.from_buffers(_STORAGE[kind], len(seconds), data)
-    wide = high != low >> 63
-    if not wide.any():
-        return found
-    return pc.if_else(pa.array(wide), pa.scalar(None, _STORAGE[kind]), found)
+    low, high = _words(seconds)
+    return _of_words(low, high == low >> 63, seconds, kind)
+
+
+def rounded(seconds: pa.Array, kind: Kind) -> pa.Array:
+    """Convert decimals of 24 places to times or durations, rounded half to even."""
+    # Two divisors of 32 bits take a fifth of the time of one of 64 bits.
+    cut = seconds.cast(pa.decimal128(38, 18), safe=False).cast(pa.decimal128(38, 9), safe=False)
+    low, high = _words(cut)
+    rest = _words(seconds)[0] - low * 10**15
+    size, half = np.abs(rest), 10**15 // 2
+    up = (size > half) | ((size == half) & (low & 1 == 1))
+    step = np.where(up, np.sign(rest), 0)
+    total = low + step
+    fits = (high == low >> 63) & ((total < low) == (step < 0))
+    return _of_words(total, fits, seconds, kind)
+
+
+_Words = npt.NDArray[np.int64]
+
+
+def _words(decimals: pa.Array) -> tuple[_Words, _Words]:
+    """Return the low and the high halves of decimals."""
+    start, stop = 2 * decimals.offset, 2 * (decimals.offset + len(decimals))
+    words = np.frombuffer(decimals.buffers()[1] or b"", np.int64)[start:stop]
+    return words[::2], words[1::2]
+
+
+def _of_words(words: _Words, fits: npt.NDArray[np.bool_], before: pa.Array, kind: Kind) -> pa.Array:
+    """Build times or durations; null if a decimal was, or if it does not fit into 64 bits."""
+    valid = fits
+    if before.null_count:
+        valid = fits & before.is_valid().to_numpy(zero_copy_only=False)
+    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    data = [bits, pa.py_buffer(np.ascontiguousarray(words))]
+    return pa.Array.from_buffers(_STORAGE[kind], len(before), data)
 
 
 def booleans(texts: pa.Array, true: str = "T", false: str = "F") -> pa.Array:
@@ -507,6 +563,9 @@ def _spans(valid: pa.Array) -> pa.Array:
 
 def _timedeltas(valid: pa.Array) -> pa.Array:
     """Convert durations such as ``1 days 02:03:04.5``."""
+    if pc.all(pc.starts_with(valid, "0 days ")).as_py() and not _has_letter(valid, "+"):
+        moment = pc.binary_replace_slice(valid, 0, 6, "1970-01-01").cast(pa.timestamp("ns"))
+        return moment.cast(pa.int64()).cast(pa.duration("ns"))
     parts = pc.split_pattern(valid, " ", max_splits=2)
     days = pc.list_element(parts, 0).cast(pa.int64())
     clock = pc.ascii_ltrim(pc.list_element(parts, 2), "+")
@@ -537,7 +596,8 @@ def _mixed(
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), _STORAGE[kind])
     parts, rest = [], texts
-    for pattern, convert in ways:
+    first = texts[pc.index(texts.is_valid(), True).as_py()].as_py()
+    for pattern, convert in sorted(ways, key=lambda way: not re.search(way[0], first)):
         matches = pc.match_substring_regex(rest, pattern)
         count = pc.sum(matches).as_py() or 0
         if not count:

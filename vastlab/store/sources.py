@@ -52,13 +52,17 @@ class Digest:
 
     def update(self, data: bytes) -> None:
         """Add bytes."""
-        self._rest += data
-        while len(self._rest) >= 2 * BLOCK:
+        new = memoryview(data)
+        while len(self._rest) + len(new) >= 2 * BLOCK:
             chain = hashlib.sha256(self._chain)
             with memoryview(self._rest)[:BLOCK] as block:
                 chain.update(block)
+            missing = max(0, BLOCK - len(self._rest))
+            chain.update(new[:missing])
             self._chain = chain.digest()
             del self._rest[:BLOCK]
+            new = new[missing:]
+        self._rest += new
 
     def value(self) -> str:
         """Return the digest so far, in hexadecimal."""

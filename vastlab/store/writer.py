@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -61,6 +62,7 @@ def write(
                 writer.writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 ranges.append(statistics.of(group, layout.schema))
                 left -= group.num_rows
+                group = None  # so that only one is in memory
                 group = next(groups, None)
                 size = writer.sink.tell()
                 # Not if the rest would be a small file.
@@ -89,14 +91,9 @@ def _sorted_groups(
             yield table.slice(start, ROW_GROUP_ROWS).combine_chunks()
         return
     indices = pc.sort_indices(table.select([order]), [(order, "ascending", "at_end")])
-    columns = []
-    while table.num_columns:
-        # One column at a time, so that the events are not in memory twice.
-        column, table = table.column(0), table.remove_column(0)
-        columns.append(column.take(indices))
     for start in range(0, len(indices), ROW_GROUP_ROWS):
-        group = [column.slice(start, ROW_GROUP_ROWS) for column in columns]
-        yield pa.Table.from_arrays(group, schema=schema)
+        # Not all at once, so that the events are not in memory twice.
+        yield table.take(indices.slice(start, ROW_GROUP_ROWS))
 
 
 def _is_sorted(times: pa.ChunkedArray) -> bool:
@@ -198,6 +195,7 @@ def file_name(nanoseconds: int, stem: str) -> str:
 
 # With it sorting, reading and writing stay below 400 MiB, also where events come in no order.
 BUDGET = 128 * 1024 * 1024
+_AT_ONCE = 2  # layouts that are written in the end
 # The memory of a column of a batch in addition to its values; it matters for small batches.
 _COLUMN_OVERHEAD = 512
 
@@ -346,8 +344,10 @@ class Buffer:
     def finish(self) -> list[StagedFile]:
         """Keep and write everything, and return all files."""
         self.keep()
-        for open_ in self._kept.open.values():
-            self._write(open_, self._kept)
+        with ThreadPoolExecutor(_AT_ONCE, "vastlab-write") as pool:
+            for files in pool.map(self._write, self._kept.open.values()):
+                self._kept.files += files
+        self._kept.size = 0
         return self._kept.files
 
     def _layout_of(self, schema: pa.Schema) -> Layout:
@@ -365,16 +365,19 @@ class Buffer:
             return
         parts = [(open_, part) for part in (self._kept, self._new) for open_ in part.open.values()]
         for open_, part in sorted(parts, key=lambda pair: pair[0].size, reverse=True):
-            self._write(open_, part)
+            size = open_.size
+            part.files += self._write(open_)
+            part.size -= size
             if self._kept.size + self._new.size <= self._budget:
                 return
 
-    def _write(self, open_: _Open, part: _Part) -> None:
+    def _write(self, open_: _Open) -> list[StagedFile]:
         if not open_.batches:
-            return
+            return []
         with disk_errors(self._place):
             os.utime(self._staging)
-            part.files += write(
+            open_.size = 0
+            return write(
                 open_.batches,
                 open_.layout,
                 self._place,
@@ -382,5 +385,3 @@ class Buffer:
                 target_size=self._target_size,
                 source=self._source,
             )
-        part.size -= open_.size
-        open_.size = 0
