@@ -1,9 +1,9 @@
-"""What it costs to put logs into a database, beside DuckDB and pyarrow.
+"""What it costs to put logs into a database, beside DuckDB, pyarrow and Tenzir.
 
-DuckDB writes the same lines as sorted Parquet, and pyarrow merely reads them. All three run in
-turn, and the least CPU time counts. The number of events, a sum and the digest of a text column
-are compared first. vastlab also digests the file, types addresses, and writes Bloom filters and
-checksums. ``VASTLAB_BENCH_LINES`` is the number of lines.
+DuckDB writes the same lines as sorted Parquet; pyarrow and Tenzir merely read them. The number of
+events is compared first, and with DuckDB a sum and the digest of a text column. vastlab also
+digests the file, types addresses, and writes Bloom filters and checksums.
+``VASTLAB_BENCH_LINES`` is the number of lines.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -27,10 +27,12 @@ import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 
+from tests.benchmarks.measure import ABSENT, version
 from tests.benchmarks.test_readers import HEADER, body
 from vastlab import demo
 from vastlab.arrow import render
 from vastlab.arrow import schema as arrow_schema
+from vastlab.nodes import process
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
 from vastlab.store.log_folder import LogFolder
@@ -38,7 +40,7 @@ from vastlab.table_slice import TableSlice, row_values
 
 pytestmark = pytest.mark.timeout(0)  # others may use the machine
 LINES = int(os.environ.get("VASTLAB_BENCH_LINES", "200000"))
-ROUNDS = 3
+TABLE = "Ingest: the CPU of others over that of vastlab"
 _SIGNED = 1 << 63  # DuckDB takes the type of a number from a sample, and fails at larger ones
 # Peak memory above the imports, and wall time, in a process of its own on some cores.
 CHILD = """
@@ -62,7 +64,8 @@ class Case:
 
     path: Path
     duckdb: str  # the table function
-    arrow: Callable[[], object]
+    arrow: Callable[[], pa.Table]
+    tenzir: str  # the operator that parses it
     time: str
     text: str
     number: str
@@ -134,7 +137,7 @@ def make(format_: str, folder: Path) -> Case:
         names = fields.split("\t")[1:]
         function = f"read_csv('{found}', delim='\t', header=false, nullstr='-', names={names})"
 
-        def arrow() -> object:
+        def arrow() -> pa.Table:
             options = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
             read = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
             return pyarrow.csv.read_csv(found, read, options)
@@ -148,7 +151,7 @@ def make(format_: str, folder: Path) -> Case:
         render.write_csv(texts.add_column(0, render.TYPE, names), path)
         function = f"read_csv('{path}')"
 
-        def arrow() -> object:
+        def arrow() -> pa.Table:
             return pyarrow.csv.read_csv(path)
 
     else:
@@ -156,12 +159,13 @@ def make(format_: str, folder: Path) -> Case:
         write_lines(path, map(change, objects("suricata" if format_ == "eve" else "zeek.conn")))
         function = f"read_json('{path}', format='newline_delimited')"
 
-        def arrow() -> object:
+        def arrow() -> pa.Table:
             return pyarrow.json.read_json(path)
 
     if format_ == "eve":
-        return Case(path, function, arrow, "timestamp", "community_id", "src_port")
-    return Case(path, function, arrow, "ts", "uid", "orig_bytes")
+        return Case(path, function, arrow, "read_suricata", "timestamp", "community_id", "src_port")
+    operator = {"zeek": "read_zeek_tsv", "csv": "read_csv"}.get(format_, "read_ndjson")
+    return Case(path, function, arrow, operator, "ts", "uid", "orig_bytes")
 
 
 def summary(case: Case, files: Iterable[str]) -> tuple[int, int, str]:
@@ -173,17 +177,57 @@ def summary(case: Case, files: Iterable[str]) -> tuple[int, int, str]:
     return len(texts), pc.sum(numbers).as_py(), digest
 
 
-def cpu(function: Callable[[], object]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
+def sorted_parquet(case: Case, target: Path) -> Callable[[], Path] | str:
+    """Return what writes a case with DuckDB."""
+    if version("duckdb") == ABSENT:
+        return ABSENT
+
+    def write() -> Path:
+        import duckdb
+
+        question = f'SELECT * FROM {case.duckdb} ORDER BY "{case.time}"'
+        duckdb.connect().execute(f"COPY ({question}) TO '{target}' (COMPRESSION zstd)")
+        return target
+
+    return write
+
+
+def counted_by_tenzir(case: Case) -> Callable[[], int] | str:
+    """Return what counts the events of a case with Tenzir's own program."""
+    program = process.find_tenzir()
+    if program is None:
+        return ABSENT
+    read = f'from_file "{case.path}" {{ {case.tenzir} }} | summarize n=count() | write_ndjson'
+    argv = (str(program), "--bare-mode", "--console-verbosity=quiet", read)
+
+    def ask() -> int:
+        done = subprocess.run(
+            argv, capture_output=True, check=True, timeout=600, env=process.clean_environment()
+        )
+        return int(json.loads(done.stdout)["n"])
+
+    return ask
+
+
+def paths(database: Database) -> list[str]:
+    return [str(file.path) for file in database.snapshot().files]
+
+
+def agree(case: Case, ours: Database, theirs: object) -> bool:
+    """Compare what was written or read, as far as the other one tells it."""
+    match theirs:
+        case Path():
+            return summary(case, paths(ours)) == summary(case, [str(theirs)])
+        case pa.Table():
+            return sum(ours.snapshot().counts.values()) == theirs.num_rows
+        case _:
+            return sum(ours.snapshot().counts.values()) == theirs
 
 
 @pytest.mark.parametrize("format_", ["zeek", "csv", "zeek-json", "eve", "ndjson"])
-def test_ingest_beside_others(benchmark, tmp_path, format_):
+def test_ingest_beside_others(compare, tmp_path, format_):
     """Typed, sorted, indexed and on disk, against sorted Parquet, and against merely reading."""
     case = make(format_, tmp_path)
-    target = tmp_path / "duckdb.parquet"
     made = iter(range(1000))
 
     def whole() -> Database:
@@ -191,20 +235,20 @@ def test_ingest_beside_others(benchmark, tmp_path, format_):
         assert ingest(database, case.path).problem_count == 0
         return database
 
-    def sorted_parquet() -> None:
-        question = f'SELECT * FROM {case.duckdb} ORDER BY "{case.time}"'
-        duckdb.connect().execute(f"COPY ({question}) TO '{target}' (COMPRESSION zstd)")
-
-    sorted_parquet()
-    files = [file.path for file in benchmark.pedantic(whole, rounds=1).snapshot().files]
-    assert summary(case, files) == summary(case, [str(target)])
-    rounds = [(cpu(whole), cpu(sorted_parquet), cpu(case.arrow)) for _ in range(ROUNDS)]
-    mine, other, read = map(min, zip(*rounds, strict=True))
     (peak, two), (_, one) = (child(case.path, tmp_path / f"child{n}.db", n) for n in (2, 1))
-    print(
-        f"\n{format_}, {case.path.stat().st_size / 1e6:.0f} MB: {mine:.2f} s CPU; "
-        f"x DuckDB {other / mine:.2f}, x pyarrow {read / mine:.2f}; {peak:.0f} MiB above the "
-        f"imports; wall on two cores {two / one:.2f} of one"
+    asks = {
+        "vastlab": whole,
+        "duckdb": sorted_parquet(case, tmp_path / "duckdb.parquet"),
+        "pyarrow": case.arrow,
+        "tenzir": counted_by_tenzir(case),
+    }
+    compare(
+        TABLE,
+        f"{format_}, {case.path.stat().st_size / 1e6:.0f} MB",
+        asks,
+        same=partial(agree, case),
+        show=lambda database: f"{sum(database.snapshot().counts.values()):,}",
+        note=f"{peak:.0f} MiB above the imports; wall on two cores {two / one:.2f} of one",
     )
 
 
@@ -216,7 +260,7 @@ def child(log: Path, database: Path, cores: int) -> tuple[float, float]:
     return peak, wall
 
 
-def test_folder_of_small_logs(benchmark, tmp_path):
+def test_folder_of_small_logs(compare, report, tmp_path):
     """1,000 logs of 200 lines: the first opening, and the next one."""
     folder, lines = tmp_path / "logs", body(200_000).splitlines(keepends=True)
     folder.mkdir()
@@ -228,24 +272,19 @@ def test_folder_of_small_logs(benchmark, tmp_path):
     for path in folder.iterdir():
         os.utime(path, (old, old))
 
-    def opened() -> list[str]:
-        database = LogFolder(folder, tmp_path / "cache").refresh()
-        return [file.path for file in database.snapshot().files]
+    made = iter(range(1000))
 
-    case = Case(folder, read_logs(folder), lambda: None, "ts", "uid", "orig_bytes")
-    target = tmp_path / "duckdb.parquet"
+    def opened(name: str = "") -> Database:
+        return LogFolder(folder, tmp_path / (name or f"cache{next(made)}")).refresh()
 
-    def sorted_parquet() -> None:
-        question = f"SELECT * FROM {case.duckdb} ORDER BY ts"
-        duckdb.connect().execute(f"COPY ({question}) TO '{target}' (COMPRESSION zstd)")
-
-    first = cpu(lambda: benchmark.pedantic(opened, rounds=1))
-    second, other = cpu(opened), cpu(sorted_parquet)
-    assert summary(case, opened()) == summary(case, [str(target)])
-    print(
-        f"\n1,000 logs of 200 lines: first opening {first:.2f} s CPU, second {second:.2f} s; "
-        f"DuckDB, which is told their columns, writes them as sorted Parquet in {other:.2f} s"
-    )
+    case = Case(folder, read_logs(folder), pa.table, "", "ts", "uid", "orig_bytes")
+    asks = {"vastlab": opened, "duckdb": sorted_parquet(case, tmp_path / "duckdb.parquet")}
+    show = lambda database: f"{database.snapshot().counts['zeek.conn']:,}"  # noqa: E731 - one call
+    note = "DuckDB is told the columns"
+    same = partial(agree, case)
+    compare(TABLE, "1,000 logs, first opening", asks, same=same, show=show, note=note)
+    opened("kept")
+    report.add(TABLE, "1,000 logs, next opening", {"vastlab": lambda: opened("kept")}, show=show)
 
 
 def read_logs(folder: Path) -> str:

@@ -312,7 +312,8 @@ def _or_none(text, kind):
 @given(st.lists(st.none() | st.integers(-(1 << 80), 1 << 80), min_size=1), st.integers(0, 16))
 def test_decimals_are_rounded_half_to_even(numbers, zeros):
     """Nanoseconds are those of Python's decimals, also for halves; null beyond 64 bits."""
-    numbers = [None if n is None else n * 5 * 10**zeros for n in numbers]
+    most = (10**38 - 1) // (5 * 10**zeros)  # that 38 digits hold
+    numbers = [None if n is None else max(-most, min(n, most)) * 5 * 10**zeros for n in numbers]
     column = pa.array(
         [None if n is None else Decimal(n).scaleb(-24, WIDE) for n in numbers],
         pa.decimal128(38, 24),
