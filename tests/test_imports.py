@@ -63,7 +63,7 @@ from vastlab import cli
 assert cli.run(["count", "-e", sys.argv[1], "-p", "net=10.0.0.0/8", ":ip in $net"], alone=True) == 0
 print(json.dumps(sorted(sys.modules)))
 """
-    assert not (NOTEBOOK | {"pandas", "rich", "http", "psutil", "yaml"}) & set(
+    assert not (NOTEBOOK | {"pandas", "numpy.ma", "rich", "http", "psutil", "yaml"}) & set(
         json.loads(child(code, path))
     )
     assert "pandas" in json.loads(child(code.replace(", alone=True", ""), path))

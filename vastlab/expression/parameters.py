@@ -42,6 +42,7 @@ from vastlab.expression.literals import (
     python_call,
     type_of,
 )
+from vastlab.expression.long_lists import addresses
 from vastlab.expression.rewrite import (
     any_field_equals,
     literals_of,
@@ -396,7 +397,7 @@ def _values(given: list[Any], value: object) -> Values | None:
         return None
     if is_loaded(pd) and isinstance(getattr(value, "dtype", None), pd.CategoricalDtype):
         matrix, ipv4 = parse_ipv4(texts)
-        return _addresses(matrix) if ipv4.all() else None
+        return addresses(matrix) if ipv4.all() else None
     return Values(String, texts)
 
 
@@ -411,12 +412,7 @@ def _packed(given: list[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> Value
     if any(getattr(each, "scope_id", None) is not None for each in six):
         return None
     matrix[long] = np.frombuffer(b"".join(each.packed for each in six), np.uint8).reshape(-1, 16)
-    return _addresses(matrix)
-
-
-def _addresses(matrix: Octets) -> Values:
-    buffers = [None, pa.py_buffer(matrix.tobytes())]
-    return Values(IP, pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(matrix), buffers))
+    return addresses(matrix)
 
 
 def _parse_addresses(items: list[Literal]) -> list[Literal]:

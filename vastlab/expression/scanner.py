@@ -30,7 +30,8 @@ from vastlab.expression.literals import (
 
 MAX_DEPTH = 100
 
-_BLANKS = re.compile(r"[ \t\n\v\f\r]*+")  # C's isspace
+BLANKS = r"[ \t\n\v\f\r]*+"  # C's isspace
+_BLANKS = re.compile(BLANKS)
 _SKIP = re.compile(r"(?:[ \t\n\v\f\r]++|/\*.*?\*/)*+", re.DOTALL)
 _CONTINUES = re.compile(r"[A-Za-z0-9_:.`-]")
 _WORDS = {word: re.compile(rf"{word}(?![A-Za-z0-9_:.-])") for word in ("and", "or", "not")}
@@ -347,9 +348,9 @@ def _six(text: str) -> bytes | None:
         return None
 
 
-_BODY = {
-    quote: re.compile(rf"{quote}((?>\\\\|\\{quote}|[^{quote}\x00-\x1f\x7f])*+)") for quote in '"/'
-}
+_OPENED = {quote: rf"{quote}(?>[^{quote}\\\x00-\x1f\x7f]++|\\[{quote}\\]?+)*+" for quote in '"/'}
+QUOTED = _OPENED['"'] + '"'
+_BODY = {quote: re.compile(opened) for quote, opened in _OPENED.items()}
 _ESCAPE = {quote: re.compile(rf"\\\\|\\{quote}") for quote in '"/'}
 _NULL = pa.nulls(1, pa.string())
 
@@ -359,7 +360,7 @@ def string(text: str, at: int) -> tuple[String, int] | None:
     if not text.startswith('"', at):
         return None
     body, end = _body(text, at, "string")
-    return String(_unescaped(body, '"')), end
+    return String(unescaped(body)), end
 
 
 def pattern(text: str, at: int) -> tuple[Pattern, int] | None:
@@ -368,7 +369,7 @@ def pattern(text: str, at: int) -> tuple[Pattern, int] | None:
         return None
     body, end = _body(text, at, "pattern")
     ignore_case = text.startswith("i", end)
-    regex = _unescaped(body, "/")
+    regex = unescaped(body, "/")
     problem = pattern_error(regex, ignore_case=ignore_case)
     if problem:
         reason, offset = problem
@@ -405,7 +406,10 @@ def _body(text: str, at: int, kind: str) -> tuple[str, int]:
     raise syntax_error(f"the {kind} contains a control character", text, end, closing, hint=hint)
 
 
-def _unescaped(body: str, quote: str) -> str:
+def unescaped(body: str, quote: str = '"') -> str:
+    """Return the text between quotes."""
+    if "\\" not in body:
+        return body
     # Two backslashes stay two, so that a quote after them is not escaped.
     return _ESCAPE[quote].sub(lambda m: quote if m[0][1] == quote else m[0], body)
 

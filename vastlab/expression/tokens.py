@@ -11,6 +11,7 @@ from vastlab import _text
 from vastlab.errors import ExpressionSyntaxError
 from vastlab.expression import literals
 from vastlab.expression.literals import Bool, ListLiteral, Literal, MapLiteral, Null, RecordLiteral
+from vastlab.expression.long_lists import long_list
 from vastlab.expression.scanner import (
     InvalidLiteral,
     address,
@@ -323,7 +324,9 @@ _SCALARS: tuple[Callable[[str, int], _Found], ...] = (
 
 
 def _list(text: str, at: int, depth: int) -> tuple[ListLiteral, int]:
-    items, end = _items(text, at, "]", "list", lambda where: _item(text, where, depth))
+    items, end = long_list(text, at) or _items(
+        text, at, "]", "list", lambda where: _item(text, where, depth)
+    )
     return ListLiteral(items), end
 
 
