@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import arrow_strategies
+from vastlab.arrow import value_sets
 from vastlab.arrow.address import MAPPED_PREFIX
 from vastlab.arrow.types import IPType
 from vastlab.arrow.value_sets import AddressSet, PlainSet, TextSet
@@ -30,8 +31,8 @@ def test_texts(known, asked, data):
     assert TextSet(known).contains(column).to_pylist() == [t in known for t in asked[start:]]
 
 
-def test_texts_of_one_fingerprint():
-    """Strings with equal fingerprints are distinguished."""
+def test_texts_with_the_same_ends():
+    """Strings that begin and end alike are distinguished."""
     alike = [f"begins {'x' * 20}{i}{'x' * 20} ends!!!" for i in range(10)]
     found = TextSet(alike[:5]).contains(pa.array(alike))
     assert found.to_pylist() == [True] * 5 + [False] * 5
@@ -80,7 +81,7 @@ def test_networks_wider_than_ipv4():
 
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.lists(st.none() | TEXTS), st.integers(0, 9))
 def test_long_columns_of_texts(known, asked, start):
-    """A column much longer than the set gives the same answers in another way."""
+    """A column much longer than the set gives the same answers."""
     asked += [*known, None, "c"] * 8
     column = pa.array(asked, pa.string()).slice(start)
     assert TextSet(known).contains(column).to_pylist() == [t in known for t in asked[start:]]
@@ -112,7 +113,7 @@ def test_plain_values():
 
 
 def test_columns_that_outnumber_a_set():
-    """Arrow looks these up; addresses of one version alone, and our own type, are found as well."""
+    """Addresses of one version alone, and our own type, are found as well."""
     four, six = MAPPED_PREFIX + bytes([10, 0, 0, 1]), bytes(15) + b"\1"
     texts = pa.array(["a", "b", None, "a"] * 9)
     assert TextSet(["a"]).contains(texts).to_pylist() == [True, False, False, True] * 9
@@ -160,3 +161,29 @@ def test_numbers_of_values(times):
     assert AddressSet([], [(four, four)]).count(addresses) == times
     assert PlainSet(pa.array([1, 2])).count([pa.array([1, None, 3] * times)]) == times
     assert PlainSet(pa.array([1])).count([]) == 0
+
+
+@pytest.mark.parametrize("compared", [0, 64])
+@pytest.mark.parametrize("length", [0, 3, 4, 5, 8, 11, 12, 13, 16, 40])
+def test_texts_in_several_buffers(monkeypatch, compared, length):
+    """A view of a long text names the buffer that holds it."""
+    monkeypatch.setattr(value_sets, "_COMPARED", compared)
+    texts = [f"{number:x}".rjust(length, "-")[-max(length, 1) :] for number in range(9000)]
+    views = pa.array([None, *texts, ""], pa.string_view())
+    assert length < 16 or len(views.buffers()) > 3
+    known = texts[::7]
+    expected = [text in set(known) for text in [None, *texts, ""]]
+    for start in (0, 5):
+        part = views.slice(start)
+        assert TextSet(known).contains(part).to_pylist() == expected[start:]
+        assert TextSet(known).count([part, part]) == 2 * sum(expected[start:])
+
+
+def test_most_of_a_column_in_a_set():
+    """Where many values are in a set, Arrow compares them."""
+    column = pa.array(["allowed", "other", None, "permitted"] * 50)
+    assert (
+        TextSet(["allowed", "permitted"]).contains(column).to_pylist()
+        == [True, False, False, True] * 50
+    )
+    assert TextSet(["allowed", "permitted"]).count([column]) == 100

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from unittest import mock
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,6 +134,45 @@ def test_what_is_remembered_is_bounded(connections, monkeypatch):
     engine = Engine()
     for _ in range(4):
         assert count(connections, parse("resp_p != 3"), engine=engine) == 8000
+        assert count(connections, parse("orig_h in 10.0.0.4/30"), engine=engine) == 4000
+    assert engine.tallies._held() == 0
+
+
+def test_what_is_gone_does_not_count(connections, monkeypatch):
+    """Neither files that are forgotten, nor values that others share."""
+    engine = Engine()
+    count(connections, parse("resp_p != 3"), engine=engine)
+    held = engine.tallies._held()
+    monkeypatch.setattr(tallies, "_MOST_BYTES", 3 * held)
+    for _ in range(9):
+        checksums.forget()
+        gc.collect()
+        assert count(connections, parse("resp_p != 3"), engine=engine) == 8000
+        assert 0 < engine.tallies._held() <= held
+
+
+def test_missing_numbers_are_counted_at_the_first_question(connections):
+    """A column of numbers that lie close together has a tally with its nulls."""
+    batch = conn_batch([1, 2, 3] * 2000)
+    place = batch.schema.get_field_index("n")
+    numbers = pa.array([7, None, 9] * 2000, batch.column(place).type)
+    connections.add([batch.set_column(place, batch.schema.field(place), numbers)])
+    engine = Engine()
+    for text, number in (("n == null", 2000), ("n != null", 13_000), ("n == 9", 2000)):
+        assert count(connections, parse(f'#type == "zeek.conn" && {text}'), engine=engine) == number
+    kept = [tally for known in engine.tallies._known.values() for tally in known.values()]
+    assert len(kept) == 1
+    assert all(kept)
+
+
+def test_numbers_beyond_what_the_manifest_knows_are_compared_row_by_row(connections, monkeypatch):
+    """Its bounds only say which way is faster."""
+    for low, close in ((5, 1 << 16), (-(1 << 62), 1 << 16), (0, 2)):
+        monkeypatch.setattr(tallies, "_least_close", lambda *_, low=low: low)
+        monkeypatch.setattr(tallies, "_CLOSE", close)
+        engine = Engine()
+        for _ in range(3):
+            assert count(connections, parse("n == 3 || n > 7"), engine=engine) == 2000
 
 
 @pytest.mark.parametrize(
@@ -161,3 +202,29 @@ def test_long_lists_are_looked_up_in_whole_columns(tmp_path, monkeypatch, at_onc
     items = ", ".join(f'"host-{number}"' for number in range(0, 4000, 10))
     assert count(database, parse(f"query in [{items}]")) == 400
     assert count(database, parse(f"query !in [{items}]")) == 39_600
+
+
+def test_a_database_behind_a_link_is_found_by_its_place(tmp_path):
+    """The engine drops ``..`` from a path, which is another place behind a link."""
+    (tmp_path / "a" / "sub").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "link").symlink_to(tmp_path / "a" / "sub")
+    database = Database.create(tmp_path / "b" / "link" / ".." / "test.db")
+    for start in (0, 9, 18):
+        database.add([conn_batch(range(start, start + 9))])
+    assert (tmp_path / "a" / "test.db").is_dir()
+    assert count(database, parse("n != 5 && resp_p != 6")) == 25
+
+
+def test_a_column_may_have_any_name(tmp_path, monkeypatch):
+    """Also that of what is counted."""
+    monkeypatch.setattr(checksums, "_TIMESTAMP_STEP", 0)
+    database = Database.create(tmp_path / "test.db")
+    batch = conn_batch([0, 1] * 4500)
+    place = batch.schema.get_field_index("n")
+    field = batch.schema.field(place).with_name("#count")
+    numbers = pa.array([0, 10**12] * 4500, field.type)
+    database.add([batch.set_column(place, field, numbers)])
+    engine = Engine()
+    for _ in range(3):
+        assert count(database, parse(":int64 == 0"), engine=engine) == 4500

@@ -18,12 +18,13 @@ from vastlab.compile.groups import Groups
 from vastlab.errors import CorruptFileError
 from vastlab.expression import parse
 from vastlab.expression.aggregates import Summary
-from vastlab.nodes import plan, small_files, tallies
+from vastlab.nodes import counting, plan, small_files, tallies
 from vastlab.nodes import together as in_one_plan
 from vastlab.nodes.base import Query
 from vastlab.nodes.embedded import EmbeddedNode
 from vastlab.nodes.engine import Engine
 from vastlab.nodes.scan import FileGoneError, FileScan
+from vastlab.nodes.small_files import SmallFiles
 from vastlab.nodes.together import FilesTogether, bundles
 from vastlab.store import checksums
 from vastlab.store.database import Database
@@ -81,6 +82,36 @@ def test_the_groups_are_those_of_each_file(database, text):
     pd.testing.assert_frame_equal(frame(together(tasks), tasks), frame(alone, tasks))
 
 
+@pytest.mark.usefixtures("remembering")
+def test_files_share_few_values(database, monkeypatch):
+    """What a file adds takes as long as all that is shared."""
+    tasks = chosen(database, '#type == "zeek.conn" && resp_p != 15')
+    for most in (1, 25):
+        monkeypatch.setattr(tallies, "_MOST_SHARED", most)
+        engine = Engine()
+        for _ in range(2):
+            assert FilesTogether(engine, tasks, FileScan).count() == 59
+        known = engine.tallies._known.values()
+        columns = {id(each.column): each.column for kept in known for each in kept.values()}
+        assert max(len(column._values) for column in columns.values()) <= most + 12
+
+
+def test_many_conditions_are_compared_row_by_row(database, monkeypatch):
+    """One by one, they would take longer."""
+    monkeypatch.setattr(counting, "MOST_OPERANDS", 1)
+    monkeypatch.setattr(tallies.Tallies, "count", mock.Mock(side_effect=AssertionError))
+    tasks = chosen(database, '#type == "zeek.conn" && (resp_p == 5 || n == 59)')
+    assert FilesTogether(Engine(), tasks, FileScan).count() == 2
+
+
+def test_only_some_small_files_are_in_memory_at_once(database, monkeypatch):
+    """Files that do not follow each other are read by the engine."""
+    node, tasks = EmbeddedNode(database.path), chosen(database)
+    assert isinstance(node._counter(Engine(), tasks), SmallFiles)
+    monkeypatch.setattr(small_files, "_MOST_ROWS", 59)
+    assert isinstance(node._counter(Engine(), tasks), FilesTogether)
+
+
 EACH = "n in [5, 15, 25, 35, 45, 55]"  # one event of each file
 COUNTED = [
     *(EACH, *QUESTIONS[1:], "n == -1"),
@@ -120,9 +151,9 @@ async def test_a_count_makes_no_plan_for_each_file(database, monkeypatch):
 @pytest.mark.usefixtures("remembering")
 def test_a_condition_is_computed_once_for_all_files(database, monkeypatch):
     """Where all values of the column are known, and there are few."""
-    computed = mock.Mock(wraps=tallies._computed)
-    monkeypatch.setattr(tallies, "_computed", computed)
     engine = Engine()
+    computed = mock.Mock(wraps=engine.matching)
+    monkeypatch.setattr(engine, "matching", computed)
     for text, number in (("resp_p > 6", 53), ("resp_p > 7", 52), ("resp_p > 8", 51)):
         computed.reset_mock()
         tasks = chosen(database, f'#type == "zeek.conn" && {text}')

@@ -24,6 +24,8 @@ _Sorted = npt.NDArray[Any]
 
 _SLOTS_PER_VALUE = 16  # 6 % of the other values need a second comparison
 _LOOKED_UP = 1 << 24  # bytes of values that are looked up at once: Arrow makes a table each time
+_INLINE = 12  # bytes of a text that its view holds
+_COMPARED = 64  # texts that are compared as fast as their last bytes
 _MIN_BITS, _MAX_BITS = 10, 24
 _FACTORS = np.array(
     (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63), np.uint64
@@ -112,11 +114,22 @@ class TextSet:
 
     def count(self, chunks: Iterable[pa.StringArray | pa.StringViewArray]) -> int:
         """Return how many values of a column are in the set."""
-        return sum(len(self._rows(chunk)) for chunk in chunks)
+        return PlainSet(self._known).count(self._candidates(chunk)[1] for chunk in chunks)
 
     def _rows(self, values: pa.StringArray | pa.StringViewArray) -> npt.NDArray[np.intp]:
+        rows, texts = self._candidates(values)
+        if _outnumber(len(rows), self._known):
+            found = pc.is_in(texts, value_set=self._known)
+            return np.asarray(rows[found.to_numpy(zero_copy_only=False)])
+        found = (text in self._texts for text in texts.to_pylist())
+        return rows[np.fromiter(found, np.bool_, len(rows))]
+
+    def _candidates(
+        self, values: pa.StringArray | pa.StringViewArray
+    ) -> tuple[npt.NDArray[np.intp], pa.StringArray]:
+        """Return the rows whose texts may be in the set, and these texts."""
         if not len(values):
-            return np.empty(0, np.intp)
+            return np.empty(0, np.intp), pa.array([], pa.string())
         views = values.cast(pa.string_view())
         (heads, by_head), (mixed, by_both) = self._tables
         words = _heads(views)
@@ -125,8 +138,7 @@ class TextSet:
             rows = rows[values.is_valid().to_numpy(zero_copy_only=False)[rows]]
         if len(rows) > _COMPARED:
             rows = rows[mixed[_mixed(words[rows], _tails(views, rows)) >> by_both]]
-        texts = _chosen(views, rows).to_pylist()
-        return rows[np.fromiter((text in self._texts for text in texts), np.bool_, len(rows))]
+        return rows, _chosen(views, rows)
 
 
 def _heads(views: pa.StringViewArray) -> _Words:
@@ -156,11 +168,12 @@ def _words(views: pa.StringViewArray) -> _Words:
     return every[2 * views.offset : 2 * (views.offset + len(views))].reshape(-1, 2)
 
 
-def _chosen(views: pa.StringViewArray, rows: npt.NDArray[np.intp]) -> pa.StringViewArray:
-    """Return some of the texts, none of which is null; Arrow cannot take them."""
+def _chosen(views: pa.StringViewArray, rows: npt.NDArray[np.intp]) -> pa.StringArray:
+    """Return some of the texts, none of which is null; Arrow cannot take them of views."""
     _, _, *data = views.buffers()
     chosen = pa.py_buffer(np.ascontiguousarray(_words(views)[rows]))
-    return pa.Array.from_buffers(pa.string_view(), len(rows), [None, chosen, *data])
+    found = pa.Array.from_buffers(pa.string_view(), len(rows), [None, chosen, *data])
+    return found.cast(pa.string())
 
 
 def _mixed(heads: _Words, tails: _Words) -> _Words:
@@ -169,10 +182,6 @@ def _mixed(heads: _Words, tails: _Words) -> _Words:
     mixed ^= mixed >> np.uint64(29)
     mixed *= _FACTORS[1]
     return mixed
-
-
-_INLINE = 12  # bytes of a text that its view holds
-_COMPARED = 64  # texts that are compared as fast as their last bytes
 
 
 def _slots(fingerprints: _Words) -> _Slots:

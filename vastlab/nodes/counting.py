@@ -22,6 +22,8 @@ from vastlab.nodes.engine import Engine, parquet, quoted, with_views
 from vastlab.nodes.plan import Task
 from vastlab.nodes.verification import Verification
 
+MOST_OPERANDS = 8  # conditions that are looked at one by one
+
 
 class FileCounter:
     """Counts in one verified file what can be counted without comparing all its rows.
@@ -44,7 +46,7 @@ class FileCounter:
     def count(self, expr: Expr) -> int | Expr:
         """Return how many rows match, or an expression that is to be compared with all rows."""
         columns = plan.columns(expr)
-        if isinstance(expr, Or) and len(columns) > 1:
+        if isinstance(expr, Or) and len(columns) > 1 and len(expr.operands) <= MOST_OPERANDS:
             return self._any(expr)
         if columns == {self._verification.file.order}:
             return self._sorted(expr)
@@ -97,7 +99,7 @@ class FileCounter:
     def _grouped(self, field: pa.Field) -> datafusion.DataFrame:
         schema = self._task.layout.stored_schema
         frame = parquet(self._engine.counting, self._task.file.path, schema)
-        number = functions.count(lit(pa.scalar(1))).alias("#count")
+        number = functions.count(lit(pa.scalar(1))).alias(f"{field.name}#")
         return frame.aggregate([col(quoted(field.name))], [number])
 
 

@@ -6,9 +6,12 @@ from collections.abc import Collection
 from functools import cached_property
 from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from vastlab._lazy import datafusion
+from vastlab.nodes.links import Links
 from vastlab.nodes.tallies import Tallies
 
 SETTINGS = {
@@ -61,7 +64,18 @@ class Engine:
     @cached_property
     def tallies(self) -> Tallies:
         """What is known of columns with few distinct values."""
-        return Tallies(self)
+        return Tallies(self.matching)
+
+    @cached_property
+    def links(self) -> Links:
+        """Folders of files that are read in one plan."""
+        return Links()
+
+    def matching(self, condition: datafusion.Expr, rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """Return which rows in memory match a condition; null is no match."""
+        parts = self.usual.read_batch(rows).select(condition.alias("found")).collect()
+        columns = [part.column(0).fill_null(False) for part in parts]
+        return np.concatenate([part.to_numpy(zero_copy_only=False) for part in columns])
 
 
 def parquet(

@@ -17,10 +17,11 @@ from vastlab.expression.aggregates import Summary
 from vastlab.expression.ast import Constant, Or
 from vastlab.nodes import newest, plan, scan, small_files
 from vastlab.nodes.base import Limit, Query
+from vastlab.nodes.counting import MOST_OPERANDS
 from vastlab.nodes.engine import Engine
 from vastlab.nodes.plan import Task
 from vastlab.nodes.scan import bounds_of
-from vastlab.nodes.small_files import SmallFiles, is_small
+from vastlab.nodes.small_files import SmallFiles, are_small
 from vastlab.nodes.together import FilesTogether, bundles
 from vastlab.store.snapshot import Snapshot
 from vastlab.table_slice import TableSlice
@@ -112,7 +113,9 @@ class FileNode:
         """Say which files are counted together."""
         # Conditions of which one is enough are looked at together, each in its own column.
         tasks = [
-            replace(task, disjuncts=(task.bound,)) if isinstance(task.bound, Or) else task
+            replace(task, disjuncts=(task.bound,))
+            if isinstance(task.bound, Or) and len(task.bound.operands) <= MOST_OPERANDS
+            else task
             for task in tasks
         ]
         parts = list(small_files.bundles(tasks))
@@ -123,9 +126,9 @@ class FileNode:
     def _counter(
         self, engine: Engine, tasks: list[Task]
     ) -> FilesTogether | SmallFiles | scan.FileScan:
-        if len(tasks) > 1 and all(map(is_small, tasks)):
+        if len(tasks) > 1 and are_small(tasks):
             return SmallFiles(engine, tasks, self._make_scan)
-        return self._grouper(engine, tasks)
+        return self._reader(engine, tasks)
 
     async def _group(self, query: Query, summary: Summary, snapshot: Snapshot) -> Groups:
         """Group the events of all files, layout by layout."""
@@ -145,7 +148,7 @@ class FileNode:
 
         parts = self._grouped_together(tasks, groupings)
         at_once = self._counted_at_once
-        await scan.run(self._engine(), self._pool, parts, at_once, self._grouper, work)
+        await scan.run(self._engine(), self._pool, parts, at_once, self._reader, work)
         return groups
 
     def _grouped_together(
@@ -159,7 +162,7 @@ class FileNode:
 
         return bundles(tasks, self._counted_at_once, is_plain)
 
-    def _grouper(self, engine: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
+    def _reader(self, engine: Engine, tasks: list[Task]) -> FilesTogether | scan.FileScan:
         if len(tasks) > 1:
             return FilesTogether(engine, tasks, self._make_scan)
         return self._make_scan(engine, tasks[0])

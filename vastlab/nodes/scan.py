@@ -119,9 +119,9 @@ class FileScan:
             for expr in disjuncts:
                 names = sorted(plan.columns(expr)) or [schema.names[-1]]
                 fields = pa.schema([schema.field(name) for name in names])
-                with pq.ParquetFile(file.path) as parquet:
+                with pq.ParquetFile(file.path) as opened:
                     # A name also selects the columns that begin with it and a dot.
-                    table = parquet.read(names, use_threads=False).select(names)
+                    table = opened.read(names, use_threads=False).select(names)
                 yield expr, [record_batch(b.columns, fields, len(b)) for b in table.to_batches()]
 
     def group(self, grouping: Grouping) -> Iterator[pa.Table]:
@@ -150,7 +150,7 @@ class FileScan:
         with self.search() as (verification, disjuncts):
             for expr in disjuncts:
                 check = verification.times(expr) if verification else None
-                column = datafusion.col('"' + leaf.column.replace('"', '""') + '"')
+                column = col(quoted(leaf.column))
                 for batch in self._frame(expr).select(column).execute_stream():
                     if self._stopped:
                         break

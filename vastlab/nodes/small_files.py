@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -40,6 +40,11 @@ class SmallFiles(SeveralFiles):
 def is_small(task: Task) -> bool:
     """Whether a file is counted together with others like it."""
     return task.file.rows <= _SMALL and any(task.file.tail)
+
+
+def are_small(tasks: Sequence[Task]) -> bool:
+    """Whether files are counted in memory together."""
+    return all(map(is_small, tasks)) and sum(task.file.rows for task in tasks) <= _MOST_ROWS
 
 
 def bundles(tasks: Iterable[Task]) -> Iterator[list[Task]]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vastlab._lazy import datafusion
@@ -23,14 +22,13 @@ from vastlab.arrow.types import storage_of, storage_type_of
 from vastlab.store.checksums import VerifiedFile
 from vastlab.store.layout import DataFile
 
-if TYPE_CHECKING:
-    from vastlab.nodes.engine import Engine
-
 _FEW = 4  # bytes of a column for each row, of which a dictionary of few values needs less
 _FEWEST = 4096  # rows for which it pays off
 _CLOSE = 1 << 16  # how far numbers lie apart that are counted in a row
+_MOST_SHARED = 1 << 15  # values of a column that files share
 _MOST_BYTES = 1 << 25  # of all tallies
 
+Compute: TypeAlias = Callable[["datafusion.Expr", pa.RecordBatch], npt.NDArray[np.bool_]]
 _Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -48,6 +46,11 @@ class _Column:
         """How many bytes the values hold."""
         return int(self._values.nbytes)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether files have to share other values: each looks up all that are known."""
+        return len(self._values) >= _MOST_SHARED
+
     def places(self, values: pa.Array) -> npt.NDArray[np.int32]:
         """Return the place of each value among the distinct ones, which it is added to."""
         with self._lock:
@@ -56,7 +59,7 @@ class _Column:
             self._values = joined.dictionary
         return np.asarray(places.to_numpy(), np.int32)
 
-    def matching(self, engine: Engine, condition: datafusion.Expr) -> npt.NDArray[np.bool_]:
+    def matching(self, compute: Compute, condition: datafusion.Expr) -> npt.NDArray[np.bool_]:
         """Return which of the distinct values match; a condition is computed once for all files."""
         with self._lock:
             known, answers = self._answers or (None, np.empty(0, np.bool_))
@@ -65,7 +68,7 @@ class _Column:
             if len(answers) < len(self._values):
                 new = self._values.slice(len(answers))
                 batch = pa.RecordBatch.from_arrays([new], schema=self._schema)
-                answers = np.concatenate([answers, _computed(engine, condition, batch)])
+                answers = np.concatenate([answers, compute(condition, batch)])
                 self._answers = condition, answers
             return answers
 
@@ -92,8 +95,8 @@ class Tallies:
     is grouped when it is asked for again: that takes twice as long as to compare it.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
         self._columns: dict[tuple[str, pa.DataType], _Column] = {}
         self._known: WeakKeyDictionary[VerifiedFile, dict[str, _Tally | None]] = WeakKeyDictionary()
         self._asked: WeakKeyDictionary[VerifiedFile, set[str]] = WeakKeyDictionary()
@@ -136,8 +139,8 @@ class Tallies:
                 made = None
             elif _is_text(field):
                 made = self._of_text(file.path, field)
-            elif _is_close(file, field):
-                made = self._of_numbers(file.path, field)
+            elif (low := _least_close(file, field)) is not None:
+                made = self._of_numbers(file.path, field, low)
             elif not _is_countable(field.type):
                 made = None
             elif field.name not in (asked := self._asked.setdefault(verified, set())):
@@ -148,23 +151,31 @@ class Tallies:
             self._keep(tallies, field.name, made)
         if made is None:
             return None
-        return int(made.numbers[made.column.matching(self._engine, condition)[made.places]].sum())
+        return int(made.numbers[made.column.matching(self._compute, condition)[made.places]].sum())
 
     def _keep(self, tallies: dict[str, _Tally | None], name: str, made: _Tally | None) -> None:
         with self._lock:
-            self._bytes += made.size if made else 0
-            held = sum(column.size for column in self._columns.values())
-            if self._bytes + held > _MOST_BYTES:
+            tallies[name] = made
+            self._bytes += made.size + made.column.size if made else 0
+            if self._bytes <= _MOST_BYTES:
+                return
+            self._bytes = self._held()  # without files that are gone, and what is shared once
+            if self._bytes > _MOST_BYTES // 2:
                 self._known.clear()
                 self._columns.clear()
                 self._bytes = 0
-            else:
-                tallies[name] = made
+
+    def _held(self) -> int:
+        kept = [tally for tallies in self._known.values() for tally in tallies.values() if tally]
+        columns = {id(tally.column): tally.column for tally in kept}
+        return sum(tally.size for tally in kept) + sum(each.size for each in columns.values())
 
     def _tally(self, field: pa.Field, values: pa.Array, numbers: _Numbers) -> _Tally:
         key = field.name, storage_type_of(field.type)
         with self._lock:
-            column = self._columns.setdefault(key, _Column(*key))
+            column = self._columns.get(key)
+            if column is None or column.is_full:
+                column = self._columns[key] = _Column(*key)
         return _Tally(column, column.places(values), numbers)
 
     def _of_text(self, path: str, field: pa.Field) -> _Tally | None:
@@ -185,20 +196,23 @@ class Tallies:
             field, pa.concat_arrays(values).cast(pa.string()), np.concatenate(numbers)
         )
 
-    def _of_numbers(self, path: str, field: pa.Field) -> _Tally | None:
+    def _of_numbers(self, path: str, field: pa.Field, low: int) -> _Tally | None:
+        """Count each number; None if one is not within the bounds that the manifest knows."""
+        found, nulls = np.zeros(_CLOSE, np.int64), 0
         with pq.ParquetFile(path) as parquet:
-            # A name also selects the columns that begin with it and a dot.
-            column = parquet.read([field.name], use_threads=False)[field.name]
-        low, high = pc.min_max(column).as_py().values()
-        if low is None or high - low >= _CLOSE:
-            return None
-        numbers = np.zeros(high - low + 1, np.int64)
-        for chunk in column.chunks:
-            steps = pc.subtract(chunk.drop_null(), pa.scalar(low, chunk.type)).to_numpy()
-            numbers += np.bincount(steps.astype(np.int64), minlength=len(numbers))
-        present = np.flatnonzero(numbers)
+            for group in range(parquet.num_row_groups):
+                # A name also selects the columns that begin with it and a dot.
+                column = parquet.read_row_group(group, [field.name], use_threads=False)[field.name]
+                nulls += column.null_count
+                for chunk in column.chunks:
+                    numbers = chunk.drop_null().to_numpy()
+                    steps = numbers - numbers.dtype.type(low)  # wraps where it is less
+                    if len(steps) and not 0 <= steps.min() <= steps.max() < _CLOSE:
+                        return None
+                    found += np.bincount(steps.astype(np.int64), minlength=_CLOSE)
+        present = np.flatnonzero(found)
         values = pa.array([*(low + step for step in present.tolist()), None], field.type)
-        return self._tally(field, values, np.append(numbers[present], column.null_count))
+        return self._tally(field, values, np.append(found[present], nulls))
 
     def _of_groups(self, field: pa.Field, frame: datafusion.DataFrame) -> _Tally:
         parts = frame.collect()
@@ -207,25 +221,19 @@ class Tallies:
         return self._tally(field, values, numbers.to_numpy())
 
 
-def _computed(
-    engine: Engine, condition: datafusion.Expr, values: pa.RecordBatch
-) -> npt.NDArray[np.bool_]:
-    parts = engine.usual.read_batch(values).select(condition.alias("found")).collect()
-    columns = [part.column(0).fill_null(False) for part in parts]
-    return np.concatenate([part.to_numpy(zero_copy_only=False) for part in columns])
-
-
 def _is_text(field: pa.Field) -> bool:
     return bool(pa.types.is_string(field.type))
 
 
-def _is_close(file: DataFile, field: pa.Field) -> bool:
-    """Whether the numbers of a column lie close together, so that they can be counted in a row."""
+def _least_close(file: DataFile, field: pa.Field) -> int | None:
+    """Return the least number of a column whose numbers lie close together, or None."""
     known = file.ranges.get(field.name)
     if not pa.types.is_integer(field.type) or known is None:
-        return False
+        return None
     low, high = known.minimum, known.maximum
-    return isinstance(low, int) and isinstance(high, int) and high - low < _CLOSE
+    if isinstance(low, int) and isinstance(high, int) and high - low < _CLOSE:
+        return low
+    return None
 
 
 def _is_countable(type_: pa.DataType) -> bool:

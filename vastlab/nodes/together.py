@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -107,13 +105,13 @@ class FilesTogether(SeveralFiles):
             return None
 
     def _counted(self, rows: _Rows) -> int:
-        with _folder(rows.files) as path:
-            engine, task = self._engine, self._tasks[0]
+        engine, task = self._engine, self._tasks[0]
+        with engine.links.path_of([file.path for file in rows.files]) as path:
             return count_rows(engine, task, rows.expr, path, is_pruned=rows.is_pruned)
 
     def _grouped(self, grouping: Grouping, rows: _Rows) -> pa.Table:
         bounds = _common([bounds_of(file, grouping.columns) for file in rows.files])
-        with _folder(rows.files) as path:
+        with self._engine.links.path_of([file.path for file in rows.files]) as path:
             frame = self._scans[0].found(rows.expr, path)
             return grouping.partial(frame, bounds, sum(file.rows for file in rows.files))
 
@@ -130,18 +128,6 @@ class _Rows:
 def _identity(expr: Expr) -> tuple[int, ...]:
     """Tell expressions apart without comparing thousands of values; files share their parts."""
     return tuple(map(id, expr.operands)) if isinstance(expr, Or) else (id(expr),)
-
-
-@contextlib.contextmanager
-def _folder(files: Sequence[DataFile]) -> Iterator[str]:
-    """Return the path of a file, or of a folder of links: the engine takes only one path."""
-    if len(files) == 1:
-        yield files[0].path
-        return
-    with tempfile.TemporaryDirectory(prefix="vastlab-") as folder:
-        for number, file in enumerate(files):
-            os.symlink(os.path.abspath(file.path), f"{folder}/{number}.parquet")
-        yield f"{folder}/"
 
 
 def _common(bounds: Sequence[Bounds]) -> Bounds:
@@ -176,7 +162,7 @@ def bundles(
         if is_alone or not any(file.tail) or file.rows > most:
             bundled.append([task])
             continue
-        bundle, rows = open_.get(id(task.filters), ([], most))
+        bundle, rows = open_.get(id(task.filters), ([], most + 1))
         if rows + file.rows > most or len(bundle) >= _MOST_FILES:
             bundle, rows = [], 0
             bundled.append(bundle)

@@ -290,7 +290,8 @@ def refuse_duplicates(sources: Iterable[Source], snapshot: Snapshot) -> None:
 
 
 def _checked_path(path: str | Path) -> Path:
-    root = Path(path).absolute()
+    # The engine drops ".." from paths, which is another place behind a link.
+    root = Path(os.path.realpath(path))
     if _INVALID_IN_PATH.search(str(root)):
         msg = f"the path of a database must be UTF-8 without control characters: {str(root)!r}"
         raise UsageError(msg, hint="use another name for the folder")
