@@ -10,6 +10,7 @@ from tests import expression_strategies as strategies
 from tests.test_language_facts import FACTS, SCHEMA, TAXONOMY
 from vastlab.expression import parse
 from vastlab.expression.ast import Constant
+from vastlab.expression.literals import ListLiteral
 from vastlab.expression.parser import parse_query
 from vastlab.expression.resolve import resolve
 from vastlab.expression.suggest import suggest, whole_matches
@@ -306,6 +307,47 @@ def test_hostile_labels():
     (line,) = suggest(parse('e == "z"'), [schema])
     assert "\x1b" not in line
     assert len(line) < 400
+
+
+@pytest.mark.parametrize(
+    "text, warning",
+    [
+        (
+            ':ip in ["10.0.0.1", "x"]',
+            ':ip in ["10.0.0.1", "x"] matches nothing because :ip is an ip: use :ip in [10.0.0.1, "x"] '
+            '(a parameter: ip_address("10.0.0.1"))',
+        ),
+        (':ip !in ["x"]', ':ip !in ["x"] excludes nothing because :ip is an ip'),
+        (
+            ':string in ["10.0.0.1", "10.0.0.2"]',
+            '"10.0.0.1" matches only strings; write an address without quotes: 10.0.0.1 '
+            '(a parameter: ip_address("10.0.0.1"))',
+        ),
+        (':ip in ["10.0.0.1", 10.0.0.2]', None),
+        (":ip in [10.0.0.1]", None),
+        (":ip in []", None),
+        (':string in ["x", "10.0.0.2"]', None),
+        (":string in [/x/]", None),
+    ],
+)
+def test_lists_of_texts_that_are_no_addresses(text, warning):
+    """A list of addresses as text is a common mistake, and finds nothing."""
+    schema = Schema("conn", (Field("src", Type(Kind.IP)), Field("uid", Type(Kind.STRING))))
+    assert suggest(parse(text), [schema]) == ((warning,) if warning else ())
+
+
+def test_a_long_list_is_shown_in_part(monkeypatch):
+    """To write and to correct all of it would take seconds."""
+    shown = []
+    whole = ListLiteral.__str__
+    monkeypatch.setattr(
+        ListLiteral, "__str__", lambda self: shown.append(len(self.items)) or whole(self)
+    )
+    schema = Schema("conn", (Field("src", Type(Kind.IP)),))
+    items = ", ".join(f'"10.0.{i // 256}.{i % 256}"' for i in range(1000))
+    (warning,) = suggest(parse(f":ip in [{items}]"), [schema])
+    assert "10.0.0.1" in warning
+    assert 0 < max(shown) < 100
 
 
 @strategies.share(40)

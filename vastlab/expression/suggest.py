@@ -107,7 +107,18 @@ def _warning(predicate: Predicate, schemas: Sequence[Schema], taxonomy: Taxonomy
             return _type_mismatch(predicate, leaves)
         case Predicate(TypeExtractor(Type(Kind.STRING)), Operator.EQ, String(text)):
             return _quoted_address_warning(text, schemas)
-        case Predicate(TypeExtractor(Type(kind=kind))) if kind is not Kind.STRING:
+        case Predicate(TypeExtractor(Type(Kind.STRING)), Operator.IN, ListLiteral(items)):
+            first = items[0] if items else None  # to read all of them would take seconds
+            return (
+                _quoted_address_warning(first.value, schemas) if isinstance(first, String) else None
+            )
+        case Predicate(TypeExtractor(Type(kind=kind)) as extractor, _, literal) if (
+            kind is not Kind.STRING
+        ):
+            if isinstance(literal, ListLiteral):
+                leaves = [leaf for schema in schemas for leaf in match(extractor, schema)]
+                if leaves and (found := _type_mismatch(predicate, leaves)):
+                    return found
             return _string_fields_warning(predicate, kind, schemas)
     return None
 
@@ -232,6 +243,8 @@ def _type_mismatch(predicate: Predicate, leaves: Sequence[Leaf]) -> str | None:
         return None
     if any(_fits(leaf, operator, literal) for leaf in leaves):
         return None
+    if isinstance(literal, ListLiteral) and len(literal.items) > _MAX_LENGTH:  # more is not shown
+        predicate = replace(predicate, literal=ListLiteral(literal.items[:_MAX_LENGTH]))
     kinds = dict.fromkeys(_describe(leaf) for leaf in leaves)
     # A list binds to every field, so its negation matches every value.
     idle = operator.is_negated and isinstance(literal, ListLiteral)
