@@ -70,7 +70,8 @@ def read(
                 add(batch)
         reader.exhaust()
         if isinstance(content, Content) and content.damage:
-            raise FormatError(content.damage, path=state.path)
+            message = f"{content.damage}; none of the events in this file count"
+            raise FormatError(message, path=state.path)
     shift = inference.lines_before
     noted = tuple((p.line + shift if p.line else p.line, p.reason) for p in problems)
     return Source(
