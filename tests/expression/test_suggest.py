@@ -314,8 +314,8 @@ def test_hostile_labels():
     [
         (
             ':ip in ["10.0.0.1", "x"]',
-            ':ip in ["10.0.0.1", "x"] matches nothing because :ip is an ip: use :ip in [10.0.0.1, "x"] '
-            '(a parameter: ip_address("10.0.0.1"))',
+            ':ip in ["10.0.0.1", "x"] matches nothing because :ip is an ip: '
+            'use :ip in [10.0.0.1, "x"] (a parameter: ip_address("10.0.0.1"))',
         ),
         (':ip !in ["x"]', ':ip !in ["x"] excludes nothing because :ip is an ip'),
         (
