@@ -20,7 +20,7 @@ from vastlab.compile.groups import Groups
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import Summary
 from vastlab.expression.taxonomy import Concept, Taxonomy
-from vastlab.readers.values import from_text
+from vastlab.readers.text_columns import from_text
 from vastlab.types import Field, Kind, Schema, Type
 
 CONTEXT = datafusion.SessionContext()

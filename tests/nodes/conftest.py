@@ -8,7 +8,9 @@ import pytest
 from tests.nodes.fake_vast import FakeVast
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
-from vastlab.nodes import process
+from vastlab.expression import parse
+from vastlab.nodes import plan, process
+from vastlab.nodes.base import Query
 from vastlab.store.database import Database
 from vastlab.types import Field, Kind, Schema, Type
 
@@ -106,3 +108,19 @@ def numbers():
         return [n async for part in stream for n in part.to_pyarrow().column("n").to_pylist()]
 
     return collect
+
+
+def chosen(database, text='#type == "zeek.conn"'):
+    """Return what a question reads of a database."""
+    snapshot = database.snapshot()
+    return list(plan.tasks(Query(parse(text)), snapshot.layouts, snapshot.files))
+
+
+@pytest.fixture
+def six_files(tmp_path):
+    """Make six files of ten connections each, and one of DNS."""
+    database = Database.create(tmp_path / "test.db")
+    for number in range(6):
+        database.add([conn_batch(range(number * 10, number * 10 + 10))])
+    database.add([dns_batch(["a", "b"])])
+    return database

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import expression_strategies as strategies
 from tests import reference_evaluator as reference
-from tests.nodes.conftest import conn_batch, dns_batch
+from tests.nodes.conftest import chosen
 from vastlab.arrow import convert
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.errors import CorruptFileError
@@ -47,23 +47,9 @@ def test_counts_equal_the_reference(tmp_path_factory, data):
         assert found == sum(reference.answers(expr, events.schema, events.rows, Taxonomy())), expr
 
 
-@pytest.fixture
-def database(tmp_path):
-    database = Database.create(tmp_path / "test.db")
-    for number in range(6):
-        database.add([conn_batch(range(number * 10, number * 10 + 10))])
-    database.add([dns_batch(["a", "b"])])
-    return database
-
-
-def chosen(database, text):
-    snapshot = database.snapshot()
-    return list(plan.tasks(Query(parse(text)), snapshot.layouts, snapshot.files))
-
-
-def test_only_small_files_of_one_layout_are_read_together(database, monkeypatch):
+def test_only_small_files_of_one_layout_are_read_together(six_files, monkeypatch):
     """A large file, and few small ones, are scanned alone."""
-    tasks = chosen(database, 'n != 15 || query == "a"')
+    tasks = chosen(six_files, 'n != 15 || query == "a"')
     assert [len(part) for part in bundles(tasks)] == [6, 1]
     assert [task for part in bundles(tasks) for task in part] == tasks
     assert [len(part) for part in bundles(tasks[:3])] == [1, 1, 1]
@@ -73,17 +59,17 @@ def test_only_small_files_of_one_layout_are_read_together(database, monkeypatch)
         assert [len(part) for part in bundles(tasks)] == [1] * 7
 
 
-async def test_a_count_of_small_files_makes_no_scan_of_each(database, monkeypatch):
+async def test_a_count_of_small_files_makes_no_scan_of_each(six_files, monkeypatch):
     """One plan for all of them."""
     monkeypatch.setattr(FileScan, "count", mock.Mock(side_effect=AssertionError))
-    node = EmbeddedNode(database.path)
+    node = EmbeddedNode(six_files.path)
     assert await node.counts(Query(parse(EACH))) == {"zeek.conn": 6}
     await node.aclose()
 
 
-def test_a_damaged_file_is_found(database):
+def test_a_damaged_file_is_found(six_files):
     """What is read together is verified as well."""
-    tasks = chosen(database, EACH)
+    tasks = chosen(six_files, EACH)
     path = Path(tasks[2].file.path)
     content, end = path.read_bytes(), tasks[2].file.size - tasks[2].file.tail[0]
     path.write_bytes(content[:4] + bytes(byte ^ 1 for byte in content[4:end]) + content[end:])
@@ -92,16 +78,16 @@ def test_a_damaged_file_is_found(database):
         SmallFiles(Engine(), tasks, FileScan).count()
 
 
-def test_a_missing_file_is_an_error(database):
+def test_a_missing_file_is_an_error(six_files):
     """A newer generation may know why."""
-    tasks = chosen(database, EACH)
+    tasks = chosen(six_files, EACH)
     Path(tasks[2].file.path).unlink()
     with pytest.raises(FileGoneError):
         SmallFiles(Engine(), tasks, FileScan).count()
 
 
-def test_a_stopped_count_reads_nothing_more(database):
+def test_a_stopped_count_reads_nothing_more(six_files):
     """Its answer counts no more."""
-    several = SmallFiles(Engine(), chosen(database, "n != 15"), FileScan)
+    several = SmallFiles(Engine(), chosen(six_files, "n != 15"), FileScan)
     several.stop()
     assert several.count() == 0

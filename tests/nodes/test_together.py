@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tests.nodes.conftest import conn_batch, dns_batch
+from tests.nodes.conftest import chosen, conn_batch
 from vastlab import group_frames
 from vastlab.compile.groups import Groups
 from vastlab.errors import CorruptFileError
 from vastlab.expression import parse
 from vastlab.expression.aggregates import Summary
-from vastlab.nodes import counting, plan, small_files, tallies
+from vastlab.nodes import counting, small_files, tallies
 from vastlab.nodes import together as in_one_plan
 from vastlab.nodes.base import Query
 from vastlab.nodes.embedded import EmbeddedNode
@@ -35,15 +35,6 @@ SUMMARY = Summary.parse(
 QUESTIONS = ["", "n != 15", "n in [5, 25, 26] || n > 41", "n > 12"]
 
 
-@pytest.fixture
-def database(tmp_path):
-    database = Database.create(tmp_path / "test.db")
-    for number in range(6):
-        database.add([conn_batch(range(number * 10, number * 10 + 10))])
-    database.add([dns_batch(["a", "b"])])
-    return database
-
-
 def changed(name, numbers):
     """Make connections with other numbers in one column."""
     batch = conn_batch(range(len(numbers)))
@@ -51,11 +42,6 @@ def changed(name, numbers):
     return batch.set_column(
         batch.schema.get_field_index(name), field, pa.array(numbers, field.type)
     )
-
-
-def chosen(database, text='#type == "zeek.conn"'):
-    snapshot = database.snapshot()
-    return list(plan.tasks(Query(parse(text)), snapshot.layouts, snapshot.files))
 
 
 def grouping(tasks, groups=None):
@@ -75,17 +61,17 @@ def frame(tables, tasks):
 
 
 @pytest.mark.parametrize("text", QUESTIONS)
-def test_the_groups_are_those_of_each_file(database, text):
+def test_the_groups_are_those_of_each_file(six_files, text):
     """Whatever is asked, and also where some files match as a whole."""
-    tasks = chosen(database, f'#type == "zeek.conn" && ({text or "n >= 0"})')
+    tasks = chosen(six_files, f'#type == "zeek.conn" && ({text or "n >= 0"})')
     alone = [t for task in tasks for t in FileScan(Engine(), task).group(grouping(tasks))]
     pd.testing.assert_frame_equal(frame(together(tasks), tasks), frame(alone, tasks))
 
 
 @pytest.mark.usefixtures("remembering")
-def test_files_share_few_values(database, monkeypatch):
+def test_files_share_few_values(six_files, monkeypatch):
     """What a file adds takes as long as all that is shared."""
-    tasks = chosen(database, '#type == "zeek.conn" && resp_p != 15')
+    tasks = chosen(six_files, '#type == "zeek.conn" && resp_p != 15')
     for most in (1, 25):
         monkeypatch.setattr(tallies, "_MOST_SHARED", most)
         engine = Engine()
@@ -96,17 +82,17 @@ def test_files_share_few_values(database, monkeypatch):
         assert max(len(column._values) for column in columns.values()) <= most + 12
 
 
-def test_many_conditions_are_compared_row_by_row(database, monkeypatch):
+def test_many_conditions_are_compared_row_by_row(six_files, monkeypatch):
     """One by one, they would take longer."""
     monkeypatch.setattr(counting, "MOST_OPERANDS", 1)
     monkeypatch.setattr(tallies.Tallies, "count", mock.Mock(side_effect=AssertionError))
-    tasks = chosen(database, '#type == "zeek.conn" && (resp_p == 5 || n == 59)')
+    tasks = chosen(six_files, '#type == "zeek.conn" && (resp_p == 5 || n == 59)')
     assert FilesTogether(Engine(), tasks, FileScan).count() == 2
 
 
-def test_only_some_small_files_are_in_memory_at_once(database, monkeypatch):
+def test_only_some_small_files_are_in_memory_at_once(six_files, monkeypatch):
     """Files that do not follow each other are read by the engine."""
-    node, tasks = EmbeddedNode(database.path), chosen(database)
+    node, tasks = EmbeddedNode(six_files.path), chosen(six_files)
     assert isinstance(node._counter(Engine(), tasks), SmallFiles)
     monkeypatch.setattr(small_files, "_MOST_ROWS", 59)
     assert isinstance(node._counter(Engine(), tasks), FilesTogether)
@@ -129,9 +115,9 @@ def remembering(monkeypatch):
 
 @pytest.mark.parametrize("text", COUNTED)
 @pytest.mark.usefixtures("remembering")
-def test_the_numbers_are_those_of_each_file(database, text):
+def test_the_numbers_are_those_of_each_file(six_files, text):
     """Whatever is asked, and also where columns with few values are remembered."""
-    tasks = chosen(database, f'#type == "zeek.conn" && ({text})')
+    tasks = chosen(six_files, f'#type == "zeek.conn" && ({text})')
     number = sum(FileScan(Engine(), task).count() for task in tasks)
     engine = Engine()
     for _ in range(3):  # by row, made into tallies, and from the tallies
@@ -139,32 +125,32 @@ def test_the_numbers_are_those_of_each_file(database, text):
     assert FilesTogether(engine, tasks, partial(FileScan, verify=False)).count() == number
 
 
-async def test_a_count_makes_no_plan_for_each_file(database, monkeypatch):
+async def test_a_count_makes_no_plan_for_each_file(six_files, monkeypatch):
     """Several files are counted in one."""
     monkeypatch.setattr(small_files, "_SMALL", 0)
     monkeypatch.setattr(FileScan, "count", mock.Mock(side_effect=AssertionError))
-    node = EmbeddedNode(database.path)
+    node = EmbeddedNode(six_files.path)
     assert await node.counts(Query(parse(EACH))) == {"zeek.conn": 6}
     await node.aclose()
 
 
 @pytest.mark.usefixtures("remembering")
-def test_a_condition_is_computed_once_for_all_files(database, monkeypatch):
+def test_a_condition_is_computed_once_for_all_files(six_files, monkeypatch):
     """Where all values of the column are known, and there are few."""
     engine = Engine()
     computed = mock.Mock(wraps=engine.matching)
     monkeypatch.setattr(engine, "matching", computed)
     for text, number in (("resp_p > 6", 53), ("resp_p > 7", 52), ("resp_p > 8", 51)):
         computed.reset_mock()
-        tasks = chosen(database, f'#type == "zeek.conn" && {text}')
+        tasks = chosen(six_files, f'#type == "zeek.conn" && {text}')
         assert FilesTogether(engine, tasks, FileScan).count() == number
     assert computed.call_count == 1
 
 
-async def test_a_summary_makes_no_plan_for_each_file(database, monkeypatch):
+async def test_a_summary_makes_no_plan_for_each_file(six_files, monkeypatch):
     """Several files are grouped in one."""
     monkeypatch.setattr(FileScan, "group", mock.Mock(side_effect=AssertionError))
-    node = EmbeddedNode(database.path)
+    node = EmbeddedNode(six_files.path)
     groups = await node.summarize(Query(parse('#type == "zeek.conn"')), SUMMARY)
     found = group_frames.to_frame(groups, SUMMARY, None, 0)
     assert found["total"].sum() == sum(range(60))
@@ -175,9 +161,9 @@ def parts(tasks, at_once=1):
     return [len(part) for part in bundles(tasks, at_once)]
 
 
-def test_files_are_put_together_as_far_as_is_good(database, monkeypatch):
+def test_files_are_put_together_as_far_as_is_good(six_files, monkeypatch):
     """Both workers have something to do, and neither can be stopped only after a long time."""
-    tasks = chosen(database)
+    tasks = chosen(six_files)
     assert parts(tasks) == [6]
     assert parts(tasks, at_once=2) == [3, 3]
     monkeypatch.setattr(in_one_plan, "_MOST_ROWS", 20)
@@ -189,13 +175,13 @@ def test_files_are_put_together_as_far_as_is_good(database, monkeypatch):
     assert parts(tasks) == [4, 2]
 
 
-def test_a_file_with_large_values_or_old_times_is_grouped_alone(database):
+def test_a_file_with_large_values_or_old_times_is_grouped_alone(six_files):
     """Its rules take longer, and are not needed for the others."""
-    database.add([changed("n", [2**62])])
-    database.add([changed("ts", [-1])])
-    tasks = chosen(database)
+    six_files.add([changed("n", [2**62])])
+    six_files.add([changed("ts", [-1])])
+    tasks = chosen(six_files)
     known = {tasks[0].file.fingerprint: grouping(tasks)}
-    node = EmbeddedNode(database.path)
+    node = EmbeddedNode(six_files.path)
     assert sorted(map(len, node._grouped_together(tasks, known))) == [1, 1, 3, 3]
 
 
@@ -212,21 +198,21 @@ def test_a_sum_that_fits_each_file_may_not_fit_all(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["with space", "odd [*] ?%20 é #", ".hidden", "_x"])
-def test_the_temporary_folder_may_have_any_name(database, tmp_path, monkeypatch, name):
+def test_the_temporary_folder_may_have_any_name(six_files, tmp_path, monkeypatch, name):
     """The engine sees the files in it wherever it is."""
     (tmp_path / name).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-    tasks = chosen(database)
+    tasks = chosen(six_files)
     monkeypatch.setattr(FileScan, "group", mock.Mock(side_effect=AssertionError))
     assert frame(together(tasks), tasks)["total"].sum() == sum(range(60))
     assert os.listdir(tmp_path / name) == []
 
 
 def test_without_a_temporary_folder_the_files_are_grouped_one_by_one(
-    database, tmp_path, monkeypatch
+    six_files, tmp_path, monkeypatch
 ):
     """The answer is the same."""
-    tasks = chosen(database)
+    tasks = chosen(six_files)
     expected = frame(together(tasks), tasks)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     found = together(tasks)
@@ -243,9 +229,9 @@ def counted(tasks, scan=FileScan):
 
 
 @pytest.mark.parametrize("ask", [grouped, counted])
-def test_a_damaged_file_is_named(database, ask):
+def test_a_damaged_file_is_named(six_files, ask):
     """What is read together is verified as well; and where it is not, the engine complains."""
-    tasks = chosen(database, EACH)
+    tasks = chosen(six_files, EACH)
     path = Path(tasks[2].file.path)
     content, end = path.read_bytes(), tasks[2].file.size - tasks[2].file.tail[0]
     path.write_bytes(content[:4] + bytes(byte ^ 1 for byte in content[4:end]) + content[end:])
@@ -257,18 +243,18 @@ def test_a_damaged_file_is_named(database, ask):
 
 
 @pytest.mark.parametrize("ask", [grouped, counted])
-def test_a_missing_file_is_an_error(database, ask):
+def test_a_missing_file_is_an_error(six_files, ask):
     """A newer generation may know why; the engine would take it for one without events."""
-    tasks = chosen(database, EACH)
+    tasks = chosen(six_files, EACH)
     Path(tasks[2].file.path).unlink()
     with pytest.raises(FileGoneError):
         ask(tasks)
 
 
 @pytest.mark.parametrize("ask", [grouped, counted])
-def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch, ask):
+def test_a_file_that_goes_while_it_is_read_is_an_error(six_files, monkeypatch, ask):
     """The files are looked at again after the engine has read them."""
-    tasks = chosen(database, EACH)
+    tasks = chosen(six_files, EACH)
     found = FilesTogether._found
 
     def late(self, *arguments):
@@ -280,20 +266,20 @@ def test_a_file_that_goes_while_it_is_read_is_an_error(database, monkeypatch, as
         ask(tasks)
 
 
-def test_an_error_of_ours_is_no_damaged_file(database, monkeypatch):
+def test_an_error_of_ours_is_no_damaged_file(six_files, monkeypatch):
     """It is raised as it is."""
     monkeypatch.setattr(FilesTogether, "_grouped", mock.Mock(side_effect=TypeError("a fault")))
     with pytest.raises(TypeError, match="a fault"):
-        together(chosen(database))
+        together(chosen(six_files))
     error = CorruptFileError("damaged")
     monkeypatch.setattr(FilesTogether, "_grouped", mock.Mock(side_effect=error))
     with pytest.raises(CorruptFileError, match="damaged"):
-        together(chosen(database))
+        together(chosen(six_files))
 
 
-def test_what_is_stopped_reads_nothing_more(database):
+def test_what_is_stopped_reads_nothing_more(six_files):
     """Its answer counts no more."""
-    tasks = chosen(database)
+    tasks = chosen(six_files)
     several = FilesTogether(Engine(), tasks, FileScan)
     several.stop()
     assert several.count() == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vastlab.readers import values
+from vastlab.readers import text_columns, values
 from vastlab.types import Kind
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -26,7 +26,7 @@ def test_seconds_keep_every_nanosecond(number):
     text = f"{Decimal(seconds(number)):.9f}"
     assert values.nanoseconds(text) == number
     column = pa.array([text, None]).cast(pa.decimal128(38, 9))
-    found = values.from_decimal(column, Kind.TIME)
+    found = text_columns.from_decimal(column, Kind.TIME)
     assert found.cast(pa.int64()).to_pylist() == [number, None]
 
 
@@ -48,14 +48,14 @@ def test_text_that_is_not_seconds_is_an_error(text):
 def test_a_column_with_a_time_out_of_range_has_a_null_there():
     """The range is checked for whole columns too, and the other values stay."""
     column = pa.array(["9223372036.854775808", "1"]).cast(pa.decimal128(38, 9))
-    found = values.from_decimal(column, Kind.DURATION).cast(pa.int64())
+    found = text_columns.from_decimal(column, Kind.DURATION).cast(pa.int64())
     assert found.to_pylist() == [None, 10**9]
 
 
 def test_a_sliced_column_keeps_its_place():
     """Offsets of Arrow arrays are respected."""
     column = pa.array(["1", "2", None, "3"]).cast(pa.decimal128(19, 9)).slice(1)
-    found = values.from_decimal(column, Kind.DURATION).cast(pa.int64())
+    found = text_columns.from_decimal(column, Kind.DURATION).cast(pa.int64())
     assert found.to_pylist() == [2_000_000_000, None, 3_000_000_000]
 
 
@@ -78,7 +78,9 @@ def test_text_that_is_not_an_address_is_an_error(text):
 def test_a_column_of_addresses_has_the_bytes_of_each(ips, encoded):
     """A column converts each text like a single value, and nulls stay null."""
     texts = pa.array([None if ip is None else str(ip) for ip in ips], pa.string())
-    found = values.addresses(texts.dictionary_encode() if encoded else texts).storage.to_pylist()
+    found = text_columns.addresses(
+        texts.dictionary_encode() if encoded else texts
+    ).storage.to_pylist()
     assert found == [None if ip is None else values.address(str(ip)) for ip in ips]
 
 
@@ -86,9 +88,9 @@ def test_a_column_of_addresses_has_the_bytes_of_each(ips, encoded):
 def test_a_column_of_addresses_holds_nothing_else(text):
     """One text that is not an address is null, and can be found and named."""
     texts = pa.array(["10.0.0.1", None, text, "::1"])
-    found = values.addresses(texts)
+    found = text_columns.addresses(texts)
     assert found.is_null().to_pylist() == [False, True, True, False]
-    assert values.lost_rows(texts, found).tolist() == [2]
+    assert text_columns.lost_rows(texts, found).tolist() == [2]
     with pytest.raises(ValueError, match=f"'{text}' is not an IP address"):
         values.address(text)
 
@@ -105,7 +107,7 @@ def test_subnets_count_in_the_space_of_ipv6(ip, length):
 
 def test_columns_of_subnets():
     """Nulls stay null, and networks keep both their parts."""
-    found = values.subnets(pa.array(["10.0.0.0/8", None, "fe80::/64"]))
+    found = text_columns.subnets(pa.array(["10.0.0.0/8", None, "fe80::/64"]))
     assert found.is_null().to_pylist() == [False, True, False]
     assert found.storage.field("length").to_pylist()[::2] == [104, 64]
 
@@ -146,7 +148,7 @@ def test_integers_have_their_range(number):
 
 def test_booleans_are_two_words():
     """Anything else is null, not false."""
-    assert values.booleans(pa.array(["T", None, "F", "x"])).to_pylist() == [
+    assert text_columns.booleans(pa.array(["T", None, "F", "x"])).to_pylist() == [
         True,
         None,
         False,
@@ -180,7 +182,7 @@ def test_booleans_are_two_words():
 def test_durations_in_all_notations(text, number):
     """What VAST, Tenzir, pandas and Zeek write is exact, as one value and as a column."""
     assert values.duration(text) == number
-    found = values.from_text(pa.array([text, None, text]), Kind.DURATION)
+    found = text_columns.from_text(pa.array([text, None, text]), Kind.DURATION)
     assert found.cast(pa.int64()).to_pylist() == [number, None, number]
 
 
@@ -191,7 +193,7 @@ def test_text_that_is_not_a_duration_is_null(text):
     """Years differ between VAST and Tenzir; whatever is unclear is not guessed."""
     with pytest.raises(ValueError, match=r"not a|64-bit|sign"):
         values.duration(text)
-    assert values.from_text(pa.array([text, "1s"]), Kind.DURATION).null_count == 1
+    assert text_columns.from_text(pa.array([text, "1s"]), Kind.DURATION).null_count == 1
 
 
 @given(INT64, st.sampled_from(sorted(values.UNITS)))
@@ -201,7 +203,7 @@ def test_durations_with_units_are_exact_to_the_nanosecond(number, unit):
     if number % factor == 0:
         text = f"{number // factor}{unit}"
         assert values.duration(text) == number
-        found = values.from_text(pa.array([text]), Kind.DURATION).cast(pa.int64())
+        found = text_columns.from_text(pa.array([text]), Kind.DURATION).cast(pa.int64())
         assert found.to_pylist() == [number]
 
 
@@ -220,7 +222,7 @@ def test_durations_with_units_are_exact_to_the_nanosecond(number, unit):
 def test_times_that_do_not_fit_are_null_in_a_column(text):
     """A wrong time is worse than none; the times beside it stay."""
     texts = pa.array(["2024-03-04T05:06:07Z", text, "2024-03-04 05:06:07.5", "1709528767"])
-    found = values.from_text(texts, Kind.TIME).cast(pa.int64()).to_pylist()
+    found = text_columns.from_text(texts, Kind.TIME).cast(pa.int64()).to_pylist()
     assert found == [1709528767 * 10**9, None, 1709528767_500_000_000, 1709528767 * 10**9]
     with pytest.raises(ValueError, match=r"not a time|64-bit|finer"):
         values.time(text)
@@ -238,7 +240,7 @@ EXPONENTS = ["1e-999999999", "1E-99999", "0e-999999999", "1e999999999", "-1e-400
 @pytest.mark.parametrize("kind", values.PLAIN_KINDS)
 def test_no_number_in_text_ends_the_process(kind, text):
     """Arrow's decimal parser writes out of bounds where an exponent is long."""
-    found = values.from_text(pa.array([text, None]), kind)
+    found = text_columns.from_text(pa.array([text, None]), kind)
     assert len(found) == 2
     try:
         values.value_from_text(text, kind)
@@ -250,7 +252,7 @@ def test_no_number_in_text_ends_the_process(kind, text):
 def test_columns_read_as_single_values_do(texts):
     """A column is only a faster way to the same values."""
     for kind in values.PLAIN_KINDS:
-        column = values.from_text(pa.array(texts, pa.string()), kind)
+        column = text_columns.from_text(pa.array(texts, pa.string()), kind)
         single = []
         for text in texts:
             try:
@@ -297,7 +299,7 @@ def test_arrow_reads_no_more_than_single_values(text, kind):
     """Arrow has rules of its own for numbers and times; a column has those of single values."""
     usual = {Kind.BOOL: "true", Kind.TIME: "2024-01-31T05:16:07.123"}.get(kind, "17")
     for texts in ([text], [usual, text, None], [text, None, usual]):
-        found = values.from_text(pa.array(texts, pa.string()), kind)
+        found = text_columns.from_text(pa.array(texts, pa.string()), kind)
         found = found.cast(pa.int64()) if kind is Kind.TIME else found
         assert found.to_pylist() == [_or_none(each, kind) for each in texts]
 
@@ -324,7 +326,7 @@ def test_decimals_are_rounded_half_to_even(numbers, zeros):
     ]
     expected = [n if n is not None and -(1 << 63) <= n < 1 << 63 else None for n in expected]
     for start in (0, 1):
-        found = values.rounded(column.slice(start), Kind.TIME).cast(pa.int64())
+        found = text_columns.rounded(column.slice(start), Kind.TIME).cast(pa.int64())
         assert found.to_pylist() == expected[start:]
 
 
@@ -353,15 +355,15 @@ DURATION_COLUMN = (
 def test_a_column_of_durations_reads_each_as_a_single_value(texts):
     """Also in columns of one notation, with nulls between the values, which Arrow converts."""
     column = pa.array([None, *texts, None])
-    found = values.from_text(column, Kind.DURATION).cast(pa.int64()).to_pylist()
+    found = text_columns.from_text(column, Kind.DURATION).cast(pa.int64()).to_pylist()
     assert found == [_duration_or_none(text) for text in column.to_pylist()]
 
 
 @pytest.mark.parametrize("text", ["0 days 00:00:00.003062183", "2523108449ns", "163.82ms"])
 def test_durations_in_a_column_with_nulls_are_not_read_one_by_one(monkeypatch, text):
     """The usual notations are converted by Arrow."""
-    monkeypatch.setattr(values, "_one_by_one", lambda *_: pytest.fail("read one by one"))
-    found = values.from_text(pa.array([text, None]), Kind.DURATION)
+    monkeypatch.setattr(text_columns, "_one_by_one", lambda *_: pytest.fail("read one by one"))
+    found = text_columns.from_text(pa.array([text, None]), Kind.DURATION)
     assert found.null_count == 1
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from vastlab.arrow import convert, render
 from vastlab.arrow import schema as arrow_schema
 from vastlab.nodes.base import Notice, Report
-from vastlab.readers import values
+from vastlab.readers import text_columns, values
 from vastlab.table_slice import TableSlice
 from vastlab.types import Field, Kind, Leaf, Schema, Type
 
@@ -63,10 +63,10 @@ class FirstTypes:
             # 2.0 is a whole number, but its text is not that of one.
             texts = pc.replace_substring_regex(texts, r"\.0$", "")
         if type_.kind in values.PLAIN_KINDS:
-            found = values.from_text(texts, type_.kind)
+            found = text_columns.from_text(texts, type_.kind)
         else:
             found = pa.nulls(len(texts), arrow_schema.type_to_arrow(type_))
-        if len(values.lost_rows(texts, found)) and (name, leaf.path) not in self._reported:
+        if len(text_columns.lost_rows(texts, found)) and (name, leaf.path) not in self._reported:
             self._reported.add((name, leaf.path))
             line = (
                 f"{name}: {leaf.name} was {type_} in the first events of this export; later "

@@ -21,8 +21,8 @@ from vastlab.readers import (
     json_documents,
     json_table,
     schemas,
+    text_columns,
     text_types,
-    values,
 )
 from vastlab.readers.csv_records import (
     MAX_COLUMNS,
@@ -235,7 +235,7 @@ def _fixed(
         return texts
     texts = _without_empty(texts)
     column = _read(texts, type_)
-    rows = values.lost_rows(texts, column).tolist()
+    rows = text_columns.lost_rows(texts, column).tolist()
     text_types.report_lost(
         mismatches, name, type_.kind, rows, lambda row: texts[row].as_py(), line_of
     )
@@ -254,9 +254,9 @@ def _listed(
 def _read(texts: pa.Array, type_: Type) -> pa.Array:
     if type_.kind is Kind.ENUM:
         return enumerate_labels(texts, type_)
-    found = values.from_text(texts, type_.kind)
+    found = text_columns.from_text(texts, type_.kind)
     if type_.kind is Kind.BOOL and found.null_count != texts.null_count:
-        return pc.coalesce(found, values.booleans(texts))  # T and F, as Zeek writes them
+        return pc.coalesce(found, text_columns.booleans(texts))  # T and F, as Zeek writes them
     return found
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_types
 from vastlab.arrow.types import empty_records, storage_of
-from vastlab.readers import inference, text_types, values
+from vastlab.readers import inference, text_columns, text_types
 from vastlab.readers.json_forms import Form, KeyForm, UnsupportedFormError
 from vastlab.readers.problems import BECAME_NULL, Mismatches
 from vastlab.readers.shapes import (
@@ -225,7 +225,7 @@ class Columns:
 
     def _fixed(self, array: pa.Array, type_: Type, lines: Lines, path: str) -> pa.Array:
         found = _not_rounded(_of_type(array, type_))
-        rows = values.lost_rows(array, found)
+        rows = text_columns.lost_rows(array, found)
         if len(rows):
             self._note(array, rows, type_, lines, path)
         return found
@@ -344,7 +344,10 @@ def _not_rounded(array: pa.Array) -> pa.Array:
     """Refuse doubles that may be rounded whole numbers: only decoding can tell."""
     if pa.types.is_float64(array.type):
         bounds = pc.min_max(array).as_py()
-        if bounds["min"] is not None and max(-bounds["min"], bounds["max"]) >= values.MAX_EXACT:
+        if (
+            bounds["min"] is not None
+            and max(-bounds["min"], bounds["max"]) >= text_columns.MAX_EXACT
+        ):
             raise UnsupportedFormError
     return array
 
@@ -355,7 +358,7 @@ def _of_type(array: pa.Array, type_: Type) -> pa.Array:
     if kind is Kind.ENUM:
         return enumerate_labels(array, type_)
     if pa.types.is_string(source):
-        return values.from_text(array, kind)
+        return text_columns.from_text(array, kind)
     if kind is Kind.STRING:
         return array.cast(pa.string())
     if pa.types.is_decimal(source):
@@ -366,7 +369,7 @@ def _of_type(array: pa.Array, type_: Type) -> pa.Array:
     if kind is Kind.DOUBLE and not pa.types.is_boolean(source):
         return array.cast(target, safe=False)
     if kind in (Kind.INT64, Kind.UINT64) and not pa.types.is_boolean(source):
-        return values.whole_numbers(array, target)
+        return text_columns.whole_numbers(array, target)
     return pa.nulls(len(array), target)
 
 
@@ -379,7 +382,7 @@ def _of_seconds(seconds: pa.Array, type_: Type) -> pa.Array:
             thousandth = pa.scalar("0.001").cast(pa.decimal128(4, 3))
             scaled = pc.multiply(seconds.cast(pa.decimal128(33, 19)), thousandth)
             seconds = pc.if_else(large, scaled.cast(seconds.type), seconds)
-    return values.rounded(seconds, type_.kind)
+    return text_columns.rounded(seconds, type_.kind)
 
 
 def enumerate_labels(array: pa.Array, type_: Type) -> pa.Array:

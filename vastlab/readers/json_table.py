@@ -29,8 +29,8 @@ from vastlab.readers.json_forms import (
 )
 from vastlab.readers.problems import Mismatches, Problems
 from vastlab.readers.shapes import Leaf, ListShape, Observer, RecordShape, Shape, root_of, type_of
+from vastlab.readers.text_columns import subnet_array
 from vastlab.readers.text_types import KINDS, Scalar, join
-from vastlab.readers.values import subnet_array
 from vastlab.types import Field, Kind, Schema, Type
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vastlab.readers import values
+from vastlab.readers import text_columns, values
 from vastlab.readers.problems import BECAME_NULL, Mismatches
 from vastlab.readers.values import PLAIN_KINDS, type_error, value_from_text
 from vastlab.types import Kind
@@ -200,13 +200,13 @@ def convert(texts: pa.Array, state: Scalar) -> pa.Array:
     if kind is Kind.NULL:
         return pa.nulls(len(texts))
     if kind is Kind.BOOL:
-        return values.from_text(pc.utf8_lower(texts), kind)
-    return values.from_text(texts, kind)
+        return text_columns.from_text(pc.utf8_lower(texts), kind)
+    return text_columns.from_text(texts, kind)
 
 
 def _convert_uniform(state: Scalar, texts: pa.Array, *, numbers: bool) -> pa.Array | None:
     """Convert a column if all texts match the type of earlier ones; otherwise return ``None``."""
-    if state is Scalar.TIME and (times := values.uniform_times(texts)) is not None:
+    if state is Scalar.TIME and (times := text_columns.uniform_times(texts)) is not None:
         return times
     if state in _WRITTEN_ONE_WAY:
         return _whole_numbers(state, texts)
@@ -219,7 +219,7 @@ def _convert_uniform(state: Scalar, texts: pa.Array, *, numbers: bool) -> pa.Arr
     elif state is Scalar.SUBNET:
         return None  # usually there are only a few
     column = convert(texts, state)
-    if len(values.lost_rows(texts, column)) or _first_inexact(state, texts) is not None:
+    if len(text_columns.lost_rows(texts, column)) or _first_inexact(state, texts) is not None:
         return None
     return column
 
@@ -282,7 +282,7 @@ def convert_lists(
     mask = before.is_null() if before.null_count else None
     found = pa.ListArray.from_arrays(before.offsets, converted, mask=mask)
     wrong: dict[int, str] = {}
-    for position in values.lost_rows(before.values, converted).tolist():
+    for position in text_columns.lost_rows(before.values, converted).tolist():
         key = int(np.searchsorted(before.offsets, position, "right")) - 1
         wrong.setdefault(key, before.values[position].as_py())
     keys = encoded.indices.to_pylist() if wrong else []

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from vastlab.readers import schemas, text_types, values
+from vastlab.readers import schemas, text_columns, text_types
 from vastlab.readers.csv_records import MAX_COLUMNS, unique
 from vastlab.readers.inference import Context
 from vastlab.readers.problems import Mismatches, Problems, wrong_width
@@ -330,7 +330,7 @@ class _Log:
             else:
                 arrays[name] = self._values(column, type_.kind, escaped)
                 text_of, kind = partial(_text_of, column), type_.kind
-                rows = values.lost_rows(column, arrays[name]).tolist()
+                rows = text_columns.lost_rows(column, arrays[name]).tolist()
             text_types.report_lost(mismatches, name, kind, rows, text_of, lambda row: lines()[row])
         mismatches.report()
         return schemas.nest(arrays, self.schema, len(columns[0]))
@@ -338,15 +338,15 @@ class _Log:
     def _values(self, column: pa.Array, kind: Kind, escaped: bool) -> pa.Array:
         match kind:
             case Kind.TIME | Kind.DURATION:
-                return values.seconds(column, kind)
+                return text_columns.seconds(column, kind)
             case Kind.IP:
-                return values.addresses(column)
+                return text_columns.addresses(column)
             case Kind.STRING:
                 return self._text(column, escaped)
             case Kind.BOOL if pa.types.is_string(column.type):
-                return values.booleans(column)
+                return text_columns.booleans(column)
             case _ if pa.types.is_string(column.type):
-                return values.from_text(column, kind)
+                return text_columns.from_text(column, kind)
             case _:
                 return column
 
