@@ -47,7 +47,16 @@ from vastlab.types import Kind, Leaf, Schema, Type
 if TYPE_CHECKING:
     from datafusion import Expr as Compiled
 
-__all__ = ["bounds", "disjuncts", "lookup", "plain", "predicate", "sample", "value_set"]
+__all__ = [
+    "bounds",
+    "column_named",
+    "disjuncts",
+    "lookup",
+    "plain",
+    "predicate",
+    "sample",
+    "value_set",
+]
 
 _MAX_DISJUNCTS = 8
 _SAMPLED = 64
@@ -195,7 +204,7 @@ def predicate(expr: Expr, schema: Schema) -> Compiled:
         case Not(operand):
             return ~_null_to_false(predicate(operand, schema))
         case Predicate(MetaExtractor(meta), operator, literal):
-            return _OPERATORS[operator](_column(meta.value), _literal(literal))
+            return _OPERATORS[operator](column_named(meta.value), _literal(literal))
         case Predicate(Column(leaf), operator, literal) if _belongs_to(leaf, schema):
             return _leaf(leaf, operator, literal)
         case Predicate(extractor):
@@ -227,7 +236,7 @@ def _compile_disjunction(operands: Iterable[Expr], schema: Schema) -> list[Compi
 def _contains_any(leaf: Leaf, literals: ListLiteral) -> Compiled:
     item = leaf.type.item or Type(Kind.NULL)
     return f.array_any_match(
-        _column(leaf.column), lambda element: _compare(item, element, Operator.IN, literals)
+        column_named(leaf.column), lambda element: _compare(item, element, Operator.IN, literals)
     )
 
 
@@ -239,7 +248,7 @@ def _belongs_to(leaf: Leaf, schema: Schema) -> bool:
 
 
 def _leaf(leaf: Leaf, operator: Operator, literal: Literal) -> Compiled:
-    cell = _column(leaf.column)
+    cell = column_named(leaf.column)
     match operator, literal:
         case Operator.EQ, Null():
             return cell.is_null()
@@ -354,7 +363,7 @@ def _in_table(leaf: Leaf, operator: Operator, literal: ListLiteral) -> Compiled:
     name = f"is_one_of_{next(_COUNTER)}"
     contains = value_set(literal, type_).contains
     function = datafusion.udf(contains, [type_], pa.bool_(), "immutable", name)
-    cell = _column(leaf.column)
+    cell = column_named(leaf.column)
     if operator is Operator.NOT_IN:
         return cell.is_not_null() & ~function(cell)
     if leaf.type.kind in _ANYWHERE:
@@ -413,7 +422,8 @@ def _masked(packed: bytes, length: int) -> bytes:
 # --- parts ----------------------------------------------------------------------------------
 
 
-def _column(name: str) -> Compiled:
+def column_named(name: str) -> Compiled:
+    """Return a column of a file, whatever its name contains."""
     quoted = name.replace('"', '""')
     return col(f'"{quoted}"')
 

@@ -13,6 +13,7 @@ from vastlab._lazy import functions as f
 from vastlab.arrow import render
 from vastlab.arrow.schema import field_to_arrow
 from vastlab.arrow.types import list_parts, null_mask, storage_of
+from vastlab.compile.datafusion import column_named
 from vastlab.errors import UsageError
 from vastlab.expression.aggregates import TIME, Aggregate, Function, Summary, field_of
 from vastlab.expression.ast import Meta, MetaExtractor
@@ -212,7 +213,7 @@ class Grouping:
 
     def _column(self, leaf: Leaf) -> datafusion.Expr:
         self.columns |= {leaf.column}
-        return col('"' + leaf.column.replace('"', '""') + '"')
+        return column_named(leaf.column)
 
     def _add_bucket(self, every: int) -> None:
         leaf = self.schema.event_time

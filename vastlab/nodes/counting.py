@@ -12,13 +12,13 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vastlab._lazy import col, datafusion, functions, lit
+from vastlab._lazy import datafusion, functions, lit
 from vastlab.arrow.types import storage_of
 from vastlab.arrow.value_sets import ValueSet
-from vastlab.compile.datafusion import lookup
+from vastlab.compile.datafusion import column_named, lookup
 from vastlab.expression.ast import Expr, Or
 from vastlab.nodes import plan
-from vastlab.nodes.engine import Engine, parquet, quoted, with_views
+from vastlab.nodes.engine import Engine, parquet, with_views
 from vastlab.nodes.plan import Task
 from vastlab.nodes.verification import Verification
 
@@ -100,7 +100,7 @@ class FileCounter:
         schema = self._task.layout.stored_schema
         frame = parquet(self._engine.counting, self._task.file.path, schema)
         number = functions.count(lit(pa.scalar(1))).alias(f"{field.name}#")
-        return frame.aggregate([col(quoted(field.name))], [number])
+        return frame.aggregate([column_named(field.name)], [number])
 
 
 def count_rows(engine: Engine, task: Task, expr: Expr, path: str, *, is_pruned: bool) -> int:
@@ -126,7 +126,7 @@ def count_rows(engine: Engine, task: Task, expr: Expr, path: str, *, is_pruned: 
     if listed is None:
         return int(frame.filter(task.filters.of(expr)).count())
     values, is_negated = listed
-    chosen = frame.select(*(col(quoted(name)) for name in columns))
+    chosen = frame.select(*map(column_named, columns))
     return _count_listed(chosen, values, is_negated=is_negated)
 
 

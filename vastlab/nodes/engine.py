@@ -94,8 +94,3 @@ def with_views(schema: pa.Schema, columns: Collection[str]) -> pa.Schema:
         for field in schema
     )
     return pa.schema(fields, schema.metadata)
-
-
-def quoted(name: str) -> str:
-    """Return the name of a column as the engine reads it, whatever it contains."""
-    return '"' + name.replace('"', '""') + '"'

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vastlab._lazy import col, datafusion
+from vastlab._lazy import datafusion
 from vastlab.arrow.types import record_batch
+from vastlab.compile.datafusion import column_named
 from vastlab.compile.summary import Bounds, Grouping
 from vastlab.errors import CorruptFileError, NodeError, VastlabError
 from vastlab.expression.ast import Constant, Expr
 from vastlab.nodes import plan
 from vastlab.nodes.counting import FileCounter, count_rows
-from vastlab.nodes.engine import Engine, parquet, quoted
+from vastlab.nodes.engine import Engine, parquet
 from vastlab.nodes.plan import Task
 from vastlab.nodes.verification import Verification
 from vastlab.readers.columns import restore
@@ -150,7 +151,7 @@ class FileScan:
         with self.search() as (verification, disjuncts):
             for expr in disjuncts:
                 check = verification.times(expr) if verification else None
-                column = col(quoted(leaf.column))
+                column = column_named(leaf.column)
                 for batch in self._frame(expr).select(column).execute_stream():
                     if self._stopped:
                         break
@@ -238,7 +239,7 @@ class Chosen:
         """Select the columns of a file's frame."""
         if self.columns is None:
             return frame
-        return frame.select(*(col(quoted(name)) for name in sorted(self.columns)))
+        return frame.select(*map(column_named, sorted(self.columns)))
 
     def events(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Turn rows into nested events."""
