@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -83,7 +82,7 @@ def questions(vast: VAST, tables: list[pa.Table]) -> Mapping[str, Callable[[], A
 
 
 async def ask(path: str) -> dict[str, tuple[float, int]]:
-    """Return the median seconds of CPU of each question, and its answer."""
+    """Return the least seconds of CPU of each question, and its answer."""
     found = {}
     tables = [pa.Table.from_batches([batch]) for batch in demo.batches(50_000)]
     async with VAST(path) as vast:
@@ -93,7 +92,7 @@ async def ask(path: str) -> dict[str, tuple[float, int]]:
                 started = time.process_time()
                 await question()
                 spent.append(time.process_time() - started)
-            found[name] = (statistics.median(spent), answer)
+            found[name] = (min(spent), answer)
     return found
 
 

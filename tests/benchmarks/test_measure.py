@@ -40,7 +40,7 @@ def test_numbers_are_written_where_the_variable_says(tmp_path, monkeypatch):
 
 
 def test_two_versions_that_answer_otherwise_are_marked():
-    """Medians of the turns, their ratio, and both answers where they differ."""
+    """The least of the turns, their ratio, and both answers where they differ."""
     turns = [
         {"before": {"a": (before, 1), "b": (1.0, 1)}, "after": {"a": (0.5, 1), "b": (1.0, 2)}}
         for before in (1.0, 9.0, 1.0)
