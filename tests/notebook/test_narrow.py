@@ -21,7 +21,7 @@ from vastlab.nodes.plan import LocalFilter
 from vastlab.notebook.explorer.narrow import Cell, around, only, without
 from vastlab.store.layout import union
 from vastlab.table_slice import TableSlice
-from vastlab.types import Kind, Schema
+from vastlab.types import Field, Kind, Schema, Type
 
 COMPARED = frozenset(
     {Kind.STRING, Kind.IP, Kind.SUBNET, Kind.TIME, Kind.DURATION, Kind.BOOL}
@@ -59,6 +59,16 @@ def test_only_this_and_not_this_part_the_events(drawn, data):
     assert row in here
     assert here | others == set(range(batch.num_rows))
     assert not here & others
+
+
+def test_a_text_in_a_list_may_have_control_characters():
+    """Quotes cannot hold it, so that a pattern stands for the whole item."""
+    schema = Schema("my.log", (Field("tags", Type(Kind.LIST, item=Type(Kind.STRING))),))
+    tags = pa.array([["\x1f", "a"], ["a\x1fb"], ["\x1f\n"], []], pa.list_(pa.string()))
+    batch = pa.record_batch([tags], schema=arrow_schema.to_arrow(schema))
+    cell = Cell(pa.Table.from_batches([batch.slice(0, 1)]), schema.name, schema.leaves[0])
+    assert found(only(cell), batch) == {0}
+    assert found(without(cell, {schema.name: schema}), batch) == {1, 2, 3}
 
 
 def test_not_this_keeps_other_schemas():

@@ -29,9 +29,11 @@ from vastlab.expression.literals import (
     Duration,
     Literal,
     Null,
+    Pattern,
     String,
     Time,
     UInt64,
+    escaped,
     is_quotable,
 )
 from vastlab.expression.parameters import to_literal
@@ -112,6 +114,8 @@ class Cell:
         found = [_literal(value.slice(i, 1), type_) for i in range(len(value))]
         if not found:
             raise UsageError("the list is empty: there is no value to look for")
+        if self.leaf.type.kind is Kind.LIST:
+            found = [_as_item(literal) for literal in found]
         return list(dict.fromkeys(found))
 
 
@@ -135,6 +139,13 @@ def _literal(value: pa.Array, type_: Type) -> Literal:
             if not (isinstance(literal, Double) and math.isnan(literal.value)):
                 return literal
     raise UsageError(f"an expression cannot compare with this value of type {type_}")
+
+
+def _as_item(literal: Literal) -> Literal:
+    """Return a text that quotes cannot hold as a pattern: as part of a text, it is in no list."""
+    if isinstance(literal, String) and not is_quotable(literal.value):
+        return Pattern(f"^{escaped(literal.value)}$")
+    return literal
 
 
 def only(cell: Cell) -> Expr:
