@@ -188,10 +188,10 @@ async def test_a_scan_that_nobody_pulls_begins_again(cluster, embedded):
     """A worker drops it after a while; no event is lost or comes twice."""
 
     def drops_after(seconds):
-        dask_cluster.client().run(lambda: vars(scanner).update(_ABANDONED=seconds))
+        dask_cluster.client().run(lambda: vars(scanner).update(ABANDONED=seconds))
 
     asked = '#type == "zeek.conn"'
-    kept = scanner._ABANDONED
+    kept = scanner.ABANDONED
     drops_after(0.0)
     try:
         assert await events(cluster, asked, limit=0) == await events(embedded, asked, limit=0)

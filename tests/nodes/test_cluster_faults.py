@@ -153,6 +153,7 @@ async def test_what_a_worker_that_hangs_was_to_do_is_done_by_others(
     assert pa.Table.from_batches(found).equals(whole, check_metadata=True)
     assert await counting == expected
     os.kill(pid, signal.SIGCONT)
+    await until(lambda: not reading())
     dask_cluster.client().run(lambda: vars(scanner).update(PATIENCE=patience))
 
 
@@ -172,6 +173,7 @@ def test_workers_that_all_hang_are_one_error(path, stopped, monkeypatch):
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         assert vast.query(CONNECTIONS, limit=0).num_rows == number
+        asyncio.run(until(lambda: not reading()))
 
 
 def stopping(pids, stop):

@@ -31,7 +31,7 @@ from vastlab.table_slice import TableSlice
 
 PATIENCE = 5.0  # seconds after which a worker says that it is still reading
 _SCANS_AT_ONCE = 4  # by one worker, for all clients together
-_ABANDONED = 120.0  # seconds after which a scan is dropped of which no piece was pulled
+ABANDONED = 120.0  # seconds after which a scan is dropped of which no piece was pulled
 _REMEMBERED = 1000  # calls that were stopped
 _STORES = 8  # object stores that a worker keeps open
 
@@ -238,7 +238,7 @@ class _Pulled:
     def expires(self, drop: Callable[[], None]) -> None:
         """Begin to wait for the client."""
         self._keep()
-        self._expiry = asyncio.get_running_loop().call_later(_ABANDONED, drop)
+        self._expiry = asyncio.get_running_loop().call_later(ABANDONED, drop)
 
     def stop(self) -> None:
         """End the scan after the piece at hand."""

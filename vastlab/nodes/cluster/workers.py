@@ -180,6 +180,7 @@ class Workers:
                 losses += 1
                 reader.lost = worker
                 self._forget(reader)
+                self.start(self._drop(worker, reader.name))
                 if losses == MOST_LOSSES:
                     raise NodeError(
                         f"{MOST_LOSSES} workers were lost while they read {reader.path}: {error}",
@@ -220,7 +221,19 @@ class Workers:
     async def _end_all(self) -> None:
         ending = [asyncio.ensure_future(self.end(reader)) for reader in self._open]
         if waited := {*ending, *self._ending}:
-            await asyncio.wait(waited, timeout=_FAREWELL_SECONDS)
+            _, late = await asyncio.wait(waited, timeout=_FAREWELL_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _drop(self, worker: str, name: str) -> None:
+        """End a scan of a lost worker if it answers again, as one does that was only stopped."""
+        with self._is_ending(), suppress(OSError, AttributeError):
+            async with asyncio.timeout(scanner.ABANDONED):  # then it drops the scan itself
+                while worker in await self._client.nthreads():
+                    if await self._tell(worker, name):
+                        return
+                    await asyncio.sleep(_POLL_SECONDS)
 
     @contextmanager
     def _is_ending(self) -> Iterator[None]:
@@ -232,11 +245,13 @@ class Workers:
         finally:
             self._ending.discard(task)
 
-    async def _tell(self, worker: str, name: str) -> None:
+    async def _tell(self, worker: str, name: str) -> bool:
+        """Let a worker end something; return whether it answers."""
         try:
             await self._ask(worker, scanner.stop, name)
         except VastlabError:
-            return  # a worker that is gone has stopped
+            return False  # a worker that is gone has stopped
+        return True
 
     async def _least_busy(self, lost: str | None) -> str:
         known = await self.threads()
