@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from vastlab.readers import schemas, text_columns, text_types
+from vastlab.readers.ahead import parsed_ahead
 from vastlab.readers.csv_records import MAX_COLUMNS, unique
 from vastlab.readers.inference import Context
 from vastlab.readers.problems import Mismatches, Problems, wrong_width
@@ -194,8 +195,23 @@ _CSV_TYPES = {
 _STRICT = (pa.bool_(), pa.int64(), pa.uint64(), pa.float64())
 
 
+_Parsed = tuple[bytes, list[pa.Array] | None]
+
+
 def read(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
     """Read the logs of one file; each header starts a new one, and gives its default schema."""
+    lines = parsed_ahead(
+        _lines(source, context),
+        parse=lambda found: found[0].parse(found[1].data),
+        size=lambda found: len(found[1].data),
+        problems=context.problems,
+    )
+    for (log, part), parsed in lines:
+        yield from log.batches(part, parsed)
+
+
+def _lines(source: Source, context: Context) -> Iterator[tuple[_Log, Block]]:
+    """Yield groups of data lines with the log to which they belong."""
     problems = context.problems
     parser = HeaderParser(context.schemas)
     log: _Log | None = None
@@ -211,7 +227,7 @@ def read(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
                     name = context.schema or f"zeek.{header.path or source.log}"
                     log = _Log(header, name, source, problems)
             elif log is not None:
-                yield from log.batches(part)
+                yield log, part
             else:
                 _report_all(part, source.name, problems)
 
@@ -253,20 +269,26 @@ class _Log:
         self._names = [str(i) for i in range(len(header.types))]
         self._csv_types = [_CSV_TYPES.get(type_.kind, _TEXT) for type_ in header.types.values()]
 
-    def batches(self, part: Block) -> Iterator[pa.RecordBatch]:
-        """Convert some lines."""
-        data = _single_newlines(part.data)
+    def parse(self, lines: bytes) -> _Parsed:
+        """Split lines into columns; None if a value or a line does not match the header."""
+        data = _single_newlines(lines)
         if self._separator != self.header.separator:
             data = data.replace(_UNIT, b"\\x1f").replace(self.header.separator, _UNIT)
         if not data.strip(b"\n"):
-            return
+            return data, []
         try:
             columns = self._parse(data, self._csv_types)
-            if any(map(_is_infinite, columns)):
-                raise pa.ArrowInvalid  # the text may be 1e999, which is not a double
         except pa.ArrowInvalid:
+            return data, None
+        # The text of an infinite number may be 1e999, which is not a double.
+        return data, None if any(map(_is_infinite, columns)) else columns
+
+    def batches(self, part: Block, parsed: _Parsed) -> Iterator[pa.RecordBatch]:
+        """Convert some lines, which were parsed."""
+        data, columns = parsed
+        if columns is None:
             data, columns = self._as_text(Block(data, part.line))
-        if len(columns[0]):
+        if columns and len(columns[0]):
             yield self._convert(columns, Block(data, part.line))
 
     def _as_text(self, part: Block) -> tuple[bytes, list[pa.Array]]:
