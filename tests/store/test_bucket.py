@@ -14,12 +14,12 @@ from vastlab.endpoints import parse_endpoint
 from vastlab.errors import ConfigError, LockedError, NodeError
 from vastlab.store import compact, manifest, writer
 from vastlab.store.bucket import Bucket
+from vastlab.store.buffer import Buffer
 from vastlab.store.check import FaultKind, check
 from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database, OtherFilesError, is_database
 from vastlab.store.place import Folder, Staged
 from vastlab.store.repair import repair
-from vastlab.store.writer import Buffer
 
 
 def at(url: str) -> Bucket:

@@ -11,13 +11,13 @@ import pytest
 
 from vastlab.errors import CorruptFileError
 from vastlab.store import checksums, compact, manifest
+from vastlab.store.buffer import Buffer
 from vastlab.store.check import check
 from vastlab.store.compact import CompactReport
 from vastlab.store.database import Database
 from vastlab.store.ingest import ingest
 from vastlab.store.layout import Source
 from vastlab.store.log_folder import LogFolder
-from vastlab.store.writer import Buffer
 
 
 def rows(database):

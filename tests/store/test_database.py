@@ -20,12 +20,12 @@ from tests.store.interleaving import KilledError
 from vastlab.arrow import types as arrow_types
 from vastlab.errors import CorruptFileError, DatabaseError, FormatError, LockedError, UsageError
 from vastlab.store import disk, manifest, writer
+from vastlab.store.buffer import Buffer
 from vastlab.store.check import check
 from vastlab.store.database import Database, is_database
 from vastlab.store.generation import Change
 from vastlab.store.layout import Range, Source
 from vastlab.store.place import Folder
-from vastlab.store.writer import Buffer
 
 
 def leftovers(database):

@@ -20,12 +20,13 @@ from vastlab.nodes.base import Node, Query, Report, Step, completed
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk
+from vastlab.store.buffer import Buffer
 from vastlab.store.database import Database
 from vastlab.store.generation import NAME
 from vastlab.store.layout import Layout
 from vastlab.store.place import Folder, Place
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 from vastlab.table_slice import TableSlice
 
 _NEW = "name a path below which there is nothing"
@@ -123,16 +124,16 @@ async def _stage(
     node: Node, query: Query, place: Place, staging: Path, report: Report
 ) -> StagedEvents:
     """Stage the events as they arrive in this process."""
-    buffer = Buffer(place, staging)
     checker = BatchChecker("the answer", Problems(strict=True))
+    with Buffer(place, staging) as buffer:
 
-    def add(part: TableSlice) -> None:
-        for batch in checker.convert(part.to_pyarrow(), part.name):
-            buffer.add(batch)
-        buffer.keep()
+        def add(part: TableSlice) -> None:
+            for batch in checker.convert(part.to_pyarrow(), part.name):
+                buffer.add(batch)
+            buffer.keep()
 
-    async with aclosing(node.export(query, report)) as parts:
-        async for part in parts:
-            await completed(partial(add, part))
-            report(Step("writing", sum(buffer.events.values())))
-    return await completed(buffer.finish), buffer.layouts
+        async with aclosing(node.export(query, report)) as parts:
+            async for part in parts:
+                await completed(partial(add, part))
+                report(Step("writing", sum(buffer.events.values())))
+        return await completed(buffer.finish), buffer.layouts

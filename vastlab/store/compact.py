@@ -23,10 +23,11 @@ from vastlab.store import checksums, writer
 from vastlab.store.database import Database
 from vastlab.store.layout import COPY, GROUP, TAIL, DataFile, Layout, Source
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.writer import BUDGET, TARGET_SIZE, StagedFile
+from vastlab.store.writer import TARGET_SIZE, StagedFile
 
 __all__ = ["CompactReport", "compact", "compact_part", "merge_after_import", "parts_of"]
 
+_BUDGET = 128 << 20  # bytes of events in memory
 _SMALL = TARGET_SIZE // 4  # larger files are not merged
 _MIN_GROUP = 32  # small files of about the same size that are merged after an ingest
 _TIER_BITS = 3  # sizes that differ by less than a factor of eight count as about the same
@@ -47,7 +48,7 @@ def compact(
     database: Database,
     *,
     progress: _Report | None = None,
-    budget: int = 2 * BUDGET,
+    budget: int = 2 * _BUDGET,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> CompactReport:
     """Merge all small files, and add checksums, while other processes may read and write.
@@ -80,7 +81,7 @@ def compact_part(
     database: Database,
     part: Sequence[DataFile],
     *,
-    budget: int = 2 * BUDGET,
+    budget: int = 2 * _BUDGET,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Do one part of `parts_of`; return why some files were not changed."""
@@ -112,7 +113,7 @@ def _spans(group: Iterable[DataFile]) -> Iterator[list[DataFile]]:
 def merge_after_import(database: Database) -> None:
     """Merge small files after an import; errors are left to `compact` and `check`."""
     with contextlib.suppress(DatabaseError, NodeError, OSError):
-        work = _Compaction(database, BUDGET)
+        work = _Compaction(database, _BUDGET)
         for group in _mergeable(database.snapshot(), _MIN_GROUP, tiers=True):
             work.merge(group)
 

@@ -18,6 +18,7 @@ from vastlab.readers import SCHEMAS
 from vastlab.readers.batch_check import BatchChecker
 from vastlab.readers.problems import Problems
 from vastlab.store import disk, manifest
+from vastlab.store.buffer import Buffer
 from vastlab.store.disk import GRACE, disk_errors, sync_folder
 from vastlab.store.generation import (
     DATA,
@@ -31,7 +32,7 @@ from vastlab.store.generation import (
 from vastlab.store.layout import DataFile, Layout, Source
 from vastlab.store.place import STAGING, Folder, Place, Staged
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 __all__ = ["GRACE", "Database", "OtherFilesError", "is_database"]
 
@@ -159,8 +160,10 @@ class Database:
         target_size: int | None = None,
     ) -> dict[str, int]:
         """Add all events or none, and return the number of events by schema name."""
-        with self.staging() as disk:
-            buffer = Buffer(self.place, disk, budget=budget, target_size=target_size)
+        with (
+            self.staging() as disk,
+            Buffer(self.place, disk, budget=budget, target_size=target_size) as buffer,
+        ):
             checker = BatchChecker("the events", Problems(strict=True))
             for batch in batches:
                 for part in checker.convert(batch, name):

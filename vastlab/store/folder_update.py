@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vastlab.readers import Inference, ReadOptions
 from vastlab.store import follow, small_logs
+from vastlab.store.buffer import Buffer
 from vastlab.store.database import Database
 from vastlab.store.follow import (
     CopyFinder,
@@ -25,7 +26,7 @@ from vastlab.store.read_ahead import Ready, read_ahead
 from vastlab.store.small_logs import SmallLogs
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import Meter, as_format_error
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 _SAVE_INTERVAL = 30.0
 
@@ -234,7 +235,8 @@ class Update:
                 buffer.add_rows(ready.layout, ready.rows)
                 self.meter.events += ready.rows.num_rows
             add, tick = functools.partial(self._add, buffer), self.meter.tick
-            source = read(plan, segment, add, tick, self.inference, known, **self.options)
+            with buffer:
+                source = read(plan, segment, add, tick, self.inference, known, **self.options)
             self.parts.append(_Part(plan, segment, frozenset(buffer.new_events)))
             if plan.has_tail:
                 source = with_tail(plan, source)

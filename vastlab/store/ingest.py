@@ -22,6 +22,7 @@ from vastlab.readers.inference import Inference
 from vastlab.readers.problems import Problem, Problems
 from vastlab.readers.source import check_encoding, stream_name
 from vastlab.store import compact
+from vastlab.store.buffer import Buffer
 from vastlab.store.database import Database, refuse_duplicates
 from vastlab.store.layout import Layout, Source
 from vastlab.store.place import Place
@@ -43,7 +44,7 @@ from vastlab.store.sources import (
     stamp_of,
     wants_random_access,
 )
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 __all__ = [
     "IngestProgress",
@@ -163,14 +164,15 @@ def stage(
     **options: Unpack[ReadOptions],
 ) -> StagedImport:
     """Read sources into files of a staging folder; those that are `known` are skipped."""
-    from_memory, read = (
-        Buffer(place, staging, budget=budget, target_size=target_size) for _ in range(2)
-    )
     meter = Meter(progress, cancelled)
-    work = _Ingest(from_memory, read, tuple(known), options, strict, force, meter)
-    with work.copies:
-        work.run(sources)
-    files = from_memory.finish() + read.finish()
+    with (
+        Buffer(place, staging, budget=budget, target_size=target_size) as from_memory,
+        Buffer(place, staging, budget=budget, target_size=target_size) as read,
+    ):
+        work = _Ingest(from_memory, read, tuple(known), options, strict, force, meter)
+        with work.copies:
+            work.run(sources)
+        files = from_memory.finish() + read.finish()
     meter.check_cancelled()
     layouts = {**from_memory.layouts, **read.layouts}
     return StagedImport(

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from vastlab.arrow.schema import IMPORT_TIME
 from vastlab.store import checksums, writer
+from vastlab.store.buffer import Buffer
 from vastlab.store.layout import GROUP, DataFile, Source, new_segment
 from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 _SMALL = 1 << 20  # bytes of the events in memory
 _FULL = 32 << 20

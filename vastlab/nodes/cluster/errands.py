@@ -15,13 +15,14 @@ from vastlab.errors import NodeError
 from vastlab.nodes.cluster.payload import read_question
 from vastlab.nodes.cluster.scanner import Files, store_variables, stream_of
 from vastlab.nodes.writing import place_of
+from vastlab.store.buffer import Buffer
 from vastlab.store.compact import compact_part
 from vastlab.store.database import Database
 from vastlab.store.ingest import StagedImport, stage
 from vastlab.store.layout import DataFile, Layout, Source
 from vastlab.store.place import Folder
 from vastlab.store.sources import FileSource
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +58,24 @@ class Write:
     def run(self, here: Any, call: str) -> Written:
         """Do it on a worker."""
         must_see(self.staging)
-        buffer, few, size = Buffer(Folder(Path(self.place)), Path(self.staging)), [], 0
-        for batch in self._events(here, call):
-            if size <= self.few:
+        few: list[pa.RecordBatch] = []
+        size = 0
+        with Buffer(Folder(Path(self.place)), Path(self.staging)) as buffer:
+            for batch in self._events(here, call):
+                if size > self.few:
+                    buffer.add(batch)
+                    continue
                 few.append(batch)
                 size += batch.nbytes
-                if size <= self.few:
-                    continue
-                for each in few:
-                    buffer.add(each)
-                few = []
-            else:
-                buffer.add(batch)
-        if here.is_stopped(call):
-            return Written()
-        if few:
-            return Written(few=stream_of(few[0].schema, few))
-        return Written(tuple(buffer.finish()), dict(buffer.layouts))
+                if size > self.few:
+                    for each in few:
+                        buffer.add(each)
+                    few = []
+            if here.is_stopped(call):
+                return Written()
+            if few:
+                return Written(few=stream_of(few[0].schema, few))
+            return Written(tuple(buffer.finish()), dict(buffer.layouts))
 
     def _events(self, here: Any, call: str) -> Iterator[pa.RecordBatch]:
         asked = read_question(self.question)

@@ -15,9 +15,10 @@ from vastlab.nodes.cluster.scanner import batches_of
 from vastlab.nodes.cluster.workers import Workers
 from vastlab.nodes.plan import Task
 from vastlab.nodes.writing import StagedEvents
+from vastlab.store.buffer import Buffer
 from vastlab.store.layout import Layout
 from vastlab.store.place import Place
-from vastlab.store.writer import Buffer, StagedFile
+from vastlab.store.writer import StagedFile
 
 FEW_BYTES = 1 << 20
 """Of less than this, that a task finds, no file is made by the worker."""
