@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vastlab import readers
 from vastlab.arrow import schema as arrow_schema
+from vastlab.errors import FormatError
 from vastlab.readers.problems import Problems
 from vastlab.store import checksums, follow, read_ahead, small_logs
+from vastlab.store.database import Database
+from vastlab.store.ingest import ingest
 from vastlab.store.log_folder import LogFolder
 
 FIELDS = "#fields\tts\tuid\tid.orig_h\tn\tx\tok\tgap\ttags\tnets"
@@ -121,7 +126,7 @@ def test_logs_of_many_windows_are_read_in_their_order(tmp_path, monkeypatch):
     write(tmp_path, contents)
     states = follow.list_files(tmp_path, ())
     (tmp_path / "11.log").unlink()
-    found = list(read_ahead.read_ahead(states, {}))
+    found = list(read_ahead.read_ahead(states, lambda state: state if state.idle else None, {}))
     assert [state for state, _ in found] == states
     alone = [i for i, (_, ready) in enumerate(found) if ready is None]
     assert alone == [0, 5, 10, 11, 15]
@@ -172,3 +177,38 @@ def test_a_folder_is_the_same_with_and_without_reading_ahead(contents, data):
         assert state(ahead) == expected
         os.unlink(data.draw(st.sampled_from(sorted(path.iterdir()))))
         assert state(ahead) == state(alone)
+
+
+def imported(path, database, **options):
+    """Import a folder; return its events, sources, report and the database."""
+    database = Database.create(database)
+    try:
+        report = ingest(database, path, **options)
+    except FormatError as error:
+        return str(error)
+    snapshot = database.snapshot()
+    tables = [pq.read_table(file.path).drop("#import_time") for file in snapshot.files]
+    events = sorted(repr(row) for table in tables for row in table.to_pylist())
+    sources = {source.key: (source.content, source.stamp) for source in snapshot.sources.values()}
+    return events, sources, replace(report, elapsed=0.0)
+
+
+@settings(max_examples=30)
+@given(folders, st.booleans(), st.sampled_from([None, "zeek", "json"]))
+def test_an_import_is_the_same_with_and_without_reading_ahead(contents, strict, format_):
+    """Events, sources and what the report says; also where logs occur twice."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "logs")
+        write(path, [b'{"n": 1}\n', *contents, *contents[:1]])
+        options = {"strict": strict, "format": format_}
+        found = imported(path, Path(place, "ahead"), **options)
+        with mock.patch.object(read_ahead, "_SMALL", -1):
+            assert found == imported(path, Path(place, "alone"), **options)
+
+
+def test_what_is_no_file_is_not_held_back():
+    """Events in memory are read when they come, not once all files are listed."""
+    sources = iter([1, 2, 3])
+    ahead = read_ahead.read_ahead(sources, lambda _: None, {})
+    assert next(ahead) == (1, None)
+    assert next(sources) == 2

@@ -105,7 +105,7 @@ class Update:
     def _read_ahead(self) -> Iterator[tuple[FileState, Ready | None]]:
         """Yield the files to read; in a first update, small logs are read together."""
         if self.is_first:
-            return read_ahead(self.changed, self.options)
+            return read_ahead(self.changed, lambda each: each if each.idle else None, self.options)
         return ((state, None) for state in self.changed)
 
     def _process(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Unpack, cast
@@ -24,8 +26,10 @@ from vastlab.readers.source import check_encoding, stream_name
 from vastlab.store import compact
 from vastlab.store.buffer import Buffer
 from vastlab.store.database import Database, refuse_duplicates
+from vastlab.store.follow import FileState
 from vastlab.store.layout import Layout, Source
 from vastlab.store.place import Place
+from vastlab.store.read_ahead import Ready, read_ahead
 from vastlab.store.snapshot import Snapshot
 from vastlab.store.sources import (
     AnySource,
@@ -233,6 +237,7 @@ class _Ingest:
     sources: list[FileSource | UnreadableSource | _Copied] = field(default_factory=list)
     copies: ExitStack = field(default_factory=ExitStack)
     read: dict[str, Source] = field(default_factory=dict)
+    digests: dict[int, set[str]] = field(init=False)  # of contents that were read, by size
     files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -241,12 +246,15 @@ class _Ingest:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.problems = Problems(strict=self.strict)
+        self._forget()
 
     def run(self, sources: Iterable[AnySource]) -> None:
         """Read all sources; read files again if a field later turned out to be text."""
-        for source in self.meter.count(sources):
+        states = ((source, _state_of(source)) for source in self.meter.count(sources))
+        for (source, state), ready in read_ahead(states, lambda pair: pair[1], self.options):
             match source:
+                case FileSource() if state is not None and ready is not None:
+                    self._take_ready(source, state, ready)
                 case EventSource(batches):
                     self.meter.check_cancelled()
                     self._take_events(batches())
@@ -264,13 +272,20 @@ class _Ingest:
         self.inference.restart()
         self.meter.restart()
         self.buffer.clear()
-        self.problems = Problems(strict=self.strict)
-        self.read.clear()
+        self._forget()
         sources = self.sources[:]
         for names in (self.files, self.skipped, self.failed, self.errors, self.sources):
             names.clear()
         for source in sources:
             self._read_again(source)
+
+    def _forget(self) -> None:
+        """Begin without problems and contents, except for those of earlier imports."""
+        self.problems = Problems(strict=self.strict)
+        self.read.clear()
+        self.digests = {}
+        for source in self.known:
+            self.digests.setdefault(source.size, set()).add(source.digest)
 
     def _copy(self, stream: BinaryIO) -> None:
         """Read a stream, and copy its content, since it can be read only once."""
@@ -296,6 +311,26 @@ class _Ingest:
                     label, HashingReader(cast("BinaryIO", content), label, watch=self.meter.tick)
                 )
         self.meter.files_done += 1
+
+    def _take_ready(self, source: FileSource, state: FileState, ready: Ready) -> None:
+        """Add the events of a log that was read together with others."""
+        self.meter.check_cancelled()
+        self.meter.source = state.path
+        self.sources.append(source)
+        content = HashingReader(io.BytesIO(ready.content), state.path)
+        content.exhaust()
+        if not self.force and content.digest in self.digests.get(content.size, ()):
+            self.skipped.append(state.path)
+        else:
+            self.buffer.add_rows(ready.layout, ready.rows)
+            self.buffer.keep()
+            self.used += 1
+            self.files.append(state.path)
+            self.meter.events += ready.rows.num_rows
+            self.meter.bytes_done += content.size
+            self._record(Source(state.path, content.size, content.digest, state.stamp))
+        self.meter.files_done += 1
+        self.meter.tick()
 
     def report(self) -> IngestReport:
         """Return the result."""
@@ -329,7 +364,7 @@ class _Ingest:
                 taken = self._take(label, reader) and sum(self.buffer.events.values()) > before
                 # A file without events is not recorded, so that another format can be tried.
                 if taken and regular:
-                    self.read[label] = Source(label, reader.size, reader.digest, stamp)
+                    self._record(Source(label, reader.size, reader.digest, stamp))
         except OSError as error:
             self._fail(label, as_format_error(error, label))
 
@@ -348,8 +383,12 @@ class _Ingest:
     def _is_known(self, path: Path) -> bool:
         """Return whether the same content was read before."""
         size = path.stat().st_size
-        known = {other.digest for other in (*self.known, *self.read.values()) if other.size == size}
-        return bool(known) and digest_of(path, size) in known
+        return size in self.digests and digest_of(path, size) in self.digests[size]
+
+    def _record(self, source: Source) -> None:
+        """Remember the content of a file."""
+        self.read[source.key] = source
+        self.digests.setdefault(source.size, set()).add(source.digest)
 
     def _take(self, label: str, reader: HashingReader) -> bool:
         """Add all events of a source or none; return whether they were added."""
@@ -402,6 +441,16 @@ class _Ingest:
         reason = reason_of(error, label) + more
         self.problems.add(label, error.line, reason)
         self.errors.append(FormatError(reason, path=label, line=error.line, hint=error.hint))
+
+
+def _state_of(source: AnySource) -> FileState | None:
+    """Return the state of a regular file."""
+    if isinstance(source, FileSource):
+        with suppress(OSError):  # reading the file reports the error
+            found = source.path.stat()
+            if stat.S_ISREG(found.st_mode):
+                return FileState(str(source.path), stamp_of(found), found.st_size)
+    return None
 
 
 def _added_counts(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

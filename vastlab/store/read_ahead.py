@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -33,6 +34,8 @@ _HEADER = re.compile(
 )
 _UNUSUAL = (b"\n#", b"\n\n", b"\r")
 
+_Item = TypeVar("_Item")
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -52,15 +55,31 @@ class _Log:
 
 
 def read_ahead(
-    states: Iterable[FileState], options: ReadOptions
-) -> Iterator[tuple[FileState, Ready | None]]:
-    """Yield files in their order; with their events, if these were read together."""
-    window: list[FileState] = []
+    items: Iterable[_Item],
+    state_of: Callable[[_Item], FileState | None],
+    options: ReadOptions,
+) -> Iterator[tuple[_Item, Ready | None]]:
+    """Yield what is to be read, in its order; with its events, if these were read together.
+
+    Parameters
+    ----------
+    items
+        Files, and perhaps others.
+    state_of
+        Returns the state of a file; None for what must be read alone.
+    options
+        Of the readers.
+    """
+    window: list[tuple[_Item, str | None]] = []
     contents: dict[str, bytes] = {}
     size = 0
-    for state in states:
-        window.append(state)
-        if state.idle and 0 < state.size <= _SMALL and (content := _content(state)):
+    for item in items:
+        state = state_of(item)
+        if state is None and not window:
+            yield item, None
+            continue
+        window.append((item, None if state is None else state.path))
+        if state is not None and 0 < state.size <= _SMALL and (content := _content(state)):
             contents[state.path] = content
             size += len(content)
         if size >= _WINDOW:
@@ -80,16 +99,16 @@ def _content(state: FileState) -> bytes:
 
 
 def _with_events(
-    states: Iterable[FileState], contents: Mapping[str, bytes], options: ReadOptions
-) -> Iterator[tuple[FileState, Ready | None]]:
+    items: Iterable[tuple[_Item, str | None]], contents: Mapping[str, bytes], options: ReadOptions
+) -> Iterator[tuple[_Item, Ready | None]]:
     found = read_together(contents, options)
-    for state in states:
-        yield state, found.pop(state.path, None)
+    for item, path in items:
+        yield item, found.pop(path, None) if path is not None else None
 
 
 def read_together(contents: Mapping[str, bytes], options: ReadOptions) -> dict[str, Ready]:
     """Read logs with the same header as one; returns those without any problem."""
-    if options.get("encoding") is not None:
+    if options.get("encoding") is not None or options.get("format") not in (None, "zeek"):
         return {}
     kinds: dict[bytes, list[_Log]] = {}
     for path, content in contents.items():
