@@ -163,6 +163,13 @@ def test_numbers_of_values(times):
     assert PlainSet(pa.array([1])).count([]) == 0
 
 
+def test_a_long_column_is_looked_up_part_by_part(monkeypatch):
+    """Parts are put together up to a size, and what is left in the end counts, too."""
+    monkeypatch.setattr(value_sets, "_LOOKED_UP", 20)
+    parts = [pa.array([1, None, 3], pa.int64())] * 5
+    assert PlainSet(pa.array([1, 2])).count(parts) == 5
+
+
 @pytest.mark.parametrize("compared", [0, 64])
 @pytest.mark.parametrize("length", [0, 3, 4, 5, 8, 11, 12, 13, 16, 40])
 def test_texts_in_several_buffers(monkeypatch, compared, length):
