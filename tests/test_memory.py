@@ -100,12 +100,18 @@ def test_an_export_through_a_cluster_holds_some_pieces(made):
     assert peak(EVENTS, "cluster", made[0]) < 64
 
 
+@pytest.mark.parametrize("format_", ["zeek", "csv"])
 @pytest.mark.parametrize("in_order", [True, False])
-def test_ingest_holds_a_part_of_the_log(tmp_path, in_order):
+def test_ingest_holds_a_part_of_the_log(tmp_path, in_order, format_):
     """A log is read in blocks, whether its events are in order or have to be sorted."""
     log, lines = tmp_path / "conn.log", body(LINES // BLOCKS).splitlines(keepends=True)
+    header = HEADER
+    if format_ == "csv":
+        lines = [line.replace(b"\t", b",") for line in lines]
+        names = next(line for line in HEADER.splitlines() if line.startswith(b"#fields"))
+        header = names.removeprefix(b"#fields\t").replace(b"\t", b",") + b"\n"
     with log.open("wb") as file:
-        file.write(HEADER)
+        file.write(header)
         for block in range(BLOCKS):
             later = 1000 * block if in_order else 0
             file.writelines(b"%d%b" % (int(line[:10]) + later, line[10:]) for line in lines)

@@ -21,7 +21,7 @@ from vastlab.store.writer import ROW_GROUP_ROWS, TARGET_SIZE, StagedFile, write
 
 # Of events in memory. With it sorting, reading and writing stay below 400 MiB, also where events
 # come in no order.
-BUDGET = 160 * 1024 * 1024
+BUDGET = 144 * 1024 * 1024
 _AT_ONCE = 2  # layouts that are written in the end
 # The memory of a column of a batch in addition to its values; it matters for small batches.
 _COLUMN_OVERHEAD = 512
