@@ -33,6 +33,11 @@ def plain_lines(text: str) -> str:
     return "\n".join(map(plain, text.split("\n")))
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return str(error).split("\n", 1)[0]
+
+
 def html(text: str) -> str:
     """Make text safe for HTML, in an element and in a quoted attribute."""
     return _html.escape(plain(text), quote=True)

@@ -157,6 +157,30 @@ async def test_what_a_worker_that_hangs_was_to_do_is_done_by_others(
     dask_cluster.client().run(lambda: vars(scanner).update(PATIENCE=patience))
 
 
+async def test_closing_does_not_wait_for_a_worker_that_hangs(path, whole, stopped, monkeypatch):
+    """The answer came from others; the scan on the worker that hangs ends by itself, later."""
+    kept = scanner.PATIENCE, scanner.ABANDONED
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr(workers, "_FAREWELL_SECONDS", 60.0)
+    settings = {"PATIENCE": 0.5, "ABANDONED": 1.0}
+    dask_cluster.client().wait_for_workers(2, timeout=60)
+    dask_cluster.client().run(lambda: vars(scanner).update(settings))
+    vast = VAST(dask_cluster.endpoint(path))
+    number = 0
+    async with aclosing(vast.export(CONNECTIONS, limit=0)) as parts:
+        number += (await anext(parts)).num_rows
+        (pid,) = (await asyncio.to_thread(reading)).values()
+        stopped(pid)
+        async for part in parts:
+            number += part.num_rows
+    assert number == len(whole)
+    await asyncio.wait_for(vast.aclose(), 30)
+    os.kill(pid, signal.SIGCONT)
+    await until(lambda: not reading())
+    settings = dict(zip(settings, kept, strict=True))
+    dask_cluster.client().run(lambda: vars(scanner).update(settings))
+
+
 def test_workers_that_all_hang_are_one_error(path, stopped, monkeypatch):
     """It holds what had arrived; once they go on, they are asked again."""
     dask_cluster.client().wait_for_workers(2, timeout=60)

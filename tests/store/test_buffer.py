@@ -38,7 +38,7 @@ def held(monkeypatch):
 
 
 def test_events_are_added_while_others_are_written(database, held):
-    """One file is written at a time; nothing is lost, and the thread ends."""
+    """Nothing is lost, and the thread ends."""
     go, threads = held
     taken = []
 
@@ -58,13 +58,22 @@ def test_events_are_added_while_others_are_written(database, held):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_a_full_disk_stops_an_import_that_goes_on(database, monkeypatch):
-    """The error of the thread is raised when the next events come, or at the end."""
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left"),
+        (MemoryError(), "not enough memory to write events of schema 'mine'"),
+        (pa.ArrowInvalid("odd\nC++"), r"events of schema 'mine' cannot be written: odd \("),
+    ],
+    ids=["full disk", "no memory", "Arrow"],
+)
+def test_an_error_of_the_thread_stops_an_import_that_goes_on(database, monkeypatch, error, message):
+    """It is raised when the next events come, or at the end; nothing is added or left behind."""
 
-    def full(*args, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(*args, **options):
+        raise error
 
-    monkeypatch.setattr(buffers, "write", full)
+    monkeypatch.setattr(buffers, "write", fail)
     taken = []
 
     def batches():
@@ -72,20 +81,29 @@ def test_a_full_disk_stops_an_import_that_goes_on(database, monkeypatch):
             taken.append(i)
             yield batch(i)
 
-    with pytest.raises(DatabaseError, match="No space left"):
+    with pytest.raises(DatabaseError, match=message):
         ingest(database, batches(), schema="mine", budget=0)
     assert len(taken) < 10
     assert os.listdir(database.path / "staging") == []
     assert not [thread for thread in threading.enumerate() if "write" in thread.name]
 
 
-def test_what_is_discarded_while_it_is_written_leaves_no_file(database: Database, held):
+def test_what_is_discarded_while_it_is_written_leaves_no_file(
+    database: Database, held, monkeypatch
+):
     """Files of a source that turns out to be unreadable are removed once they are complete."""
     go, threads = held
+    wait = buffers.wait
+
+    def go_and_wait(futures):
+        assert not any(future.done() for future in futures)
+        go.set()
+        return wait(futures)
+
+    monkeypatch.setattr(buffers, "wait", go_and_wait)
     with database.staging() as staging, Buffer(database.place, staging, budget=0) as buffer:
         events = batch(0).replace_schema_metadata({"VAST:name:0": "mine"})
         buffer.add(events)
-        threading.Timer(0.2, go.set).start()
         buffer.discard()
         assert threads
         assert list(staging.iterdir()) == []

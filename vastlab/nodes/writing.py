@@ -124,16 +124,19 @@ async def _stage(
     node: Node, query: Query, place: Place, staging: Path, report: Report
 ) -> StagedEvents:
     """Stage the events as they arrive in this process."""
+    buffer = Buffer(place, staging)
     checker = BatchChecker("the answer", Problems(strict=True))
-    with Buffer(place, staging) as buffer:
 
-        def add(part: TableSlice) -> None:
-            for batch in checker.convert(part.to_pyarrow(), part.name):
-                buffer.add(batch)
-            buffer.keep()
+    def add(part: TableSlice) -> None:
+        for batch in checker.convert(part.to_pyarrow(), part.name):
+            buffer.add(batch)
+        buffer.keep()
 
+    try:
         async with aclosing(node.export(query, report)) as parts:
             async for part in parts:
                 await completed(partial(add, part))
                 report(Step("writing", sum(buffer.events.values())))
         return await completed(buffer.finish), buffer.layouts
+    finally:
+        await completed(buffer.close)

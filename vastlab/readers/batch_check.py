@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vastlab._text import first_line
 from vastlab.arrow import convert
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow import types as arrow_arrays
@@ -63,7 +64,7 @@ class BatchChecker:
             for start in range(0, batch.num_rows, step):
                 yield self._normal(batch.slice(start, step), name)
         except (pa.ArrowException, UnicodeDecodeError) as error:
-            reason = str(error).split("\n", 1)[0]
+            reason = first_line(error)
             msg = f"events of schema {label!r} cannot be stored: {reason}"
             raise FormatError(msg) from error
 

@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from vastlab._text import first_line
 from vastlab.arrow import schema as arrow_schema
 from vastlab.arrow.ipc import check, read_streams
 from vastlab.arrow.schema import IMPORT_TIME
@@ -63,7 +64,7 @@ def read_parquet(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
                 events = batch if restore is None else restore(check(batch))
                 yield arrow_schema.named(events, context.schema, source.stem)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            reason = source.damage or str(error).split("\n", 1)[0]
+            reason = source.damage or first_line(error)
             raise FormatError(f"damaged Parquet data: {reason}", path=source.name) from error
 
 

@@ -14,7 +14,6 @@ import pyarrow.csv
 
 from vastlab.errors import FormatError
 from vastlab.readers import csv_records, schemas
-from vastlab.readers.ahead import parsed_ahead
 from vastlab.readers.csv_columns import ColumnConverter
 from vastlab.readers.csv_records import (
     MAX_COLUMNS,
@@ -26,6 +25,8 @@ from vastlab.readers.csv_records import (
     split_line,
 )
 from vastlab.readers.inference import Context
+from vastlab.readers.parsing import parsed_ahead
+from vastlab.readers.problems import Problems
 from vastlab.readers.source import Block, Source, blocks, encoding_error
 from vastlab.readers.text_types import LineOf
 
@@ -45,17 +46,21 @@ def read(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
         )
         context.inference.remark(context.schema or source.stem, "", sentence)
     table = _Table(source, context, start, start.names)
-    lines = _after(blocks(source, context.problems), start.end)
-    delimiter = start.delimiter.encode()
-    records = csv_records.complete_records(lines, delimiter, source.name, context.problems)
-    parts = parsed_ahead(
-        (part for block in records for part in table.sections(block)),
+    found = parsed_ahead(
+        partial(_parts, source, start, table),
         parse=lambda part: part.header.parse(part.block.data),
         size=lambda part: len(part.block.data),
         problems=context.problems,
     )
-    for part, columns in parts:
+    for part, columns in found:
         yield from table.batches(part, columns)
+
+
+def _parts(source: Source, start: Start, table: _Table, problems: Problems) -> Iterator[_Part]:
+    lines = _after(blocks(source, problems), start.end)
+    delimiter = start.delimiter.encode()
+    for block in csv_records.complete_records(lines, delimiter, source.name, problems):
+        yield from table.sections(block)
 
 
 def _find_header(source: Source) -> Start:

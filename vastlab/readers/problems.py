@@ -53,6 +53,12 @@ class Problems:
         if len(self._kept) < self.keep:
             self._kept.append(Problem(path, line, reason))
 
+    def absorb(self, other: Problems) -> None:
+        """Add the problems of another one, which has none then; neither may be strict."""
+        self.count += other.count
+        self._kept += other._kept[: max(0, self.keep - len(self._kept))]
+        other.count, other._kept = 0, []
+
     def __iter__(self) -> Iterator[Problem]:
         return iter(tuple(self._kept))
 

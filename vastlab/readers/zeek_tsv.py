@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from vastlab.readers import schemas, text_columns, text_types
-from vastlab.readers.ahead import parsed_ahead
 from vastlab.readers.csv_records import MAX_COLUMNS, unique
 from vastlab.readers.inference import Context
+from vastlab.readers.parsing import parsed_ahead
 from vastlab.readers.problems import Mismatches, Problems, wrong_width
 from vastlab.readers.schemas import SHIPPED, Schemas
 from vastlab.readers.source import Block, Source, blocks, encoding_error
@@ -200,19 +200,25 @@ _Parsed = tuple[bytes, list[pa.Array] | None]
 
 def read(source: Source, context: Context) -> Iterator[pa.RecordBatch]:
     """Read the logs of one file; each header starts a new one, and gives its default schema."""
-    lines = parsed_ahead(
-        _lines(source, context),
-        parse=lambda found: found[0].parse(found[1].data),
-        size=lambda found: len(found[1].data),
+    found = parsed_ahead(
+        partial(_lines, source, context),
+        parse=lambda lines: lines.log.parse(lines.block.data),
+        size=lambda lines: len(lines.block.data),
         problems=context.problems,
     )
-    for (log, part), parsed in lines:
-        yield from log.batches(part, parsed)
+    for lines, parsed in found:
+        yield from lines.log.batches(lines.block, parsed)
 
 
-def _lines(source: Source, context: Context) -> Iterator[tuple[_Log, Block]]:
-    """Yield groups of data lines with the log to which they belong."""
-    problems = context.problems
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines with events under one header."""
+
+    log: _Log
+    block: Block
+
+
+def _lines(source: Source, context: Context, problems: Problems) -> Iterator[_Lines]:
     parser = HeaderParser(context.schemas)
     log: _Log | None = None
     for block in blocks(source, problems):
@@ -225,9 +231,9 @@ def _lines(source: Source, context: Context) -> Iterator[tuple[_Log, Block]]:
                     log = None
                 elif log is None or log.header is not header:
                     name = context.schema or f"zeek.{header.path or source.log}"
-                    log = _Log(header, name, source, problems)
+                    log = _Log(header, name, source, context.problems)
             elif log is not None:
-                yield log, part
+                yield _Lines(log, part)
             else:
                 _report_all(part, source.name, problems)
 

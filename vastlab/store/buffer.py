@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
+from vastlab._text import first_line
+from vastlab.errors import DatabaseError
 from vastlab.readers import columns
 from vastlab.store.disk import disk_errors
 from vastlab.store.layout import Layout
 from vastlab.store.place import Place
 from vastlab.store.writer import ROW_GROUP_ROWS, TARGET_SIZE, StagedFile, write
 
-# Of events in memory. With it sorting, reading and writing stay below 400 MiB, also where events
-# come in no order.
+# Of events in memory, half of which are being written. With it sorting, reading and writing stay
+# below 400 MiB, also where events come in no order.
 BUDGET = 144 * 1024 * 1024
 _AT_ONCE = 2  # layouts that are written in the end
 # The memory of a column of a batch in addition to its values; it matters for small batches.
@@ -50,9 +51,10 @@ class Buffer:
     """Collects events of any number of schemas.
 
     `discard` removes what was added since the last `keep`, so that an unreadable source adds
-    nothing. Layouts that are `known`, by fingerprint, are not made again. As a context manager, it
-    writes in a thread that ends with it: one half of the `budget`, in bytes, is for the events that
-    are written, and the other for those that are added meanwhile.
+    nothing. Layouts that are `known`, by fingerprint, are not made again.
+
+    Of the `budget`, in bytes of events, one half is written in a thread while the other one is
+    collected. `close` ends the thread, as leaving the context does.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Buffer:
     ) -> None:
         self._place = place
         self._staging = staging
-        self._budget = BUDGET if budget is None else budget
+        self._limit = (BUDGET if budget is None else budget) // 2
         self._target_size = TARGET_SIZE if target_size is None else target_size
         self._source = source
         self._kept = _Part()
@@ -80,16 +82,13 @@ class Buffer:
         self._writing: Future[list[StagedFile]] | None = None
 
     def __enter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(1, "vastlab-write")
-        self._budget //= 2
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait until nothing is being written; blocks."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown()
@@ -175,27 +174,27 @@ class Buffer:
     def discard(self) -> None:
         """Remove what was added since the last `keep`."""
         new, self._new = self._new, _Part()
-        _remove(new)
+        self._remove(new)
 
     def clear(self) -> None:
         """Remove everything."""
         self.keep()
         kept, self._kept = self._kept, _Part()
-        _remove(kept)
+        self._remove(kept)
         self._layouts.clear()
         self._last = None
 
     def finish(self) -> list[StagedFile]:
         """Keep and write everything, and return all files."""
         self.keep()
-        if self._writing is not None:
-            self._writing.result()
+        self._wait()
         with ThreadPoolExecutor(_AT_ONCE, "vastlab-write") as pool:
             self._kept.written += [
                 pool.submit(self._write, open_.layout, open_.batches)
                 for open_ in self._kept.open.values()
                 if open_.batches
             ]
+        self.close()
         self._kept.open.clear()
         self._kept.size = 0
         return [file for written in self._kept.written for file in written.result()]
@@ -211,11 +210,11 @@ class Buffer:
 
     def _spill(self) -> None:
         """Write the largest layouts until the rest fits into the budget."""
-        if self.size <= self._budget:
+        if self.size <= self._limit:
             return
         parts = [(open_, part) for part in (self._kept, self._new) for open_ in part.open.values()]
         for open_, part in sorted(parts, key=lambda pair: pair[0].size, reverse=True):
-            if self.size <= self._budget:
+            if self.size <= self._limit:
                 return
             batches, open_.batches = open_.batches, []
             part.size -= open_.size
@@ -224,32 +223,43 @@ class Buffer:
 
     def _begin(self, layout: Layout, batches: list[pa.RecordBatch]) -> Future[list[StagedFile]]:
         """Write batches, once what is being written is complete."""
-        if self._writing is not None:
-            self._writing.result()
+        self._wait()
         if self._thread is None:
-            done: Future[list[StagedFile]] = Future()
-            done.set_result(self._write(layout, batches))
-            return done
+            self._thread = ThreadPoolExecutor(1, "vastlab-write")
         self._writing = self._thread.submit(self._write, layout, batches)
         return self._writing
 
+    def _wait(self) -> None:
+        """Wait for what is being written; raises its error, which ends an import."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
     def _write(self, layout: Layout, batches: list[pa.RecordBatch]) -> list[StagedFile]:
-        with disk_errors(self._place):
-            os.utime(self._staging)
-            return write(
-                batches,
-                layout,
-                self._place,
-                self._staging,
-                target_size=self._target_size,
-                source=self._source,
-            )
+        try:
+            with disk_errors(self._place):
+                os.utime(self._staging)
+                return write(
+                    batches,
+                    layout,
+                    self._place,
+                    self._staging,
+                    target_size=self._target_size,
+                    source=self._source,
+                )
+        except MemoryError as error:
+            msg = f"not enough memory to write events of schema {layout.schema.name!r}"
+            raise DatabaseError(msg, hint="close other programs") from error
+        except pa.ArrowException as error:
+            msg = f"events of schema {layout.schema.name!r} cannot be written: {first_line(error)}"
+            raise DatabaseError(msg, hint="please report it") from error
 
-
-def _remove(part: _Part) -> None:
-    """Remove the files of events that are not wanted."""
-    wait(part.written)
-    for written in part.written:
-        if written.exception() is None:
-            for item in written.result():
-                item.staged.unlink(missing_ok=True)
+    def _remove(self, part: _Part) -> None:
+        """Remove the files of events that are not wanted."""
+        wait(part.written)
+        for written in part.written:
+            if written is self._writing:
+                self._writing = None
+            if written.exception() is None:
+                for item in written.result():
+                    item.staged.unlink(missing_ok=True)

@@ -105,8 +105,15 @@ class Update:
     def _read_ahead(self) -> Iterator[tuple[FileState, Ready | None]]:
         """Yield the files to read; in a first update, small logs are read together."""
         if self.is_first:
-            return read_ahead(self.changed, lambda each: each if each.idle else None, self.options)
+            return read_ahead(
+                self._listed(), lambda each: each if each.idle else None, self.options
+            )
         return ((state, None) for state in self.changed)
+
+    def _listed(self) -> Iterator[FileState]:
+        for state in self.changed:
+            self.meter.tick()  # many may be looked at before the first is read
+            yield state
 
     def _process(
         self,
@@ -235,8 +242,7 @@ class Update:
                 buffer.add_rows(ready.layout, ready.rows)
                 self.meter.events += ready.rows.num_rows
             add, tick = functools.partial(self._add, buffer), self.meter.tick
-            with buffer:
-                source = read(plan, segment, add, tick, self.inference, known, **self.options)
+            source = read(plan, segment, add, tick, self.inference, known, **self.options)
             self.parts.append(_Part(plan, segment, frozenset(buffer.new_events)))
             if plan.has_tail:
                 source = with_tail(plan, source)
@@ -315,6 +321,10 @@ class Update:
             replace(part, segment=new[part.segment][0]) if part.segment in new else part
             for part in self.parts
         ]
+
+
+def _if_idle(state: FileState) -> FileState | None:
+    return state if state.idle else None
 
 
 def _is_same(state: FileState, known: Source | None) -> bool:

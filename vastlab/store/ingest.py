@@ -18,7 +18,7 @@ from vastlab.store.database import Database, refuse_duplicates
 from vastlab.store.layout import Layout, Source
 from vastlab.store.place import Place
 from vastlab.store.snapshot import Snapshot
-from vastlab.store.source_reading import IngestReport, Reading
+from vastlab.store.source_reading import IngestReport, SourceReader
 from vastlab.store.sources import AnySource, IngestProgress, Meter, expand
 from vastlab.store.writer import StagedFile
 
@@ -106,7 +106,7 @@ def stage(
         Buffer(place, staging, budget=budget, target_size=target_size) as from_memory,
         Buffer(place, staging, budget=budget, target_size=target_size) as read,
     ):
-        work = Reading(from_memory, read, tuple(known), options, strict, force, meter)
+        work = SourceReader(from_memory, read, tuple(known), options, strict, force, meter)
         with work.copies:
             work.run(sources)
         files = from_memory.finish() + read.finish()

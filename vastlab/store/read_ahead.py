@@ -27,6 +27,7 @@ _SMALL = 1 << 18  # bytes of a log
 _WINDOW = 16 << 20  # bytes of logs in memory
 _STREAM = 3 << 20  # bytes that are read together; one block of the reader
 _FEW = 10  # problems
+_START = b"#separator \\x09\n"
 # As Zeek writes it. Without the time of opening, it is the same for all logs of one kind.
 _HEADER = re.compile(
     rb"(#separator \\x09\n(?:#(?:set_separator|empty_field|unset_field)\t[^\n]*\n){3}"
@@ -70,6 +71,9 @@ def read_ahead(
     options
         Of the readers.
     """
+    if options.get("encoding") is not None or options.get("format") not in (None, "zeek"):
+        yield from ((item, None) for item in items)
+        return
     window: list[tuple[_Item, str | None]] = []
     contents: dict[str, bytes] = {}
     size = 0
@@ -89,10 +93,11 @@ def read_ahead(
 
 
 def _content(state: FileState) -> bytes:
-    """Return the content of a file; empty if it cannot be read, or has changed since."""
+    """Return the content of a log; empty if it cannot be read, has changed since, or is another."""
     try:
         with open(state.path, "rb", buffering=0) as stream:
-            content = stream.read(_SMALL + 1)
+            head = stream.read(len(_START))
+            content = head + stream.read(_SMALL) if head == _START else b""
     except OSError:
         return b""
     return content if len(content) == state.size else b""
@@ -108,8 +113,6 @@ def _with_events(
 
 def read_together(contents: Mapping[str, bytes], options: ReadOptions) -> dict[str, Ready]:
     """Read logs with the same header as one; returns those without any problem."""
-    if options.get("encoding") is not None or options.get("format") not in (None, "zeek"):
-        return {}
     kinds: dict[bytes, list[_Log]] = {}
     for path, content in contents.items():
         header = _HEADER.match(content)

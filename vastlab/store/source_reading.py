@@ -6,7 +6,7 @@ import io
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ class _Copied:
 
 
 @dataclass(slots=True)
-class Reading:
+class SourceReader:
     """The state of one import."""
 
     from_memory: Buffer  # events in memory
@@ -119,8 +119,9 @@ class Reading:
 
     def run(self, sources: Iterable[AnySource]) -> None:
         """Read all sources; read files again if a field later turned out to be text."""
-        states = ((source, _state_of(source)) for source in self.meter.count(sources))
-        for (source, state), ready in read_ahead(states, lambda pair: pair[1], self.options):
+        for (source, state), ready in read_ahead(
+            self._with_states(sources), lambda pair: pair[1], self.options
+        ):
             match source:
                 case FileSource() if state is not None and ready is not None:
                     self._take_ready(source, state, ready)
@@ -135,6 +136,13 @@ class Reading:
         while self.inference.is_outdated:
             self._restart()
         self.meter.show(final=True)
+
+    def _with_states(
+        self, sources: Iterable[AnySource]
+    ) -> Iterator[tuple[AnySource, FileState | None]]:
+        for source in self.meter.count(sources):
+            self.meter.tick()  # many may be looked at before the first is read
+            yield source, _state_of(source)
 
     def _restart(self) -> None:
         """Read files and streams again, with the types that are known now."""

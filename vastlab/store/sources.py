@@ -21,6 +21,7 @@ from typing import IO, Any, BinaryIO
 import pyarrow as pa
 
 from vastlab._lazy import pd
+from vastlab._text import first_line
 from vastlab.arrow import schema as arrow_schema
 from vastlab.errors import FormatError, QueryInterrupted, UsageError, VastlabError
 from vastlab.store.database import is_database
@@ -337,11 +338,6 @@ def as_format_error(error: Exception, label: str) -> FormatError:
         case _:
             reason = f"a bug in vastlab: {type(error).__name__}: {first_line(error)}"
             return FormatError(reason, path=label, hint="please report it")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).split("\n", 1)[0]
 
 
 def reason_of(error: FormatError, label: str) -> str:

@@ -98,6 +98,7 @@ class Workers:
         self._owned = owned
         self._open: set[Reading] = set()  # that a worker has begun
         self._ending: set[Any] = set()  # tasks that end something
+        self._dropping: set[Any] = set()  # tasks that wait for lost workers to answer again
         self._silent: set[str] = set()
         self._proxied: dict[str, bool] = {}
         self.where = _where(client)
@@ -180,7 +181,7 @@ class Workers:
                 losses += 1
                 reader.lost = worker
                 self._forget(reader)
-                self.start(self._drop(worker, reader.name))
+                self._drop_later(worker, reader.name)
                 if losses == MOST_LOSSES:
                     raise NodeError(
                         f"{MOST_LOSSES} workers were lost while they read {reader.path}: {error}",
@@ -219,16 +220,20 @@ class Workers:
             await asyncio.gather(*(self._tell(worker, call) for worker in workers))
 
     async def _end_all(self) -> None:
+        for dropping in self._dropping:
+            dropping.cancel()
         ending = [asyncio.ensure_future(self.end(reader)) for reader in self._open]
-        if waited := {*ending, *self._ending}:
-            _, late = await asyncio.wait(waited, timeout=_FAREWELL_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        if waited := {*ending, *self._ending, *self._dropping}:
+            await asyncio.wait(waited, timeout=_FAREWELL_SECONDS)
+
+    def _drop_later(self, worker: str, name: str) -> None:
+        dropping = asyncio.ensure_future(self._drop(worker, name))
+        self._dropping.add(dropping)
+        dropping.add_done_callback(self._dropping.discard)
 
     async def _drop(self, worker: str, name: str) -> None:
         """End a scan of a lost worker if it answers again, as one does that was only stopped."""
-        with self._is_ending(), suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError):  # the latter of a closed client
             async with asyncio.timeout(scanner.ABANDONED):  # then it drops the scan itself
                 while worker in await self._client.nthreads():
                     if await self._tell(worker, name):

@@ -68,6 +68,9 @@ async def stage(
         async with one_at_a_time:
             await completed(partial(add, found))
 
-    await calls.each(workers, parts, ask, report)
-    files += await completed(common.finish)
+    try:
+        await calls.each(workers, parts, ask, report)
+        files += await completed(common.finish)
+    finally:
+        await completed(common.close)
     return files, {**layouts, **common.layouts}

@@ -1,10 +1,11 @@
-"""What is parsed ahead in other threads changes nothing but the time that it takes."""
+"""What is parsed ahead in another thread changes nothing but the time that it takes."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import threading
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from tests.benchmarks.test_readers import HEADER
 from tests.readers.reading import read
 from vastlab import readers
 from vastlab.errors import FormatError
-from vastlab.readers import ahead, source
+from vastlab.readers import csv_records, parsing, source
 from vastlab.readers.problems import Problems
 
 
@@ -27,6 +28,7 @@ def zeek() -> str:
         for i in range(2000)
     ]
     lines[::89] = [f"{line}\tmore" for line in lines[::89]]
+    lines[200::200] = [f"#strange\t{i}" for i in range(len(lines[200::200]))]
     return HEADER.decode() + "\n".join([*lines, ""])
 
 
@@ -38,14 +40,16 @@ def csv() -> str:
         more = ",z" if block % 2 else ""
         lines += [f"x.{i % 3},{i},10.0.0.{i % 256}{more}" for i in range(300)]
         lines[-300::83] = [f"{line},more" for line in lines[-300::83]]
+        lines[-150] += ',"not closed'
     return "\n".join([*lines, ""])
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Read blocks of a few lines, all of them in other threads."""
+    """Read blocks of a few lines, all of them in another thread."""
     monkeypatch.setitem(source.blocks.__kwdefaults__, "size", 4096)
-    monkeypatch.setattr(ahead, "MIN_SIZE", 0)
+    monkeypatch.setattr(csv_records, "MAX_RECORD_SIZE", 1000)
+    monkeypatch.setattr(parsing, "MIN_SIZE", 0)
 
 
 def threads() -> list[str]:
@@ -58,7 +62,7 @@ def threads() -> list[str]:
 def test_events_and_problems_are_those_of_one_thread(monkeypatch, data, name):
     """Headers change, lines are bad, and values do not fit, in many blocks."""
     found, problems = read(data, name)
-    monkeypatch.setattr(ahead, "MIN_SIZE", 1 << 60)
+    monkeypatch.setattr(parsing, "MIN_SIZE", 1 << 60)
     expected, expected_problems = read(data, name)
     assert len(found) > 10
     assert all(
@@ -89,27 +93,43 @@ def test_events_before_damage_come_first():
     with pytest.raises(FormatError, match="incomplete"):
         found.extend(readers.read(io.BytesIO(packed[:-100]), problems=Problems()))
     uids = pa.concat_arrays([batch.column("uid") for batch in found]).to_pylist()
-    assert uids[:1000] == [f"C{i}" for i in range(2000) if i % 89][:1000]
+    assert uids[:1000] == [f"C{i}" for i in range(2000) if i % 89 and (i < 200 or i % 200)][:1000]
 
 
-@given(st.lists(st.sampled_from([1, ahead.MIN_SIZE])), st.booleans(), st.booleans())
-def test_items_keep_their_order(sizes, is_damaged, is_strict):
-    """Each is parsed once, large ones elsewhere; what the file raises comes last."""
+class Broken(Exception):
+    """An error of a file that is not about its content."""
 
-    def items():
-        yield from enumerate(sizes)
-        if is_damaged:
-            raise FormatError("damaged")
 
-    seen = []
-    parse = ahead.parsed_ahead(
-        items(), lambda item: -item[0], lambda item: item[1], Problems(strict=is_strict)
-    )
-    try:
-        for (number, _), parsed in parse:
+@given(
+    st.lists(st.sampled_from([1, parsing.MIN_SIZE])),
+    st.sampled_from([None, FormatError("damaged"), Broken()]),
+    st.booleans(),
+)
+def test_items_problems_and_errors_keep_their_order(sizes, error, is_strict):
+    """Each is parsed once, large ones in another thread; what the file raises comes last."""
+    problems = Problems(strict=is_strict)
+    seen, parsed_by = [], {}
+
+    def items(found):
+        for number, size in enumerate(sizes):
+            if not is_strict:
+                found.add("x", number, "before the item")
+            yield number, size
+        if error is not None:
+            raise error
+
+    def parse(item):
+        parsed_by[item[0]] = threading.current_thread()
+        return -item[0]
+
+    expected = nullcontext() if error is None else pytest.raises(type(error))
+    with expected as raised:
+        for (number, _), parsed in parsing.parsed_ahead(items, parse, lambda i: i[1], problems):
             assert parsed == -number
+            assert problems.count == (0 if is_strict else number + 1)
             seen.append(number)
-        assert not is_damaged
-    except FormatError:
-        assert is_damaged
+    assert raised is None or raised.value is error
     assert seen == list(range(len(sizes)))
+    for number, size in enumerate(sizes):
+        is_elsewhere = parsed_by[number] is not threading.current_thread()
+        assert is_elsewhere == (size > 1 and not is_strict)
