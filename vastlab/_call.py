@@ -328,7 +328,7 @@ def ingest_interrupted(seen: Sequence[IngestProgress]) -> QueryInterrupted:
     events = plural(seen[-1].events if seen else 0, "event")
     return QueryInterrupted(
         f"the ingest was interrupted after reading {events}",
-        hint="ask counts() what was added; the same call again adds what is missing",
+        hint="a database has none of them; of a node, ask counts() what was added",
     )
 
 

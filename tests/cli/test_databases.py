@@ -78,13 +78,44 @@ def test_import_says_in_one_line_what_was_there(shell, capfd, tmp_path):
     capfd.readouterr()
     assert shell("import", "-e", "new.db", "a.json") == 0
     assert one_line(capfd.readouterr().err).endswith(
-        "a.json was added before; --force adds it again"
+        "a.json was left out, as its content was added before; --force adds it again"
     )
     shell("import", "-e", "new.db", *files[:4])
     capfd.readouterr()
     assert shell("import", "-e", "new.db", *files) == 0
     message = one_line(capfd.readouterr().err)
-    assert "4 of 5 files were added before: a.json, b.json, c.json and 1 more; --force" in message
+    assert "4 of 5 files were left out, as their content was added before; --force" in message
+    assert message.endswith(": a.json, b.json, c.json and 1 more")
+
+
+def test_import_says_first_why_files_were_not_added(shell, capfd, tmp_path):
+    """More bad lines than are shown do not hide a file of which there is nothing."""
+    (tmp_path / "a.json").write_text("[\n" + '{"x": ]\n' * 20 + LINE)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(LINE.encode() * 1000)[:-8])
+    assert shell("import", "-e", "new.db", "a.json", "b.json.gz") == 1
+    first = capfd.readouterr().err.splitlines()[0]
+    assert "b.json.gz" in first
+    assert "incomplete" in first
+
+
+def test_a_log_that_grew_since_an_import_is_reported(shell, capfd, tmp_path):
+    """Its first part is there twice then; --force says that this is wanted."""
+    path = tmp_path / "a.json"
+    path.write_text(LINE)
+    assert shell("import", "-e", "new.db", "a.json") == 0
+    path.write_text(LINE * 2)
+    capfd.readouterr()
+    assert shell("import", "-e", "new.db", "a.json") == 0
+    assert f"its first {len(LINE)} bytes were added before it grew" in capfd.readouterr().err
+    path.write_text(LINE * 3)
+    assert shell("import", "-e", "new.db", "--force", "a.json") == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_an_empty_path_is_refused(shell, capfd):
+    """A variable of the shell that is not set does not stand for this folder."""
+    assert shell("import", "-e", "new.db", "") == 2
+    assert "the path is empty" in one_line(capfd.readouterr().err)
 
 
 class Piped(io.TextIOWrapper):
@@ -223,7 +254,7 @@ def test_a_file_that_gave_nothing_may_be_added_in_another_format(shell, capfd, t
     assert shell("import", "-e", database, "--format", "csv", str(path)) == 0
     assert "nothing was added" in capfd.readouterr().err
     assert shell("import", "-e", database, str(path)) == 0
-    assert "was added before" not in capfd.readouterr().err
+    assert "added before" not in capfd.readouterr().err
     assert shell("count", "-e", database, "a == 1") == 0
     assert capfd.readouterr().out.strip() == "1"
 

@@ -33,3 +33,12 @@ def test_a_strict_error_does_not_say_that_a_value_was_changed():
     """Where the first problem is an error, no value becomes null."""
     with pytest.raises(FormatError, match=r"^x\.log:7: a: 'x' is not an int64$"):
         Problems(strict=True).add("x.log", 7, f"a: 'x' is not an int64{BECAME_NULL}")
+
+
+def test_problems_of_a_file_come_in_the_order_of_its_lines():
+    """Whatever a reader looks at first; files stay in their order."""
+    problems = Problems()
+    for path, line in [("b", 9), ("b", None), ("b", 2), ("a", 5), ("a", 4)]:
+        problems.add(path, line, "bad")
+    found = [(problem.path, problem.line) for problem in problems]
+    assert found == [("b", 2), ("b", 9), ("b", None), ("a", 4), ("a", 5)]

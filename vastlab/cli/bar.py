@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 
 from vastlab._text import plain
-from vastlab.cli.messages import console
+from vastlab.cli.messages import console, live
 from vastlab.cli.progress import Reporter
 from vastlab.nodes.base import Step
 
@@ -27,6 +27,18 @@ class Bar(Progress):
             console=console(error=True),
             transient=True,
         )
+
+    def start(self) -> None:
+        """Draw the bar; what is written to stderr meanwhile is written above it."""
+        if self.console not in live:
+            live.append(self.console)
+        super().start()
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        super().stop()
+        if self.console in live:
+            live.remove(self.console)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """Show the step before the events, if there is one, or the tasks."""

@@ -20,6 +20,7 @@ from vastlab.cli.queries import announce_demo, opened, table
 from vastlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from vastlab.readers import Problem
     from vastlab.store.ingest import IngestProgress, IngestReport
     from vastlab.store.place import Place
 
@@ -204,7 +205,7 @@ def _report(report: IngestReport) -> None:
         complain("there are no events in it: nothing was added", style="yellow")
     if report.skipped:
         complain(_describe_skipped(report), style="yellow")
-    problems = report.problems[:_PROBLEMS]
+    problems = _most_important(report)[:_PROBLEMS]
     for problem in problems:
         complain(plain(str(problem)), style="yellow")
     if rest := report.problem_count - len(problems):
@@ -217,14 +218,22 @@ def _report(report: IngestReport) -> None:
         complain(f"{plural(report.problem_count, 'problem')} in all", style="yellow")
 
 
+def _most_important(report: IngestReport) -> list[Problem]:
+    """Return why files were not added, which is the last problem of each, and then the others."""
+    last = {problem.path: problem for problem in report.problems}
+    reasons = [last[path] for path in report.failed if path in last]
+    return reasons + [problem for problem in report.problems if problem not in reasons]
+
+
 def _describe_skipped(report: IngestReport) -> str:
     skipped = [plain(path) for path in report.skipped]
     if len(skipped) == 1:
-        return f"{skipped[0]} was added before; --force adds it again"
+        return f"{skipped[0]} was left out, as its content was added before; --force adds it again"
     named = ", ".join(Path(path).name for path in skipped[:_SKIPPED])
     more = f" and {len(skipped) - _SKIPPED:,} more" if len(skipped) > _SKIPPED else ""
     files = f"{len(skipped):,} of {len(skipped) + len(report.files) + len(report.failed):,} files"
-    return f"{files} were added before: {named}{more}; --force adds them again"
+    reason = "as their content was added before; --force adds them again"
+    return f"{files} were left out, {reason}: {named}{more}"
 
 
 @app.command(

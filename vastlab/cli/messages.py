@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH = 120  # without a terminal
+live: list[Console] = []
+"""The consoles on which a bar is drawn; the last one writes lines above its bar."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -37,7 +39,7 @@ def complain(text: str, *, word: str = "", style: str = "red") -> None:
 
     first, *rest = text.split("\n")
     shown = Text.assemble(("vastlab: ", "bold"), (word, style), (first, style))
-    out = console(error=True)
+    out = live[-1] if live else console(error=True)
     for line in (shown, *map(Text, rest)):
         out.print(line, soft_wrap=True)
 

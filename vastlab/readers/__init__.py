@@ -172,7 +172,10 @@ _PARQUET = b"PAR1"
 _STREAM = b"\xff\xff\xff\xff"  # the start of each message of an Arrow stream
 _SUFFIX = re.compile(r"\.[ctp]sv(\.|$)", re.IGNORECASE)
 _NAME = re.compile(r"[\w@#][\w .:/@#()\-\[\]%$]{0,79}")
-_HINT = "vastlab reads Zeek, Suricata, JSON lines, CSV, Parquet and Arrow, also in gzip or zstd"
+_HINT = (
+    "vastlab reads Zeek, Suricata, JSON lines, CSV, Parquet and Arrow, also in gzip or zstd; "
+    "name what it is, as in format='csv' or -f csv, where it is not recognised"
+)
 
 
 def _detect(source: Source) -> str:

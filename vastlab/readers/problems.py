@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from vastlab.errors import FormatError
 
@@ -60,10 +63,16 @@ class Problems:
         other.count, other._kept = 0, []
 
     def __iter__(self) -> Iterator[Problem]:
-        return iter(tuple(self._kept))
+        """Yield what is kept, of each file in the order of its lines."""
+        for _, found in groupby(tuple(self._kept), attrgetter("path")):
+            yield from sorted(found, key=_line_of)
 
     def __repr__(self) -> str:
         return f"Problems(count={self.count})"
+
+
+def _line_of(problem: Problem) -> int:
+    return sys.maxsize if problem.line is None else problem.line
 
 
 _MAX_EXAMPLES = 10

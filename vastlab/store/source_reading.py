@@ -107,6 +107,7 @@ class SourceReader:
     copies: ExitStack = field(default_factory=ExitStack)
     read: dict[str, Source] = field(default_factory=dict)
     digests: dict[int, set[str]] = field(init=False)  # of contents that were read, by size
+    earlier: dict[str, Source] = field(init=False)  # files of earlier imports, by path
     files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -115,6 +116,7 @@ class SourceReader:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.earlier = {source.key: source for source in self.known}
         self._forget()
 
     def run(self, sources: Iterable[AnySource]) -> None:
@@ -199,6 +201,7 @@ class SourceReader:
         if not self.force and content.digest in self.digests.get(content.size, ()):
             self.skipped.append(state.path)
         else:
+            self._note_growth(state.path, content.size)
             self.buffer.add_rows(ready.layout, ready.rows)
             self.buffer.keep()
             self.used += 1
@@ -233,6 +236,8 @@ class SourceReader:
                 return
             if source.in_folder and self.options.get("format") is None and not self._is_log(label):
                 return
+            if regular:
+                self._note_growth(label, path.stat().st_size)
             with path.open("rb") as stream:
                 stamp = stamp_of(path.stat())
                 random = regular and wants_random_access(stream)
@@ -261,6 +266,15 @@ class SourceReader:
         """Return whether the same content was read before."""
         size = path.stat().st_size
         return size in self.digests and digest_of(path, size) in self.digests[size]
+
+    def _note_growth(self, path: str, size: int) -> None:
+        """Report a file of which an earlier import has added the first part."""
+        before = None if self.force else self.earlier.get(path)
+        if before is None or before.size >= size:
+            return
+        if digest_of(Path(path), before.size) == before.digest:
+            count = f"its first {before.size:,} bytes were added before it grew"
+            self.problems.add(path, None, f"{count}, and their events are there twice now")
 
     def _record(self, source: Source) -> None:
         """Remember the content of a file."""

@@ -155,6 +155,8 @@ def _frame_batches(frame: pd.DataFrame) -> list[pa.RecordBatch]:
 
 
 def _expand_path(text: str) -> Iterator[FileSource | UnreadableSource]:
+    if not text:
+        raise UsageError("the path is empty", hint="name a file, a folder or a pattern")
     path = Path(text).absolute()
     if path.is_dir():
         found = list(files_below(path))
