@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -15,13 +16,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
 
 PATIENCE = 120  # seconds
+_ATTEMPTS = 3
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -184,7 +186,7 @@ class Server:
 
     def __init__(self, root: Path, playwright: Any, program: str, scale: float = 1) -> None:
         self.root, self._scale = root, scale
-        self._port, self._token = _free_port(), secrets.token_hex(16)
+        self._token = secrets.token_hex(16)
         self._server = self._start()
         self._browser = playwright.chromium.launch(
             executable_path=program, headless=True, args=list(_FLAGS), timeout=PATIENCE * 1000
@@ -205,9 +207,18 @@ class Server:
             "VAST_ENDPOINT": "demo:",
             "PYTHONPATH": str(ROOT),
         }
+        for _ in range(_ATTEMPTS):
+            self._port = _free_port()
+            server = self._attempt(state, env)
+            if server is not None:
+                return server
+        raise AssertionError((state / "log").read_text())
+
+    def _attempt(self, state: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+        """Start the server; None where it ends, as it does if another program took the port."""
         command = [
             *(sys.executable, "-m", self.module, "--no-browser", "--allow-root"),
-            *(f"--port={self._port}", "--ServerApp.ip=127.0.0.1"),
+            *(f"--port={self._port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"),
             *(f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}"),
             f"--{self.option}.expose_app_in_browser=True",
         ]
@@ -217,15 +228,16 @@ class Server:
             start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + PATIENCE
-        while True:
-            try:
+        while server.poll() is None and time.monotonic() < end:
+            # What answers may be the other program, in any way.
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 self._api("status")
-            except (OSError, urllib.error.URLError):
-                assert server.poll() is None, (state / "log").read_text()
-                assert time.monotonic() < end
-                time.sleep(0.2)
-            else:
                 return server
+            time.sleep(0.2)
+        server.kill()
+        server.wait()
+        self._log.close()
+        return None
 
     def _api(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(
