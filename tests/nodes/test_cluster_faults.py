@@ -76,7 +76,7 @@ async def until(condition, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # processes of others tell no event
 
 
 # --- workers --------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _open_standard_streams() -> None:
     closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for name in closed:
         mode = "r" if name == "stdin" else "w"
-        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # until the end
+        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open until the process ends
     if "stdout" in closed:
         complain("standard output is closed: there is nowhere to write the answer")
         os._exit(_ERROR)

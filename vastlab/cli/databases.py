@@ -20,7 +20,6 @@ from vastlab.cli.queries import announce_demo, opened, table
 from vastlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from vastlab.readers import Problem
     from vastlab.store.ingest import IngestProgress, IngestReport
     from vastlab.store.place import Place
 
@@ -205,7 +204,7 @@ def _report(report: IngestReport) -> None:
         complain("there are no events in it: nothing was added", style="yellow")
     if report.skipped:
         complain(_describe_skipped(report), style="yellow")
-    problems = _most_important(report)[:_PROBLEMS]
+    problems = report.problems[:_PROBLEMS]
     for problem in problems:
         complain(plain(str(problem)), style="yellow")
     if rest := report.problem_count - len(problems):
@@ -216,13 +215,6 @@ def _report(report: IngestReport) -> None:
         complain(f"and {plural(rest, 'more remark')}", style="yellow")
     if report.problem_count > 1:
         complain(f"{plural(report.problem_count, 'problem')} in all", style="yellow")
-
-
-def _most_important(report: IngestReport) -> list[Problem]:
-    """Return why files were not added, which is the last problem of each, and then the others."""
-    last = {problem.path: problem for problem in report.problems}
-    reasons = [last[path] for path in report.failed if path in last]
-    return reasons + [problem for problem in report.problems if problem not in reasons]
 
 
 def _describe_skipped(report: IngestReport) -> str:

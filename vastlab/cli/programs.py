@@ -167,7 +167,7 @@ def _replace_process(command: list[str], environment: Mapping[str, str]) -> int:
     """Turn into another program, so that signals reach it; on Windows wait for it."""
     if os.name == "posix":
         os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter, no shell
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - as above
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own interpreter, no shell
 
 
 def _absolute(endpoint: str) -> str:

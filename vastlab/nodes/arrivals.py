@@ -137,7 +137,7 @@ def _union(one: Range, other: Range) -> Range:
     highs = [range_.maximum for range_ in (one, other) if not _is_null(range_)]
     return Range(
         None if None in lows else min(lows, default=None),  # type: ignore[type-var]  # of one column
-        None if None in highs else max(highs, default=None),  # type: ignore[type-var]  # as above
+        None if None in highs else max(highs, default=None),  # type: ignore[type-var]  # of one column
         one.null_count + other.null_count,
         one.num_rows + other.num_rows,
     )

@@ -342,7 +342,7 @@ def _crc(stream: BinaryIO, offset: int, length: int) -> int:
     buffer = memoryview(bytearray(min(length, _CHUNK)))
     checksum = 0
     while length:
-        size = stream.readinto(buffer[: min(length, _CHUNK)])  # type: ignore[attr-defined]  # a file
+        size = stream.readinto(buffer[: min(length, _CHUNK)])  # type: ignore[attr-defined]  # it is an open file
         if not size:
             break
         checksum = zlib.crc32(buffer[:size], checksum)

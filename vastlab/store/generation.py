@@ -206,7 +206,7 @@ def _parsed(file: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(file)  # type: ignore[no-any-return]  # what `_encode_file` made
     except msgspec.DecodeError:
-        return json.loads(bytes(file))  # type: ignore[no-any-return]  # the same
+        return json.loads(bytes(file))  # type: ignore[no-any-return]  # what `_encode_file` made
 
 
 def _path_in(file: bytes) -> str:

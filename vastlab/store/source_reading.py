@@ -60,7 +60,7 @@ class IngestReport:
     failed
         The files that could not be read; none of their events were added.
     problems
-        The first problems, with files and line numbers.
+        Why files of `failed` were not added, and the first other problems, with line numbers.
     problem_count
         The number of all problems.
     remarks
@@ -201,7 +201,6 @@ class SourceReader:
         if not self.force and content.digest in self.digests.get(content.size, ()):
             self.skipped.append(state.path)
         else:
-            self._note_growth(state.path, content.size)
             self.buffer.add_rows(ready.layout, ready.rows)
             self.buffer.keep()
             self.used += 1
@@ -219,12 +218,22 @@ class SourceReader:
             files=tuple(self.files),
             skipped=tuple(self.skipped),
             failed=tuple(self.failed),
-            problems=tuple(self.problems),
+            problems=self._ordered_problems(),
             problem_count=self.problems.count,
             remarks=tuple(self.inference.remarks.values()),
             bytes=self.meter.bytes_done,
             elapsed=time.monotonic() - self.started,
         )
+
+    def _ordered_problems(self) -> tuple[Problem, ...]:
+        """Return first why files were not added, so that bad lines of others do not hide it."""
+        failed = set(self.failed)
+        reasons = {
+            Problem(path, error.line, reason_of(error, path)): None  # in their order
+            for error in self.errors
+            if (path := error.path) is not None and path in failed
+        }
+        return (*reasons, *(problem for problem in self.problems if problem not in reasons))
 
     def _read_file(self, source: FileSource) -> None:
         path, label = source.path, str(source.path)
@@ -236,8 +245,6 @@ class SourceReader:
                 return
             if source.in_folder and self.options.get("format") is None and not self._is_log(label):
                 return
-            if regular:
-                self._note_growth(label, path.stat().st_size)
             with path.open("rb") as stream:
                 stamp = stamp_of(path.stat())
                 random = regular and wants_random_access(stream)
@@ -267,19 +274,16 @@ class SourceReader:
         size = path.stat().st_size
         return size in self.digests and digest_of(path, size) in self.digests[size]
 
-    def _note_growth(self, path: str, size: int) -> None:
-        """Report a file of which an earlier import has added the first part."""
-        before = None if self.force else self.earlier.get(path)
-        if before is None or before.size >= size:
-            return
-        if digest_of(Path(path), before.size) == before.digest:
-            count = f"its first {before.size:,} bytes were added before it grew"
-            self.problems.add(path, None, f"{count}, and their events are there twice now")
-
     def _record(self, source: Source) -> None:
-        """Remember the content of a file."""
+        """Remember the content of a file; report one of which the first part was added before."""
         self.read[source.key] = source
         self.digests.setdefault(source.size, set()).add(source.digest)
+        before = None if self.force else self.earlier.get(source.key)
+        if before is None or before.size >= source.size:
+            return
+        if digest_of(Path(source.key), before.size) == before.digest:
+            count = f"its first {before.size:,} bytes were added before it grew"
+            self.problems.add(source.key, None, f"{count}, and their events are there twice now")
 
     def _take(self, label: str, reader: HashingReader) -> bool:
         """Add all events of a source or none; return whether they were added."""

@@ -97,7 +97,7 @@ class Import:
     sources
         The logs.
     known
-        Logs of the same sizes that were imported before.
+        Logs of the same sizes or paths that were imported before.
     place
         The folder of the database.
     staging

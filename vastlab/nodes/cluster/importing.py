@@ -79,10 +79,11 @@ async def ingest(
 
         async def ask(numbered: tuple[int, list[Log]], call: str) -> None:
             number, part = numbered
-            alike = {log.size for log in part}
+            sizes = {log.size for log in part}
+            paths = {str(log.source.path) for log in part}
             errand = Import(
                 tuple(log.source for log in part),
-                tuple(source for source in known if source.size in alike),
+                tuple(each for each in known if each.size in sizes or each.key in paths),
                 str(database.place),
                 str(staging),
                 {**settings, "force": force},
@@ -225,7 +226,9 @@ def _joined(reports: Sequence[IngestReport]) -> IngestReport:
     problems = Problems()
     for report in reports:
         events.update(report.events)
-    first = [problem for report in reports for problem in report.problems]
+    failed = {name for report in reports for name in report.failed}
+    found = (problem for report in reports for problem in report.problems)
+    first = sorted(found, key=lambda problem: problem.path not in failed)
     return IngestReport(
         events=dict(events),
         files=tuple(name for report in reports for name in report.files),

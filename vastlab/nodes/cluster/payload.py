@@ -139,7 +139,7 @@ def question(
 
 def read(payload: bytes) -> Question | Errand:
     """Return what a worker is asked to do; the versions were compared before."""
-    asked: Question | Errand = pickle.loads(payload)  # noqa: S301 - as in `read_question`
+    asked: Question | Errand = pickle.loads(payload)  # noqa: S301 - from the client, whom a worker trusts
     return asked
 
 
@@ -176,5 +176,5 @@ def _restored(
     shared: bytes,
 ) -> tuple[Layout, Filters, tuple[Expr, ...], Paths | None, int]:
     layout: tuple[str, Schema]
-    layout, exprs, fields, limit = pickle.loads(shared)  # noqa: S301 - of the same client
+    layout, exprs, fields, limit = pickle.loads(shared)  # noqa: S301 - from the client, whom a worker trusts
     return Layout(*layout), Filters(layout[1]), exprs, fields, limit
