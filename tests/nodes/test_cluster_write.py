@@ -383,8 +383,15 @@ async def test_workers_import_as_this_process_does(logs, tmp_path, monkeypatch, 
     again = await ingested(dask_cluster.endpoint(path), logs)
     assert not again.files
     assert len(again.skipped) == 6
+    with (logs / "app-0.json").open("a") as grown:
+        grown.write('{"n": 0, "row": 50, "mixed": 50}\n')
+    there = await ingested(dask_cluster.endpoint(path), logs / "app-0.json")
+    here = await ingested(tmp_path / "here.db", logs / "app-0.json")
+    assert _names(there.problems) == _names(here.problems)
+    assert any("were added before it grew" in problem.reason for problem in there.problems)
+    commits = generations(path)
     forced = await ingested(dask_cluster.endpoint(path), logs, force=True, atomic=True)
-    assert forced.events == {"my.app": 300}
+    assert forced.events == {"my.app": 301}
     assert generations(path) == commits + 1
     assert os.listdir(path / "staging") == []
 
